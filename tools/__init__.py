@@ -1,0 +1,1 @@
+"""Scripts for those who work on Charloom; the product does without them."""
