@@ -1,0 +1,11 @@
+"""Getting text: files, folders, archives, URLs and the built-in corpora become pieces of clean text. Stores nothing."""
+
+from __future__ import annotations
+
+from corpora.builtin import BUILTINS, is_builtin
+from corpora.naming import suggested_name
+from corpora.reading import MAX_SIZE
+from corpora.report import ReadReport
+from corpora.sources import Source, open_source
+
+__all__ = ["BUILTINS", "MAX_SIZE", "ReadReport", "Source", "is_builtin", "open_source", "suggested_name"]

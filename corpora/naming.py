@@ -1,0 +1,32 @@
+"""Names: what a corpus could be called after where it came from, and how a path is shown."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+_PACKED = re.compile(r"(?i)(\.(tar|gz|bz2|xz|zip|tgz|tbz2?|txz))+$")
+_ENDING = re.compile(r"(?i)(?<=.)\.[a-z][a-z0-9]{0,4}$")  # .txt and .md, but not the .12 of linux-6.12
+_RESERVED = {"latest", "rnn", "gru", "lstm"}
+
+
+def suggested_name(file_name: str, taken: frozenset[str] = frozenset(), folder: bool = False) -> str:
+    """A name of the form ``[A-Za-z0-9][A-Za-z0-9._-]{0,63}``: ``my play.txt`` gives ``my-play``.
+
+    Endings are kept for a `folder`. ``-text`` is added to a reserved name and to one of `taken`, so that it hides none.
+    """
+    if not folder:
+        file_name = _ENDING.sub("", _PACKED.sub("", file_name))
+    plain = unicodedata.normalize("NFKD", file_name).encode("ascii", "ignore").decode()
+    name = re.sub(r"[^A-Za-z0-9._]+", "-", plain).strip("-._")[:64].rstrip("-._") or "corpus"
+    return f"{name}-text" if name in _RESERVED | taken else name
+
+
+def printable(path: str) -> str:
+    """A path as text that can be printed and stored, even where the file system gave bytes that are no UTF-8."""
+    return path.encode("utf-8", "backslashreplace").decode()
+
+
+def order(path: str) -> tuple[bytes, bytes]:
+    """Sorts paths alike on every machine: by code points of the composed form, since some file systems take accents apart."""
+    return unicodedata.normalize("NFC", path).encode("utf-8", "surrogateescape"), path.encode("utf-8", "surrogateescape")

@@ -1,0 +1,150 @@
+"""Many files as one text: each decoded, ended with a newline, one after the other, in pieces of even size."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, closing
+from dataclasses import dataclass, field
+
+from corpora.decoding import BLOCK, Readable, decoded
+from corpora.report import ReadReport
+from corpora.selection import Selection
+from model.errors import BinaryText, EmptyText, NothingToRead, SourceError, TextTooLarge, UndecodableText
+
+PIECE = 1024 * 1024  # characters of a piece; enough to compress well, small beside the memory of any machine
+MAX_SIZE = 4 * 1024**3  # bytes; a thousand times what a small recurrent network can take in
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a source may hold before it is refused. `size` is the user's; the others stop archives that were made to harm.
+
+    The archive of a Linux kernel is the yardstick: 90 000 members, 1.5 GB, a ratio of ten.
+    """
+
+    size: int = MAX_SIZE  # bytes of text
+    expanded: int = 16 * 1024**3  # bytes that an archive expands to, text or not
+    ratio: int = 100  # of expanded to compressed bytes; deflate can reach 1032 ...
+    ratio_from: int = 256 * 1024**2  # ... and so does an honest file that repeats itself, so small ones pass
+    members: int = 500_000
+
+
+@dataclass(frozen=True)
+class How:
+    """How a source is to be read: the same for all of its files. `origin` names it in errors."""
+
+    origin: str
+    selection: Selection = field(default_factory=Selection)
+    encoding: str | None = None
+    limits: Limits = field(default_factory=Limits)
+    scratch: str | None = None  # folder for temporary files; None is the system's
+
+
+@dataclass(frozen=True)
+class Document:
+    """One file of a folder or archive, which can be opened more than once."""
+
+    name: str
+    open: Callable[[], AbstractContextManager[Readable]]
+
+
+class Prefixed:
+    """A stream of which the first bytes were looked at already; counts what it gives out."""
+
+    def __init__(self, head: bytes, rest: Readable) -> None:
+        self.head, self.rest, self.count = head, rest, 0
+
+    def read(self, size: int, /) -> bytes:
+        """The head first, then the rest."""
+        if self.head:
+            data, self.head = self.head[:size], self.head[size:]
+        else:
+            data = self.rest.read(size)
+        self.count += len(data)
+        return data
+
+
+def single(stream: Readable, how: How, report: ReadReport) -> Iterator[str]:
+    """The text of one file that the user named: what cannot be decoded is an error.
+
+    Raises `BinaryText`, `UndecodableText`, `EmptyText` and `TextTooLarge`.
+    """
+    report.files = 1
+    yield from decoded(_Counted(stream, how, report), how.origin, how.encoding)
+
+
+def joined(documents: Iterable[Document], how: How, report: ReadReport) -> Iterator[str]:
+    """The texts of many files, each ended with a newline; what cannot be decoded is skipped and counted in `report`.
+
+    Raises `NothingToRead` where no file is left and `TextTooLarge`.
+    """
+    for document in documents:
+        last = ""
+        for text in _texts(document, how, report):
+            yield text
+            last = text
+        if last and not last.endswith("\n"):
+            yield "\n"
+    if not report.files:
+        raise NothingToRead(how.origin, str(how.selection), report.skipped)
+
+
+def in_pieces(texts: Iterable[str], how: How, report: ReadReport, size: int = PIECE) -> Iterator[str]:
+    """The same text in pieces of `size` characters, the last one shorter. Raises `EmptyText` where there is none."""
+    parts: list[str] = []
+    gathered = 0
+    for text in texts:
+        report.characters += len(text)
+        parts.append(text)
+        gathered += len(text)
+        if gathered >= size:
+            whole = "".join(parts)
+            end = gathered - gathered % size
+            yield from (whole[i : i + size] for i in range(0, end, size))
+            parts, gathered = [whole[end:]], gathered - end
+    if gathered:
+        yield "".join(parts)
+    if not report.characters:
+        raise EmptyText(how.origin)
+
+
+def _texts(document: Document, how: How, report: ReadReport) -> Iterator[str]:
+    """One file's text. A long file is decoded twice, first to see that it can be: no half of a file may come through."""
+    trial = ReadReport(bytes_read=report.bytes_read)
+    try:
+        with document.open() as stream, closing(decoded(_Counted(stream, how, trial), document.name, how.encoding)) as texts:
+            head = list(itertools.islice(texts, 2))
+            whole = len(head) < 2
+            if not whole:
+                for _ in texts:
+                    pass
+    except (BinaryText, UndecodableText) as error:
+        report.skip(document.name, error)
+        return
+    except SourceError:
+        raise
+    except OSError:
+        report.unreadable.add(document.name)
+        return
+    report.files += 1
+    report.bytes_read = trial.bytes_read
+    if whole:
+        yield from head
+        return
+    with document.open() as stream, closing(decoded(stream, document.name, how.encoding)) as texts:
+        yield from texts
+
+
+class _Counted:
+    """Counts into the report and stops at the limit."""
+
+    def __init__(self, stream: Readable, how: How, report: ReadReport) -> None:
+        self.stream, self.how, self.report = stream, how, report
+
+    def read(self, size: int = BLOCK, /) -> bytes:
+        data = self.stream.read(size)
+        self.report.bytes_read += len(data)
+        if self.report.bytes_read > self.how.limits.size:
+            raise TextTooLarge(self.how.origin, self.how.limits.size)
+        return data

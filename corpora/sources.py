@@ -1,0 +1,166 @@
+"""The front door: whatever a user may name as a text becomes a `Source` that gives it piece by piece."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import BinaryIO
+
+from corpora.archives import texts_in
+from corpora.builtin import BUILTINS, TABLE
+from corpora.decoding import check_encoding
+from corpora.downloads import Progress, check_sha256, check_url, fetched, file_name_of, is_url
+from corpora.expansion import copied
+from corpora.folders import documents_of
+from corpora.naming import printable, suggested_name
+from corpora.reading import MAX_SIZE, PIECE, How, Limits, in_pieces, joined
+from corpora.report import ReadReport
+from corpora.selection import selection
+from model.errors import InvalidSetting, SourceNotFound, UnreadableSource
+
+
+@dataclass
+class Source:
+    """Where a text comes from. Nothing is read, fetched or unpacked before `pieces` is iterated.
+
+    `name` suggests how to call the corpus, `origin` says what the user gave (an absolute path, URL, ``stdin``, ``built-in
+    python (CPython 3.11.7)``), `report` is the account of the latest reading.
+    """
+
+    name: str
+    origin: str
+    read: Callable[[ReadReport], Iterator[str]] = field(repr=False)
+    report: ReadReport = field(default_factory=ReadReport)
+
+    def pieces(self) -> Iterator[str]:
+        """The text in pieces of 1 048 576 characters (the last one shorter), with LF line ends, without a byte order mark.
+
+        Memory stays flat whatever the size. Every piece can be encoded as UTF-8. Raises the `TextError`s and `SourceError`s
+        of `model.errors`, possibly after some pieces, which are then worth nothing; `EmptyText` where there is no text.
+        """
+        self.report = ReadReport()
+        return self.read(self.report)
+
+
+def open_source(
+    what: str,
+    *,
+    glob: str | Sequence[str] = (),
+    encoding: str | None = None,
+    sha256: str | None = None,
+    max_size: int = MAX_SIZE,
+    from_: str | None = None,
+    progress: Progress | None = None,
+    scratch: str | None = None,
+    piece: int = PIECE,
+) -> Source:
+    """The text that `what` names: a built-in corpus, ``-`` (stdin), an http(s) URL, a file, a folder.
+
+    A file, stdin and what a URL answers may be packed (``.gz .bz2 .xz .zip .tar``). `glob` selects files of a folder or archive;
+    `encoding` is that of every file, by default UTF-8 unless a byte order mark says otherwise; `sha256` is that of the bytes
+    of a file or URL before unpacking; `max_size` bounds the bytes of text and of a download; `from_` takes the built-in
+    linux or shakespeare from another place; `progress(bytes, total)` is told about a download; temporary files, which have no
+    name, lie in the folder `scratch`; `piece` is the size of a piece in characters.
+
+    Raises at once `InvalidSetting`, `UnknownEncoding`, `SourceNotFound` and `UnreadableSource` for what can be seen without reading.
+    """
+    check_encoding(encoding)
+    if max_size < 1:
+        raise InvalidSetting("max_size", max_size, "1 or more")
+    if sha256 is not None and not re.fullmatch(r"[0-9a-fA-F]{64}", sha256):
+        raise InvalidSetting("sha256", sha256, "64 hexadecimal digits")
+    chosen = selection(glob)
+    expected = sha256.lower() if sha256 else None
+    builtin = TABLE.get(what)
+    if builtin is None:
+        if from_ is not None:
+            raise InvalidSetting("from", from_, "left out unless the source is linux or shakespeare", "it says where those are taken from")
+        place, origin = what, _origin(what)
+        name = _name(what)
+    else:
+        if from_ is not None and builtin.sha256 is None:
+            raise InvalidSetting("from", from_, f"left out for {what}", "it is on this machine already")
+        place, name = from_ or builtin.place, what
+        origin = f"{builtin.origin.partition(' (')[0]} (from {_origin(from_)})" if from_ else builtin.origin
+        chosen = replace(chosen, globs=chosen.globs or builtin.globs, without=builtin.without)
+        if from_ is None or not builtin.packed:
+            expected = expected or builtin.sha256
+    _check_place(place, expected)
+    limits = Limits(size=max_size, expanded=max(Limits.expanded, 4 * max_size))
+    how = How(origin, chosen, encoding, limits, scratch)
+
+    def read(report: ReadReport) -> Iterator[str]:
+        return in_pieces(_texts(place, how, expected, progress, report), how, report, piece)
+
+    return Source(name, origin, read)
+
+
+def _check_place(place: str, sha256: str | None) -> None:
+    if place == "-":
+        return
+    if is_url(place):
+        check_url(place)
+        return
+    try:
+        os.stat(place)
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:", place):
+            raise UnreadableSource(
+                printable(place), "only http and https URLs are fetched; give one of those, or the path of a file or folder"
+            ) from None
+        raise SourceNotFound(printable(place), BUILTINS) from None
+    except OSError as error:
+        raise UnreadableSource(printable(place), error.strerror or str(error)) from None
+    if sha256 is not None and os.path.isdir(place):
+        raise InvalidSetting("sha256", sha256, "left out for a folder", "it is the hash of one file")
+
+
+def _texts(place: str, how: How, sha256: str | None, progress: Progress | None, report: ReadReport) -> Iterator[str]:
+    if place != "-" and os.path.isdir(place):
+        yield from joined(documents_of(place, how, report), how, report)
+        return
+    with contextlib.ExitStack() as stack:
+        if is_url(place):
+            file = stack.enter_context(fetched(place, how, sha256, progress))
+        else:
+            file = _checked(_opened(place, stack), how, sha256, stack)
+        yield from texts_in(file, how, report)
+
+
+def _opened(place: str, stack: contextlib.ExitStack) -> BinaryIO:
+    if place == "-":
+        if sys.stdin is None:
+            raise UnreadableSource("stdin", "it is closed")
+        return sys.stdin.buffer
+    try:
+        return stack.enter_context(open(place, "rb"))
+    except OSError as error:
+        raise UnreadableSource(printable(place), error.strerror or str(error)) from None
+
+
+def _checked(file: BinaryIO, how: How, sha256: str | None, stack: contextlib.ExitStack) -> BinaryIO:
+    if sha256 is None:
+        return file
+    if not file.seekable():
+        file = stack.enter_context(copied(file, how))
+    check_sha256(file, how.origin, sha256)
+    return file
+
+
+def _origin(what: str) -> str:
+    if what == "-":
+        return "stdin"
+    return what if is_url(what) else printable(os.path.abspath(what))
+
+
+def _name(what: str) -> str:
+    taken = frozenset(BUILTINS)
+    if what == "-":
+        return "stdin"
+    if is_url(what):
+        return suggested_name(file_name_of(what), taken)
+    return suggested_name(os.path.basename(os.path.abspath(what)), taken, folder=os.path.isdir(what))

@@ -1,0 +1,75 @@
+"""The members of a zip, each of which can be opened on its own and more than once."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import stat
+import struct
+import zipfile
+from collections.abc import Iterator
+from typing import BinaryIO
+
+from corpora.decoding import Readable
+from corpora.expansion import check_expansion, check_member, worded
+from corpora.naming import order
+from corpora.reading import Document, How
+from corpora.report import ReadReport
+from model.errors import UnreadableSource
+
+_ENCRYPTED = 0x1  # bit 0 of a member's flags (APPNOTE.TXT 4.4.4)
+_DAMAGES = (zipfile.BadZipFile, struct.error, ValueError, OverflowError, NotImplementedError, RuntimeError)
+
+
+@contextlib.contextmanager
+def zip_documents(file: BinaryIO, how: How, report: ReadReport) -> Iterator[Iterator[Document]]:
+    """The selected files of a zip, sorted; of a name that comes twice the last one counts, as when unpacking.
+
+    Encrypted members are skipped. Raises `UnsafeArchive` and `UnreadableSource`.
+    """
+    size = file.seek(0, 2)
+    file.seek(0)
+    with _worded(how):
+        archive = zipfile.ZipFile(file)
+    with archive:
+        members = {}
+        expanded = 0
+        for number, member in enumerate(archive.infolist(), 1):
+            check_member(member.filename, number, how)
+            expanded += member.file_size  # never more than this is read of a member, whatever it holds
+            if member.is_dir() or not how.selection.takes(member.filename):
+                continue
+            if stat.S_IFMT(member.external_attr >> 16) not in (0, stat.S_IFREG):
+                report.links.add(member.filename)
+            elif member.flag_bits & _ENCRYPTED:
+                report.encrypted.add(member.filename)
+            else:
+                members[member.filename] = member
+        check_expansion(expanded, size, how)
+        yield (Document(name, functools.partial(_opened, archive, members[name], how)) for name in sorted(members, key=order))
+
+
+@contextlib.contextmanager
+def _opened(archive: zipfile.ZipFile, member: zipfile.ZipInfo, how: How) -> Iterator[Readable]:
+    with _worded(how):
+        body = archive.open(member)
+    with body:
+        yield _Body(body, how)
+
+
+class _Body:
+    def __init__(self, body: Readable, how: How) -> None:
+        self.body, self.how = body, how
+
+    def read(self, size: int, /) -> bytes:
+        with _worded(self.how):
+            return self.body.read(size)
+
+
+@contextlib.contextmanager
+def _worded(how: How) -> Iterator[None]:
+    try:
+        with worded(how.origin):
+            yield
+    except _DAMAGES as error:
+        raise UnreadableSource(how.origin, f"it is damaged or packed in a way that is not supported ({error})") from None

@@ -1,0 +1,390 @@
+"""Every error that Charloom raises on purpose, and its wording.
+
+::
+
+    CharloomError
+    ├── InvalidSetting            a setting is of the wrong type or out of its range
+    │   ├── ModelTooLarge         for the memory of this machine, or for the database
+    │   ├── UnknownSetting        no setting has that name
+    │   └── InvalidName           a name for a corpus or run that cannot be used
+    ├── TextError                 a text cannot be used as a corpus
+    │   ├── EmptyText
+    │   ├── TextTooShort
+    │   ├── BinaryText
+    │   ├── UndecodableText
+    │   ├── UnknownEncoding
+    │   ├── NothingToRead         a folder or archive without a text file that fits
+    │   └── TextTooLarge
+    ├── SourceError               the place where a text should be cannot be read
+    │   ├── SourceNotFound
+    │   ├── UnreadableSource
+    │   ├── UnsafeArchive         a bomb, or a path that escapes
+    │   ├── DownloadFailed
+    │   └── ChecksumMismatch
+    ├── NotFound
+    │   ├── CorpusNotFound
+    │   ├── RunNotFound
+    │   ├── CheckpointNotFound
+    │   └── NoModelYet            nothing has been trained so far
+    ├── Conflict
+    │   ├── NameTaken
+    │   ├── FileTaken             a file that would be written exists already
+    │   ├── CorpusInUse
+    │   ├── RunBusy               somebody is training it at this moment
+    │   └── RunCannotGoOn
+    ├── FileUnwritable            a file that should be written cannot be
+    ├── OutOfMemory               what was asked for is too large for this machine
+    ├── TrainingDiverged          a loss or gradient stopped being a number
+    ├── WrongGradient             the backward pass disagrees with finite differences
+    ├── CheckpointError
+    │   ├── DamagedCheckpoint
+    │   └── UnsupportedCheckpoint a format of a newer release, or of another program
+    ├── StoreError
+    │   ├── DatabaseTooNew
+    │   ├── DatabaseBusy
+    │   └── DatabaseUnusable      not a database, not writable, disk full, ...
+    └── ServiceError              the service cannot answer at this moment, or cannot start
+        ├── TooManyRequests
+        ├── ModelInTraining       the model that was asked for has no checkpoint yet
+        ├── GenerationFailed      a fault in the middle of writing
+        ├── ServiceStopping
+        └── AddressUnusable       the port is taken, the host has no address, ...
+
+A message names the thing, its value, the limit and the next step. It is worded here, once; callers give the facts.
+This module imports nothing of Charloom, so that everything may import it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+
+def shown(value: object, limit: int = 60) -> str:
+    """``repr(value)``, shortened to about ``limit`` characters, for use inside a message."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes out no whole number of more than 4,300 digits
+        text = "a number of thousands of digits"
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def listed(names: Iterable[str], limit: int = 5) -> str:
+    """``a, b and 3 more``: names for use inside a message."""
+    names = list(names)
+    if len(names) > limit:
+        return f"{', '.join(names[:limit])} and {len(names) - limit} more"
+    return ", ".join(names)
+
+
+class CharloomError(Exception):
+    """The root: whatever Charloom refuses or cannot do. ``str()`` of it is a sentence for the user."""
+
+    param: str | None = None  # the setting at fault, where there is one
+
+
+class InvalidSetting(CharloomError, ValueError):
+    def __init__(self, name: str, value: object, must: str, hint: str = "") -> None:
+        super().__init__(f"{name} is {shown(value)}; it must be {must}" + (f" ({hint})" if hint else ""))
+        self.param = name
+
+
+class ModelTooLarge(InvalidSetting):
+    def __init__(self, hidden_size: int, parameters: int, needed: int, limit: int, of_what: str) -> None:
+        CharloomError.__init__(
+            self,
+            f"hidden_size is {hidden_size:,}, which makes {parameters:,} parameters; training them needs about {needed / 1e9:.1f} GB"
+            f" {of_what}, and {limit / 1e9:.1f} GB is the limit; choose a smaller hidden_size, num_layers, batch_size or seq_length",
+        )
+        self.param = "hidden_size"
+
+
+class UnknownSetting(InvalidSetting):
+    def __init__(self, name: str, known: Iterable[str]) -> None:
+        CharloomError.__init__(self, f"{name} is not a known setting; known are: {', '.join(sorted(known))}")
+        self.param = name
+
+
+class InvalidName(InvalidSetting):
+    def __init__(self, thing: str, name: str, reserved: bool = False) -> None:
+        why = (
+            "is reserved; choose another"
+            if reserved
+            else "cannot be used; a name has 1 to 64 letters, digits, dots, dashes or underscores (A-Z a-z 0-9 . _ -) "
+            "and starts with a letter or digit"
+        )
+        CharloomError.__init__(self, f"the {thing} name {shown(name)} {why}")
+        self.param = "name"
+
+
+# ── texts ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class TextError(CharloomError, ValueError):
+    pass
+
+
+class EmptyText(TextError):
+    def __init__(self, origin: str) -> None:
+        super().__init__(f"{origin} holds no text; give a file, folder, archive or URL with some")
+
+
+class TextTooShort(TextError):
+    def __init__(self, origin: str, length: int, least: int) -> None:
+        super().__init__(
+            f"{origin} has {length:,} characters; at least {least:,} are needed to learn from (and to keep some for validation)"
+        )
+
+
+class BinaryText(TextError):
+    def __init__(self, origin: str, offset: int) -> None:
+        super().__init__(
+            f"{origin} is binary: a zero byte stands at offset {offset:,}; give a text file"
+            " (UTF-16 without a byte order mark needs its name: --encoding utf-16-le)"
+        )
+
+
+class UndecodableText(TextError):
+    def __init__(self, origin: str, offset: int, encoding: str, byte: int | None = None) -> None:
+        what = f"byte 0x{byte:02x}" if byte is not None else "what stands there"
+        super().__init__(
+            f"{origin} is not {encoding}: {what} at offset {offset:,} cannot be decoded;"
+            " name the right encoding, for example --encoding latin-1 or --encoding cp949"
+        )
+
+
+class UnknownEncoding(TextError):
+    def __init__(self, encoding: str) -> None:
+        super().__init__(f"encoding is {shown(encoding)}; it must be one that Python knows, for example utf-8, utf-16-le, latin-1, cp949")
+        self.param = "encoding"
+
+
+class NothingToRead(TextError):
+    def __init__(self, origin: str, glob: str, skipped: int) -> None:
+        super().__init__(
+            f"{origin} has no text file that matches {shown(glob)}"
+            + (f" ({skipped:,} binary or undecodable files were skipped)" if skipped else "")
+            + "; choose others with --glob"
+        )
+
+
+class TextTooLarge(TextError):
+    def __init__(self, origin: str, limit: int) -> None:
+        super().__init__(f"{origin} is larger than {limit:,} bytes, the limit; raise it with --max-size or give a part of it")
+
+
+class SourceError(CharloomError, OSError):
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else ""
+
+
+class SourceNotFound(SourceError):
+    def __init__(self, source: str, builtin: Iterable[str] = (), stored: Iterable[str] = ()) -> None:
+        stored = list(stored)
+        super().__init__(
+            f"{shown(source, 200)} is no stored corpus{f' (stored are: {listed(stored)})' if stored else ''},"
+            f" no built-in one ({', '.join(builtin)}) and no file or folder; check the path or name"
+        )
+
+
+class UnreadableSource(SourceError):
+    def __init__(self, source: str, why: str) -> None:
+        super().__init__(f"{source} cannot be read: {why}")
+
+
+class UnsafeArchive(SourceError):
+    def __init__(self, source: str, why: str) -> None:
+        super().__init__(f"{source} was refused: {why}; unpack it yourself if you trust it, and give the folder")
+
+
+class DownloadFailed(SourceError):
+    def __init__(self, url: str, why: str) -> None:
+        super().__init__(f"{url} could not be fetched: {why}; nothing was kept, try again or give a file")
+
+
+class ChecksumMismatch(SourceError):
+    def __init__(self, source: str, expected: str, found: str) -> None:
+        super().__init__(f"{source} has sha256 {found}, but {expected} was expected; nothing was kept, it is not the text that was meant")
+
+
+# ── what is stored ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class NotFound(CharloomError, LookupError):
+    pass
+
+
+class CorpusNotFound(NotFound):
+    def __init__(self, name: str, stored: Iterable[str] = ()) -> None:
+        stored = list(stored)
+        super().__init__(
+            f"there is no corpus {shown(name)}; "
+            + (f"stored are: {listed(stored)}" if stored else "none is stored yet, add one with: charloom corpus add SOURCE")
+        )
+        self.param = "corpus"
+
+
+class RunNotFound(NotFound):
+    def __init__(self, name: str, stored: Iterable[str] = ()) -> None:
+        stored = list(stored)
+        super().__init__(
+            f"there is no run {shown(name)}; "
+            + (f"stored are: {listed(stored)}" if stored else "none is stored yet, make one with: charloom train CORPUS")
+        )
+        self.param = "run"
+
+
+class CheckpointNotFound(NotFound):
+    def __init__(self, run: str, step: int | None = None, steps: Iterable[int] = ()) -> None:
+        steps = list(steps)
+        if step is None:
+            text = f"run {run} has no checkpoint yet; let it train until its first validation"
+        else:
+            text = f"run {run} has no checkpoint of step {step:,}; it has: {', '.join(map(str, steps)) or 'none'}"
+        super().__init__(text)
+        self.param = "checkpoint"
+
+
+class NoModelYet(NotFound):
+    def __init__(self) -> None:
+        super().__init__("no model is trained yet; train one with: charloom train python")
+        self.param = "model"
+
+
+class Conflict(CharloomError):
+    pass
+
+
+class NameTaken(Conflict):
+    def __init__(self, thing: str, name: str) -> None:
+        super().__init__(f"a {thing} named {shown(name)} exists already; choose another name or remove that one first")
+        self.param = "name"
+
+
+class FileTaken(Conflict):
+    def __init__(self, path: str) -> None:
+        super().__init__(f"the file {path} exists already and is not overwritten; name another or remove that one first")
+        self.param = "file"
+
+
+class CorpusInUse(Conflict):
+    def __init__(self, name: str, runs: Iterable[str]) -> None:
+        super().__init__(f"corpus {name} is needed by: {listed(runs)}; remove those runs first")
+        self.param = "corpus"
+
+
+class RunBusy(Conflict):
+    def __init__(self, name: str, by: str) -> None:
+        super().__init__(f"run {name} is being trained by {by}; wait for it, or stop that first")
+        self.param = "run"
+
+
+class RunCannotGoOn(Conflict):
+    def __init__(self, name: str, why: str) -> None:
+        super().__init__(f"run {name} cannot be resumed: {why}")
+        self.param = "run"
+
+
+class FileUnwritable(CharloomError, OSError):
+    def __init__(self, path: str, why: str) -> None:
+        super().__init__(f"{path} cannot be written: {why}; make room, or name another file")
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class OutOfMemory(CharloomError, MemoryError):
+    def __init__(self, why: str = "") -> None:
+        super().__init__(
+            f"there is not enough memory{f' ({why})' if why else ''}; choose a smaller hidden_size, num_layers, batch_size or seq_length"
+        )
+
+
+class TrainingDiverged(CharloomError, ArithmeticError):
+    def __init__(self, step: int, what: str, value: float) -> None:
+        super().__init__(
+            f"the {what} of step {step:,} is {value}, not a finite number, and training stopped;"
+            " checkpoints stored before it are kept: lower learning_rate or clip_norm and start again"
+        )
+
+
+class WrongGradient(CharloomError, ArithmeticError):
+    def __init__(self, errors: Mapping[str, float], tolerance: float) -> None:
+        found = listed(f"{name} by {error:.1e}" for name, error in errors.items())
+        super().__init__(
+            f"the gradients disagree with finite differences: {found}, relative to their length; at most {tolerance:.0e} is rounding:"
+            " check the backward pass of what is named"
+        )
+        self.errors = dict(errors)  # name of the tensor -> relative error
+
+
+# ── checkpoints and the database ──────────────────────────────────────────────────────────────────────────────────────
+
+
+class CheckpointError(CharloomError, ValueError):
+    pass
+
+
+class DamagedCheckpoint(CheckpointError):
+    def __init__(self, origin: str, why: str) -> None:
+        super().__init__(f"{origin} is not a sound checkpoint: {why}")
+
+
+class UnsupportedCheckpoint(CheckpointError):
+    def __init__(self, origin: str, why: str) -> None:
+        super().__init__(f"{origin} cannot be used here: {why}")
+
+
+class StoreError(CharloomError):
+    pass
+
+
+class DatabaseTooNew(StoreError):
+    def __init__(self, path: str, unknown: Iterable[str]) -> None:
+        super().__init__(
+            f"{path} was written by a newer release of Charloom (it has {listed(unknown)}); update Charloom, nothing was changed"
+        )
+
+
+class DatabaseBusy(StoreError):
+    def __init__(self, path: str, seconds: float) -> None:
+        super().__init__(f"{path} was locked by another program for {seconds:g} seconds; nothing was written, try again")
+
+
+class DatabaseUnusable(StoreError):
+    def __init__(self, path: str, why: str) -> None:
+        super().__init__(f"{path} cannot be used as the database: {why}")
+
+
+# ── the service ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class ServiceError(CharloomError):
+    pass
+
+
+class TooManyRequests(ServiceError):
+    def __init__(self, waiting: int) -> None:
+        super().__init__(f"{waiting:,} requests are waiting already, the limit; try again in a moment")
+
+
+class ModelInTraining(ServiceError):
+    def __init__(self, run: str, share: float | None) -> None:
+        done = "" if share is None else f" ({share:.0%} done)"
+        super().__init__(f"the model {run} is being trained{done} and has no checkpoint yet; try again in a moment")
+        self.param = "model"
+
+
+class GenerationFailed(ServiceError):
+    def __init__(self, model: str) -> None:
+        super().__init__(f"writing with the model {model} failed; the service's log says why, others may work")
+
+
+class ServiceStopping(ServiceError):
+    def __init__(self) -> None:
+        super().__init__("the service is stopping; try again when it has started anew")
+
+
+class AddressUnusable(ServiceError):
+    def __init__(self, host: str, port: int, why: str) -> None:
+        super().__init__(f"{host}:{port} cannot be served on: {why}")
+        self.param = "port"
