@@ -1,0 +1,84 @@
+"""The recurrent cells, their contract and their table.
+
+A cell is a pair of pure functions over a whole sequence, time first. Nothing is remembered on objects: what the backward pass
+needs is on a tape that the forward pass returns, so one model can serve many callers at once.
+
+::
+
+    forward(p, z, state)          -> h, state, tape
+    backward(p, tape, dh, grads)  -> dz, dstate
+
+T time, B batch, H hidden units, G gates, S states (1 for RNN and GRU, 2 for LSTM: h and c).
+
+- `p` holds the cell's own parameters by name: `Wh` (H, G*H) and whatever else its `shapes` lists.
+- `z` (T, B, G*H) is the input's share of the gates, with the bias: ``x Wx + b``, made for all T at once by the language model,
+  which also turns `dz` into the gradients of x, Wx and b. The forward pass uses z's memory for its gates.
+- `state` (S, B, H) stands before the first step and is returned as it is after the last; ``state[0]`` is h.
+- `h` (T, B, H) is the output; `dh` (T, B, H) its gradient; `dstate` (S, B, H) the gradient of the state before the first step.
+  A gradient that arrives at the state after the last step may be given as `dstate`, so that chunks can be chained.
+- `grads` has the names of `p`; the backward pass *adds* to it.
+- `product(a, W, out)` multiplies (B, H) by (H, G*H); a sampler hands in one whose rows do not depend on each other's company.
+
+A cell knows nothing of characters, and the language model never asks which cell it has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.cells import gru, lstm, rnn
+from model.config import ModelConfig
+from model.workspace import FRESH, Workspace
+
+Array = NDArray[Any]
+Product = Callable[[Array, Array, Array], Array]
+
+
+class Forward(Protocol):
+    def __call__(
+        self, p: Mapping[str, Array], z: Array, state: Array, workspace: Workspace = FRESH, product: Product = np.dot
+    ) -> tuple[Array, Array, Any]: ...
+
+
+class Backward(Protocol):
+    def __call__(
+        self,
+        p: Mapping[str, Array],
+        tape: Any,
+        dh: Array,
+        grads: Mapping[str, Array],
+        dstate: Array | None = None,
+        workspace: Workspace = FRESH,
+    ) -> tuple[Array, Array]: ...
+
+
+class Cell(NamedTuple):
+    """One kind of cell: its functions, and the facts from which parameters and states are made."""
+
+    gates: tuple[str, ...]  # in the order in which they stand in z and Wh
+    states: tuple[str, ...]
+    shapes: Callable[[int], dict[str, tuple[int, ...]]]  # hidden size -> the cell's own parameters
+    forward: Forward
+    backward: Backward
+
+
+CELLS: dict[str, Cell] = {
+    "rnn": Cell(rnn.GATES, rnn.STATES, rnn.shapes, rnn.forward, rnn.backward),
+    "gru": Cell(gru.GATES, gru.STATES, gru.shapes, gru.forward, gru.backward),
+    "lstm": Cell(lstm.GATES, lstm.STATES, lstm.shapes, lstm.forward, lstm.backward),
+}
+
+
+def cell_of(config: ModelConfig) -> Cell:
+    """The cell that a configuration names, with its activation where it has a choice."""
+    cell = CELLS[config.cell]
+    if config.cell == "rnn":
+        return cell._replace(
+            forward=partial(rnn.forward, activation=config.activation), backward=partial(rnn.backward, activation=config.activation)
+        )
+    return cell

@@ -1,0 +1,123 @@
+"""The gated recurrent unit (GRU) in its reset-after variant.
+
+Cho et al. 2014, Learning phrase representations using RNN encoder-decoder. Here r is applied after the recurrent product, as cuDNN
+and PyTorch do, so that one product serves all gates.
+
+::
+
+    r   = σ(z_r[t] + h[t-1] Wh_r)                     z = x Wx + b, in the order r z n
+    z   = σ(z_z[t] + h[t-1] Wh_z)
+    q   = h[t-1] Wh_n + bn
+    n   = tanh(z_n[t] + r q)
+    h[t] = (1 - z) n + z h[t-1]
+
+    da_n = dh[t] (1-z) (1-n²);   da_z = dh[t] (h[t-1] - n) z(1-z);   da_r = da_n q r(1-r);   dq = da_n r
+    dz[t] = da_r, da_z, da_n                           what flows to the input
+    du[t] = da_r, da_z, dq                             what flows to the recurrent product
+    dh[t-1] = dh[t] z + du[t] Whᵀ;   dWh = Σ h[t-1]ᵀ du[t];   dbn = Σ dq
+
+T time, B batch, H hidden units. The gates stand in the order r z n, so that one sigmoid covers two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.functions import sigmoid, sigmoid_slope, tanh_slope
+from model.workspace import FRESH, Workspace
+
+if TYPE_CHECKING:
+    from model.cells import Product
+
+Array = NDArray[Any]
+
+GATES = ("r", "z", "n")
+STATES = ("h",)
+
+
+class Tape(NamedTuple):
+    gates: Array  # (T, B, 3H)  r z n
+    q: Array  # (T, B, H)  h[t-1] Wh_n + bn
+    h: Array  # (T+1, B, H)  h[0] before the first step
+
+
+def shapes(H: int) -> dict[str, tuple[int, ...]]:
+    """The cell's own parameters; `bn` stands inside the product with r and therefore cannot be part of b."""
+    return {"Wh": (H, 3 * H), "bn": (H,)}
+
+
+def forward(
+    p: Mapping[str, Array], z: Array, state: Array, workspace: Workspace = FRESH, product: Product = np.dot
+) -> tuple[Array, Array, Tape]:
+    """See `model.cells`."""
+    T, B, H = z.shape[0], z.shape[1], state.shape[-1]
+    Wh, bn = p["Wh"], p["bn"]
+    h = workspace.empty("h", (T + 1, B, H), z.dtype)
+    q = workspace.empty("q", (T, B, H), z.dtype)
+    recurrent = workspace.empty("recurrent", (B, 3 * H), z.dtype)
+    kept = workspace.empty("kept", (B, H), z.dtype)
+    h[0] = state[0]
+
+    for t in range(T):
+        a = z[t]  # (B, 3H)
+        rz, r, zt, n = a[:, : 2 * H], a[:, :H], a[:, H : 2 * H], a[:, 2 * H :]
+        product(h[t], Wh, recurrent)
+        rz += recurrent[:, : 2 * H]
+        sigmoid(rz, out=rz)
+        np.add(recurrent[:, 2 * H :], bn, out=q[t])
+        np.multiply(r, q[t], out=kept)
+        n += kept
+        np.tanh(n, out=n)
+        np.subtract(h[t], n, out=kept)  # (1 - z) n + z h = n + z (h - n)
+        kept *= zt
+        np.add(n, kept, out=h[t + 1])
+    return h[1:], h[-1:].copy(), Tape(z, q, h)
+
+
+def backward(
+    p: Mapping[str, Array],
+    tape: Tape,
+    dh: Array,
+    grads: Mapping[str, Array],
+    dstate: Array | None = None,
+    workspace: Workspace = FRESH,
+) -> tuple[Array, Array]:
+    """See `model.cells`."""
+    gates, q, h = tape
+    T, B, H = dh.shape
+    WhT = p["Wh"].T
+    r, zt, n = gates[..., :H], gates[..., H : 2 * H], gates[..., 2 * H :]
+
+    # What does not depend on the next step, for all T at once: the factors by which dh gives du and the n part of dz.
+    dz = workspace.empty("dz", (T, B, 3 * H), dh.dtype)
+    du = workspace.empty("du", (T, B, 3 * H), dh.dtype)
+    da_n = dz[..., 2 * H :]
+    da_r, da_z, dq = du[..., :H], du[..., H : 2 * H], du[..., 2 * H :]
+    tanh_slope(n, out=da_n)
+    np.subtract(1, zt, out=dq)
+    da_n *= dq
+    sigmoid_slope(gates[..., : 2 * H], out=du[..., : 2 * H])
+    da_r *= q
+    da_r *= da_n
+    np.subtract(h[:-1], n, out=dq)
+    da_z *= dq
+    np.multiply(da_n, r, out=dq)
+
+    dh_t = workspace.empty("dh_t", (B, H), dh.dtype)
+    dh_next = np.zeros((B, H), dh.dtype) if dstate is None else dstate[0].copy()
+    for t in reversed(range(T)):
+        np.add(dh[t], dh_next, out=dh_t)
+        du[t].reshape(B, 3, H)[...] *= dh_t[:, None]
+        da_n[t] *= dh_t
+        np.dot(du[t], WhT, out=dh_next)
+        dh_t *= zt[t]
+        dh_next += dh_t
+    dz[..., : 2 * H] = du[..., : 2 * H]
+
+    grads["Wh"][...] += h[:-1].reshape(T * B, H).T @ du.reshape(T * B, 3 * H)
+    grads["bn"][...] += dq.sum(axis=(0, 1))
+    return dz, dh_next[None]

@@ -1,0 +1,123 @@
+"""The long short-term memory (LSTM) with a forget gate.
+
+Hochreiter and Schmidhuber 1997, Long short-term memory; the forget gate is of Gers, Schmidhuber and Cummins 2000.
+
+::
+
+    i f o g = σ σ σ tanh (z[t] + h[t-1] Wh)          z = x Wx + b
+    c[t] = f c[t-1] + i g
+    h[t] = o tanh(c[t])
+
+    dc[t]  += dh[t] o (1 - tanh²c[t])
+    di, df, dg = dc[t] g, dc[t] c[t-1], dc[t] i;     do = dh[t] tanh c[t]
+    dz[t]   = di i(1-i), df f(1-f), do o(1-o), dg (1-g²)
+    dc[t-1] = dc[t] f;   dh[t-1] += dz[t] Whᵀ;   dWh = Σ h[t-1]ᵀ dz[t]
+
+T time, B batch, H hidden units. The gates stand in the order i f o g, so that one sigmoid covers three.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.functions import sigmoid_slope, tanh_slope
+from model.workspace import FRESH, Workspace
+
+if TYPE_CHECKING:
+    from model.cells import Product
+
+Array = NDArray[Any]
+
+GATES = ("i", "f", "o", "g")
+STATES = ("h", "c")
+
+
+class Tape(NamedTuple):
+    gates: Array  # (T, B, 4H)  i f o g
+    c: Array  # (T+1, B, H)  c[0] before the first step
+    tanh_c: Array  # (T, B, H)
+    h: Array  # (T+1, B, H)  h[0] before the first step
+
+
+def shapes(H: int) -> dict[str, tuple[int, ...]]:
+    """The cell's own parameters."""
+    return {"Wh": (H, 4 * H)}
+
+
+def forward(
+    p: Mapping[str, Array], z: Array, state: Array, workspace: Workspace = FRESH, product: Product = np.dot
+) -> tuple[Array, Array, Tape]:
+    """See `model.cells`."""
+    T, B, H = z.shape[0], z.shape[1], state.shape[-1]
+    Wh = p["Wh"]
+    h = workspace.empty("h", (T + 1, B, H), z.dtype)
+    c = workspace.empty("c", (T + 1, B, H), z.dtype)
+    tanh_c = workspace.empty("tanh_c", (T, B, H), z.dtype)
+    recurrent = workspace.empty("recurrent", (B, 4 * H), z.dtype)
+    written = workspace.empty("written", (B, H), z.dtype)
+    h[0], c[0] = state
+
+    for t in range(T):
+        a = z[t]  # (B, 4H)
+        product(h[t], Wh, recurrent)
+        a += recurrent
+        ifo, i, f, o, g = a[:, : 3 * H], a[:, :H], a[:, H : 2 * H], a[:, 2 * H : 3 * H], a[:, 3 * H :]
+        ifo *= 0.5  # σ(a) = tanh(a/2)/2 + 1/2: one tanh for all four gates
+        np.tanh(a, out=a)
+        ifo *= 0.5
+        ifo += 0.5
+        np.multiply(f, c[t], out=c[t + 1])
+        np.multiply(i, g, out=written)
+        c[t + 1] += written
+        np.tanh(c[t + 1], out=tanh_c[t])
+        np.multiply(o, tanh_c[t], out=h[t + 1])
+    return h[1:], np.stack((h[T], c[T])), Tape(z, c, tanh_c, h)
+
+
+def backward(
+    p: Mapping[str, Array],
+    tape: Tape,
+    dh: Array,
+    grads: Mapping[str, Array],
+    dstate: Array | None = None,
+    workspace: Workspace = FRESH,
+) -> tuple[Array, Array]:
+    """See `model.cells`."""
+    gates, c, tanh_c, h = tape
+    T, B, H = dh.shape
+    WhT = p["Wh"].T
+    i, o, g = gates[..., :H], gates[..., 2 * H : 3 * H], gates[..., 3 * H :]
+    f = gates[..., H : 2 * H]
+
+    # What does not depend on the next step, for all T at once: the factors by which dc (for o: dh) gives dz.
+    dz = workspace.empty("dz", (T, B, 4 * H), dh.dtype)
+    sigmoid_slope(gates[..., : 3 * H], out=dz[..., : 3 * H])
+    dz[..., :H] *= g
+    dz[..., H : 2 * H] *= c[:-1]
+    dz[..., 2 * H : 3 * H] *= tanh_c
+    tanh_slope(g, out=dz[..., 3 * H :])
+    dz[..., 3 * H :] *= i
+    dc_dh = tanh_slope(tanh_c, out=workspace.empty("dc_dh", (T, B, H), dh.dtype))
+    dc_dh *= o
+
+    dh_t = workspace.empty("dh_t", (B, H), dh.dtype)
+    through = workspace.empty("through", (B, H), dh.dtype)
+    dstate_out = np.zeros((2, B, H), dh.dtype) if dstate is None else dstate.copy()
+    dh_next, dc = dstate_out
+    for t in reversed(range(T)):
+        np.add(dh[t], dh_next, out=dh_t)
+        np.multiply(dh_t, dc_dh[t], out=through)
+        dc += through
+        d = dz[t].reshape(B, 4, H)
+        d[:, :2] *= dc[:, None]  # i f
+        d[:, 2] *= dh_t  # o
+        d[:, 3] *= dc  # g
+        dc *= f[t]
+        np.dot(dz[t], WhT, out=dh_next)
+
+    grads["Wh"][...] += h[:-1].reshape(T * B, H).T @ dz.reshape(T * B, 4 * H)
+    return dz, dstate_out

@@ -1,0 +1,105 @@
+"""The plain recurrent cell (Elman 1990, Finding structure in time).
+
+::
+
+    h[t] = φ(z[t] + h[t-1] Wh)              φ: tanh, relu or identity;  z = x Wx + b
+
+    da[t]   = dh[t] φ'(a[t])                 a: the argument of φ; every φ' here is a function of h = φ(a)
+    dh[t-1] += da[t] Whᵀ
+    dWh     = Σ h[t-1]ᵀ da[t]
+
+T time, B batch, H hidden units.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.functions import relu_slope, tanh_slope
+from model.workspace import FRESH, Workspace
+
+if TYPE_CHECKING:
+    from model.cells import Product
+
+Array = NDArray[Any]
+
+GATES = ("a",)
+STATES = ("h",)
+
+
+class Tape(NamedTuple):
+    h: Array  # (T+1, B, H), h[0] before the first step
+
+
+def shapes(H: int) -> dict[str, tuple[int, ...]]:
+    """The cell's own parameters."""
+    return {"Wh": (H, H)}
+
+
+def _relu(a: Array, out: Array) -> Array:
+    return np.maximum(a, 0, out=out)
+
+
+def _identity(a: Array, out: Array) -> Array:
+    out[:] = a
+    return out
+
+
+def _one(h: Array, out: Array) -> Array:
+    out[:] = 1
+    return out
+
+
+ACTIVATIONS: dict[str, tuple[Callable[..., Array], Callable[..., Array]]] = {
+    "tanh": (np.tanh, tanh_slope),
+    "relu": (_relu, relu_slope),
+    "identity": (_identity, _one),
+}
+
+
+def forward(
+    p: Mapping[str, Array], z: Array, state: Array, workspace: Workspace = FRESH, product: Product = np.dot, activation: str = "tanh"
+) -> tuple[Array, Array, Tape]:
+    """See `model.cells`."""
+    T, B, H = z.shape
+    phi, _ = ACTIVATIONS[activation]
+    h = workspace.empty("h", (T + 1, B, H), z.dtype)
+    recurrent = workspace.empty("recurrent", (B, H), z.dtype)
+    h[0] = state[0]
+    for t in range(T):
+        product(h[t], p["Wh"], recurrent)
+        recurrent += z[t]
+        phi(recurrent, out=h[t + 1])
+    return h[1:], h[-1:].copy(), Tape(h)
+
+
+def backward(
+    p: Mapping[str, Array],
+    tape: Tape,
+    dh: Array,
+    grads: Mapping[str, Array],
+    dstate: Array | None = None,
+    workspace: Workspace = FRESH,
+    activation: str = "tanh",
+) -> tuple[Array, Array]:
+    """See `model.cells`."""
+    (h,) = tape
+    T, B, H = dh.shape
+    _, phi_slope = ACTIVATIONS[activation]
+    dz = workspace.empty("dz", (T, B, H), dh.dtype)
+    dh_t = workspace.empty("dh_t", (B, H), dh.dtype)
+    dh_next = workspace.empty("dh_next", (B, H), dh.dtype)
+    dh_next[:] = 0 if dstate is None else dstate[0]
+
+    phi_slope(h[1:], out=dz)
+    for t in reversed(range(T)):
+        np.add(dh[t], dh_next, out=dh_t)
+        dz[t] *= dh_t
+        np.dot(dz[t], p["Wh"].T, out=dh_next)
+
+    grads["Wh"][...] += h[:-1].reshape(T * B, H).T @ dz.reshape(T * B, H)
+    return dz, dh_next[None].copy()

@@ -1,0 +1,223 @@
+"""Every setting of a model, of its training and of sampling: one table, from which options, API and documentation are made.
+
+Three frozen dataclasses, grouped as a user thinks. Each field carries its meaning, unit and range as metadata (`Setting`);
+a value outside them raises `InvalidSetting` when the object is made, so that whoever holds one can rely on it.
+Needs no numpy: the command line reads this table to print its help.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from model.errors import InvalidSetting, UnknownSetting
+
+CELLS = ("lstm", "gru", "rnn")
+ACTIVATIONS = ("tanh", "relu", "identity")
+LEVELS = ("char", "byte")
+NORMALIZATIONS = ("nfc", "nfd", "none")
+OPTIMIZERS = ("adam", "rmsprop", "adagrad", "sgd")
+SCHEDULES = ("cosine", "constant", "exponential")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """What is known about one field: the metadata under the key ``"setting"``.
+
+    `meaning` is a phrase without a full stop; `unit` is empty for a pure number; `hint` explains the range in an error.
+    """
+
+    meaning: str
+    unit: str = ""
+    at_least: float | None = None
+    above: float | None = None
+    at_most: float | None = None
+    below: float | None = None
+    choices: tuple[str, ...] = ()
+    hint: str = ""
+
+    def must(self, kind: str) -> str:
+        """The limit in words: ``a whole number from 1 to 65,536``, ``a number of 0 or more and below 1``."""
+        if self.choices:
+            return "one of: " + ", ".join(self.choices)
+        low, high = self.at_least, self.at_most
+        if low is not None and high is not None:
+            return f"{kind} from {low:,} to {high:,}"
+        bounds = []
+        if self.above is not None:
+            bounds.append(f"above {self.above:,}")
+        if low is not None:
+            bounds.append(f"of {low:,} or more")
+        if self.below is not None:
+            bounds.append(f"below {self.below:,}")
+        if high is not None:
+            bounds.append(f"at most {high:,}")
+        return f"{kind} {' and '.join(bounds)}" if bounds else kind
+
+    def allows(self, value: Any) -> bool:
+        """Whether a value of the right type lies in the range."""
+        if self.choices:
+            return value in self.choices
+        if isinstance(value, (int, float)):
+            return (
+                (isinstance(value, int) or math.isfinite(value))
+                and (self.at_least is None or value >= self.at_least)
+                and (self.above is None or value > self.above)
+                and (self.at_most is None or value <= self.at_most)
+                and (self.below is None or value < self.below)
+            )
+        return True
+
+
+def setting(default: Any, meaning: str, **facts: Any) -> Any:
+    """A dataclass field with a `Setting`."""
+    return dataclasses.field(default=default, metadata={"setting": Setting(meaning=meaning, **facts)})
+
+
+@functools.cache
+def types_of(cls: type[Any]) -> dict[str, tuple[type, bool]]:
+    """Field name -> (type, whether None is allowed); the type is str, int, float or tuple (of str)."""
+    found = {}
+    for name, hint in typing.get_type_hints(cls).items():
+        options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+        base = next(option for option in options if option is not type(None))
+        found[name] = (typing.get_origin(base) or base, type(None) in options)
+    return found
+
+
+KINDS = {int: "a whole number", float: "a number", str: "a string", tuple: "a list of strings"}
+
+
+class Settings:
+    """What the three configurations share: checking, and the way to and from JSON."""
+
+    def __post_init__(self) -> None:
+        cls: Any = type(self)
+        for field, setting in settings_of(cls):
+            kind, optional = types_of(cls)[field.name]
+            value: Any = getattr(self, field.name)
+            if value is None and optional:
+                continue
+            if kind is tuple and isinstance(value, list):
+                value = tuple(value)
+            if kind is float and type(value) is int and abs(value) < 2**1000:
+                value = float(value)
+            strings = not isinstance(value, tuple) or all(type(item) is str for item in value)
+            if type(value) is not kind or not strings or not setting.allows(value):
+                raise InvalidSetting(field.name, value, setting.must(KINDS[kind]), setting.hint)
+            object.__setattr__(self, field.name, value)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields, ready for JSON."""
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in vars(self).items()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """The opposite of `to_dict`; fields that are absent take their defaults.
+
+        Raises `UnknownSetting` for a name that is no field and `InvalidSetting` for a value out of range.
+        """
+        known = [field.name for field, _ in settings_of(cls)]
+        for name in values:
+            if name not in known:
+                raise UnknownSetting(name, known)
+        return cls(**values)
+
+
+def settings_of(cls: type[Any]) -> Iterator[tuple[dataclasses.Field[Any], Setting]]:
+    """The fields of a configuration with what is known about each, in order."""
+    for field in dataclasses.fields(cls):
+        yield field, field.metadata["setting"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig(Settings):
+    """The network and its alphabet: what a checkpoint needs to be read again."""
+
+    # fmt: off
+    cell: str = setting("lstm", "the recurrent cell", choices=CELLS)
+    activation: str = setting("tanh", "the rnn cell's activation (gru and lstm have fixed ones)", choices=ACTIVATIONS)
+    hidden_size: int = setting(256, "hidden units in each layer", unit="units", at_least=1, at_most=16_384)
+    num_layers: int = setting(1, "recurrent layers, one on top of the other", unit="layers", at_least=1, at_most=64)
+    embedding_size: int = setting(0, "size of the embedding of a symbol; 0 feeds symbols to the first layer directly",
+                                  unit="units", at_least=0, at_most=16_384)
+    dropout: float = setting(0.0, "share of units dropped between layers and before the output while training",
+                             at_least=0, below=1, hint="0 drops nothing")
+    level: str = setting("char", "what a symbol is: a Unicode code point or a byte of UTF-8", choices=LEVELS)
+    normalization: str = setting("nfc", "Unicode normalisation; nfd takes Korean syllables and accents apart", choices=NORMALIZATIONS)
+    min_count: int | None = setting(None, "rarer symbols are left out of the alphabet; by default once per million characters",
+                                    unit="occurrences", at_least=1, at_most=1_000_000_000)
+    # fmt: on
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.activation != "tanh" and self.cell != "rnn":
+            raise InvalidSetting("activation", self.activation, f"tanh for the cell {self.cell}", "only rnn has a choice")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig(Settings):
+    """How a model is trained. At most one of `epochs`, `steps` and `budget` is set."""
+
+    # fmt: off
+    epochs: float | None = setting(None, "how long to train, in passes over the training part", unit="epochs", above=0, at_most=1_000_000)
+    steps: int | None = setting(None, "how long to train, in updates of the weights", unit="steps", at_least=1, at_most=1_000_000_000)
+    budget: float | None = setting(None, "how long to train, in time (90s, 3m, 1h)", unit="seconds", above=0, at_most=31_536_000)
+    batch_size: int = setting(32, "streams of text that are read side by side", unit="streams", at_least=1, at_most=65_536)
+    seq_length: int = setting(64, "symbols through which a gradient flows back before it is cut", unit="symbols", at_least=1, at_most=65_536)
+    reset_rate: float = setting(0.02, "share of streams whose state is set to zero before a chunk, so that the model learns to begin",
+                                at_least=0, at_most=1)
+    optimizer: str = setting("adam", "the rule that updates the weights", choices=OPTIMIZERS)
+    learning_rate: float = setting(0.01, "the step size at its highest", above=0, at_most=1000)
+    schedule: str = setting("cosine", "how the learning rate falls over the run", choices=SCHEDULES)
+    warmup: float = setting(0.02, "share of the run over which the learning rate rises, from a tenth of it", at_least=0, below=1)
+    final_learning_rate: float = setting(0.01, "share of learning_rate that is left at the end of the schedule", above=0, at_most=1)
+    beta1: float = setting(0.9, "adam: memory of the mean gradient", at_least=0, below=1)
+    beta2: float = setting(0.99, "adam and rmsprop: memory of the squared gradient", at_least=0, below=1)
+    momentum: float = setting(0.9, "sgd: memory of the last updates", at_least=0, below=1)
+    epsilon: float = setting(1e-8, "adam, rmsprop and adagrad: added to the root of the squared gradient", at_least=1e-16, at_most=1)
+    weight_decay: float = setting(0.0, "share of each weight taken off per step and unit of learning rate (decoupled, as in AdamW)", at_least=0, at_most=100)
+    clip_norm: float = setting(1.0, "a longer gradient is shortened to this global norm; 0 never", at_least=0, at_most=1e9)
+    clip_value: float = setting(0.0, "each entry of the gradient is cut to this size; 0 never", at_least=0, at_most=1e9)
+    validation_fraction: float = setting(0.1, "share at the end of the text that is kept for validation", above=0, at_most=0.5)
+    validation_size: int = setting(200_000, "symbols of it that are read at each validation; 0 reads all", unit="symbols", at_least=0, at_most=10**12)
+    validation_interval: int = setting(0, "steps from one validation to the next; 0 chooses", unit="steps", at_least=0, at_most=10**12)
+    seed: int = setting(0, "seed of the initial weights and of dropout", at_least=0, at_most=2**63 - 1)
+    # fmt: on
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        lengths = [name for name in ("epochs", "steps", "budget") if getattr(self, name) is not None]
+        if len(lengths) > 1:
+            raise InvalidSetting(lengths[1], getattr(self, lengths[1]), f"left out where {lengths[0]} is given", "a run has one length")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplingConfig(Settings):
+    """How a text is drawn from a model. Filters apply in the order temperature, top_k, top_p, min_p."""
+
+    # fmt: off
+    prompt: str = setting("", "text to continue; empty begins as after a line end")
+    length: int = setting(500, "symbols to write at most", unit="symbols", at_least=0, at_most=1_000_000_000)
+    temperature: float = setting(0.8, "1 draws as the model learned, lower is safer, higher is wilder", at_least=0, at_most=100,
+                                 hint="0 always takes the likeliest character")
+    top_k: int = setting(0, "draw only among the k likeliest symbols; 0 among all", at_least=0, at_most=2_000_000)
+    top_p: float = setting(1.0, "draw only among the likeliest symbols that together reach this probability", above=0, at_most=1)
+    min_p: float = setting(0.0, "draw only among symbols at least this share as likely as the likeliest", at_least=0, at_most=1)
+    stop: tuple[str, ...] = setting((), "end before any of these strings")
+    seed: int | None = setting(None, "the same seed gives the same text; text i of n uses seed + i", at_least=0, at_most=2**63 - 1)
+    n: int = setting(1, "texts to write", unit="texts", at_least=1, at_most=1024)
+    # fmt: on
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len(self.stop) > 16:
+            raise InvalidSetting("stop", list(self.stop), "a list of at most 16 strings")
+        if "" in self.stop:
+            raise InvalidSetting("stop", list(self.stop), "made of strings that are not empty")

@@ -1,0 +1,103 @@
+"""The functions between the matrix products, each forward beside its backward.
+
+Shapes: N rows, V symbols; where none is given a function works element by element on any shape.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+Ids = NDArray[np.integer[Any]]
+
+CODE_POINTS = 1_114_112  # how many Unicode has; what is not in the alphabet could be any of them
+UNKNOWN_COST = math.log(CODE_POINTS)  # nats that a symbol outside the alphabet costs: 13.92
+
+
+def sigmoid(a: Array, out: Array | None = None) -> Array:
+    """1 / (1 + exp(-a)), as tanh(a / 2) / 2 + 1/2: numpy's tanh is vectorised and cannot overflow."""
+    y = np.multiply(a, 0.5, out=out)
+    np.tanh(y, out=y)
+    y *= 0.5
+    y += 0.5
+    return y
+
+
+def sigmoid_slope(y: Array, out: Array | None = None) -> Array:
+    """d sigmoid(a) / da as a function of y = sigmoid(a): y (1 - y)."""
+    slope = np.subtract(1, y, out=out)
+    slope *= y
+    return slope
+
+
+def tanh_slope(y: Array, out: Array | None = None) -> Array:
+    """d tanh(a) / da as a function of y = tanh(a): 1 - y²."""
+    slope = np.multiply(y, y, out=out)
+    np.subtract(1, slope, out=slope)
+    return slope
+
+
+def relu_slope(y: Array, out: Array | None = None) -> Array:
+    """d max(a, 0) / da as a function of y = max(a, 0): 1 where y > 0, else 0."""
+    slope = np.sign(y, out=out)  # y is never negative
+    return slope
+
+
+def softmax(logits: Array) -> Array:
+    """Probabilities along the last axis. ``(..., V) -> (..., V)``"""
+    p: Array = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    p /= p.sum(axis=-1, keepdims=True)
+    return p
+
+
+def log_softmax(logits: Array) -> Array:
+    """Log-probabilities (nats) along the last axis. ``(..., V) -> (..., V)``"""
+    a: Array = logits - logits.max(axis=-1, keepdims=True)
+    a -= np.log(np.exp(a).sum(axis=-1, keepdims=True))
+    return a
+
+
+def nats(logits: Array, targets: Ids, unknown_cost: float = UNKNOWN_COST) -> tuple[NDArray[np.float64], Array]:
+    """-ln p(target) of each row (N,), and the probabilities (N, V).
+
+    logits (N, V) are overwritten by the probabilities. A target of V or more is a symbol outside the alphabet: the network is not
+    asked for it, and it costs `unknown_cost`.
+    """
+    N, V = logits.shape
+    logits -= logits.max(axis=1, keepdims=True)
+    known = targets < V
+    picked = logits[np.arange(N), np.minimum(targets, V - 1)]  # (N,)
+    p = np.exp(logits, out=logits)
+    total = p.sum(axis=1)  # (N,)
+    p /= total[:, None]
+    costs = np.log(total, dtype=np.float64) - picked
+    return (costs if known.all() else np.where(known, costs, unknown_cost)), p
+
+
+def cross_entropy(logits: Array, targets: Ids, unknown_cost: float = UNKNOWN_COST) -> tuple[float, Array]:
+    """The sum of `nats` over the rows, and the probabilities (N, V), which `cross_entropy_backward` takes.
+
+    logits (N, V) are overwritten by the probabilities.
+    """
+    costs, p = nats(logits, targets, unknown_cost)
+    return float(costs.sum()), p
+
+
+def cross_entropy_backward(p: Array, targets: Ids, scale: float) -> Array:
+    """The gradient of `scale` times the sum, with respect to the logits: (p - onehot(target)) scale.
+
+    p (N, V) is overwritten by it. Rows whose target is outside the alphabet give none.
+    """
+    N, V = p.shape
+    known = targets < V
+    if known.all():
+        p[np.arange(N), targets] -= 1
+    else:
+        p[~known] = 0
+        p[np.flatnonzero(known), targets[known]] -= 1
+    p *= scale
+    return p

@@ -1,0 +1,114 @@
+"""Unicode normal forms over text that arrives in pieces.
+
+Cutting a text anywhere would separate a letter from its accent, or the parts of a Korean syllable. On the way in, `normalized`
+cuts only where it is safe; on the way out, `Composer` lets a character go as soon as nothing can be added to it any more.
+
+The forms are those of Unicode Standard Annex #15 for text with at most 30 marks on a letter, which no language exceeds. Putting n
+marks in order takes n² steps, and a prompt could bring a million: a longer row of marks is normalised `MARKS` at a time.
+"""
+
+from __future__ import annotations
+
+import functools
+import unicodedata
+from collections.abc import Iterable, Iterator
+from itertools import pairwise
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.functions import CODE_POINTS
+
+MARKS = 30  # marks in a row that are put in order together: the limit of UAX #15 for stream-safe text
+
+
+def normalize(text: str, normalization: str) -> str:
+    """A whole text in the form `nfc`, `nfd` or `none`."""
+    if normalization == "none" or text.isascii():
+        return text
+    form: Literal["NFC", "NFD"] = "NFD" if normalization == "nfd" else "NFC"
+    cuts = _cuts_between_marks(text) if len(text) > MARKS else []
+    return "".join(unicodedata.normalize(form, text[start:stop]) for start, stop in pairwise([0, *cuts, len(text)]))
+
+
+def _cuts_between_marks(text: str) -> list[int]:
+    """Where to cut a text so that at most `MARKS` marks in a row stay together."""
+    marks = _is_mark()[np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.dtype("<u4"))]
+    if np.count_nonzero(marks) <= MARKS:
+        return []
+    edges = np.concatenate([[-1], np.flatnonzero(~marks), [len(text)]])  # a row of marks stands between two of them
+    rows = np.flatnonzero(np.diff(edges) > MARKS + 1)
+    return [cut for row in rows for cut in range(int(edges[row]) + 1 + MARKS, int(edges[row + 1]), MARKS)]
+
+
+@functools.cache
+def _is_mark() -> NDArray[np.bool_]:
+    """For each code point, whether it is a mark, or begins with one when it is taken apart. (CODE_POINTS,)"""
+    first, last = 0x300, 0x20000  # beyond are ideographs, tags and private use
+    table = np.zeros(CODE_POINTS, bool)
+    table[first:last] = [unicodedata.combining(unicodedata.normalize("NFD", chr(code))[0]) > 0 for code in range(first, last)]
+    return table
+
+
+def normalized(pieces: Iterable[str], normalization: str) -> Iterator[str]:
+    """The pieces of a text in a normal form: joined, they are `normalize` of the whole.
+
+    Held back is what follows the last safe place to cut: seldom more than a word.
+    """
+    if normalization == "none":
+        yield from pieces
+        return
+    rest = ""
+    for piece in pieces:
+        searched = len(rest)
+        rest += piece
+        cut = _last_boundary(rest, searched)
+        if cut:
+            yield normalize(rest[:cut], normalization)
+            rest = rest[cut:]
+    if rest:
+        yield normalize(rest, normalization)
+
+
+def _last_boundary(text: str, start: int) -> int:
+    """The last place from `start` on at which the text may be cut, or 0: nothing that stands there changes what stands before."""
+    for index in range(len(text) - 1, max(start, 1) - 1, -1):
+        if _is_inert(text[index]):
+            return index
+    return 0
+
+
+def _is_inert(c: str) -> bool:
+    """Whether a character surely neither moves before nor melts into the one before it (some others do not, either)."""
+    return c < "\u0300" or "\u3400" <= c <= "\u9fff" or "\uac00" <= c <= "\ud7a3"  # Latin, CJK ideographs, Korean syllables
+
+
+class Composer:
+    """Composes a stream of characters to NFC: what has been pushed and flushed, joined, is `normalize` of the whole."""
+
+    def __init__(self) -> None:
+        self._pending = ""
+        self._marks = 0  # in a row, at the end of what is pending
+
+    def push(self, text: str) -> str:
+        """Add characters; returns those that are final."""
+        return "".join([self._push_one(c) for c in text])
+
+    def _push_one(self, c: str) -> str:
+        alone = c if _is_inert(c) else unicodedata.normalize("NFC", c)
+        mark = unicodedata.combining(alone[0]) > 0
+        final = self._marks == MARKS if mark else self._pending != "" and self._stands_apart(c, alone)
+        done = self.flush() if final else ""
+        self._pending += c
+        self._marks = self._marks + 1 if mark else 0
+        return done
+
+    def _stands_apart(self, c: str, alone: str) -> bool:
+        """Whether a character that is no mark does not join what is pending; `alone` is its own NFC."""
+        return _is_inert(c) or unicodedata.normalize("NFC", self._pending + c) == unicodedata.normalize("NFC", self._pending) + alone
+
+    def flush(self) -> str:
+        """What is still held back."""
+        text, self._pending, self._marks = self._pending, "", 0
+        return unicodedata.normalize("NFC", text)

@@ -1,0 +1,141 @@
+"""From a gradient to new weights: clipping, schedules and the four rules of updating.
+
+All work on flat vectors (P,). A rule keeps its memory in named vectors of the same size, which belong to the checkpoint.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.config import TrainingConfig
+
+Array = NDArray[Any]
+Memory = dict[str, Array]
+
+BLOCK = 32_768  # floats updated at once: a block and its memory stay in the L2 cache through all passes
+
+
+def gradient_norm(gradient: Array) -> float:
+    """The global (Euclidean) norm."""
+    return math.sqrt(float(np.dot(gradient, gradient)))
+
+
+def clip(gradient: Array, norm: float, config: TrainingConfig) -> None:
+    """Shorten the gradient to `clip_norm` (Pascanu, Mikolov and Bengio 2013) and cut its entries to `clip_value`, in place."""
+    if config.clip_norm and norm > config.clip_norm:
+        gradient *= config.clip_norm / norm
+    if config.clip_value:
+        np.clip(gradient, -config.clip_value, config.clip_value, out=gradient)
+
+
+def learning_rate(config: TrainingConfig, share: float) -> float:
+    """The step size when `share` (0 to 1) of the run is spent.
+
+    It rises in a straight line over the first `warmup` of the run, from a tenth, and falls over the rest: cosine (Loshchilov and
+    Hutter 2017) and exponential reach `final_learning_rate` times the highest at the end; constant stays.
+    """
+    if share < config.warmup:
+        return config.learning_rate * (0.1 + 0.9 * share / config.warmup)
+    rest = min(1.0, (share - config.warmup) / (1 - config.warmup))
+    end = config.final_learning_rate
+    match config.schedule:
+        case "cosine":
+            factor = end + (1 - end) * (1 + math.cos(math.pi * rest)) / 2
+        case "exponential":
+            factor = end**rest
+        case _:
+            factor = 1.0
+    return config.learning_rate * factor
+
+
+class Rule(NamedTuple):
+    """One way to update: what it remembers, and its update of one block."""
+
+    memory: tuple[str, ...]
+    update: Callable[[Array, Array, float, Memory, int, TrainingConfig, Array], None]  # w, g, rate, memory, t, config, scratch
+
+
+def _adam(w: Array, g: Array, rate: float, memory: Memory, t: int, config: TrainingConfig, scratch: Array) -> None:
+    """Adam (Kingma and Ba 2015): m / (√v + ε) with both means corrected for their start at zero."""
+    m, v = memory["m"], memory["v"]
+    m *= config.beta1
+    m += np.multiply(g, 1 - config.beta1, out=scratch)
+    v *= config.beta2
+    np.multiply(g, g, out=scratch)
+    scratch *= 1 - config.beta2
+    v += scratch
+    np.multiply(v, 1 / (1 - config.beta2**t), out=scratch)
+    np.sqrt(scratch, out=scratch)
+    scratch += config.epsilon
+    np.divide(m, scratch, out=scratch)
+    scratch *= rate / (1 - config.beta1**t)
+    w -= scratch
+
+
+def _rmsprop(w: Array, g: Array, rate: float, memory: Memory, t: int, config: TrainingConfig, scratch: Array) -> None:
+    """RMSprop (Tieleman and Hinton 2012): g / (√v + ε)."""
+    v = memory["v"]
+    v *= config.beta2
+    np.multiply(g, g, out=scratch)
+    scratch *= 1 - config.beta2
+    v += scratch
+    np.sqrt(v, out=scratch)
+    scratch += config.epsilon
+    np.divide(g, scratch, out=scratch)
+    scratch *= rate
+    w -= scratch
+
+
+def _adagrad(w: Array, g: Array, rate: float, memory: Memory, t: int, config: TrainingConfig, scratch: Array) -> None:
+    """Adagrad (Duchi, Hazan and Singer 2011): g / (√Σg² + ε)."""
+    v = memory["v"]
+    v += np.multiply(g, g, out=scratch)
+    np.sqrt(v, out=scratch)
+    scratch += config.epsilon
+    np.divide(g, scratch, out=scratch)
+    scratch *= rate
+    w -= scratch
+
+
+def _sgd(w: Array, g: Array, rate: float, memory: Memory, t: int, config: TrainingConfig, scratch: Array) -> None:
+    """Stochastic gradient descent with momentum (Polyak 1964), as PyTorch writes it: m = μ m + g; w -= rate m."""
+    m = memory["m"]
+    m *= config.momentum
+    m += g
+    w -= np.multiply(m, rate, out=scratch)
+
+
+RULES: dict[str, Rule] = {
+    "adam": Rule(("m", "v"), _adam),
+    "rmsprop": Rule(("v",), _rmsprop),
+    "adagrad": Rule(("v",), _adagrad),
+    "sgd": Rule(("m",), _sgd),
+}
+
+
+def new_memory(config: TrainingConfig, weights: Array) -> Memory:
+    """What the configured rule remembers before its first update."""
+    return {name: np.zeros_like(weights) for name in RULES[config.optimizer].memory}
+
+
+def update(weights: Array, gradient: Array, rate: float, memory: Memory, t: int, config: TrainingConfig) -> None:
+    """One update of weights (P,) in place; `t` counts updates from 1."""
+    rule = RULES[config.optimizer]
+    scratch = np.empty(min(BLOCK, len(weights)), weights.dtype)
+    for start in range(0, len(weights), BLOCK):
+        block = slice(start, start + BLOCK)
+        w = weights[block]
+        rule.update(w, gradient[block], rate, {name: part[block] for name, part in memory.items()}, t, config, scratch[: len(w)])
+
+
+def decay(matrices: list[Array], rate: float, weight_decay: float) -> None:
+    """Decoupled weight decay (Loshchilov and Hutter 2019), of the weight matrices; biases are left alone."""
+    if not weight_decay:
+        return
+    for matrix in matrices:
+        matrix *= 1 - rate * weight_decay

@@ -1,0 +1,126 @@
+"""All weights of a model as named views on one flat vector.
+
+The optimizer, clipping, the gradient norm, the checkpoint and a sum over processes are each one expression on `.flat`.
+
+======================  ===========  ===============================================================================
+name                    shape        what it is
+======================  ===========  ===============================================================================
+``embedding``           (V, E)       one row per symbol; only where embedding_size is not 0
+``layers.l.Wx``         (D, G*H)     input weights; without an embedding layer 0 has D = V and its rows are a table
+``layers.l.b``          (G*H,)       bias of the gates
+``layers.l.Wh``         (H, G*H)     recurrent weights
+``layers.l.bn``         (H,)         GRU: the recurrent bias of n
+``Wy``                  (H, V)       output weights
+``by``                  (V,)         output bias
+======================  ===========  ===============================================================================
+
+V symbols, E embedding size, D input size, H hidden units, G gates.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from model.cells import CELLS
+from model.config import ModelConfig
+
+Array = NDArray[Any]
+
+
+class Parameters(Mapping[str, Array]):
+    """Named views on `flat`. Writing to a view writes to the vector."""
+
+    def __init__(self, shapes: Mapping[str, tuple[int, ...]], flat: Array) -> None:
+        size = sum(math.prod(shape) for shape in shapes.values())
+        if flat.shape != (size,):
+            raise ValueError(f"flat has shape {flat.shape}, the parameters need ({size},)")
+        self.shapes = dict(shapes)
+        self.flat = flat
+        self._views: dict[str, Array] = {}
+        start = 0
+        for name, shape in self.shapes.items():
+            end = start + math.prod(shape)
+            self._views[name] = flat[start:end].reshape(shape)
+            start = end
+
+    def __getitem__(self, name: str) -> Array:
+        return self._views[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._views)
+
+    def __len__(self) -> int:
+        return len(self._views)
+
+    def layer(self, index: int) -> dict[str, Array]:
+        """The views of one recurrent layer, by their short names (Wx, b, Wh, ...)."""
+        prefix = f"layers.{index}."
+        return {name.removeprefix(prefix): view for name, view in self._views.items() if name.startswith(prefix)}
+
+    def zeros_like(self) -> Parameters:
+        """The same names and shapes on a new vector of zeros: a place for gradients."""
+        return Parameters(self.shapes, np.zeros_like(self.flat))
+
+    def astype(self, dtype: DTypeLike) -> Parameters:
+        """A copy in another precision."""
+        return Parameters(self.shapes, self.flat.astype(dtype))
+
+
+def shapes_of(config: ModelConfig, V: int) -> dict[str, tuple[int, ...]]:
+    """Name -> shape of every parameter of a model over V symbols, in their order on the flat vector."""
+    cell, H, E = CELLS[config.cell], config.hidden_size, config.embedding_size
+    shapes: dict[str, tuple[int, ...]] = {"embedding": (V, E)} if E else {}
+    D = E or V
+    for index in range(config.num_layers):
+        gates = len(cell.gates) * H
+        own = cell.shapes(H)
+        shapes |= {f"layers.{index}.Wx": (D, gates), f"layers.{index}.b": (gates,)}
+        shapes |= {f"layers.{index}.{name}": shape for name, shape in own.items()}
+        D = H
+    return shapes | {"Wy": (H, V), "by": (V,)}
+
+
+def count(config: ModelConfig, V: int) -> int:
+    """How many numbers a model over V symbols has."""
+    return sum(math.prod(shape) for shape in shapes_of(config, V).values())
+
+
+def initialise(config: ModelConfig, V: int, seed: int, dtype: DTypeLike = np.float32) -> Parameters:
+    """The weights before training; a function of its arguments alone.
+
+    Recurrent weights are orthogonal, gate by gate (Saxe, McClelland and Ganguli 2014; Le, Jaitly and Hinton 2015 for why it
+    helps recurrent ones). What a symbol is looked up in, the embedding or layer 0's table, is normal with variance 1 (drawn as
+    PyTorch draws an LSTM's input weights, it is too faint at first: half an epoch of tinyshakespeare ends at 2.49 instead of
+    2.18 nats). The other matrices are uniform within ±1/√H, as PyTorch draws them. Biases are 0, but the LSTM's forget bias is 1
+    (Jozefowicz, Zaremba and Sutskever 2015).
+    """
+    rng = np.random.Generator(np.random.PCG64(seed))
+    shapes = shapes_of(config, V)
+    parameters = Parameters(shapes, np.zeros(sum(math.prod(shape) for shape in shapes.values()), dtype))
+    H = config.hidden_size
+    gates = CELLS[config.cell].gates
+    lookup = "embedding" if config.embedding_size else "layers.0.Wx"
+    for name, view in parameters.items():
+        short = name.rpartition(".")[2]
+        if short == "Wh":
+            for gate in range(len(gates)):
+                view[:, gate * H : (gate + 1) * H] = orthogonal(H, rng)
+        elif name == lookup:
+            view[...] = rng.standard_normal(view.shape)
+        elif view.ndim == 2:
+            view[...] = rng.uniform(-1, 1, view.shape) / math.sqrt(H)
+        elif short == "b" and "f" in gates:
+            f = gates.index("f")
+            view[f * H : (f + 1) * H] = 1
+    return parameters
+
+
+def orthogonal(size: int, rng: np.random.Generator) -> Array:
+    """A random orthogonal matrix, uniform over all of them (Mezzadri 2007: QR of a normal matrix, with the signs of R)."""
+    Q, R = np.linalg.qr(rng.standard_normal((size, size)))
+    return np.asarray(Q * np.sign(np.diag(R)))

@@ -1,0 +1,163 @@
+"""Training, as a generator: it yields progress, and whoever consumes it prints, stores or counts.
+
+It opens no file, reads no clock and no global random state. Everything that a run needs to go on as if it had never been
+interrupted is in its `TrainingState`: the same state, weights, text and settings give the same weights, bit for bit.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model import optimizer
+from model.batches import Ids, Streams
+from model.config import TrainingConfig
+from model.errors import TrainingDiverged
+from model.functions import UNKNOWN_COST, nats
+from model.language_model import LanguageModel
+from model.workspace import Workspace
+
+Array = NDArray[Any]
+
+VALIDATION_STREAMS = 64  # read side by side at a validation: enough to keep the products efficient
+VALIDATION_CONTEXT = 100  # symbols that each of them reads before it counts, instead of starting in the dark
+
+
+@dataclass
+class TrainingState:
+    """Where a run stands. `train` moves it on; a checkpoint keeps it."""
+
+    hidden: Array  # (L, S, B, H), carried from chunk to chunk
+    memory: optimizer.Memory  # what the optimizer remembers
+    step: int = 0  # updates so far
+    epoch: int = 0  # whole passes over the training part
+    chunk: int = 0  # chunks of this epoch so far
+    first_step: int = 0  # the part of the run that the schedule covers: it begins here ...
+    last_step: int = 0  # ... and ends here, where steps rule
+    first_second: float = 0.0  # ... or began when that much time had been spent, where a budget rules
+    best_loss: float = field(default=math.inf)  # lowest validation loss so far, nats per symbol
+    best_step: int = 0
+
+    @classmethod
+    def new(cls, model: LanguageModel, streams: Streams, config: TrainingConfig) -> TrainingState:
+        """The beginning of a run."""
+        return cls(model.zero_state(streams.batch_size), optimizer.new_memory(config, model.parameters.flat))
+
+    def advance(self, hidden: Array, streams: Streams) -> None:
+        """One chunk was learned from."""
+        self.step += 1
+        self.chunk += 1
+        self.hidden = hidden
+        if self.chunk == streams.chunks:
+            self.epoch, self.chunk, self.hidden = self.epoch + 1, 0, streams.carry(hidden)
+
+
+class Progress(NamedTuple):
+    """One update of the weights."""
+
+    step: int
+    epoch: float  # passes over the training part, with the fraction of the present one
+    loss: float  # nats per symbol, before the update
+    grad_norm: float  # before clipping
+    learning_rate: float
+    share: float  # of the run that was spent before this update, 0 to 1
+    symbols: int  # read in this update
+
+
+def by_steps(state: TrainingState) -> float:
+    """The share of the run that is spent, where a number of steps rules."""
+    return (state.step - state.first_step) / max(1, state.last_step - state.first_step)
+
+
+def unreduced(gradient: Array) -> None:
+    """The sum over processes where there is only one."""
+
+
+def train(
+    model: LanguageModel,
+    streams: Streams,
+    config: TrainingConfig,
+    state: TrainingState,
+    share: Callable[[TrainingState], float] = by_steps,
+    reduce: Callable[[Array], None] = unreduced,
+    unknown_cost: float = UNKNOWN_COST,
+) -> Iterator[Progress]:
+    """Train the model in place until `share` reaches 1, yielding after each update.
+
+    `share(state)` tells which part of the run is spent; the schedule follows it. `reduce(flat)` makes a gradient the sum over all
+    processes. Raises `TrainingDiverged`, before the weights are touched, when a loss or gradient is no finite number.
+    """
+    gradients = model.parameters.zeros_like()
+    matrices = [view for view in model.parameters.values() if view.ndim == 2]
+    workspace = Workspace()
+    while (spent := share(state)) < 1:
+        inputs, targets = streams.chunk(state.chunk)
+        # A generator of the step's own: there is no random state to lose.
+        rng = np.random.Generator(np.random.PCG64([config.seed, state.step]))
+        if config.reset_rate:
+            # A state carried on for ever drifts to where no text that begins anew ever comes; see TrainingConfig.reset_rate.
+            state.hidden[:, :, rng.random(streams.batch_size) < config.reset_rate] = 0
+        dropout = rng if model.config.dropout else None
+        with np.errstate(all="ignore"):  # what is not finite is found below, and named
+            loss, hidden = model.loss_and_gradients(
+                inputs, targets, state.hidden, gradients, dropout=dropout, workspace=workspace, unknown_cost=unknown_cost
+            )
+            reduce(gradients.flat)
+            norm = optimizer.gradient_norm(gradients.flat)
+        if not math.isfinite(loss):
+            raise TrainingDiverged(state.step + 1, "loss", loss)
+        if not math.isfinite(norm):
+            raise TrainingDiverged(state.step + 1, "gradient's norm", norm)
+        optimizer.clip(gradients.flat, norm, config)
+        rate = optimizer.learning_rate(config, spent)
+        with np.errstate(all="ignore"):  # as above: the next step finds it
+            optimizer.decay(matrices, rate, config.weight_decay)
+            optimizer.update(model.parameters.flat, gradients.flat, rate, state.memory, state.step + 1, config)
+        state.advance(hidden, streams)
+        yield Progress(state.step, state.epoch + state.chunk / streams.chunks, loss, norm, rate, spent, inputs.size)
+
+
+class Evaluation(NamedTuple):
+    """How well a model predicts a text."""
+
+    loss: float  # nats per symbol; no finite number where the weights are too large
+    symbols: int
+    unknown: int  # of them outside the alphabet
+
+
+def evaluate(
+    model: LanguageModel, ids: Ids, start: int, stop: int, unknown_cost: float = UNKNOWN_COST, workspace: Workspace | None = None
+) -> Evaluation:
+    """The loss over ids[start:stop], each predicted from what stands before it: 0 < start < stop.
+
+    They are read as parallel streams with carried state; each stream first reads up to `VALIDATION_CONTEXT` symbols before its
+    first one, so that the result is close to reading everything in one go, and does not depend on the number of streams.
+    """
+    total = stop - start
+    B = int(np.clip(total // (4 * VALIDATION_CONTEXT), 1, VALIDATION_STREAMS))
+    length = -(-total // B)
+    firsts = start + length * np.arange(B)  # (B,) the first target of each stream
+    context = min(VALIDATION_CONTEXT, start - 1)
+    workspace = workspace or Workspace()
+    hidden = model.zero_state(B)
+    cost, unknown = 0.0, 0
+    with np.errstate(all="ignore"):  # what is not finite is in the result
+        table = model.input_table()
+        if context:
+            before = firsts - 1 + np.arange(-context, 0)[:, None]  # (context, B)
+            _, hidden, _ = model.read(ids[before], hidden, workspace=workspace, table=table)
+        for offset in range(0, length, VALIDATION_CONTEXT):
+            places = firsts + np.arange(offset, min(offset + VALIDATION_CONTEXT, length))[:, None]  # (T, B) of the targets
+            counts = (places < stop).ravel()  # the last stream may be shorter
+            places = np.minimum(places, stop - 1)
+            targets = ids[places].ravel()
+            logits, hidden, _ = model.forward(ids[places - 1], hidden, workspace=workspace, table=table)
+            costs, _ = nats(logits.reshape(targets.size, -1), targets, unknown_cost)
+            cost += float(costs[counts].sum())
+            unknown += int(np.count_nonzero(targets[counts] >= model.vocabulary_size))
+    return Evaluation(cost / total, total, unknown)

@@ -1,0 +1,188 @@
+"""The alphabet of a model, and the way from text to ids and back.
+
+A symbol is an element of the alphabet: a Unicode code point (level `char`) or a byte of UTF-8 (level `byte`). Ids count the
+alphabet in code point order, 0..V-1; V is the unknown symbol. Text is normalised on its way in and composed to NFC on its way out.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.config import LEVELS, NORMALIZATIONS
+from model.errors import DamagedCheckpoint
+from model.functions import CODE_POINTS, UNKNOWN_COST
+from model.normalization import normalize, normalized
+from model.substitution import Substitution, closest
+from model.utf8 import Utf8Guide
+
+Ids = NDArray[np.integer[Any]]
+
+RARE = 1_000_000  # by default a symbol must occur once in that many
+
+
+def is_symbol(value: int, level: str) -> bool:
+    """Whether a byte, or a code point that can be written out (the halves of UTF-16's pairs cannot), has that value."""
+    if level == "byte":
+        return 0 <= value < 256
+    return 0 <= value < CODE_POINTS and not 0xD800 <= value < 0xE000
+
+
+def codes(text: str, level: str) -> NDArray[Any]:
+    """The code points (uint32) or UTF-8 bytes (uint8) of a text, before they become ids."""
+    if level == "byte":
+        return np.frombuffer(text.encode("utf-8", "surrogatepass"), np.uint8)
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.dtype("<u4"))
+
+
+class SymbolCounts:
+    """How often each symbol occurs in a text that arrives in pieces; memory does not grow with the text."""
+
+    def __init__(self, level: str, normalization: str) -> None:
+        self.level, self.normalization = level, normalization
+        self.counts = np.zeros(256 if level == "byte" else CODE_POINTS, np.int64)
+
+    def add(self, pieces: Iterable[str]) -> SymbolCounts:
+        """Count the symbols of a text given in pieces; returns itself."""
+        for piece in normalized(pieces, self.normalization):
+            found = np.bincount(codes(piece, self.level))
+            self.counts[: len(found)] += found
+        return self
+
+    @property
+    def total(self) -> int:
+        """Symbols counted so far."""
+        return int(self.counts.sum())
+
+
+class Encoded(NamedTuple):
+    """A prompt as ids, and what had to be replaced."""
+
+    ids: Ids  # (N,) with N of at least 1
+    substituted: list[Substitution]
+    truncated: bool  # whether the prompt was longer than what is read of it
+
+
+class Vocabulary:
+    """An alphabet with its level and normalisation. Equal alphabets are equal objects."""
+
+    def __init__(self, level: str, normalization: str, symbols: Sequence[int]) -> None:
+        """`symbols`: the code points or byte values of the alphabet, in ascending order."""
+        self.level, self.normalization = level, normalization
+        self.symbols = tuple(int(symbol) for symbol in symbols)
+        self.size = len(self.symbols)
+        self.unknown = self.size
+        self.dtype = np.dtype(np.uint8 if self.size < 256 else np.uint16 if self.size < 65536 else np.uint32)
+        limit = 256 if level == "byte" else CODE_POINTS
+        self._ids: Ids = np.full(limit, self.unknown, self.dtype)
+        self._ids[list(self.symbols)] = np.arange(self.size)
+
+    @classmethod
+    def build(cls, counts: SymbolCounts, min_count: int | None = None) -> Vocabulary:
+        """The alphabet of a counted text, without symbols that occur fewer than `min_count` times.
+
+        By default `min_count` is one per million symbols, at least 1. The result is empty when nothing is frequent enough: no code
+        point, or no bytes that make up a character.
+        """
+        least = max(1, counts.total // RARE) if min_count is None else min_count
+        symbols = [symbol for symbol in np.flatnonzero(counts.counts >= least).tolist() if is_symbol(symbol, counts.level)]
+        if counts.level == "byte" and not Utf8Guide(symbols).can_write:
+            symbols = []
+        return cls(counts.level, counts.normalization, symbols)
+
+    @property
+    def unknown_cost(self) -> float:
+        """Nats that an unknown symbol costs: any code point, or any byte, could have been meant."""
+        return math.log(256) if self.level == "byte" else UNKNOWN_COST
+
+    def encode(self, text: str) -> Ids:
+        """The ids (N,) of a text after normalisation; what is outside the alphabet becomes the unknown symbol."""
+        return self._look_up(normalize(text, self.normalization))
+
+    def _look_up(self, text: str) -> Ids:
+        ids: Ids = self._ids[codes(text, self.level)]
+        return ids
+
+    def encode_pieces(self, pieces: Iterable[str]) -> Iterator[Ids]:
+        """The ids of a text given in pieces; joined, they are `encode` of the whole."""
+        for piece in normalized(pieces, self.normalization):
+            yield self._look_up(piece)
+
+    def knows(self, text: str) -> bool:
+        """Whether every symbol of a text (after normalisation) is in the alphabet."""
+        return bool((self.encode(text) != self.unknown).all())
+
+    def encode_prompt(self, prompt: str, limit: int) -> Encoded:
+        """The ids of a prompt, which can never fail: unknown characters take their closest known form, else the unknown symbol.
+
+        Its last `limit` symbols are read. An empty prompt reads as one line end, as the unknown symbol where the alphabet has none.
+        """
+        whole = normalize(prompt, self.normalization) or "\n"
+        text = whole[-limit:]
+        if not prompt or self.knows(text):
+            ids = self._look_up(text)
+            return Encoded(ids[-limit:], [], len(ids) > limit or len(whole) > limit)
+        forms: dict[str, Ids] = {}
+        by: dict[str, str | None] = {}
+        for c in dict.fromkeys(text):
+            if self.knows(c):
+                forms[c] = self.encode(c)
+            else:
+                by[c] = closest(c, self.knows)
+                forms[c] = np.array([self.unknown], self.dtype) if by[c] is None else self.encode(by[c] or "")
+        ids = np.concatenate([forms[c] for c in text])
+        if not len(ids):  # nothing but accents that were left out
+            ids = np.array([self.unknown], self.dtype)
+        counts = Counter(c for c in text if c in by)
+        substituted = [Substitution(c, by[c], count) for c, count in counts.items()]
+        return Encoded(ids[-limit:], substituted, len(ids) > limit or len(whole) > limit)
+
+    def decode(self, ids: Ids) -> str:
+        """The text of ids, composed to NFC unless normalisation is `none`; unknown and broken parts show as U+FFFD."""
+        values = np.array([*self.symbols, 0xFF if self.level == "byte" else 0xFFFD], np.uint8 if self.level == "byte" else np.dtype("<u4"))
+        data = values[ids].tobytes()
+        text = data.decode("utf-8", "replace") if self.level == "byte" else data.decode("utf-32-le", "replace")
+        return text if self.normalization == "none" else normalize(text, "nfc")
+
+    def characters(self, ids: Ids) -> int:
+        """How many characters (code points of the NFC text) ids (N,) are: what bits per character count."""
+        return len(normalize(self.decode(ids), "nfc"))
+
+    def symbol(self, index: int) -> str:
+        """One symbol as text for display: the character, or a byte as \\xNN where it is no character of its own."""
+        value = self.symbols[index]
+        return chr(value) if self.level == "char" or value < 0x80 else f"\\x{value:02x}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The alphabet ready for JSON."""
+        symbols = list(self.symbols) if self.level == "byte" else "".join(map(chr, self.symbols))
+        return {"level": self.level, "normalization": self.normalization, "symbols": symbols}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any], origin: str = "the checkpoint") -> Vocabulary:
+        """The opposite of `to_dict`. Raises `DamagedCheckpoint` unless it is an alphabet in order."""
+        try:
+            level, normalization, given = values["level"], values["normalization"], values["symbols"]
+        except (KeyError, TypeError):
+            raise DamagedCheckpoint(origin, "its alphabet is incomplete") from None
+        if level not in LEVELS or normalization not in NORMALIZATIONS or type(given) is not (str if level == "char" else list):
+            raise DamagedCheckpoint(origin, "its alphabet is of an unknown kind")
+        symbols: list[Any] = [ord(c) for c in given] if level == "char" else list(given)
+        sound = all(type(symbol) is int and is_symbol(symbol, level) for symbol in symbols)
+        if not symbols or not sound or any(a >= b for a, b in pairwise(symbols)):
+            raise DamagedCheckpoint(origin, "its alphabet is not a list of different symbols in order")
+        if level == "byte" and not Utf8Guide(symbols).can_write:
+            raise DamagedCheckpoint(origin, "its alphabet has no bytes that make up a character")
+        return cls(level, normalization, symbols)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Vocabulary) and self.to_dict() == other.to_dict()
+
+    def __hash__(self) -> int:
+        return hash((self.level, self.normalization, self.symbols))

@@ -1,0 +1,177 @@
+"""What the contract promises of every cell: right gradients, chunks like the whole, no dependence on workspace or company."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from model import config
+from model.cells import CELLS, Product, cell_of
+from model.cells.rnn import ACTIVATIONS
+from model.gradient_check import TOLERANCE, derivative_along, directional_error
+from model.workspace import Workspace
+
+
+def test_gradients_of_z_state_and_every_weight_are_right_entry_by_entry(problem: Any) -> None:
+    z, state, p = problem.z(), problem.state, problem.p
+
+    def loss() -> float:
+        h, end, _ = problem.cell.forward(p, z.copy(), state)
+        return float((h * problem.dh).sum() + (end * problem.dstate).sum())
+
+    grads = problem.zeros()
+    _, _, tape = problem.cell.forward(p, z.copy(), state)
+    dz, dstate = problem.cell.backward(p, tape, problem.dh, grads, problem.dstate)
+    for name, values, gradient in [("z", z, dz), ("state", state, dstate), *((name, p[name], grads[name]) for name in p)]:
+        assert gradient.shape == values.shape
+        measured = np.empty_like(values)
+        for index in np.ndindex(values.shape):
+            entry = np.zeros_like(values)
+            entry[index] = 1
+            measured[index] = derivative_along(loss, values, entry)
+        assert np.linalg.norm(gradient - measured) <= TOLERANCE * np.linalg.norm(measured), name
+        assert np.linalg.norm(measured) > 0.1, name
+
+
+def test_gradients_of_x_and_the_input_weights_follow_from_dz(problem: Any) -> None:
+    x, Wx, b = problem.x, problem.Wx, problem.b
+
+    def loss() -> float:
+        return float((problem.cell.forward(problem.p, x @ Wx + b, problem.state)[0] * problem.dh).sum())
+
+    _, _, tape = problem.cell.forward(problem.p, problem.z(), problem.state)
+    dz, _ = problem.cell.backward(problem.p, tape, problem.dh, problem.zeros())
+    assert directional_error(loss, x, dz @ Wx.T) <= TOLERANCE
+    assert directional_error(loss, Wx, np.einsum("tbd,tbg->dg", x, dz)) <= TOLERANCE
+    assert directional_error(loss, b, dz.sum(axis=(0, 1))) <= TOLERANCE
+
+
+def test_gradients_are_added(problem: Any) -> None:
+    grads, again = problem.zeros(), {name: np.full_like(value, 100) for name, value in problem.p.items()}
+    for place in (grads, again):
+        _, _, tape = problem.cell.forward(problem.p, problem.z(), problem.state)
+        problem.cell.backward(problem.p, tape, problem.dh, place)
+    for name, gradient in grads.items():
+        np.testing.assert_allclose(again[name] - 100, gradient, atol=1e-12)
+
+
+def test_chunks_equal_the_whole(problem: Any) -> None:
+    z, grads, chained = problem.z(), problem.zeros(), problem.zeros()
+    h, end, tape = problem.cell.forward(problem.p, z.copy(), problem.state)
+    dz, dstate = problem.cell.backward(problem.p, tape, problem.dh, grads, problem.dstate)
+
+    state, parts, tapes = problem.state, [slice(0, 1), slice(1, 3), slice(3, 6)], []
+    for part in parts:
+        h_part, state, tape = problem.cell.forward(problem.p, z[part].copy(), state)
+        np.testing.assert_array_equal(h_part, h[part])
+        tapes.append(tape)
+    np.testing.assert_array_equal(state, end)
+
+    arriving = problem.dstate
+    for part, tape in reversed(list(zip(parts, tapes, strict=True))):
+        dz_part, arriving = problem.cell.backward(problem.p, tape, problem.dh[part], chained, arriving)
+        np.testing.assert_array_equal(dz_part, dz[part])
+    np.testing.assert_array_equal(arriving, dstate)
+    for name, gradient in grads.items():
+        np.testing.assert_allclose(chained[name], gradient, rtol=1e-12, atol=1e-13)
+
+
+def test_the_state_holds_the_last_output(problem: Any) -> None:
+    h, end, _ = problem.cell.forward(problem.p, problem.z(), problem.state)
+    assert end.shape == problem.state.shape
+    np.testing.assert_array_equal(end[0], h[-1])
+
+
+def test_a_workspace_changes_nothing_though_used_before_for_other_shapes_and_full_of_nan(problem: Any, poisoned: Workspace) -> None:
+    def run(workspace: Workspace | None, part: tuple[slice, slice]) -> list[Any]:
+        grads, own = problem.zeros(), {} if workspace is None else {"workspace": workspace}
+        z, state = np.ascontiguousarray(problem.z()[part]), np.ascontiguousarray(problem.state[:, part[1]])
+        dh, dstate = np.ascontiguousarray(problem.dh[part]), np.ascontiguousarray(problem.dstate[:, part[1]])
+        h, end, tape = problem.cell.forward(problem.p, z, state, **own)
+        dz, before = problem.cell.backward(problem.p, tape, dh, grads, dstate, **own)
+        return [h.copy(), end, dz.copy(), before, *grads.values()]
+
+    whole, fewer_steps, fewer_rows = (slice(None), slice(None)), (slice(2, 5), slice(None)), (slice(None), slice(1, 2))
+    for part in (whole, fewer_steps, fewer_rows, whole, whole):
+        for ours, fresh in zip(run(poisoned, part), run(None, part), strict=True):
+            np.testing.assert_array_equal(ours, fresh)
+
+
+def test_states_stay_valid_when_the_workspace_is_used_again(problem: Any, poisoned: Workspace) -> None:
+    _, end, tape = problem.cell.forward(problem.p, problem.z(), problem.state, poisoned)
+    _, before = problem.cell.backward(problem.p, tape, problem.dh, problem.zeros(), None, poisoned)
+    kept = end.copy(), before.copy()
+    _, _, tape = problem.cell.forward(problem.p, -problem.z(), problem.state, poisoned)
+    problem.cell.backward(problem.p, tape, -problem.dh, problem.zeros(), None, poisoned)
+    np.testing.assert_array_equal(end, kept[0])
+    np.testing.assert_array_equal(before, kept[1])
+
+
+def test_nothing_is_remembered_so_calls_may_interleave(problem: Any) -> None:
+    apart = []
+    for z in (problem.z(), -problem.z()):
+        _, _, tape = problem.cell.forward(problem.p, z, problem.state)
+        apart.append(problem.cell.backward(problem.p, tape, problem.dh, problem.zeros())[0])
+    _, _, first = problem.cell.forward(problem.p, problem.z(), problem.state)
+    _, _, second = problem.cell.forward(problem.p, -problem.z(), problem.state)
+    np.testing.assert_array_equal(problem.cell.backward(problem.p, second, problem.dh, problem.zeros())[0], apart[1])
+    np.testing.assert_array_equal(problem.cell.backward(problem.p, first, problem.dh, problem.zeros())[0], apart[0])
+
+
+def test_what_is_handed_in_is_not_changed(problem: Any) -> None:
+    kept = [value.copy() for value in (*problem.p.values(), problem.state, problem.dh, problem.dstate)]
+    _, _, tape = problem.cell.forward(problem.p, problem.z(), problem.state)
+    problem.cell.backward(problem.p, tape, problem.dh, problem.zeros(), problem.dstate)
+    for value, before in zip((*problem.p.values(), problem.state, problem.dh, problem.dstate), kept, strict=True):
+        np.testing.assert_array_equal(value, before)
+
+
+def test_single_precision_is_close_to_double(problem: Any) -> None:
+    results = []
+    for one in (problem, problem.astype(np.float32)):
+        grads = one.zeros()
+        h, end, tape = one.cell.forward(one.p, one.z(), one.state)
+        dz, dstate = one.cell.backward(one.p, tape, one.dh, grads, one.dstate)
+        results.append([h, end, dz, dstate, *grads.values()])
+    for double, single in zip(*results, strict=True):
+        assert single.dtype == np.float32
+        assert np.linalg.norm(single - double) <= 2e-6 * np.linalg.norm(double)
+
+
+def test_the_recurrent_product_is_the_callers(problem: Any) -> None:
+    seen = []
+
+    def row_by_row(a: Any, W: Any, out: Any) -> Any:
+        seen.append(a.copy())
+        assert W is problem.p["Wh"]
+        for row, to in zip(a, out, strict=True):
+            np.dot(row, W, out=to)
+        return out
+
+    product: Product = row_by_row
+    h, _, _ = problem.cell.forward(problem.p, problem.z(), problem.state, product=product)
+    plain, _, _ = problem.cell.forward(problem.p, problem.z(), problem.state)
+    np.testing.assert_allclose(h, plain, rtol=1e-12)
+    np.testing.assert_array_equal(seen, [problem.state[0], *h[:-1]])
+
+
+def test_the_table_has_the_cells_that_can_be_configured() -> None:
+    assert set(CELLS) == set(config.CELLS)
+    assert set(ACTIVATIONS) == set(config.ACTIVATIONS)
+    assert {name: (cell.gates, cell.states) for name, cell in CELLS.items()} == {
+        "rnn": (("a",), ("h",)),
+        "gru": (("r", "z", "n"), ("h",)),
+        "lstm": (("i", "f", "o", "g"), ("h", "c")),
+    }
+    for cell in CELLS.values():
+        assert cell.shapes(5)["Wh"] == (5, 5 * len(cell.gates))
+
+
+@pytest.mark.parametrize("activation", config.ACTIVATIONS)
+def test_cell_of_takes_the_activation(activation: str) -> None:
+    cell = cell_of(config.ModelConfig(cell="rnn", activation=activation, hidden_size=1))
+    h, _, _ = cell.forward({"Wh": np.zeros((1, 1))}, np.array([[[-2.0]], [[2.0]]]), np.zeros((1, 1, 1)))
+    expected = {"tanh": [-0.9640275800758169, 0.9640275800758169], "relu": [0, 2], "identity": [-2, 2]}[activation]
+    np.testing.assert_allclose(h.ravel(), expected, rtol=1e-15)
