@@ -1,0 +1,1 @@
+"""Keeping and serving: everything that touches the database, other processes or the network."""

@@ -1,0 +1,78 @@
+"""The SQLite file: everything the product knows, behind one handle. The only code that knows SQL.
+
+::
+
+    store = Store("charloom.db")
+    corpus = store.corpora.add("tale", ["It was the best of times"], origin="tale.txt")
+    run = store.runs.claim(store.runs.create("first", corpus="tale", model_config={}, training_config={}).name)
+    store.checkpoints.save(run, Metric(step=100, loss=2.1, validation_loss=2.2), model, state)
+    store.runs.release(run, "succeeded")
+
+A store may be used from any thread. What it returns is a frozen picture of the moment when it was read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from sqlite_utils import Database
+
+from model.errors import StoreError
+from service.store.backup import backup
+from service.store.checkpoints import Checkpoint, Checkpoints
+from service.store.connection import BUSY_TIMEOUT, Connections
+from service.store.corpora import Corpora, Corpus
+from service.store.metrics import Metric, Metrics, Sample, Samples
+from service.store.runs import STATES, Run, Runs, Which
+
+__all__ = ["STATES", "Checkpoint", "Corpus", "Metric", "Run", "Sample", "Store", "Which"]
+
+
+class Store:
+    """A handle on the database file at ``path``, which is made when it does not exist (unless ``create`` is False).
+
+    Opening brings an older file to this release's schema and frees what killed processes left behind.
+    Raises `DatabaseUnusable`, `DatabaseTooNew` and `DatabaseBusy`, as does every method.
+    """
+
+    def __init__(self, path: str | Path, *, create: bool = True, busy_timeout: float = BUSY_TIMEOUT) -> None:
+        self._file = Connections(path, create=create, busy_timeout=busy_timeout)
+        self.path = self._file.path
+        self.sqlite_version = self._file.sqlite_version
+        self.journal_mode = self._file.journal_mode
+        self.corpora = Corpora(self._file)
+        self.runs = Runs(self._file, self.corpora)
+        self.metrics = Metrics(self._file)
+        self.samples = Samples(self._file)
+        self.checkpoints = Checkpoints(self._file, self.runs, self.metrics, self.samples)
+        with contextlib.suppress(StoreError):  # leftovers can wait for a better moment
+            self.corpora.sweep()
+
+    @property
+    def db(self) -> Database:
+        """This thread's connection."""
+        return self._file.db
+
+    def immediate(self, *, durable: bool = False) -> contextlib.AbstractContextManager[Database]:
+        """A transaction with the write lock from its start; the methods of the store that are called inside are part of it.
+
+        With ``durable`` it survives a power cut once it has ended.
+        """
+        return self._file.immediate(durable=durable)
+
+    def backup(self, file: str | Path) -> None:
+        """Copy the state of this moment to a new file while others write. Raises `FileTaken`."""
+        backup(self._file, file)
+
+    def close(self) -> None:
+        """Close the connections of all threads."""
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()

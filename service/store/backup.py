@@ -1,0 +1,62 @@
+"""A copy of the database, taken while others write: one file that opens by itself."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+from sqlite_utils.utils import sqlite3  # type: ignore[attr-defined]
+
+from model.errors import DatabaseUnusable, FileTaken
+from service.store import failures
+from service.store.connection import Connections
+
+
+def backup(connections: Connections, file: str | Path) -> None:
+    """Write the state of this moment to ``file``, which must not exist yet. What is half done is not part of it.
+
+    The file appears when it is complete, and is on the disk then. In WAL mode nobody waits for it; else writers do.
+    Raises `FileTaken` and `StoreError`.
+    """
+    target = Path(file)
+    if target.exists():
+        raise FileTaken(str(target))
+    part = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        connections.db.execute("VACUUM INTO ?", (str(part.absolute()),))
+        _finish(part)
+        with part.open("rb+") as copied:
+            os.fsync(copied.fileno())
+        _publish(part, target)
+    except sqlite3.Error as error:
+        at_fault = connections.path if failures.code(error) in (failures.CORRUPT, failures.NOTADB, failures.BUSY) else target
+        raise failures.sentence(at_fault, error, connections.busy_timeout) from error
+    except OSError as error:
+        raise DatabaseUnusable(str(target), f"it cannot be written: {error.strerror or error}") from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _finish(part: Path) -> None:
+    """Nothing is on its way in the copy: no text is arriving, and nobody trains a run there."""
+    with contextlib.closing(sqlite3.connect(str(part.absolute()), isolation_level=None)) as conn:
+        conn.execute("PRAGMA foreign_keys = ON")
+        conn.execute("BEGIN IMMEDIATE")
+        conn.execute("DELETE FROM texts WHERE state != 'ready'")
+        conn.execute(
+            """UPDATE runs SET state = 'paused', owner = NULL, heartbeat_at = NULL, message = 'it was being trained when this copy was made'
+            WHERE owner IS NOT NULL"""
+        )
+        conn.execute("COMMIT")
+
+
+def _publish(part: Path, target: Path) -> None:
+    try:
+        os.link(part, target)  # unlike rename, it never takes the place of a file that has just been made
+    except FileExistsError as error:
+        raise FileTaken(str(target)) from error
+    except OSError:  # a file system without hard links
+        if target.exists():
+            raise FileTaken(str(target)) from None
+        part.rename(target)

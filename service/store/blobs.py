@@ -1,0 +1,39 @@
+"""Bytes under their sha256, kept as long as a checkpoint needs them. All of it runs inside the caller's transaction."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+
+from model.errors import DatabaseUnusable
+from service.store.connection import Connections
+
+LARGEST = 1_000_000_000 - 1000  # bytes; SQLite's default limit for a row (https://sqlite.org/limits.html), less its other columns
+
+
+def put(file: Connections, data: bytes) -> str:
+    """Store ``data`` once; its sha256. Raises `DatabaseUnusable` where it is larger than SQLite can hold."""
+    if len(data) > LARGEST:
+        raise DatabaseUnusable(
+            str(file.path), f"a part of the checkpoint has {len(data):,} bytes, {LARGEST:,} is the limit; choose a smaller hidden_size"
+        )
+    sha256 = hashlib.sha256(data).hexdigest()
+    if file.row("SELECT 1 FROM blobs WHERE sha256 = ?", sha256) is None:
+        file.execute("INSERT INTO blobs (sha256, size, data) VALUES (?, ?, ?)", sha256, len(data), data)
+    return sha256
+
+
+def used_by(file: Connections, run: int) -> set[str]:
+    """The blobs that the checkpoints of a run need."""
+    rows = file.rows("SELECT model_sha256, state_sha256 FROM checkpoints WHERE run = ?", run)
+    return {sha256 for row in rows for sha256 in row.values() if sha256}
+
+
+def drop_unused(file: Connections, candidates: Iterable[str]) -> None:
+    """Delete those of ``candidates`` that no checkpoint of any run needs."""
+    for sha256 in candidates:
+        file.execute(
+            """DELETE FROM blobs WHERE sha256 = ?1 AND NOT EXISTS (SELECT 1 FROM checkpoints WHERE model_sha256 = ?1)
+            AND NOT EXISTS (SELECT 1 FROM checkpoints WHERE state_sha256 = ?1)""",
+            sha256,
+        )

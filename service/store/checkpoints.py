@@ -1,0 +1,192 @@
+"""Checkpoints of runs: stored with all that belongs to their step in one durable transaction, checked when they are loaded.
+
+Kept are the last one (alone with its training state), the best, whatever is pinned, and a history (see `retention`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from model.errors import CheckpointNotFound, DamagedCheckpoint, RunCannotGoOn
+from service.store import blobs, retention
+from service.store.connection import Connections
+from service.store.metrics import Metric, Metrics, Sample, Samples, finite
+from service.store.runs import Run, Runs, Which
+from service.store.times import now
+
+SELECT = """
+    SELECT checkpoints.*, model.size AS model_bytes, coalesce(state.size, 0) AS state_bytes,
+        step = (SELECT max(step) FROM checkpoints WHERE run = :run) AS last,
+        step IS (
+            SELECT step FROM checkpoints WHERE run = :run AND validation_loss IS NOT NULL ORDER BY validation_loss, step LIMIT 1
+        ) AS best
+    FROM checkpoints
+        JOIN blobs AS model ON model.sha256 = model_sha256
+        LEFT JOIN blobs AS state ON state.sha256 = state_sha256
+    WHERE run = :run
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """What a run kept at a step. `best` has the lowest validation loss; `state_bytes` is 0 where only the model was kept."""
+
+    run: str
+    step: int
+    epoch: float
+    loss: float | None
+    validation_loss: float | None
+    bits_per_char: float | None
+    model_sha256: str
+    state_sha256: str | None
+    model_bytes: int
+    state_bytes: int
+    pinned: bool
+    last: bool
+    best: bool
+    created_at: str
+
+
+class Checkpoints:
+    """The tables `checkpoints` and `blobs`."""
+
+    def __init__(self, connections: Connections, runs: Runs, metrics: Metrics, samples: Samples) -> None:
+        self._file = connections
+        self._runs = runs
+        self._metrics = metrics
+        self._samples = samples
+
+    # ── storing ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def save(self, run: Run, metric: Metric, model: bytes, state: bytes | None, samples: Sequence[Sample] = ()) -> Checkpoint:
+        """Store the step that ``metric`` tells of: metric, checkpoint, samples and the run's progress, all or nothing, and on the disk.
+
+        A metric without a validation loss is a save in between. A step that is stored again takes the place of the older one
+        (and keeps its validation loss if the model is the same). Checkpoints that are not worth their room any more go.
+        Raises `RunNotFound`, `RunBusy` or `RunCannotGoOn` where ``run`` is not the caller's any more; `StoreError`.
+        """
+        with self._file.immediate(durable=True) as db:
+            self._runs.check_owner(run)
+            before = blobs.used_by(self._file, run.id)
+            values: dict[str, Any] = {
+                "run": run.id,
+                "step": metric.step,
+                "epoch": metric.epoch,
+                "loss": finite(metric.loss),
+                "validation_loss": finite(metric.validation_loss),
+                "bits_per_char": finite(metric.bits_per_char),
+                "model": blobs.put(self._file, model),
+                "state": blobs.put(self._file, state) if state is not None else None,
+                "now": metric.created_at or now(),
+            }
+            db.execute(
+                """INSERT INTO checkpoints (run, step, epoch, loss, validation_loss, bits_per_char, model_sha256, state_sha256, created_at)
+                VALUES (:run, :step, :epoch, :loss, :validation_loss, :bits_per_char, :model, :state, :now)
+                ON CONFLICT (run, step) DO UPDATE SET epoch = excluded.epoch, loss = coalesce(excluded.loss, loss),
+                validation_loss = coalesce(excluded.validation_loss, iif(model_sha256 = excluded.model_sha256, validation_loss, NULL)),
+                bits_per_char = coalesce(excluded.bits_per_char, iif(model_sha256 = excluded.model_sha256, bits_per_char, NULL)),
+                model_sha256 = excluded.model_sha256, state_sha256 = excluded.state_sha256, created_at = excluded.created_at""",
+                values,
+            )
+            self._metrics.append(run, [metric])
+            if samples:
+                self._samples.replace(run, metric.step, samples)
+            self._retain(run)
+            self._tell_run(run, metric)
+            blobs.drop_unused(self._file, before - blobs.used_by(self._file, run.id))
+            saved = self.get(run, metric.step)
+        self._file.reclaim(keep=2 * (len(model) + len(state or b"")))
+        return saved
+
+    def _retain(self, run: Run) -> None:
+        rows = self.list(run)
+        history = retention.thinned(row.step for row in rows if not row.pinned)
+        for row in rows:
+            if not (row.last or row.best or row.pinned or row.step in history):
+                self._file.execute("DELETE FROM checkpoints WHERE run = ? AND step = ?", run.id, row.step)
+            elif not row.last and row.state_sha256:
+                self._file.execute("UPDATE checkpoints SET state_sha256 = NULL WHERE run = ? AND step = ?", run.id, row.step)
+
+    def _tell_run(self, run: Run, metric: Metric) -> None:
+        best = next((row for row in self.list(run) if row.best), None)
+        self._file.execute(
+            """UPDATE runs SET step = ?, epoch = ?, seconds = ?, best_validation_loss = ?, best_bits_per_char = ?,
+            heartbeat_at = iif(owner IS NULL, NULL, ?) WHERE id = ?""",
+            metric.step,
+            metric.epoch,
+            metric.seconds,
+            best and best.validation_loss,
+            best and best.bits_per_char,
+            now(),
+            run.id,
+        )
+
+    def pin(self, run: Run, step: int, pinned: bool = True) -> Checkpoint:
+        """Keep a checkpoint for good, or let retention have it again. Raises `CheckpointNotFound`."""
+        with self._file.immediate() as db:
+            if not db.execute("UPDATE checkpoints SET pinned = ? WHERE run = ? AND step = ?", (int(pinned), run.id, step)).rowcount:
+                raise self._missing(run, step)
+            return self.get(run, step)
+
+    # ── reading ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def list(self, run: Run) -> tuple[Checkpoint, ...]:
+        """The checkpoints of a run in any state, in the order of steps; no bytes are read."""
+        rows = self._file.rows(f"{SELECT} ORDER BY step", run=run.id)
+        return tuple(_checkpoint(run, row) for row in rows)
+
+    def get(self, run: Run, which: Which = "best") -> Checkpoint:
+        """One checkpoint by step or merit; ``best`` is the last one where none was validated. Raises `CheckpointNotFound`."""
+        found = self.list(run)
+        if which == "best":
+            chosen = next((row for row in found if row.best), found[-1] if found else None)
+        elif which == "last":
+            chosen = found[-1] if found else None
+        else:
+            chosen = next((row for row in found if row.step == which), None)
+        if chosen is None:
+            raise self._missing(run, which if isinstance(which, int) else None)
+        return chosen
+
+    def load(self, run: Run, which: Which = "best") -> tuple[Checkpoint, bytes]:
+        """A checkpoint and the bytes of its model. Raises `CheckpointNotFound`, `DamagedCheckpoint`."""
+        for _ in range(10):  # whoever trains the run may thin it out between the two queries
+            checkpoint = self.get(run, which)
+            data = self._bytes(checkpoint, checkpoint.model_sha256)
+            if data is not None:
+                return checkpoint, data
+        raise self._missing(run, which if isinstance(which, int) else None)
+
+    def load_state(self, run: Run) -> tuple[Checkpoint, bytes, bytes]:
+        """What training goes on from: the last checkpoint, its model and its training state.
+
+        The caller has claimed the run. Raises `CheckpointNotFound`, `DamagedCheckpoint`, and `RunCannotGoOn` for an imported model.
+        """
+        checkpoint, model = self.load(run, "last")
+        state = self._bytes(checkpoint, checkpoint.state_sha256) if checkpoint.state_sha256 else None
+        if state is None:
+            raise RunCannotGoOn(run.name, f"its last checkpoint, of step {checkpoint.step:,}, has no training state; train a new run")
+        return checkpoint, model, state
+
+    def _bytes(self, checkpoint: Checkpoint, sha256: str) -> bytes | None:
+        row = self._file.row("SELECT data FROM blobs WHERE sha256 = ?", sha256)
+        if row is None:
+            return None
+        data: bytes = row["data"]
+        if hashlib.sha256(data).hexdigest() != sha256:
+            raise DamagedCheckpoint(
+                f"the checkpoint of step {checkpoint.step:,} of run {checkpoint.run} in {self._file.path}",
+                "its bytes changed after they were stored; use another checkpoint of the run, or a backup",
+            )
+        return data
+
+    def _missing(self, run: Run, step: int | None) -> CheckpointNotFound:
+        return CheckpointNotFound(run.name, step, [row.step for row in self.list(run)])
+
+
+def _checkpoint(run: Run, row: dict[str, Any]) -> Checkpoint:
+    flags = {name: bool(row[name]) for name in ("pinned", "last", "best")}
+    return Checkpoint(**{**row, **flags, "run": run.name})

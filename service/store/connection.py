@@ -1,0 +1,219 @@
+"""The database file: opening it, one connection per thread, transactions, and giving freed space back.
+
+SQLite comes as `sqlite_utils.utils.sqlite3` only, since two copies of it in one process break each other's locks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from sqlite_utils import Database
+from sqlite_utils.utils import sqlite3  # type: ignore[attr-defined]
+
+from model.errors import DatabaseTooNew, DatabaseUnusable, listed
+from service.store import failures
+from service.store.migrations import KNOWN, release
+
+BUSY_TIMEOUT = 10.0  # seconds
+LARGEST_LOG = 64 * 2**20  # bytes that the write-ahead log keeps on disk when it starts anew
+PAGES_A_STEP = 1000  # pages given back in one transaction (4 MB): others wait for about 10 ms
+# A bug in earlier releases can corrupt a WAL database that two connections write and checkpoint at the same time
+# (https://sqlite.org/wal.html, "The WAL-Reset Bug").
+WAL_IS_SAFE = sqlite3.sqlite_version_info >= (3, 51, 3)
+
+_inherited: list[Database] = []  # connections of a parent process: never closed here, that would take the parent's log away
+
+
+class _Handle:
+    """A connection that is closed when its thread ends."""
+
+    def __init__(self, db: Database) -> None:
+        self.db = db
+        self.process = os.getpid()
+
+    def close(self) -> None:
+        if self.process == os.getpid():
+            self.db.close()
+        else:
+            _inherited.append(self.db)
+
+    __del__ = close
+
+
+class Connections:
+    """One SQLite file, used from any thread; each gets a connection of its own when it first asks.
+
+    Raises `DatabaseUnusable`, `DatabaseTooNew` or `DatabaseBusy`; SQLite's own errors never leave `immediate`, `rows` and `execute`.
+    """
+
+    def __init__(self, path: str | Path, *, create: bool = True, busy_timeout: float = BUSY_TIMEOUT) -> None:
+        self.path = Path(path)
+        self.sqlite_version: str = sqlite3.sqlite_version
+        self.busy_timeout = busy_timeout
+        self._file = str(self.path.absolute())  # stays right after chdir, and SQLite never takes it for a URI
+        self._local = threading.local()
+        self._handles: weakref.WeakSet[_Handle] = weakref.WeakSet()
+        self._lock = threading.Lock()
+        self._closed = False
+        if not create and not self.path.exists():
+            raise DatabaseUnusable(str(path), "there is no such file; name another with --db")
+        with self.translated():
+            db = self._connect()
+            try:
+                self.journal_mode = self._prepare(db)
+            finally:
+                db.close()
+
+    def translated(self) -> contextlib.AbstractContextManager[None]:
+        """What SQLite raises inside leaves as a sentence about this file."""
+        return failures.translated(self.path, self.busy_timeout)
+
+    # ── opening ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _connect(self) -> Database:
+        conn = sqlite3.connect(self._file, timeout=self.busy_timeout, isolation_level=None, check_same_thread=False)
+        db = Database(conn, execute_plugins=False)
+        db.execute("PRAGMA foreign_keys = ON")
+        return db
+
+    def _prepare(self, db: Database) -> str:
+        """Bring the file to this release's schema; the journal mode it ended in."""
+        self._refuse_strangers(db)
+        db.execute("PRAGMA auto_vacuum = INCREMENTAL")  # counts only before the first table
+        mode = self._set_journal_mode(db)
+        if release.pending(db):
+            db.execute("BEGIN IMMEDIATE")
+            try:
+                self._refuse_strangers(db)  # another process may just have been here
+                release.apply(db)
+            except BaseException:
+                db.rollback()
+                raise
+            db.commit()
+        return mode
+
+    def _refuse_strangers(self, db: Database) -> None:
+        tables = db.table_names()  # first, since another process may make them, with all migrations, at this moment
+        applied = [migration.name for migration in release.applied(db)]
+        if unknown := [name for name in applied if name not in KNOWN]:
+            raise DatabaseTooNew(str(self.path), unknown)
+        if tables and not applied:
+            raise DatabaseUnusable(
+                str(self.path), f"it belongs to another program (it has the tables {listed(tables)}); name another file with --db"
+            )
+
+    def _set_journal_mode(self, db: Database) -> str:
+        wanted = "wal" if WAL_IS_SAFE else "truncate"
+        deadline = time.monotonic() + self.busy_timeout
+        while True:
+            mode = str(db.execute("PRAGMA journal_mode").fetchone()[0])
+            if mode == wanted:
+                return mode
+            try:
+                return str(db.execute(f"PRAGMA journal_mode = {wanted}").fetchone()[0])
+            except sqlite3.OperationalError as error:
+                if failures.code(error) == failures.READONLY:
+                    return mode
+                # SQLite does not always wait by itself here: of 4000 openings of new files by eight processes, two failed.
+                if failures.code(error) != failures.BUSY or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.01)
+
+    @property
+    def db(self) -> Database:
+        """This thread's connection."""
+        handle: _Handle | None = getattr(self._local, "handle", None)
+        if handle is not None and handle.process == os.getpid():
+            return handle.db
+        if self._closed:
+            raise DatabaseUnusable(str(self.path), "it was closed")
+        with self.translated():
+            handle = _Handle(self._connect())
+            mode = self._set_journal_mode(handle.db)
+            handle.db.execute(f"PRAGMA journal_size_limit = {LARGEST_LOG}")
+            # NORMAL is safe against corruption in WAL mode only: https://sqlite.org/pragma.html#pragma_synchronous
+            handle.db.execute(f"PRAGMA synchronous = {'NORMAL' if mode == 'wal' else 'FULL'}")
+        self._local.handle = handle
+        with self._lock:
+            self._handles.add(handle)
+        return handle.db
+
+    def close(self) -> None:
+        """Close the connections of all threads; whoever still works with one gets an error."""
+        self._closed = True
+        with self._lock:
+            for handle in list(self._handles):
+                handle.close()
+            self._handles.clear()
+        self._local = threading.local()
+
+    # ── reading and writing ───────────────────────────────────────────────────────────────────────────────────────────
+
+    @contextlib.contextmanager
+    def immediate(self, *, durable: bool = False) -> Iterator[Database]:
+        """A transaction that has the write lock from its start, so that what is read in it holds until it is written.
+
+        Inside another one it joins that one as a savepoint. With ``durable`` it survives a power cut once it has ended, at
+        the price of one fsync (an outer transaction decides for its inner ones).
+        Raises `DatabaseBusy` when another process keeps the lock for `busy_timeout` seconds.
+        """
+        with self.translated():
+            db = self.db
+            if db.conn.in_transaction:
+                with db.atomic():
+                    yield db
+                return
+            synced = durable and self.journal_mode == "wal"
+            if synced:
+                db.execute("PRAGMA synchronous = FULL")  # it cannot change inside a transaction
+            try:
+                db.execute("BEGIN IMMEDIATE")
+                try:
+                    yield db
+                    db.execute("COMMIT")
+                except BaseException:
+                    with contextlib.suppress(sqlite3.Error):  # the first error is the one to tell
+                        db.rollback()
+                    raise
+            finally:
+                if synced and not self._closed:
+                    db.execute("PRAGMA synchronous = NORMAL")
+
+    def rows(self, sql: str, *values: Any, **named: Any) -> list[dict[str, Any]]:
+        """All rows of a query, as dicts, for ``?`` or for ``:name`` in it; the read lock is given back at once."""
+        with self.translated():
+            cursor = self.db.execute(sql, named or values)
+            names = [column[0] for column in cursor.description]
+            return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+    def row(self, sql: str, *values: Any) -> dict[str, Any] | None:
+        """The first row of a query, or None."""
+        found = self.rows(sql, *values)
+        return found[0] if found else None
+
+    def execute(self, sql: str, *values: Any) -> int:
+        """One statement that writes; how many rows it touched."""
+        with self.translated():
+            return int(self.db.execute(sql, values).rowcount)
+
+    def reclaim(self, keep: int = 0) -> None:
+        """Give freed pages back to the file system, but for ``keep`` bytes that the next write will need; in short transactions.
+
+        It can wait: where another process holds the lock, the pages stay for the next call.
+        """
+        with contextlib.suppress(sqlite3.Error):
+            db = self.db
+            page_size = db.execute("PRAGMA page_size").fetchone()[0]
+            free = db.execute("PRAGMA freelist_count").fetchone()[0]
+            while (surplus := free - keep // page_size) > 0:
+                db.execute(f"PRAGMA incremental_vacuum({min(surplus, PAGES_A_STEP)})").fetchall()
+                before, free = free, db.execute("PRAGMA freelist_count").fetchone()[0]
+                if free >= before:
+                    return

@@ -1,0 +1,159 @@
+"""The schema of the database: an append-only list of small functions, applied in order to a new or older file.
+
+A function that was released is never changed; what must change is a new function at the end. Tables are STRICT.
+Blobs stand apart from the rest, so that listing runs and checkpoints never reads them.
+"""
+
+from __future__ import annotations
+
+from sqlite_utils import Database, Migrations
+
+release = Migrations("charloom")
+
+
+@release()
+def create_corpora(db: Database) -> None:
+    """Texts by content; corpora are names for them. `state` is `ready`, or `arriving`/`leaving` while its chunks come and go."""
+    db.execute(
+        """
+        CREATE TABLE texts (
+            id INTEGER PRIMARY KEY,
+            state TEXT NOT NULL CHECK (state IN ('arriving', 'ready', 'leaving')),
+            sha256 TEXT UNIQUE,
+            characters INTEGER,
+            bytes INTEGER,
+            lines INTEGER,
+            alphabet_size INTEGER,
+            alphabet TEXT,
+            owner TEXT,
+            heartbeat_at TEXT,
+            CHECK ((state = 'ready') = (sha256 IS NOT NULL))
+        ) STRICT
+        """
+    )
+    db.execute(
+        """
+        CREATE TABLE text_chunks (
+            text INTEGER NOT NULL REFERENCES texts(id) ON DELETE CASCADE,
+            chunk INTEGER NOT NULL,
+            zlib BLOB NOT NULL,
+            PRIMARY KEY (text, chunk)
+        ) STRICT
+        """
+    )
+    db.execute(
+        """
+        CREATE TABLE corpora (
+            id INTEGER PRIMARY KEY,
+            name TEXT NOT NULL UNIQUE,
+            text INTEGER NOT NULL REFERENCES texts(id),
+            origin TEXT NOT NULL,
+            created_at TEXT NOT NULL
+        ) STRICT
+        """
+    )
+    db.execute("CREATE INDEX corpora_text ON corpora (text)")
+
+
+@release()
+def create_runs(db: Database) -> None:
+    """Runs with what was measured and sampled on the way. Times are ISO 8601 UTC, `seconds` is time spent training."""
+    db.execute(
+        """
+        CREATE TABLE runs (
+            id INTEGER PRIMARY KEY,
+            name TEXT NOT NULL UNIQUE,
+            corpus INTEGER REFERENCES corpora(id),
+            state TEXT NOT NULL CHECK (state IN ('queued', 'running', 'paused', 'succeeded', 'failed', 'cancelled')),
+            message TEXT,
+            model_config TEXT NOT NULL,
+            training_config TEXT NOT NULL,
+            environment TEXT NOT NULL,
+            step INTEGER NOT NULL DEFAULT 0,
+            epoch REAL NOT NULL DEFAULT 0,
+            best_validation_loss REAL,
+            best_bits_per_char REAL,
+            seconds REAL NOT NULL DEFAULT 0,
+            created_at TEXT NOT NULL,
+            started_at TEXT,
+            ended_at TEXT,
+            owner TEXT,
+            heartbeat_at TEXT
+        ) STRICT
+        """
+    )
+    db.execute("CREATE INDEX runs_corpus ON runs (corpus)")
+    db.execute(
+        """
+        CREATE TABLE metrics (
+            run INTEGER NOT NULL REFERENCES runs(id) ON DELETE CASCADE,
+            step INTEGER NOT NULL,
+            epoch REAL NOT NULL,
+            loss REAL,
+            validation_loss REAL,
+            bits_per_char REAL,
+            learning_rate REAL,
+            grad_norm REAL,
+            characters_per_second REAL,
+            seconds REAL NOT NULL,
+            created_at TEXT NOT NULL,
+            PRIMARY KEY (run, step)
+        ) STRICT, WITHOUT ROWID
+        """
+    )
+    db.execute(
+        """
+        CREATE TABLE samples (
+            id INTEGER PRIMARY KEY,
+            run INTEGER NOT NULL REFERENCES runs(id) ON DELETE CASCADE,
+            step INTEGER NOT NULL,
+            prompt TEXT NOT NULL,
+            text TEXT NOT NULL,
+            temperature REAL NOT NULL,
+            seed INTEGER,
+            created_at TEXT NOT NULL
+        ) STRICT
+        """
+    )
+    db.execute("CREATE INDEX samples_run_step ON samples (run, step)")
+
+
+@release()
+def create_checkpoints(db: Database) -> None:
+    """What a run kept at a step. The bytes lie in `blobs` under their sha256; `state_sha256` only where training can go on."""
+    db.execute(
+        """
+        CREATE TABLE blobs (
+            sha256 TEXT NOT NULL PRIMARY KEY,
+            size INTEGER NOT NULL,
+            data BLOB NOT NULL
+        ) STRICT
+        """
+    )
+    db.execute(
+        """
+        CREATE TABLE checkpoints (
+            run INTEGER NOT NULL REFERENCES runs(id) ON DELETE CASCADE,
+            step INTEGER NOT NULL,
+            epoch REAL NOT NULL,
+            loss REAL,
+            validation_loss REAL,
+            bits_per_char REAL,
+            pinned INTEGER NOT NULL DEFAULT 0 CHECK (pinned IN (0, 1)),
+            model_sha256 TEXT NOT NULL REFERENCES blobs(sha256),
+            state_sha256 TEXT REFERENCES blobs(sha256),
+            created_at TEXT NOT NULL,
+            PRIMARY KEY (run, step)
+        ) STRICT, WITHOUT ROWID
+        """
+    )
+    db.execute("CREATE INDEX checkpoints_model_sha256 ON checkpoints (model_sha256)")
+    db.execute("CREATE INDEX checkpoints_state_sha256 ON checkpoints (state_sha256)")
+
+
+def _names() -> frozenset[str]:
+    with Database(memory=True, execute_plugins=False) as empty:
+        return frozenset(migration.name for migration in release.pending(empty))
+
+
+KNOWN = _names()  # every migration of this release

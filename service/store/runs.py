@@ -1,0 +1,254 @@
+"""Runs: what is, was or will be trained, and which process trains it now."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from model.errors import InvalidSetting, NameTaken, NoModelYet, RunBusy, RunCannotGoOn, RunNotFound
+from service import owner as owners
+from service.store import blobs, names
+from service.store.connection import Connections
+from service.store.corpora import Corpora
+from service.store.times import age, now
+
+ENDED = ("succeeded", "failed", "cancelled")
+STATES = ("queued", "running", "paused", *ENDED)
+Which = int | Literal["best", "last"]  # a checkpoint of a run, by step or by merit
+
+SELECT = """
+    SELECT runs.*, corpora.name AS corpus_name, (SELECT count(*) FROM checkpoints WHERE checkpoints.run = runs.id) AS checkpoints
+    FROM runs LEFT JOIN corpora ON corpora.id = runs.corpus
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A run as it stood when it was read.
+
+    `step`, `epoch`, `seconds` (time spent training) are those of the last checkpoint; losses are nats per symbol. `environment`
+    is what its bits depend on besides the settings: threads, processes, BLAS kernels, versions. `owner` is the process that
+    trains it. `corpus` is None for an imported model.
+    """
+
+    id: int
+    name: str
+    corpus: str | None
+    state: str
+    message: str | None
+    model_config: dict[str, Any]
+    training_config: dict[str, Any]
+    environment: dict[str, Any]
+    step: int
+    epoch: float
+    best_validation_loss: float | None
+    best_bits_per_char: float | None
+    seconds: float
+    checkpoints: int
+    created_at: str
+    started_at: str | None
+    ended_at: str | None
+    owner: str | None
+    heartbeat_at: str | None
+
+
+class Runs:
+    """The table `runs`."""
+
+    def __init__(self, connections: Connections, corpora: Corpora) -> None:
+        self._file = connections
+        self._corpora = corpora
+
+    # ── reading ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def get(self, name: str) -> Run:
+        """Raises `RunNotFound`. A run whose process is gone reads as paused, and its message says so."""
+        row = self._file.row(f"{SELECT} WHERE runs.name = ?", name)
+        if row is None:
+            raise RunNotFound(name, [run["name"] for run in self._file.rows("SELECT name FROM runs ORDER BY id DESC")])
+        return _run(row)
+
+    def list(self) -> tuple[Run, ...]:
+        """All runs, the newest first."""
+        return tuple(_run(row) for row in self._file.rows(f"{SELECT} ORDER BY runs.id DESC"))
+
+    def latest(self) -> Run:
+        """The run that succeeded last, else the one with the newest checkpoint. Raises `NoModelYet`."""
+        row = self._file.row(
+            f"""{SELECT} WHERE EXISTS (SELECT 1 FROM checkpoints WHERE checkpoints.run = runs.id)
+            ORDER BY state = 'succeeded' DESC, CASE state WHEN 'succeeded' THEN ended_at END DESC,
+                (SELECT max(created_at) FROM checkpoints WHERE checkpoints.run = runs.id) DESC, runs.id DESC LIMIT 1"""
+        )
+        if row is None:
+            raise NoModelYet
+        return _run(row)
+
+    def resolve(self, text: str | None) -> tuple[Run, Which]:
+        """What ``RUN``, ``RUN@STEP``, ``RUN@best``, ``RUN@last``, ``latest`` or None (``latest``) means.
+
+        Without a step it is the best checkpoint. Whether the step exists shows when it is loaded.
+        Raises `RunNotFound`, `NoModelYet`, and `InvalidSetting` for a step that is none.
+        """
+        name, at, which = (text or "latest").partition("@")
+        run = self.latest() if name == "latest" else self.get(name)
+        if not at:
+            return run, "best"
+        if which == "best":
+            return run, "best"
+        if which == "last":
+            return run, "last"
+        if which.isascii() and which.isdigit() and len(which) < 19:
+            return run, int(which)
+        raise InvalidSetting("checkpoint", which, "a step, best or last", f"for example {run.name}@{run.step}")
+
+    # ── making and removing ───────────────────────────────────────────────────────────────────────────────────────────
+
+    def create(
+        self,
+        name: str,
+        *,
+        corpus: str | None,
+        model_config: Mapping[str, Any],
+        training_config: Mapping[str, Any],
+        environment: Mapping[str, Any] | None = None,
+        state: str = "queued",
+        exact: bool = True,
+    ) -> Run:
+        """A new run in ``state``. With ``exact=False`` the name is only a wish, made free as by `free_name`.
+
+        Raises `InvalidName`, `NameTaken` and `CorpusNotFound`.
+        """
+        if exact:
+            names.checked("run", name)
+        created = now()
+        with self._file.immediate() as db:
+            if not exact:
+                name = self.free_name(name)
+            elif self._has(name):
+                raise NameTaken("run", name)
+            values = {
+                "name": name,
+                "corpus": self._corpora.get(corpus).id if corpus is not None else None,
+                "state": state,
+                "model_config": _json(model_config),
+                "training_config": _json(training_config),
+                "environment": _json(environment or {}),
+                "created_at": created,
+                "ended_at": created if state in ENDED else None,
+            }
+            db.execute(f"INSERT INTO runs ({', '.join(values)}) VALUES ({', '.join(':' + key for key in values)})", values)
+            return self.get(name)
+
+    def check_free(self, name: str) -> None:
+        """Raise `InvalidName` or `NameTaken` unless a run could be given that name: before long work, which `create` ends."""
+        names.checked("run", name)
+        if self._has(name):
+            raise NameTaken("run", name)
+
+    def _has(self, name: str) -> bool:
+        return self._file.row("SELECT 1 FROM runs WHERE name = ?", name) is not None
+
+    def free_name(self, base: str) -> str:
+        """The first of base, base-2, base-3, ... that is allowed and not taken; any string will do as base."""
+        return names.free("run", base, self._has)
+
+    def configure(
+        self,
+        run: Run,
+        *,
+        model_config: Mapping[str, Any] | None = None,
+        training_config: Mapping[str, Any] | None = None,
+        environment: Mapping[str, Any] | None = None,
+    ) -> Run:
+        """Replace what is given: a resumed run may get more steps. Raises as `check_owner`."""
+        given = {"model_config": model_config, "training_config": training_config, "environment": environment}
+        with self._file.immediate() as db:
+            self.check_owner(run)
+            for column, value in given.items():
+                if value is not None:
+                    db.execute(f"UPDATE runs SET {column} = ? WHERE id = ?", (_json(value), run.id))
+            return self.get(run.name)
+
+    def remove(self, name: str) -> None:
+        """Forget a run with its checkpoints, metrics and samples. Raises `RunNotFound`, and `RunBusy` while it is trained."""
+        with self._file.immediate() as db:
+            run = self._idle(name)
+            kept = blobs.used_by(self._file, run.id)
+            db.execute("DELETE FROM runs WHERE id = ?", (run.id,))
+            blobs.drop_unused(self._file, kept)
+        self._file.reclaim()
+
+    # ── who trains it ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def claim(self, name: str, owner: str | None = None) -> Run:
+        """Take a run, in any state, for this process (or ``owner``) and make it `running`.
+
+        The run that is returned is the right to change it: pass it to `heartbeat`, `release` and `Checkpoints.save`. What was
+        measured after its last checkpoint is forgotten, since those steps are trained again.
+        Raises `RunNotFound`, and `RunBusy` where a live process has it.
+        """
+        moment = now()
+        with self._file.immediate() as db:
+            run = self._idle(name)
+            db.execute(
+                """UPDATE runs SET state = 'running', message = NULL, owner = ?, heartbeat_at = ?, ended_at = NULL,
+                started_at = coalesce(started_at, ?) WHERE id = ?""",
+                (owner or owners.identity(), moment, moment, run.id),
+            )
+            db.execute(
+                "DELETE FROM metrics WHERE run = ? AND step > coalesce((SELECT max(step) FROM checkpoints WHERE run = ?), -1)",
+                (run.id, run.id),
+            )
+            return self.get(name)
+
+    def heartbeat(self, run: Run) -> None:
+        """Say that its process is alive: at least every 20 s, for those who cannot see the process. Raises as `check_owner`."""
+        with self._file.immediate() as db:
+            self.check_owner(run)
+            db.execute("UPDATE runs SET heartbeat_at = ? WHERE id = ?", (now(), run.id))
+
+    def release(self, run: Run, state: str, message: str | None = None) -> Run:
+        """Give a claimed run back in ``state``, any but `running`. Raises as `check_owner`."""
+        with self._file.immediate() as db:
+            self.check_owner(run)
+            db.execute(
+                "UPDATE runs SET state = ?, message = ?, owner = NULL, heartbeat_at = NULL, ended_at = ? WHERE id = ?",
+                (state, message, now() if state in ENDED else None, run.id),
+            )
+            return self.get(run.name)
+
+    def check_owner(self, run: Run) -> None:
+        """Raise unless ``run`` still belongs to whom it belonged to when it was read; inside the caller's transaction.
+
+        `RunNotFound` where it was removed, `RunBusy` where another process took it, `RunCannotGoOn` where it was released.
+        """
+        row = self._file.row("SELECT owner FROM runs WHERE id = ?", run.id)
+        if row is None:
+            raise RunNotFound(run.name)
+        if row["owner"] == run.owner:
+            return
+        if row["owner"] is None:
+            raise RunCannotGoOn(run.name, "this process does not hold it any more; start again with: charloom train --resume " + run.name)
+        raise RunBusy(run.name, owners.describe(row["owner"]))
+
+    def _idle(self, name: str) -> Run:
+        run = self.get(name)
+        if run.state == "running":
+            raise RunBusy(name, owners.describe(run.owner))
+        return run
+
+
+def _run(row: dict[str, Any]) -> Run:
+    row["corpus"] = row.pop("corpus_name")
+    for column in ("model_config", "training_config", "environment"):
+        row[column] = json.loads(row[column])
+    if row["state"] == "running" and not owners.is_alive(row["owner"], age(row["heartbeat_at"])):
+        row["state"] = "paused"
+        row["message"] = f"its {owners.describe(row['owner'])} is gone; go on with: charloom train --resume {row['name']}"
+    return Run(**row)
+
+
+def _json(values: Mapping[str, Any]) -> str:
+    return json.dumps(dict(values), ensure_ascii=False)

@@ -1,0 +1,53 @@
+"""Which names are allowed, and that a made-up one always is."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from model.errors import InvalidName
+from service.store import names
+
+
+@pytest.mark.parametrize("name", ["a", "7", "A.b_c-d", "x" * 64, "lstm-2", "latest1"])
+def test_allowed(name: str) -> None:
+    assert names.checked("run", name) == name
+
+
+@pytest.mark.parametrize("name", ["", "-a", ".a", "_a", "a b", "a/b", "é", "x" * 65, "a\n", "a@1", "٣"])
+def test_refused(name: str) -> None:
+    with pytest.raises(InvalidName, match="1 to 64 letters"):
+        names.checked("run", name)
+
+
+@pytest.mark.parametrize("name", ["latest", "rnn", "gru", "lstm", "LSTM"])
+def test_reserved(name: str) -> None:
+    with pytest.raises(InvalidName, match="reserved"):
+        names.checked("corpus", name)
+
+
+@pytest.mark.parametrize(
+    ("base", "taken", "expected"),
+    [
+        ("tale", (), "tale"),
+        ("tale", ("tale", "tale-2"), "tale-3"),
+        ("lstm", (), "lstm-2"),
+        ("my first tale.txt", (), "my-first-tale.txt"),
+        ("../café", (), "cafe"),
+        ("소설", (), "run"),
+        ("x" * 70, ("x" * 64,), "x" * 62 + "-2"),
+    ],
+)
+def test_made_up(base: str, taken: tuple[str, ...], expected: str) -> None:
+    assert names.free("run", base, taken.__contains__) == expected
+
+
+@given(st.text(), st.integers(0, 12))
+def test_a_made_up_name_is_always_allowed_and_free(base: str, collisions: int) -> None:
+    taken: set[str] = set()
+    for _ in range(collisions + 1):
+        name = names.free("corpus", base, taken.__contains__)
+        assert name not in taken
+        assert names.checked("corpus", name) == name
+        taken.add(name)
