@@ -10,7 +10,7 @@ moments: while the program starts, reads, trains, validates or stores. After eac
 
 In the end all weights, the optimizer's memory, the hidden state and every validation loss are the same to the last bit as those
 of the run that was never interrupted. A summary is printed; the status is 1 where something was lost. 25 kills, the default,
-take about two minutes; `--seed` chooses other moments, `--folder` keeps the databases.
+take a minute or two; `--seed` chooses other moments, `--folder` keeps the databases.
 """
 
 from __future__ import annotations

@@ -1,0 +1,190 @@
+"""Training as it is watched: a bar on a terminal, a line now and then elsewhere, or JSON lines for programs.
+
+Each display turns an event of `service.trainer` into the text to be written; the command line writes it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any, Protocol
+
+from service.events import Ended, Event, Prepared, Stepped, Validated
+from service.terminal.text import clipped, dim, green, indented
+from service.terminal.units import duration, rate
+
+BAR = 0.1  # seconds between two drawings of the bar
+LINE = 10.0  # seconds between two lines where there is no terminal
+JSON = 1.0
+SAMPLE_LINES = 3
+
+
+class Display(Protocol):
+    def show(self, event: Event) -> str:
+        """The text to write for an event, with its line ends; often empty."""
+        ...
+
+
+def headline(event: Prepared) -> str:
+    """What is about to be trained, in a line or two."""
+    model, run = event.run.model_config, event.run
+    layers = f"{model['num_layers']}x{model['hidden_size']}"
+    line = (
+        f"run {run.name}: {model['cell']} {layers}, {event.parameters:,} parameters, alphabet of {event.vocabulary_size:,},"
+        f" learning from {event.symbols:,} symbols of corpus {run.corpus}, validating on {event.validation_symbols:,}"
+    )
+    return "\n".join([line, *event.notes])
+
+
+def standing(event: Validated) -> str:
+    """A validation in words."""
+    metric = event.metric
+    return (
+        f"step {metric.step:,}  validation loss {metric.validation_loss or 0:.3f} nats, {metric.bits_per_char or 0:.3f} bits per character"
+        + (" (best so far)" if event.best else "")
+    )
+
+
+def farewell(event: Ended) -> str:
+    """How the run ended, and what to do next."""
+    run = event.run
+    if run.state != "succeeded":
+        return f"{run.message}: run {run.name} is saved at step {run.step:,}; go on with: charloom train --resume {run.name}"
+    best = f", best validation loss {run.best_validation_loss:.3f} nats" if run.best_validation_loss is not None else ""
+    bits = f" ({run.best_bits_per_char:.3f} bits per character)" if run.best_bits_per_char is not None else ""
+    return f"run {run.name} is trained: step {run.step:,}{best}{bits}; write with: charloom sample {run.name}"
+
+
+class BarDisplay:
+    """For a terminal: one line that is drawn again and again, validations and samples above it."""
+
+    def __init__(self, width: Callable[[], int], clock: Callable[[], float] = time.monotonic) -> None:
+        self._width, self._clock = width, clock
+        self._drawn = -BAR
+        self._last_step: int | None = None
+        self._validation = ""
+        self._open = False
+
+    def show(self, event: Event) -> str:
+        width = self._width()
+        match event:
+            case Prepared():
+                self._last_step = event.run.step + event.steps if event.steps is not None else None
+                return headline(event) + "\n"
+            case Stepped():
+                now = self._clock()
+                if now - self._drawn < BAR:
+                    return ""
+                self._drawn, self._open = now, True
+                return "\r" + self._bar(event, width) + "\x1b[K"
+            case Validated():
+                self._validation = f"val {event.metric.validation_loss or 0:.3f}, {event.metric.bits_per_char or 0:.2f} bits"
+                sample = dim(indented(event.sample, width - 1, SAMPLE_LINES))
+                return self._close() + f"{clipped(standing(event), width - 1)}\n{sample}\n"
+            case Ended():
+                return self._close() + farewell(event) + "\n"
+
+    def _close(self) -> str:
+        """Wipes the bar away, where one is drawn."""
+        was_open, self._open = self._open, False
+        return "\r\x1b[K" if was_open else ""
+
+    def _bar(self, event: Stepped, width: int) -> str:
+        parts, gap, least = self._parts(event, "step ", "epoch "), "  ", 12
+        if len(gap.join(parts)) + least + 1 >= width:
+            parts, gap, least = self._parts(event, "", "ep "), " ", 4
+        while len(parts) > 1 and len(gap.join(parts)) + least + 1 >= width:
+            parts.pop()
+        text = gap.join(parts)
+        room = min(width - 2 - len(text), 30)
+        if room < 4:
+            return clipped(text, width - 1)
+        full = round(event.share * room)
+        return green("━" * full) + dim("━" * (room - full)) + " " + text
+
+    def _parts(self, event: Stepped, step: str, epoch: str) -> list[str]:
+        """What the bar tells; what goes first where the line is too narrow stands last."""
+        progress = event.progress
+        parts = [
+            f"{event.share:4.0%}",
+            f"loss {progress.loss:.3f}",
+            f"{duration(event.seconds_left)} left",
+            self._validation,
+            f"{step}{progress.step:,}" + (f"/{self._last_step:,}" if self._last_step is not None else ""),
+            f"{epoch}{progress.epoch:.2f}",
+            rate(event.characters_per_second),
+        ]
+        return [part for part in parts if part]
+
+
+class LineDisplay:
+    """For a file or pipe: a line every few seconds and at each validation."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._drawn = clock()
+
+    def show(self, event: Event) -> str:
+        match event:
+            case Prepared():
+                return headline(event) + "\n"
+            case Stepped():
+                now = self._clock()
+                if now - self._drawn < LINE:
+                    return ""
+                self._drawn = now
+                progress = event.progress
+                return (
+                    f"step {progress.step:,}  epoch {progress.epoch:.2f}  loss {progress.loss:.3f}  {rate(event.characters_per_second)}"
+                    f"  {event.share:.0%} done, {duration(event.seconds_left)} left\n"
+                )
+            case Validated():
+                return f"{standing(event)}\n{indented(event.sample, 100, SAMPLE_LINES)}\n"
+            case Ended():
+                return farewell(event) + "\n"
+
+
+class JsonDisplay:
+    """For programs: one JSON object a line, whose `event` is prepared, step, validation or end."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._drawn = clock() - JSON
+
+    def show(self, event: Event) -> str:
+        facts: dict[str, Any] = {}
+        match event:
+            case Prepared():
+                facts = {**asdict(event), "event": "prepared", "run": event.run.name, "corpus": event.run.corpus}
+            case Stepped():
+                now = self._clock()
+                if now - self._drawn < JSON:
+                    return ""
+                self._drawn = now
+                facts = {
+                    "event": "step",
+                    **event.progress._asdict(),
+                    "share": event.share,
+                    "characters_per_second": round(event.characters_per_second, 1),
+                    "seconds_left": round(event.seconds_left, 1) if math.isfinite(event.seconds_left) else None,
+                }
+            case Validated():
+                facts = {"event": "validation", **asdict(event.metric), "best": event.best, "sample": event.sample}
+                facts.pop("created_at")
+            case Ended():
+                run = event.run
+                facts = {
+                    "event": "end",
+                    "run": run.name,
+                    "state": run.state,
+                    "message": run.message,
+                    "step": run.step,
+                    "epoch": run.epoch,
+                    "validation_loss": run.best_validation_loss,
+                    "bits_per_char": run.best_bits_per_char,
+                    "seconds": run.seconds,
+                }
+        return json.dumps(facts, ensure_ascii=False) + "\n"

@@ -1,0 +1,80 @@
+"""Text on a terminal: made harmless, measured in columns, laid out in tables."""
+
+from __future__ import annotations
+
+import textwrap
+import unicodedata
+from collections.abc import Sequence
+
+
+def safe(text: str) -> str:
+    """The text without control characters that a terminal would obey (a model may have learned some); ends of lines and tabs stay."""
+    if text.isprintable():
+        return text
+    return "".join(c if c in "\n\t" or not _commands(c) else "\ufffd" for c in text)
+
+
+def _commands(c: str) -> bool:
+    return unicodedata.category(c) in ("Cc", "Cs") or c in "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+
+
+def dim(text: str) -> str:
+    """The text in a faint colour."""
+    return f"\x1b[2m{text}\x1b[0m"
+
+
+def green(text: str) -> str:
+    """The text in green."""
+    return f"\x1b[32m{text}\x1b[0m"
+
+
+def columns(text: str) -> int:
+    """Columns that a text takes: two for wide characters, none for accents."""
+    if text.isascii():
+        return len(text)
+    return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
+
+
+def clipped(text: str, width: int) -> str:
+    """The text cut to `width` columns, with an ellipsis where something was cut off."""
+    if columns(text) <= width:
+        return text
+    kept, used = [], 0
+    for c in text:
+        used += columns(c)
+        if used > width - 1:
+            break
+        kept.append(c)
+    return "".join(kept) + "…"
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], width: int = 10_000) -> str:
+    """Columns under a heading; cells of numbers stand to the right. The last column is cut to fit `width`."""
+    cells = [list(head), *[[safe(cell).replace("\n", " ").replace("\t", " ") for cell in row] for row in rows]]
+    widths = [max(columns(row[index]) for row in cells) for index in range(len(head))]
+    right = [bool(rows) and all(_is_number(row[index]) for row in cells[1:]) for index in range(len(head))]
+    lines = []
+    for row in cells:
+        parts = [
+            " " * (wide - columns(cell)) + cell if to_right else cell + " " * (wide - columns(cell))
+            for cell, wide, to_right in zip(row, widths, right, strict=True)
+        ]
+        lines.append(clipped("  ".join(parts).rstrip(), width))
+    return "\n".join(lines)
+
+
+def _is_number(cell: str) -> bool:
+    return not cell or cell[0].isdigit() or cell == "-"
+
+
+def wrapped(text: str, width: int, indent: int) -> str:
+    """A paragraph in lines of `width` columns; all but the first begin with `indent` spaces. The first begins behind a label that long."""
+    lines = textwrap.wrap(safe(text), max(10, width - indent)) or [""]
+    return ("\n" + " " * indent).join(lines)
+
+
+def indented(text: str, width: int, lines: int, by: str = "    ") -> str:
+    """The first lines of a text, cut to fit and moved to the right: a sample inside a report."""
+    shown = safe(text).expandtabs(4).strip("\n").split("\n")
+    cut = [by + clipped(line, max(10, width - len(by))) for line in shown[:lines]]
+    return "\n".join(cut + ([by + "…"] if len(shown) > lines else []))

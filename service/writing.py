@@ -1,0 +1,67 @@
+"""One request for text, answered in this process: what the command line's `sample` does."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from model.config import SamplingConfig
+from model.sampling import Accepted, Sampler
+from service import machine
+from service.exchange import load
+from service.store import Store
+
+SEEDS = 2**32  # seeds that are made up for a caller stay below it, so that they can be typed
+
+
+def with_seed(config: SamplingConfig) -> SamplingConfig:
+    """The same request with a seed, made up where it had none."""
+    return config if config.seed is not None else replace(config, seed=secrets.randbelow(SEEDS))
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Texts that are about to be written."""
+
+    model: str  # RUN@STEP
+    config: SamplingConfig  # with its seed
+    accepted: Accepted
+    sampler: Sampler
+
+    @property
+    def notes(self) -> list[str]:
+        """Sentences about what happened to the prompt."""
+        notes = []
+        for character, by, times in self.accepted.substituted:
+            instead = "the unknown symbol" if by is None else repr(by) if by else "nothing"
+            often = "once" if times == 1 else f"{times} times"
+            notes.append(f"{character!r} is not in the model's alphabet; {instead} was read instead ({often})")
+        if self.accepted.truncated:
+            notes.append(f"the prompt is long; its last {self.accepted.prompt_symbols:,} symbols were read")
+        return notes
+
+    def pieces(self) -> Iterator[str]:
+        """What to print: each prompt with its text, one text after the other, as far as possible while they are drawn."""
+        waiting: list[list[str]] = [[self.config.prompt] for _ in range(self.config.n)]
+        done = [False] * self.config.n
+        turn = 0
+        with machine.blas_threads(1):
+            while turn < self.config.n:
+                yield from waiting[turn]
+                waiting[turn].clear()
+                if done[turn]:
+                    turn += 1
+                    yield "\n"
+                    continue
+                for piece in self.sampler.step():
+                    waiting[piece.choice].append(piece.text)
+                    done[piece.choice] = piece.finish_reason is not None
+
+
+def write(store: Store, model: str | None, config: SamplingConfig) -> Texts:
+    """Begin to write with MODEL (see `Runs.resolve`). Raises as `exchange.load`."""
+    run, stored, checkpoint = load(store, model)
+    config = with_seed(config)
+    sampler = Sampler(checkpoint.model, checkpoint.vocabulary)
+    return Texts(f"{run.name}@{stored.step}", config, sampler.add(config), sampler)

@@ -1,0 +1,75 @@
+"""Fixtures: a store in a folder of its own, with a short tale in it, and models that know nothing yet."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from model.checkpoint import Checkpoint
+from model.config import ModelConfig
+from model.language_model import LanguageModel
+from model.vocabulary import SymbolCounts, Vocabulary
+from service.store import Corpus, Metric, Run, Store
+
+WORDS = "the loom weaves a thread of red and gold, night after night; who counts its knots?".split()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "charloom.db"
+
+
+@pytest.fixture
+def store(path: Path) -> Iterator[Store]:
+    with Store(path) as opened:
+        yield opened
+
+
+@pytest.fixture
+def tale() -> str:
+    """1500 characters in lines of a few words."""
+    rng = random.Random(1)
+    lines = (" ".join(rng.choices(WORDS, k=rng.randint(2, 7))) + "\n" for _ in range(200))
+    return "".join(lines)[:1500]
+
+
+@pytest.fixture
+def corpus(store: Store, tale: str) -> Corpus:
+    return store.corpora.add("tale", [tale], "tale.txt")
+
+
+@pytest.fixture(scope="session")
+def put_model() -> Callable[..., Run]:
+    """Store a run in any state with checkpoints of some steps, whose weights were drawn and never trained."""
+
+    def put(
+        store: Store,
+        name: str = "first",
+        *,
+        steps: tuple[int, ...] = (100,),
+        state: str = "succeeded",
+        text: str = "abc \n",
+        seed: int = 0,
+        **config: object,
+    ) -> Run:
+        model = ModelConfig.from_dict({"cell": "gru", "hidden_size": 8, **config})
+        vocabulary = Vocabulary.build(SymbolCounts(model.level, model.normalization).add([text]))
+        store.runs.create(name, corpus=None, model_config=model.to_dict(), training_config={"steps": 400})
+        run = store.runs.claim(name)
+        for step in steps:
+            checkpoint = Checkpoint(LanguageModel.new(model, vocabulary.size, seed + step), vocabulary, {"step": step})
+            metric = Metric(step=step, epoch=step / 100, loss=2.0, validation_loss=2.0 - step / 1e6, bits_per_char=2.9)
+            store.checkpoints.save(run, metric, checkpoint.to_bytes(), b"a training state")
+        return store.runs.get(name) if state == "running" else store.runs.release(run, state)
+
+    return put
+
+
+@pytest.fixture
+def add_model(store: Store, put_model: Callable[..., Run]) -> Callable[..., Run]:
+    """`put_model` into the test's own store."""
+    return partial(put_model, store)

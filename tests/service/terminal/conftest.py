@@ -1,0 +1,71 @@
+"""Fixtures: the events of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from model.training import Progress
+from service.events import Ended, Prepared, Stepped, Validated
+from service.store import Metric, Run
+
+RUN = Run(
+    id=1,
+    name="tale-lstm",
+    corpus="tale",
+    state="running",
+    message=None,
+    model_config={"cell": "lstm", "num_layers": 2, "hidden_size": 128},
+    training_config={"steps": 900},
+    environment={"threads": 1},
+    step=100,
+    epoch=0.5,
+    best_validation_loss=1.5,
+    best_bits_per_char=2.164,
+    seconds=12.0,
+    checkpoints=1,
+    created_at="2026-01-01T00:00:00.000Z",
+    started_at=None,
+    ended_at=None,
+    owner=None,
+    heartbeat_at=None,
+)
+
+
+def changed(run: Run, **values: Any) -> Run:
+    return Run(**{**vars(run), **values})
+
+
+@dataclass(frozen=True)
+class Events:
+    """Makes events of one run."""
+
+    run: Run = RUN
+
+    def prepared(self, steps: int | None = 900, notes: tuple[str, ...] = ()) -> Prepared:
+        return Prepared(
+            run=self.run, symbols=9000, validation_symbols=1000, vocabulary_size=60, parameters=70_000, steps=steps, notes=list(notes)
+        )
+
+    def stepped(self, step: int = 101, share: float = 0.25, seconds_left: float = 83.0, speed: float = 312_000.0) -> Stepped:
+        progress = Progress(step, step / 200, 1.234567, 0.5, 0.01, share, 2048)
+        return Stepped(progress=progress, share=share, seconds_left=seconds_left, characters_per_second=speed)
+
+    def validated(self, sample: str = "once\nupon", best: bool = True) -> Validated:
+        return Validated(metric=Metric(step=110, epoch=0.55, validation_loss=1.25, bits_per_char=1.803), sample=sample, best=best)
+
+    def ended(self, **values: Any) -> Ended:
+        return Ended(run=changed(self.run, **values))
+
+
+@pytest.fixture(scope="session")  # nothing of it changes, and hypothesis asks for that
+def events() -> Events:
+    return Events()
+
+
+@pytest.fixture
+def change() -> Callable[..., Run]:
+    return changed

@@ -1,0 +1,94 @@
+"""Text on a terminal is harmless and never too wide."""
+
+from __future__ import annotations
+
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.terminal.text import clipped, columns, dim, green, indented, safe, table, wrapped
+
+ANYTHING = st.text(st.characters() | st.sampled_from("\x1b\x07\r\n\t\x9b한é😀\u0301\u202e\ud800"))
+BIDI = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+
+
+@pytest.mark.parametrize(
+    "sequence",
+    ["\x1b[31m", "\x1b]0;title\x07", "\x9b2J", "\x1bc", "\r", "\x08", "\x7f", "\x00", "\x85", "\u202e", "\u2066", "\udc80"],
+    ids=ascii,
+)
+def test_what_a_terminal_would_obey_is_made_harmless(sequence: str) -> None:
+    found = safe(f"a{sequence}b")
+    assert found[0] + found[-1] == "ab"
+    assert not set(found) & set("\x1b\x07\x9b\r\x08\x7f\x00\x85\u202e\u2066\udc80")
+    assert len(found) == len(sequence) + 2
+
+
+@given(ANYTHING)
+def test_safe_text_holds_no_command_and_loses_nothing_else(text: str) -> None:
+    found = safe(text)
+    assert len(found) == len(text)
+    for before, after in zip(text, found, strict=True):
+        if before == after:
+            assert after in "\n\t" or (unicodedata.category(after) not in ("Cc", "Cs") and after not in BIDI)
+        else:
+            assert after == "\ufffd"
+    assert safe(found) == found
+    found.encode()
+
+
+@pytest.mark.parametrize(("text", "width"), [("abc", 3), ("한글", 4), ("e\u0301", 1), ("😀", 2), ("Ａ", 2), ("", 0)])
+def test_columns_are_counted(text: str, width: int) -> None:
+    assert columns(text) == width
+
+
+@given(ANYTHING, st.integers(1, 30))
+def test_clipped_text_fits(text: str, width: int) -> None:
+    found = clipped(text, width)
+    assert columns(found) <= width
+    assert found == text or (found.endswith("…") and text.startswith(found[:-1]))
+    assert found == text or columns(found) >= width - 1
+
+
+@given(st.lists(st.tuples(ANYTHING, ANYTHING), max_size=5), st.integers(10, 60))
+def test_a_table_has_a_line_a_row_and_fits(rows: list[tuple[str, str]], width: int) -> None:
+    lines = table(["one", "two"], rows, width).split("\n")
+    assert len(lines) == len(rows) + 1
+    assert all(columns(line) <= width for line in lines)
+
+
+def test_numbers_stand_to_the_right() -> None:
+    assert table(["run", "step"], [["a", "1,000"], ["b", "-"], ["한", "7"]]).split("\n") == [
+        "run   step",
+        "a    1,000",
+        "b        -",
+        "한       7",
+    ]
+    assert table(["run", "step"], []) == "run  step"
+
+
+@given(ANYTHING, st.integers(15, 60), st.integers(1, 4))
+def test_indented_text_fits_in_width_and_height(text: str, width: int, lines: int) -> None:
+    found = indented(text, width, lines).split("\n")
+    assert len(found) <= lines + 1
+    assert all(line.startswith("    ") and columns(line) <= width for line in found)
+
+
+def test_a_longer_text_says_that_it_goes_on() -> None:
+    assert indented("\na\n\tb\nc\n", 20, 2) == "    a\n        b\n    …"
+    assert indented("a\nb", 20, 2) == "    a\n    b"
+
+
+@given(st.text("abc ,é한", max_size=200), st.integers(25, 60))
+def test_a_wrapped_paragraph_keeps_its_words(text: str, width: int) -> None:
+    lines = wrapped(text, width, 12).split("\n")
+    assert all(len(line) <= width - (0 if index else 12) for index, line in enumerate(lines))
+    assert all(line.startswith(" " * 12) for line in lines[1:])
+    assert "".join("".join(lines).split()) == "".join(text.split())
+
+
+def test_colours_end_where_they_began() -> None:
+    assert dim("a") == "\x1b[2ma\x1b[0m"
+    assert green("a") == "\x1b[32ma\x1b[0m"

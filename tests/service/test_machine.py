@@ -1,0 +1,58 @@
+"""What a run's bits depend on besides its settings."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import numpy as np
+import pytest
+from threadpoolctl import ThreadpoolController
+
+from model.config import ModelConfig, TrainingConfig
+from service import machine
+
+
+def blas_now() -> list[int]:
+    return [library["num_threads"] for library in ThreadpoolController().info() if library["user_api"] == "blas"]
+
+
+@pytest.mark.parametrize(("cores", "large"), [(1, 1), (2, 2), (64, 2)])
+def test_threads_follow_sizes_and_cores_alone(monkeypatch: pytest.MonkeyPatch, cores: int, large: int) -> None:
+    monkeypatch.setattr(machine, "cores", lambda: cores)
+    assert machine.threads_for(ModelConfig(hidden_size=64), TrainingConfig()) == 1
+    assert machine.threads_for(ModelConfig(hidden_size=1024), TrainingConfig(batch_size=64)) == large
+
+
+def test_the_environment_is_ready_for_json() -> None:
+    found = machine.environment(3)
+    assert json.loads(json.dumps(found)) == found
+    assert found["threads"] == 3
+    assert found["processes"] == 1
+    assert found["numpy"] == np.__version__
+
+
+def test_the_kernels_are_named() -> None:
+    np.dot(np.ones((2, 2)), np.ones((2, 2)))
+    assert re.fullmatch(r"\w+ [\w.]+( \w+)?", machine.kernels())
+
+
+def test_kernels_that_cannot_be_told_are_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ThreadpoolController, "info", lambda self: [{"user_api": "openmp"}])
+    assert machine.kernels() == "unknown"
+
+
+def test_threads_are_limited_inside_and_given_back() -> None:
+    before = blas_now()
+    with machine.blas_threads(2):
+        assert set(blas_now()) <= {2}
+        with machine.blas_threads(1):
+            assert set(blas_now()) <= {1}
+        assert set(blas_now()) <= {2}
+    assert blas_now() == before
+
+
+def test_cores_and_memory_are_told() -> None:
+    assert machine.cores() >= 1
+    free = machine.free_memory()
+    assert free is None or free > 0

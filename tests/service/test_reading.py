@@ -1,0 +1,61 @@
+"""A stored corpus becomes ids: in pieces, but as if it were read whole."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from model.config import ModelConfig, TrainingConfig
+from model.errors import CorpusNotFound, InvalidSetting, TextTooShort
+from model.vocabulary import Vocabulary
+from service.reading import read
+from service.store import Store
+from service.store import corpora as stored_corpora
+from service.store import texts as stored_texts
+
+
+@settings(max_examples=30)
+@given(
+    text=st.text(st.sampled_from("ab\n é가한국\u1100\u1161\u0301😀"), min_size=120, max_size=300),
+    level=st.sampled_from(["char", "byte"]),
+    normalization=st.sampled_from(["nfc", "nfd", "none"]),
+)
+def test_reading_in_pieces_is_encoding_the_whole(
+    tmp_path_factory: pytest.TempPathFactory, text: str, level: str, normalization: str
+) -> None:
+    with pytest.MonkeyPatch.context() as patch, Store(tmp_path_factory.mktemp("store") / "x.db") as store:
+        for module in (stored_texts, stored_corpora):
+            patch.setattr(module, "CHUNK", 7)
+        store.corpora.add("text", [text], "test")
+        found = read(store, "text", ModelConfig(level=level, normalization=normalization), TrainingConfig())
+    assert np.array_equal(found.ids, found.vocabulary.encode(text))
+    assert found.split.training + round(len(found.ids) * 0.1) == len(found.ids)
+    assert found.split.stop == len(found.ids)
+
+
+def test_the_alphabet_of_a_checkpoint_is_kept(store: Store) -> None:
+    store.corpora.add("text", ["abc" * 50], "test")
+    known = Vocabulary("char", "nfc", [ord("a"), ord("b")])
+    found = read(store, "text", ModelConfig(), TrainingConfig(), known)
+    assert found.vocabulary is known
+    assert found.ids[:3].tolist() == [0, 1, known.unknown]
+
+
+def test_symbols_per_character_are_those_of_the_validation_part(store: Store) -> None:
+    store.corpora.add("text", ["a" * 100 + "é" * 100], "test")
+    found = read(store, "text", ModelConfig(normalization="nfd"), TrainingConfig(validation_fraction=0.1))
+    assert found.symbols_per_char == 2
+    assert read(store, "text", ModelConfig(), TrainingConfig()).symbols_per_char == 1
+
+
+def test_what_leaves_no_alphabet_or_nothing_to_learn_is_refused(store: Store) -> None:
+    store.corpora.add("text", ["ab" * 60], "test")
+    with pytest.raises(InvalidSetting, match="min_count is 61; it must be at most 60 for corpus text"):
+        read(store, "text", ModelConfig(min_count=61), TrainingConfig())
+    store.corpora.add("two", ["ab"], "test")
+    with pytest.raises(TextTooShort):
+        read(store, "two", ModelConfig(), TrainingConfig(validation_fraction=0.5))
+    with pytest.raises(CorpusNotFound):
+        read(store, "none", ModelConfig(), TrainingConfig())

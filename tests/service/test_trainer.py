@@ -1,0 +1,493 @@
+"""One run from the store through training and back: nothing is lost, nothing depends on where it was interrupted."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from model.checkpoint import Checkpoint, unpack_state
+from model.config import ModelConfig, TrainingConfig
+from model.errors import (
+    DatabaseBusy,
+    DatabaseUnusable,
+    InvalidSetting,
+    NameTaken,
+    OutOfMemory,
+    RunBusy,
+    RunCannotGoOn,
+    RunNotFound,
+    TextTooShort,
+    TrainingDiverged,
+)
+from model.language_model import LanguageModel
+from model.optimizer import learning_rate
+from service import machine, trainer
+from service.events import Ended, Event, Prepared, Stepped, Validated
+from service.store import Corpus, Metric, Run, Store
+from service.trainer import Trainer
+
+MODEL = ModelConfig(cell="lstm", hidden_size=5, num_layers=2, dropout=0.3)
+LENGTHS = {"epochs": None, "steps": None, "budget": None}
+
+
+class Clock:
+    """A clock that moves when it is told to."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture(autouse=True)
+def _short_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trainer, "SAMPLE", replace(trainer.SAMPLE, length=12))
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def make(store: Store, corpus: Corpus, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Trainer]:
+    """A trainer of a new run with tiny settings; a validation takes a fifth of a second."""
+    real = trainer.evaluate
+
+    def timed(*args: Any) -> Any:
+        clock.now += 0.2
+        return real(*args)
+
+    monkeypatch.setattr(trainer, "evaluate", timed)
+
+    def made(name: str, model: ModelConfig = MODEL, **settings: Any) -> Trainer:
+        training = TrainingConfig(**{"batch_size": 3, "seq_length": 16, "reset_rate": 0.2, "validation_interval": 10} | settings)
+        return Trainer(store, trainer.create(store, corpus.name, model, training, name=name), clock=clock)
+
+    return made
+
+
+def whole(work: Trainer) -> list[Event]:
+    return list(work.events())
+
+
+def until(work: Trainer, step: int) -> list[Event]:
+    """Stop after a step, as Ctrl-C does."""
+    events = []
+    for event in work.events():
+        events.append(event)
+        if isinstance(event, Stepped) and event.progress.step == step:
+            work.stop("paused by a test")
+    return events
+
+
+def killed(work: Trainer, step: int) -> None:
+    """Leave without saving after a step."""
+    events = work.events()
+    for event in events:
+        if isinstance(event, Stepped) and event.progress.step == step:
+            events.close()
+
+
+def stepped(events: list[Event]) -> list[Stepped]:
+    return [event for event in events if isinstance(event, Stepped)]
+
+
+def validated(events: list[Event]) -> list[Validated]:
+    return [event for event in events if isinstance(event, Validated)]
+
+
+def result(store: Store, name: str) -> tuple[bytes, dict[str, Any]]:
+    """The last weights, and all that training would go on from."""
+    _, model, packed = store.checkpoints.load_state(store.runs.get(name))
+    state = unpack_state(packed)
+    numbers = {key: value for key, value in vars(state).items() if key not in ("hidden", "memory")}
+    vectors = {key: vector.tobytes() for key, vector in state.memory.items()} | {"hidden": state.hidden.tobytes()}
+    return Checkpoint.from_bytes(model).model.parameters.flat.tobytes(), numbers | vectors
+
+
+# ── the same weights, whatever happens ────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("length", [{"steps": 45}, {"epochs": 1.6}], ids=["steps", "epochs"])
+@pytest.mark.parametrize("stops", [(1,), (9, 10, 11), (20, 44), (45,)], ids=str)
+def test_a_run_that_was_paused_ends_as_if_it_had_not_been(
+    make: Callable[..., Trainer], store: Store, length: dict[str, Any], stops: tuple[int, ...]
+) -> None:
+    whole(make("whole", **length))
+    work = make("paused", **length)
+    for stop in stops:
+        until(work, stop)
+        assert store.runs.get("paused").step == stop
+        work = trainer.resume(store, "paused")
+    whole(work)
+    assert store.runs.get("paused").state == "succeeded"
+    assert result(store, "paused") == result(store, "whole")
+
+
+@pytest.mark.parametrize("kills", [(3,), (11,), (19, 20, 38)], ids=str)
+def test_a_run_that_was_killed_ends_as_if_it_had_not_been(make: Callable[..., Trainer], store: Store, kills: tuple[int, ...]) -> None:
+    whole(make("whole", steps=40))
+    work = make("killed", steps=40)
+    for kill in kills:
+        killed(work, kill)
+        kept = store.runs.get("killed").step
+        assert kept == (kill - 1) // 10 * 10
+        work = trainer.resume(store, "killed")
+        assert all(metric.step <= kept for metric in store.metrics.list(store.runs.get("killed")))
+    whole(work)
+    assert result(store, "killed") == result(store, "whole")
+
+
+@pytest.mark.parametrize("cell", ["gru", "rnn"])
+def test_the_same_settings_give_the_same_weights(make: Callable[..., Trainer], store: Store, cell: str) -> None:
+    model = ModelConfig(cell=cell, hidden_size=5, dropout=0.1)
+    for name in ("one", "two"):
+        whole(make(name, model, steps=12))
+    whole(make("three", model, steps=12, seed=1))
+    assert result(store, "one") == result(store, "two")
+    assert result(store, "one")[0] != result(store, "three")[0]
+
+
+def test_an_epoch_is_a_pass_over_the_training_part(make: Callable[..., Trainer], store: Store) -> None:
+    events = whole(make("half", epochs=0.5))
+    prepared = events[0]
+    assert isinstance(prepared, Prepared)
+    read = sum(event.progress.symbols for event in stepped(events))
+    assert prepared.symbols / 2 <= read <= prepared.symbols / 2 + 3 * 17
+    assert store.runs.get("half").epoch == pytest.approx(0.5, abs=0.05)
+
+
+# ── going on ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_finished_run_goes_on_with_the_schedule_once_more(make: Callable[..., Trainer], store: Store) -> None:
+    whole(make("run", steps=20))
+    with pytest.raises(RunCannotGoOn, match="it has finished; say how much longer"):
+        trainer.resume(store, "run")
+    assert store.runs.get("run").state == "succeeded"
+    events = whole(trainer.resume(store, "run", steps=10))
+    config = TrainingConfig(steps=10)
+    assert isinstance(events[0], Prepared)
+    assert events[0].steps == 10
+    assert [event.progress.step for event in stepped(events)] == list(range(21, 31))
+    assert [event.progress.learning_rate for event in stepped(events)] == [learning_rate(config, k / 10) for k in range(10)]
+    run = store.runs.get("run")
+    assert (run.state, run.step, run.training_config["steps"]) == ("succeeded", 30, 10)
+
+
+def test_an_extension_can_be_interrupted_too(make: Callable[..., Trainer], store: Store) -> None:
+    for name in ("one", "two"):
+        whole(make(name, steps=15))
+    whole(trainer.resume(store, "one", epochs=1))
+    killed(trainer.resume(store, "two", epochs=1), 19)
+    until(trainer.resume(store, "two"), 20)
+    whole(trainer.resume(store, "two"))
+    assert result(store, "one") == result(store, "two")
+
+
+def test_an_extension_is_stored_with_its_state_or_not_at_all(
+    make: Callable[..., Trainer], store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole(make("run", steps=15))
+    with monkeypatch.context() as patch:
+        patch.setattr(store.checkpoints, "save", lambda *_: (_ for _ in ()).throw(DatabaseUnusable("x.db", "the disk is full")))
+        with pytest.raises(DatabaseUnusable):
+            whole(trainer.resume(store, "run", budget=60.0))
+    run = store.runs.get("run")
+    assert (run.state, run.training_config["steps"], run.training_config["budget"]) == ("paused", 15, None)
+    assert stepped(whole(trainer.resume(store, "run"))) == []
+    assert store.runs.get("run").state == "succeeded"
+
+
+def test_a_run_without_a_checkpoint_begins_anew(make: Callable[..., Trainer], store: Store) -> None:
+    killed(make("run", steps=20), 5)
+    assert store.runs.get("run").checkpoints == 0
+    assert stepped(whole(trainer.resume(store, "run", steps=7)))[-1].progress.step == 7
+    assert store.runs.get("run").training_config["steps"] == 7
+
+
+def test_what_cannot_be_resumed_is_refused(make: Callable[..., Trainer], store: Store) -> None:
+    with pytest.raises(RunNotFound):
+        trainer.resume(store, "nobody")
+    make("busy", steps=5)
+    with pytest.raises(RunBusy, match="is being trained by process"):
+        trainer.resume(store, "busy")
+    with pytest.raises(InvalidSetting, match="a run has one length"):
+        trainer.resume(store, "busy", steps=3, epochs=1)
+    store.runs.create("foreign", corpus=None, model_config={}, training_config={}, state="succeeded")
+    with pytest.raises(RunCannotGoOn, match="imported"):
+        trainer.resume(store, "foreign", steps=3)
+
+
+def test_other_kernels_are_told(make: Callable[..., Trainer], store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    until(make("run", steps=20), 5)
+    assert whole(trainer.resume(store, "run", steps=2))[0].notes == []  # type: ignore[union-attr]
+    monkeypatch.setattr(machine, "kernels", lambda: "an abacus")
+    prepared = whole(trainer.resume(store, "run", steps=2))[0]
+    assert isinstance(prepared, Prepared)
+    assert len(prepared.notes) == 1
+    assert prepared.notes[0].endswith("here it goes on with an abacus: its weights will not be the same to the last bit")
+
+
+# ── creating ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_run_is_created_with_what_its_bits_depend_on(store: Store, corpus: Corpus) -> None:
+    run = trainer.create(store, "tale", ModelConfig(cell="gru"), TrainingConfig(), threads=1)
+    assert (run.name, run.state, run.corpus) == ("tale-gru", "running", "tale")
+    assert run.training_config["budget"] == 180.0
+    assert run.environment.keys() >= {"threads", "processes", "kernels", "numpy"}
+    assert run.environment["threads"] == 1
+    assert trainer.create(store, "tale", ModelConfig(cell="gru"), TrainingConfig()).name == "tale-gru-2"
+    with pytest.raises(NameTaken):
+        trainer.create(store, "tale", ModelConfig(), TrainingConfig(), name="tale-gru")
+
+
+def test_a_text_that_is_too_short_is_refused(store: Store) -> None:
+    store.corpora.add("tiny", ["abc" * 33], "test")
+    with pytest.raises(TextTooShort, match="corpus tiny has 99 characters; at least 100"):
+        trainer.create(store, "tiny", ModelConfig(), TrainingConfig())
+    assert store.runs.list() == ()
+
+
+# ── what is stored ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_validation_stores_metric_checkpoint_and_sample(make: Callable[..., Trainer], store: Store) -> None:
+    events = whole(make("run", steps=25))
+    run = store.runs.get("run")
+    told = [event.metric.step for event in validated(events)]
+    assert told == [10, 20, 25]
+    assert [sample.step for sample in store.samples.list(run)] == told
+    assert [sample.text for sample in store.samples.list(run)] == [event.sample for event in validated(events)]
+    checkpoints = store.checkpoints.list(run)
+    assert [each.step for each in checkpoints] == told
+    losses = {each.step: each.validation_loss for each in checkpoints}
+    assert [step for step, loss in losses.items() if loss == min(losses.values())] == [each.step for each in checkpoints if each.best]
+    assert [each.step for each in checkpoints if each.last] == [25]
+    assert [each.state_bytes > 0 for each in checkpoints] == [False, False, True]
+    assert run.best_validation_loss == min(losses.values())
+    metrics = {metric.step: metric for metric in store.metrics.list(run)}
+    assert metrics.keys() == set(told)
+    for metric in metrics.values():
+        assert metric.validation_loss is not None
+        assert metric.bits_per_char == pytest.approx(metric.validation_loss / math.log(2))
+        assert None not in (metric.loss, metric.learning_rate, metric.grad_norm, metric.characters_per_second)
+
+
+def test_the_best_is_told_when_it_is_best(make: Callable[..., Trainer], store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    losses = iter([3.0, 2.0, 2.5, 2.0])
+    real = trainer.evaluate
+    monkeypatch.setattr(trainer, "evaluate", lambda *args: real(*args)._replace(loss=next(losses)))
+    events = whole(make("run", steps=40))
+    assert [event.best for event in validated(events)] == [True, True, False, False]
+    assert store.checkpoints.get(store.runs.get("run"), "best").step == 20
+    assert result(store, "run")[1]["best_step"] == 20
+
+
+def test_bits_per_character_count_characters_whatever_the_symbols_are(store: Store) -> None:
+    store.corpora.add("ko", ["한글은 소리를 적는 글자이다.\n" * 40], "test")
+    ratios = {}
+    for settings in ({"normalization": "nfd"}, {"level": "byte"}, {}):
+        model = ModelConfig(hidden_size=4, **settings)
+        training = TrainingConfig(steps=2, batch_size=2, seq_length=8)
+        events = whole(Trainer(store, trainer.create(store, "ko", model, training)))
+        metric = validated(events)[-1].metric
+        assert metric.bits_per_char is not None
+        assert metric.validation_loss is not None
+        ratios[str(settings)] = metric.bits_per_char * math.log(2) / metric.validation_loss
+    assert ratios["{}"] == pytest.approx(1)
+    assert ratios["{'level': 'byte'}"] == pytest.approx(len("한글은 소리를 적는 글자이다.\n".encode()) / 17, rel=0.05)
+    assert 1.5 < ratios["{'normalization': 'nfd'}"] < 3
+
+
+def test_a_short_text_is_read_as_fewer_streams(make: Callable[..., Trainer]) -> None:
+    prepared = next(make("run", steps=2, batch_size=500).events())
+    assert isinstance(prepared, Prepared)
+    assert prepared.notes == ["the text is short: it is read as 84 streams instead of 500"]
+
+
+# ── ends ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_stopped_run_is_saved_and_paused(make: Callable[..., Trainer], store: Store) -> None:
+    events = until(make("run", steps=100), 7)
+    assert isinstance(events[-1], Ended)
+    run = events[-1].run
+    assert (run.state, run.message, run.step, run.owner) == ("paused", "paused by a test", 7, None)
+    assert store.checkpoints.get(run, "last").validation_loss is None
+    assert not validated(events)
+
+
+def test_a_run_that_is_left_can_go_on_at_once(make: Callable[..., Trainer], store: Store) -> None:
+    killed(make("run", steps=100), 7)
+    run = store.runs.get("run")
+    assert (run.state, run.message) == ("paused", "stopped before the last steps were saved")
+
+
+def test_a_run_that_diverges_fails_with_its_sentence_and_keeps_its_checkpoints(make: Callable[..., Trainer], store: Store) -> None:
+    linear = ModelConfig(cell="rnn", activation="identity", hidden_size=5)
+    work = make("wild", linear, steps=400, learning_rate=1000, optimizer="sgd", clip_norm=0, schedule="constant", warmup=0.9)
+    work.stop("paused at the start")
+    whole(work)
+    with pytest.raises(TrainingDiverged, match=r"of step \d+ is (nan|inf|-inf), not a finite number") as caught:
+        whole(trainer.resume(store, "wild"))
+    run = store.runs.get("wild")
+    assert (run.state, run.message, run.owner) == ("failed", str(caught.value), None)
+    assert run.checkpoints >= 1
+    Checkpoint.from_bytes(store.checkpoints.load(run, "last")[1])
+
+
+def test_what_is_foreseen_by_nobody_fails_the_run(make: Callable[..., Trainer], store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(LanguageModel, "new", lambda *_: (_ for _ in ()).throw(MemoryError("Unable to allocate 508. GiB")))
+    with pytest.raises(OutOfMemory, match=r"Unable to allocate 508. GiB.*choose a smaller hidden_size"):
+        whole(make("huge", steps=5))
+    assert store.runs.get("huge").state == "failed"
+    assert "not enough memory" in (store.runs.get("huge").message or "")
+    monkeypatch.setattr(LanguageModel, "new", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        whole(make("broken", steps=5))
+    assert store.runs.get("broken").message == "ZeroDivisionError: division by zero"
+
+
+def test_a_run_that_another_took_is_left_to_it(make: Callable[..., Trainer], store: Store) -> None:
+    work = make("run", steps=30)
+    events = work.events()
+    next(events)
+    store.runs.release(work.run, "paused")
+    store.runs.claim("run", owner="another")
+    with pytest.raises(RunBusy):
+        list(events)
+    assert store.db.execute("SELECT owner FROM runs").fetchone()[0] == "another"
+
+
+@pytest.mark.parametrize(("times", "state"), [(2, "succeeded"), (100, "paused")])
+def test_a_locked_database_is_waited_for(
+    make: Callable[..., Trainer], store: Store, monkeypatch: pytest.MonkeyPatch, times: int, state: str
+) -> None:
+    tried: list[int] = []
+    save = store.checkpoints.save
+
+    def busy(run: Run, metric: Metric, *rest: Any) -> Any:
+        tried.append(metric.step)
+        if len(tried) <= times:
+            raise DatabaseBusy("x.db", 10)
+        return save(run, metric, *rest)
+
+    monkeypatch.setattr(store.checkpoints, "save", busy)
+    work = make("run", steps=10)
+    if state == "succeeded":
+        whole(work)
+    else:
+        with pytest.raises(DatabaseBusy):
+            whole(work)
+    assert store.runs.get("run").state == state
+    assert tried == [10] * min(times + 1, trainer.SAVE_ATTEMPTS)
+
+
+# ── time ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def ticking(work: Trainer, clock: Clock, seconds: float) -> list[Event]:
+    """Each step takes so long."""
+    events = []
+    for event in work.events():
+        events.append(event)
+        if isinstance(event, Stepped):
+            clock.now += seconds
+    return events
+
+
+def test_a_budget_is_the_time_that_is_spent(make: Callable[..., Trainer], store: Store, clock: Clock) -> None:
+    events = ticking(make("run", budget=60.0, validation_interval=0), clock, 0.5)
+    assert 57 <= clock.now - 1000 <= 60.5
+    shares = [event.progress.share for event in stepped(events)]
+    assert shares == sorted(shares)
+    rates = [event.progress.learning_rate for event in stepped(events)]
+    assert rates[-1] < 0.02 * max(rates)
+    left = [event.seconds_left for event in stepped(events)]
+    assert left[len(left) // 2] == pytest.approx(30, abs=2)
+    assert isinstance(events[0], Prepared)
+    assert events[0].steps is None
+    assert store.runs.get("run").seconds == pytest.approx(clock.now - 1000)
+
+
+def test_a_budget_counts_what_was_spent_before_and_starts_anew_when_it_is_extended(
+    make: Callable[..., Trainer], store: Store, clock: Clock
+) -> None:
+    work = make("run", budget=60.0, validation_interval=0)
+    for event in work.events():
+        if isinstance(event, Stepped):
+            clock.now += 1
+            if event.progress.step == 20:
+                work.stop("enough")
+    assert store.runs.get("run").seconds == 20
+    events = ticking(Trainer(store, store.runs.claim("run"), clock=clock), clock, 1)
+    assert len(stepped(events)) == pytest.approx(40, abs=2)
+    extension = TrainingConfig(**store.runs.get("run").training_config | LENGTHS | {"budget": 30.0})
+    events = ticking(Trainer(store, store.runs.claim("run"), clock=clock, extension=extension), clock, 1)
+    assert len(stepped(events)) == pytest.approx(30, abs=2)
+    assert stepped(events)[0].progress.share == pytest.approx(0, abs=0.05)
+
+
+def test_what_came_before_training_is_part_of_the_budget(store: Store, corpus: Corpus, clock: Clock) -> None:
+    training = TrainingConfig(budget=60.0, batch_size=3, seq_length=16)
+    run = trainer.create(store, "tale", MODEL, training)
+    events = ticking(Trainer(store, run, began=clock.now - 45, clock=clock), clock, 1)
+    assert len(stepped(events)) == pytest.approx(15, abs=2)
+
+
+def test_a_budget_that_a_validation_ends_is_not_validated_twice(
+    make: Callable[..., Trainer], store: Store, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = trainer.evaluate
+
+    def slow(*args: Any) -> Any:
+        clock.now += 100
+        return real(*args)
+
+    monkeypatch.setattr(trainer, "evaluate", slow)
+    events = ticking(make("run", budget=60.0, validation_interval=5), clock, 1)
+    assert [event.metric.step for event in validated(events)] == [5]
+    assert store.runs.get("run").state == "succeeded"
+
+
+def test_a_spent_budget_still_ends_with_a_checkpoint(store: Store, corpus: Corpus, clock: Clock) -> None:
+    run = trainer.create(store, "tale", MODEL, TrainingConfig(budget=5.0))
+    events = whole(Trainer(store, run, began=clock.now - 60, clock=clock))
+    assert not stepped(events)
+    assert store.runs.get(run.name).checkpoints == 1
+
+
+def test_saves_and_heartbeats_come_in_time(
+    make: Callable[..., Trainer], store: Store, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signs: list[tuple[str, float]] = []
+    save, beat = store.checkpoints.save, store.runs.heartbeat
+    monkeypatch.setattr(store.checkpoints, "save", lambda *args: (signs.append(("save", clock.now)), save(*args))[1])
+
+    def beaten(run: Run) -> None:
+        signs.append(("beat", clock.now))
+        beat(run)
+        raise DatabaseBusy("x.db", 10)  # it can wait for the next one
+
+    monkeypatch.setattr(store.runs, "heartbeat", beaten)
+    ticking(make("run", steps=300, validation_interval=300), clock, 1)
+    moments = [1000.0, *(moment for _, moment in signs)]
+    assert max(later - earlier for earlier, later in itertools.pairwise(moments)) <= trainer.HEARTBEAT + 2
+    saves = [1000.0, *(moment for sign, moment in signs if sign == "save")]
+    assert max(later - earlier for earlier, later in itertools.pairwise(saves)) <= trainer.SAVE_EVERY + 2
+    assert len(saves) == pytest.approx(6, abs=1)
+    assert store.runs.get("run").state == "succeeded"
+
+
+def test_without_an_interval_short_texts_are_validated_every_two_hundred_steps(make: Callable[..., Trainer]) -> None:
+    events = whole(make("run", ModelConfig(hidden_size=2), steps=450, validation_interval=0))
+    assert [event.metric.step for event in validated(events)] == [200, 400, 450]

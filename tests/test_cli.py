@@ -1,0 +1,538 @@
+"""The command line as its users meet it: what it prints, how it ends, and that bad input is never a traceback."""
+
+from __future__ import annotations
+
+import codecs
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+import cli
+from model.config import ModelConfig, SamplingConfig, TrainingConfig
+from model.errors import DatabaseUnusable
+from service import first, intake, server, trainer
+from service.store import Store
+from service.terminal import display
+
+ROOT = Path(__file__).resolve().parent.parent
+TINY = ["--hidden-size", "4", "--batch-size", "4", "--seq-length", "16", "--steps", "4"]
+
+Charloom = Callable[..., Result]
+
+
+@pytest.fixture(autouse=True)
+def _place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder of its own, a clock that starts now, and an environment that is given back."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CHARLOOM_DB", str(tmp_path / "charloom.db"))
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setattr(cli, "BEGAN", cli.time.monotonic())
+    for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        monkeypatch.setenv(name, "1")
+    rng = random.Random(2)
+    words = "warp weft shuttle thread loom heddle reed".split()
+    Path("tale.txt").write_text("".join(" ".join(rng.choices(words, k=5)) + "\n" for _ in range(60)))
+
+
+@pytest.fixture
+def charloom() -> Charloom:
+    """Run a command; whatever it is given, it ends with a status and never with a traceback."""
+
+    def run(*arguments: str | Path, input: bytes | None = None) -> Result:
+        result = CliRunner().invoke(cli.main, [str(argument) for argument in arguments], input=input, prog_name="charloom")
+        assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+        assert "Traceback" not in result.output
+        return result
+
+    return run
+
+
+@pytest.fixture
+def trained(charloom: Charloom) -> str:
+    """A run of four steps."""
+    assert charloom("train", "tale.txt", *TINY, "--name", "first").exit_code == 0
+    return "first"
+
+
+def process(*arguments: str, **options: Any) -> subprocess.Popen[bytes]:
+    command = [sys.executable, str(ROOT / "cli.py"), *arguments]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
+
+
+# ── options ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(("command", "config"), [("train", ModelConfig), ("train", TrainingConfig), ("sample", SamplingConfig)], ids=str)
+def test_every_field_is_an_option_with_its_default(command: str, config: type) -> None:
+    options = {option.name: option for option in cli.main.commands[command].params if isinstance(option, click.Option)}
+    defaults = config()
+    for field in fields(config):
+        option = options[field.name]
+        assert option.opts == ["--" + field.name.replace("_", "-")]
+        assert option.default == getattr(defaults, field.name) or (option.multiple and option.default in (None, (), click.core.UNSET))
+        assert option.help
+
+
+def test_defaults_are_shown(charloom: Charloom) -> None:
+    text = charloom("train", "--help").output
+    for part in ("--hidden-size INTEGER", "[default: 256]", "[lstm|gru|rnn]", "CHARLOOM_DB", "default: charloom.db]"):
+        assert part in text
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["-h"], [], ["train", "--help"], ["runs"], ["corpus", "-h"]], ids=" ".join)
+def test_help_is_given(charloom: Charloom, arguments: list[str]) -> None:
+    assert "Usage: charloom" in charloom(*arguments).output
+
+
+def test_durations_and_sizes_are_words() -> None:
+    assert cli.Duration().convert("1m30s", None, None) == 90
+    assert cli.Duration().convert(2.5, None, None) == 2.5
+    assert cli.Size().convert("20MB", None, None) == 20_000_000
+    with pytest.raises(click.BadParameter, match="'soon' is no duration"):
+        cli.Duration().convert("soon", None, None)
+    with pytest.raises(click.BadParameter, match="'many' is no size"):
+        cli.Size().convert("many", None, None)
+
+
+# ── texts of every kind train and write ───────────────────────────────────────────────────────────────────────────────
+
+KOREAN = "한글은 소리를 적는 글자이다. 서리서리 넣었다가 구비구비 펴리라.\n" * 12
+EMOJI = "I ❤️ 👩‍👩‍👧 and 🇰🇷, 😀😁 tea!\n" * 20
+ENGLISH = "warp and weft\nand reed\n" * 20
+
+
+@pytest.mark.parametrize(
+    ("data", "options", "alphabet"),
+    [
+        (KOREAN.encode(), [], set(KOREAN)),
+        (KOREAN.encode(), ["--normalization", "nfd"], set(KOREAN)),
+        (KOREAN.encode(), ["--level", "byte"], None),
+        (EMOJI.encode(), [], set(EMOJI)),
+        (EMOJI.encode(), ["--level", "byte"], None),
+        (EMOJI.encode(), ["--normalization", "none"], set(EMOJI)),
+        (ENGLISH.replace("\n", "\r\n").encode(), [], set(ENGLISH)),
+        (codecs.BOM_UTF8 + ENGLISH.encode(), [], set(ENGLISH)),
+        (ENGLISH.encode("utf-16"), [], set(ENGLISH)),
+        (codecs.BOM_UTF16_BE + KOREAN.encode("utf-16-be"), [], set(KOREAN)),
+        ("grün süß\n".encode("latin-1") * 30, ["--encoding", "latin-1"], set("grün süß\n")),
+        (b"ab" * 200, ["--cell", "rnn"], set("ab")),
+        ("\n".join(["Zoë", "Jürgen", "Søren", "Łukasz"] * 30).encode(), ["--cell", "gru"], set("ZoëJürgenSøenŁukasz\n")),
+    ],
+    ids=[
+        "korean",
+        "nfd",
+        "korean bytes",
+        "emoji",
+        "emoji bytes",
+        "none",
+        "crlf",
+        "bom",
+        "utf-16",
+        "utf-16-be",
+        "latin-1",
+        "a line",
+        "names",
+    ],
+)
+def test_a_text_trains_and_writes(charloom: Charloom, data: bytes, options: list[str], alphabet: set[str] | None) -> None:
+    Path("text").write_bytes(data)
+    result = charloom("train", "text", *TINY, "--name", "run", *options)
+    assert result.exit_code == 0, result.output
+    assert "run run is trained: step 4" in result.output
+    result = charloom("sample", "run", "--length", "80", "--seed", "1", "--temperature", "1")
+    assert result.exit_code == 0
+    assert len(result.stdout) > 20
+    assert result.stdout.encode().decode() == result.stdout
+    assert "\ufffd" not in result.stdout
+    assert "\r" not in result.stdout
+    if alphabet is not None and "nfd" not in options:
+        assert set(result.stdout) <= alphabet | {"\n"}
+    if "nfd" in options:  # jamo are composed to syllables
+        assert any("가" <= c <= "힣" for c in result.stdout)
+
+
+def test_unknown_characters_of_a_prompt_are_told(charloom: Charloom, trained: str) -> None:
+    result = charloom("sample", trained, "--prompt", "wärp Ω\udcff", "--length", "10", "--seed", "1")
+    assert result.exit_code == 0
+    assert result.stdout.startswith("wärp Ω?")
+    assert "note: 'ä' is not in the model's alphabet; 'a' was read instead (once)" in result.stderr
+    assert "note: 'Ω' is not in the model's alphabet; the unknown symbol was read instead (once)" in result.stderr
+
+
+# ── training ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_corpus_is_a_path_a_name_or_standard_input(charloom: Charloom) -> None:
+    assert charloom("train", "tale.txt", *TINY).exit_code == 0
+    assert charloom("train", "tale", *TINY).exit_code == 0
+    assert charloom("train", "-", *TINY, input=ENGLISH.encode()).exit_code == 0
+    Path("folder").mkdir()
+    for name, data in (("a.txt", ENGLISH.encode()), ("b.bin", b"\0" * 50), ("c.md", b"more\n" * 50)):
+        (Path("folder") / name).write_bytes(data)
+    result = charloom("train", "folder", *TINY, "--glob", "*.txt")
+    assert result.exit_code == 0
+    with Store("charloom.db") as store:
+        assert {run.name: run.corpus for run in store.runs.list()} == {
+            "tale-lstm": "tale",
+            "tale-lstm-2": "tale",
+            "stdin-lstm": "stdin",
+            "folder-lstm": "folder",
+        }
+        assert "".join(store.corpora.pieces("folder")).rstrip("\n") == ENGLISH.rstrip("\n")
+
+
+def test_the_same_command_gives_the_same_text(charloom: Charloom) -> None:
+    for name in ("one", "two"):
+        charloom("train", "tale.txt", *TINY, "--name", name)
+    texts = {charloom("sample", name, "--length", "50", "--seed", "9").stdout for name in ("one", "two", "two@4", "two@best", "latest")}
+    assert len(texts) == 1
+
+
+def test_a_finished_run_is_trained_further(charloom: Charloom, trained: str) -> None:
+    assert charloom("train", "--resume", trained).exit_code == 1
+    result = charloom("train", "--resume", trained, "--steps", "3")
+    assert result.exit_code == 0
+    assert "run first is trained: step 7" in result.output
+    assert charloom("train", "--resume", trained, "--epochs", "0.5").exit_code == 0
+
+
+def test_a_budget_is_kept(charloom: Charloom) -> None:
+    began = cli.time.monotonic()
+    result = charloom("train", "tale.txt", "--hidden-size", "4", "--budget", "1.5s", "--name", "run")
+    assert result.exit_code == 0
+    assert cli.time.monotonic() - began < 1.5 + 3
+    with Store("charloom.db") as store:
+        assert store.runs.get("run").training_config["budget"] == 1.5
+
+
+def test_programs_get_json(charloom: Charloom) -> None:
+    result = charloom("train", "tale.txt", *TINY, "--json", "--name", "run")
+    found = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [each["event"] for each in found] == ["prepared", "step", "validation", "end"]
+    assert found[2].keys() >= {"step", "epoch", "loss", "validation_loss", "bits_per_char", "characters_per_second", "sample", "best"}
+    assert found[3]["state"] == "succeeded"
+
+
+def test_what_was_skipped_is_told(charloom: Charloom) -> None:
+    Path("folder").mkdir()
+    (Path("folder") / "a.txt").write_text(ENGLISH)
+    (Path("folder") / "b.bin").write_bytes(b"\0" * 50)
+    assert "note: one binary file was skipped: b.bin" in charloom("corpus", "add", "folder").stderr
+
+
+# ── interruptions ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def signalled(monkeypatch: pytest.MonkeyPatch, *signals: int) -> None:
+    """The signals arrive with the second step."""
+
+    class Interrupted(display.LineDisplay):
+        def show(self, event: Any) -> str:
+            if isinstance(event, display.Stepped) and event.progress.step == 2:
+                for number in signals:
+                    signal.raise_signal(number)
+            return super().show(event)
+
+    monkeypatch.setattr(display, "LineDisplay", Interrupted)
+
+
+@pytest.mark.parametrize(
+    ("number", "status", "message"),
+    [(signal.SIGINT, 130, "paused by Ctrl-C"), (signal.SIGTERM, 143, "paused by SIGTERM")],
+    ids=["ctrl-c", "sigterm"],
+)
+def test_a_signal_saves_and_says_how_to_go_on(
+    charloom: Charloom, monkeypatch: pytest.MonkeyPatch, number: int, status: int, message: str
+) -> None:
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    with monkeypatch.context() as patch:
+        signalled(patch, number)
+        result = charloom("train", "tale.txt", *TINY, "--name", "run")
+    assert result.exit_code == status
+    assert f"{message}: run run is saved at step 2; go on with: charloom train --resume run" in result.output
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+    result = charloom("train", "--resume", "run")
+    assert result.exit_code == 0
+    assert "run run is trained: step 4" in result.output
+
+
+def test_a_second_ctrl_c_does_not_wait(charloom: Charloom, monkeypatch: pytest.MonkeyPatch) -> None:
+    signalled(monkeypatch, signal.SIGINT, signal.SIGINT)
+    result = charloom("train", "tale.txt", *TINY, "--name", "run")
+    assert result.exit_code == 130
+    assert "stopped before the last steps were saved: run run is saved at step 0; go on with: charloom train --resume run" in result.output
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["ctrl-c", "sigterm"])
+def test_a_signal_while_reading_leaves_nothing(charloom: Charloom, monkeypatch: pytest.MonkeyPatch, number: int, status: int) -> None:
+    def arriving(*_: Any) -> Any:
+        yield "some text " * 20
+        signal.raise_signal(number)
+
+    monkeypatch.setattr(intake, "_watched", arriving)
+    assert charloom("train", "tale.txt", *TINY).exit_code == status
+    with Store("charloom.db") as store:
+        assert store.corpora.list() == ()
+        assert store.runs.list() == ()
+        assert store.db.execute("SELECT count(*) FROM texts").fetchone()[0] == 0
+
+
+def test_a_full_disk_is_told_with_what_is_kept(charloom: Charloom, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = trainer.Trainer._save
+
+    def save(self: Any, model: Any, state: Any, *rest: Any) -> None:
+        if state.step == 4:
+            raise DatabaseUnusable("charloom.db", "the disk is full")
+        real(self, model, state, *rest)
+
+    monkeypatch.setattr(trainer.Trainer, "_save", save)
+    result = charloom("train", "tale.txt", *TINY, "--name", "run", "--validation-interval", "3")
+    assert result.exit_code == 1
+    assert "run run is stored up to step 3; go on with: charloom train --resume run" in result.stderr
+    assert "the disk is full" in result.stderr
+
+
+@pytest.mark.parametrize(("failure", "sentence"), [(MemoryError("no"), "there is not enough memory (no)"), (OSError(28, "full"), "full")])
+def test_what_the_system_refuses_is_a_sentence(
+    charloom: Charloom, monkeypatch: pytest.MonkeyPatch, failure: Exception, sentence: str
+) -> None:
+    def fail(*_: Any, **__: Any) -> Any:
+        raise failure
+
+    monkeypatch.setattr(intake, "corpus_for", fail)
+    result = charloom("train", "tale.txt")
+    assert result.exit_code == 1
+    assert sentence in result.stderr
+
+
+def test_a_reader_who_leaves_ends_it_quietly(charloom: Charloom, trained: str) -> None:
+    writing = process("sample", trained, "--length", "1000000")
+    training = process("train", "tale", *TINY[:-1], "100000", "--validation-interval", "5", "--name", "left")
+    for each in (writing, training):
+        assert each.stdout is not None
+        assert each.stdout.read(5)
+        each.stdout.close()
+    for each in (writing, training):
+        assert each.stderr is not None
+        with each:
+            assert each.stderr.read() == b""
+            assert each.wait() == 0
+    with Store("charloom.db") as store:
+        run = store.runs.get("left")
+        assert (run.state, run.message) == ("paused", "paused because nobody reads its output any more")
+        assert run.step > 0
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has a file that is always full")
+def test_output_that_cannot_be_written_is_a_sentence(trained: str) -> None:
+    with open("/dev/full", "wb") as full:
+        result = subprocess.run(
+            [sys.executable, str(ROOT / "cli.py"), "runs", "list"], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert result.returncode == 1
+    assert result.stderr == "Error: the output cannot be used: No space left on device\n"
+
+
+# ── writing ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_texts_are_written_with_what_was_asked_for(charloom: Charloom, trained: str) -> None:
+    one = charloom("sample", trained, "--length", "40", "--seed", "5", "--prompt", "warp ").stdout
+    assert one.startswith("warp ")
+    assert len(one) == 5 + 40 + 1
+    assert charloom("sample", "--length", "40", "--seed", "5", "--prompt", "warp ").stdout == one
+    two = charloom("sample", trained, "--length", "40", "--seed", "4", "--n", "2", "--prompt", "warp ").stdout
+    assert two.endswith(one)
+    cut = charloom("sample", trained, "--length", "40", "--seed", "5", "--prompt", "warp ", "--stop", one[12], "--stop", "zz").stdout
+    assert cut == "warp " + one[5:].partition(one[12])[0] + "\n"
+    cold = ["--length", "30", "--temperature", "0"]
+    assert charloom("sample", trained, *cold, "--seed", "1").stdout == charloom("sample", trained, *cold, "--seed", "2").stdout
+    assert charloom("sample", trained, "--top-k", "1", "--length", "30").stdout == charloom("sample", trained, *cold).stdout
+
+
+def test_a_model_can_leave_and_come_back(charloom: Charloom, trained: str) -> None:
+    assert charloom("export", trained, "m.safetensors").exit_code == 0
+    assert charloom("export", trained, "m.safetensors").exit_code == 1
+    assert charloom("export", trained, "m.safetensors", "--overwrite").exit_code == 0
+    assert "run m: step 4; write with: charloom sample m" in charloom("import", "m.safetensors").output
+    same = {charloom("sample", name, "--length", "60", "--seed", "3").stdout for name in (trained, "m")}
+    assert len(same) == 1
+    assert "imported" in charloom("train", "--resume", "m", "--steps", "3").stderr
+
+
+# ── what is stored ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_corpora_are_added_shown_and_removed(charloom: Charloom) -> None:
+    assert "corpus tale: " in charloom("corpus", "add", "tale.txt").stderr
+    assert charloom("corpus", "add", "tale.txt", "--name", "second").exit_code == 0
+    shown = charloom("corpus", "show", "tale", "--lines", "2").output
+    with Store("charloom.db") as store:
+        corpus = store.corpora.get("tale")
+    for fact in (
+        corpus.sha256,
+        str(Path("tale.txt").absolute()),
+        f"{corpus.characters:,} characters",
+        f"{corpus.alphabet_size} characters",
+    ):
+        assert fact in shown
+    assert len(shown.partition("first lines\n")[2].splitlines()) == 2
+    listed = charloom("corpus", "list").output
+    for name in ("tale", "second", "python", "shakespeare", "linux"):
+        assert name in listed
+    assert charloom("corpus", "remove", "second").exit_code == 0
+    charloom("train", "tale", *TINY, "--name", "run")
+    refused = charloom("corpus", "remove", "tale")
+    assert refused.exit_code == 1
+    assert "corpus tale is needed by: run" in refused.stderr
+
+
+def test_runs_are_listed_shown_and_removed(charloom: Charloom, trained: str) -> None:
+    assert "first  succeeded  lstm 1x4  tale" in charloom("runs", "list").output
+    assert "sample at step 4" in charloom("runs", "show", "first").output
+    assert "first@4" in charloom("checkpoints").output
+    assert charloom("runs", "remove", "first").exit_code == 0
+    assert charloom("runs", "list").output == "no run yet; make one with: charloom train CORPUS\n"
+    assert charloom("runs", "show", "first").exit_code == 1
+
+
+def test_a_backup_is_a_database(charloom: Charloom, trained: str) -> None:
+    assert charloom("backup", "copy.db").exit_code == 0
+    assert charloom("backup", "copy.db").exit_code == 1
+    same = {charloom("sample", "--length", "30", "--seed", "3", "--db", db).stdout for db in ("copy.db", "charloom.db")}
+    assert len(same) == 1
+
+
+# ── refusals ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "sentence"),
+    [
+        (["train"], 2, "give a CORPUS to train on, or --resume RUN"),
+        (["train", "tale", "--resume", "first"], 2, "not both"),
+        (["train", "nosuch"], 1, "'nosuch' is no stored corpus (stored are: tale), no built-in one"),
+        (["train", ""], 1, "'' is no stored corpus"),
+        (["train", "empty"], 1, "holds no text"),
+        (["train", "five"], 1, "has 5 characters; at least 100 are needed"),
+        (["corpus", "add", "five"], 1, "has 5 characters; at least 100 are needed"),
+        (["train", "binary"], 1, "is binary: a zero byte stands at offset 2"),
+        (["train", "latin"], 1, "byte 0xe9 at offset 1 cannot be decoded; name the right encoding, for example --encoding latin-1"),
+        (["train", "tale", "--encoding", "latin-1"], 1, "encoding is 'latin-1'; it must be left out for tale"),
+        (["train", "tale", "--hidden-size", "0"], 1, "hidden_size is 0; it must be a whole number from 1 to 16,384"),
+        (["train", "tale", "--hidden-size", "1.5"], 2, "'1.5' is not a valid integer"),
+        (["train", "tale", "--hidden-size", "16384"], 1, "in one part of a checkpoint"),
+        (["train", "tale", "--learning-rate", "nan"], 1, "learning_rate is nan; it must be a number above 0"),
+        (["train", "tale", "--cell", "transformer"], 2, "'transformer' is not one of"),
+        (["train", "tale", "--steps", "5", "--epochs", "1"], 1, "a run has one length"),
+        (["train", "tale", "--budget", "soon"], 2, "'soon' is no duration; write 90s, 3m or 1h30m"),
+        (["train", "tale", "--budget", "0"], 1, "budget is 0.0; it must be a number above 0"),
+        (["train", "tale", "--seed", "9" * 5000], 2, "is not a valid integer"),
+        (["train", "tale", "--min-count", "1000000"], 1, "no symbol occurs more often"),
+        (["train", "tale", "--name", "latest"], 1, "the run name 'latest' is reserved"),
+        (["train", "tale", "--name", "a b"], 1, "the run name 'a b' cannot be used"),
+        (["train", "tale", "--name", "first"], 1, "a run named 'first' exists already"),
+        (["train", "--resume", "nobody"], 1, "there is no run 'nobody'; stored are: first"),
+        (["train", "--resume", "first"], 1, "it has finished; say how much longer"),
+        (["train", "--resume", "first", "--hidden-size", "9"], 2, "--hidden-size cannot be changed when a run is resumed"),
+        (["train", "--resume", "first", "--from", "x"], 2, "--from cannot be changed"),
+        (["sample", "nobody"], 1, "there is no run 'nobody'"),
+        (["sample", "first@3"], 1, "run first has no checkpoint of step 3; it has: 4"),
+        (["sample", "first@soon"], 1, "checkpoint is 'soon'; it must be a step, best or last"),
+        (["sample", "--temperature", "-1"], 1, "temperature is -1.0; it must be a number from 0 to 100"),
+        (["sample", "--stop", ""], 1, "made of strings that are not empty"),
+        (["sample", "--length", "many"], 2, "'many' is not a valid integer"),
+        (["corpus", "show", "nobody"], 1, "there is no corpus 'nobody'; stored are: tale"),
+        (["corpus", "add", "tale.txt", "--name", ""], 1, "the corpus name '' cannot be used"),
+        (["corpus", "add", "tale.txt", "--max-size", "much"], 2, "'much' is no size"),
+        (["export", "first", "no/where"], 1, "no/where cannot be written"),
+        (["import", "tale.txt"], 1, "tale.txt is not a sound checkpoint"),
+        (["import", "nosuch"], 1, "nosuch cannot be read"),
+        (["backup", "no/where"], 1, "no/where"),
+        (["runs", "show", "x" * 1000], 1, "there is no run"),
+        (["frobnicate"], 2, "No such command 'frobnicate'"),
+        (["sample", "--frobnicate"], 2, "No such option"),
+    ],
+    ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else "",
+)
+def test_what_cannot_be_is_refused_with_a_sentence(
+    charloom: Charloom, trained: str, arguments: list[str], status: int, sentence: str
+) -> None:
+    for name, data in (("empty", b""), ("five", b"abcde"), ("binary", b"ab\0" * 99), ("latin", b"h\xe9 " * 99)):
+        Path(name).write_bytes(data)
+    result = charloom(*arguments)
+    assert result.exit_code == status, result.output
+    assert sentence in result.stderr
+    assert result.stdout == ""
+    with Store("charloom.db") as store:
+        assert [run.name for run in store.runs.list()] == ["first"]
+        assert [corpus.name for corpus in store.corpora.list()] == ["tale"]
+
+
+@pytest.mark.parametrize("command", [["sample"], ["runs", "show", "latest"], ["checkpoints"], ["export", "latest", "x"]], ids=" ".join)
+def test_without_a_model_the_first_command_is_named(charloom: Charloom, command: list[str]) -> None:
+    result = charloom(*command)
+    assert result.exit_code == 1
+    assert result.stderr == "Error: no model is trained yet; train one with: charloom train python\n"
+
+
+@pytest.mark.parametrize("db", ["tale.txt", ".", "no/such/folder/x.db"])
+def test_what_is_no_database_is_refused(charloom: Charloom, db: str) -> None:
+    result = charloom("runs", "list", "--db", db)
+    assert result.exit_code == 1
+    assert f"Error: {db} cannot be used as the database" in result.stderr
+
+
+# ── beginning, serving ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def small_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first model is small, and is trained on the tale."""
+    monkeypatch.setattr(first, "CORPUS", "tale.txt")
+    monkeypatch.setattr(first, "BUDGET", 1.0)
+    monkeypatch.setattr(first, "ModelConfig", lambda **settings: ModelConfig(**{**settings, "hidden_size": 4}))
+
+
+@pytest.mark.usefixtures("small_first")
+def test_the_first_model_is_trained_once_and_served(charloom: Charloom, monkeypatch: pytest.MonkeyPatch) -> None:
+    result = charloom("start", "--no-serve")
+    assert result.exit_code == 0
+    assert "No model is stored yet" in result.output
+    assert "A sample of it:\n\ndef " in result.output
+    started: list[list[str]] = []
+    monkeypatch.setattr(os, "execv", lambda program, arguments: started.append(arguments))
+    result = charloom("start", "--port", "8123")
+    assert result.output == ""
+    assert started[0][0] == sys.executable
+    assert started[0][2:] == ["serve", "--db", str(Path("charloom.db").absolute()), "--host", "127.0.0.1", "--port", "8123"]
+
+
+@pytest.mark.usefixtures("small_first")
+def test_the_first_model_is_resumed(charloom: Charloom, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        signalled(patch, signal.SIGINT)
+        assert charloom("start", "--no-serve").exit_code == 130
+    assert "run default is trained" in charloom("start", "--no-serve").output
+
+
+@pytest.mark.parametrize("train_default", [False, True])
+def test_serve_is_told_where(charloom: Charloom, monkeypatch: pytest.MonkeyPatch, train_default: bool) -> None:
+    given: list[server.ServerSettings] = []
+    monkeypatch.setattr(server, "serve", given.append)
+    assert charloom("serve", "--host", "::1", "--port", "8001", *["--train-default"] * train_default).exit_code == 0
+    settings = given[0]
+    assert (settings.host, settings.port, str(settings.db)) == ("::1", 8001, str(Path("charloom.db").absolute()))
+    command = list(settings.train_command or [])
+    assert command[2:4] == (["start", "--no-serve"] if train_default else [])
