@@ -1,0 +1,37 @@
+# The image: `docker run -p 8000:8000 -v charloom:/data charloom` trains a first model on an empty volume and serves it.
+# It needs no network, no root and no writable file system but /data.
+
+FROM python:3.11-slim AS build
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
+WORKDIR /build
+COPY requirements.txt requirements-build.txt ./
+# pip compiles what it installs, so that the read-only container starts from bytecode.
+RUN --mount=type=cache,target=/root/.cache/pip \
+    python -m venv --without-pip /opt/charloom \
+    && python -m pip --python /opt/charloom/bin/python install --quiet --require-hashes -r requirements.txt \
+    && python -m pip install --quiet --require-hashes -r requirements-build.txt
+COPY . .
+RUN python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir /wheels . \
+    && python -m pip --python /opt/charloom/bin/python install --quiet --no-deps /wheels/*.whl \
+    && install --directory --owner=10001 --group=10001 /data
+
+FROM python:3.11-slim
+LABEL org.opencontainers.image.title="Charloom" \
+      org.opencontainers.image.description="Trains small character-level recurrent networks on your own text and serves them" \
+      org.opencontainers.image.version="0.1.0" \
+      org.opencontainers.image.licenses="MIT"
+COPY --from=build /opt/charloom /opt/charloom
+COPY --from=build --chown=10001:10001 /data /data
+ENV PATH=/opt/charloom/bin:$PATH \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1 \
+    CHARLOOM_DB=/data/charloom.db
+USER 10001:10001
+WORKDIR /data
+VOLUME /data
+EXPOSE 8000
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=30s --timeout=5s --start-period=10s \
+    CMD ["python", "-c", "from urllib.request import urlopen; urlopen('http://127.0.0.1:8000/health', timeout=4)"]
+ENTRYPOINT ["charloom"]
+CMD ["serve", "--host", "0.0.0.0", "--train-default"]
