@@ -349,8 +349,18 @@ def train(
 FROM_DEFAULT = click.core.ParameterSource.DEFAULT
 
 
+STOPPED_BY = {
+    signal.SIGINT: "Ctrl-C",
+    signal.SIGTERM: "SIGTERM",
+    **({signal.SIGHUP: "a closed terminal"} if hasattr(signal, "SIGHUP") else {}),
+}
+
+
 def carry_out(context: click.Context, work: Any, as_json: bool = False) -> None:
-    """Train and show it. Ctrl-C and SIGTERM save, then end with 130 and 143; a second Ctrl-C does not wait."""
+    """Train and show it. Ctrl-C, SIGTERM and a closed terminal save, then end with 128 and the signal's number (130 for Ctrl-C).
+
+    A second Ctrl-C does not wait.
+    """
     from service.events import Ended
     from service.terminal.display import BarDisplay, Display, JsonDisplay, LineDisplay, farewell
 
@@ -360,12 +370,12 @@ def carry_out(context: click.Context, work: Any, as_json: bool = False) -> None:
         if received and number == signal.SIGINT:
             raise KeyboardInterrupt
         received.append(number)
-        work.stop("paused by Ctrl-C" if number == signal.SIGINT else "paused by SIGTERM")
+        work.stop(f"paused by {STOPPED_BY[signal.Signals(number)]}")
 
     terminal = sys.stdout.isatty()
     display: Display = JsonDisplay() if as_json else BarDisplay(terminal_width) if terminal else LineDisplay()
-    left: BrokenPipeError | None = None
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    left: OSError | None = None
+    before = {number: signal.signal(number, stop) for number in STOPPED_BY}
     try:
         with closing(work.events()) as events:
             for event in events:
@@ -373,7 +383,7 @@ def carry_out(context: click.Context, work: Any, as_json: bool = False) -> None:
                 try:
                     if text and left is None:
                         click.echo(text, nl=False)
-                except BrokenPipeError as error:
+                except OSError as error:  # whoever read it has left, or its terminal was closed
                     left = error
                     work.stop("paused because nobody reads its output any more")
     except KeyboardInterrupt:
@@ -384,9 +394,9 @@ def carry_out(context: click.Context, work: Any, as_json: bool = False) -> None:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-    if left:
+    if left and not received:
         raise left
-    if len(received) > 1 and work.run.state != "succeeded":
+    if len(received) > 1 and not left and work.run.state != "succeeded":
         say(f"\n{farewell(Ended(run=work.run))}", err=True)
     if received:
         context.exit(128 + received[0])

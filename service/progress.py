@@ -19,8 +19,14 @@ class Training:
     validation_loss: float | None = None
 
 
+LONGER = 1.05  # times its length that only an extended run is trained; a budget is kept less exactly than steps
+
+
 def share_done(run: Run) -> float | None:
-    """The share of a run's length that is behind it, 0 to 1; None for one without a length, such as an imported model."""
+    """The share of a run's length that is behind it, 0 to 1.
+
+    None where it cannot be told: an imported model has no length, and of an extended run it is not stored where the extension began.
+    """
     config = run.training_config
     done: dict[str, float] = {"steps": run.step, "epochs": run.epoch}
     # What a trainer wrote last is up to a minute old, but time passes evenly.
@@ -28,7 +34,8 @@ def share_done(run: Run) -> float | None:
     for length, value in done.items():
         whole = config.get(length)
         if whole:
-            return min(1.0, max(0.0, value / float(whole)))
+            share = max(0.0, value / float(whole))
+            return None if share > LONGER else min(1.0, share)
     return None
 
 

@@ -283,8 +283,8 @@ class Trainer:
             _, model, state = self._store.checkpoints.load_state(self.run)
         except CheckpointNotFound:
             return None, None
-        now = machine.kernels()
-        before = self.run.environment.get("kernels", now)
+        here = machine.environment(0)
+        now, before = (f"{each.get('kernels')} and numpy {each.get('numpy')}" for each in (here, self.run.environment))
         if before != now:
             self._notes.append(
                 f"the run was trained with {before}, here it goes on with {now}: its weights will not be the same to the last bit"

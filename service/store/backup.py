@@ -24,7 +24,8 @@ def backup(connections: Connections, file: str | Path) -> None:
         raise FileTaken(str(target))
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
-        connections.db.execute("VACUUM INTO ?", (str(part.absolute()),))
+        with connections.held() as db:
+            db.execute("VACUUM INTO ?", (str(part.absolute()),))
         _finish(part)
         with part.open("rb+") as copied:
             os.fsync(copied.fileno())

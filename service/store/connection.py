@@ -17,11 +17,12 @@ from typing import Any
 from sqlite_utils import Database
 from sqlite_utils.utils import sqlite3  # type: ignore[attr-defined]
 
-from model.errors import DatabaseTooNew, DatabaseUnusable, listed
+from model.errors import DatabaseTooNew, DatabaseUnusable, StoreError, listed
 from service.store import failures
 from service.store.migrations import KNOWN, release
 
 BUSY_TIMEOUT = 10.0  # seconds
+CLOSING = 5.0  # seconds that closing waits for another thread's statement or transaction
 LARGEST_LOG = 64 * 2**20  # bytes that the write-ahead log keeps on disk when it starts anew
 PAGES_A_STEP = 1000  # pages given back in one transaction (4 MB): others wait for about 10 ms
 # A bug in earlier releases can corrupt a WAL database that two connections write and checkpoint at the same time
@@ -32,17 +33,34 @@ _inherited: list[Database] = []  # connections of a parent process: never closed
 
 
 class _Handle:
-    """A connection that is closed when its thread ends."""
+    """A connection that is closed when its thread ends, or before; but never while somebody uses it.
+
+    Python's SQLite frees a connection that is closed under another thread's hands, and the process crashes. So whoever uses it
+    holds `lock`, and so does whoever closes it.
+    """
 
     def __init__(self, db: Database) -> None:
         self.db = db
-        self.process = os.getpid()
+        self.lock = threading.RLock()
+        self.closed = False
+        self._process = os.getpid()
 
-    def close(self) -> None:
-        if self.process == os.getpid():
-            self.db.close()
-        else:
+    @property
+    def inherited(self) -> bool:
+        """Whether it is a parent process's."""
+        return self._process != os.getpid()
+
+    def close(self, patience: float = -1) -> None:
+        """Close it once. Who still uses it after `patience` seconds (-1: no limit) keeps it, and it ends with its thread."""
+        if self.inherited:
             _inherited.append(self.db)
+        elif self.lock.acquire(timeout=patience):
+            try:
+                if not self.closed:
+                    self.closed = True
+                    self.db.close()
+            finally:
+                self.lock.release()
 
     __del__ = close
 
@@ -128,12 +146,30 @@ class Connections:
 
     @property
     def db(self) -> Database:
-        """This thread's connection."""
+        """This thread's connection. `held` gives it too, and keeps it from being closed meanwhile."""
+        return self._handle().db
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[Database]:
+        """This thread's connection, which nobody closes inside."""
+        handle = self._handle()
+        with handle.lock:
+            if handle.closed:
+                raise DatabaseUnusable(str(self.path), "it was closed")
+            yield handle.db
+
+    @contextlib.contextmanager
+    def using(self) -> Iterator[Database]:
+        """As `held`; what SQLite raises inside leaves as a sentence about this file."""
+        with self.translated(), self.held() as db:
+            yield db
+
+    def _handle(self) -> _Handle:
         handle: _Handle | None = getattr(self._local, "handle", None)
-        if handle is not None and handle.process == os.getpid():
-            return handle.db
         if self._closed:
             raise DatabaseUnusable(str(self.path), "it was closed")
+        if handle is not None and not handle.inherited:
+            return handle
         with self.translated():
             handle = _Handle(self._connect())
             mode = self._set_journal_mode(handle.db)
@@ -143,16 +179,15 @@ class Connections:
         self._local.handle = handle
         with self._lock:
             self._handles.add(handle)
-        return handle.db
+        return handle
 
     def close(self) -> None:
-        """Close the connections of all threads; whoever still works with one gets an error."""
+        """Close the connections of all threads, each when what it is doing is done; nobody can begin anything new."""
         self._closed = True
         with self._lock:
-            for handle in list(self._handles):
-                handle.close()
-            self._handles.clear()
-        self._local = threading.local()
+            handles = list(self._handles)
+        for handle in handles:
+            handle.close(CLOSING)
 
     # ── reading and writing ───────────────────────────────────────────────────────────────────────────────────────────
 
@@ -164,8 +199,7 @@ class Connections:
         the price of one fsync (an outer transaction decides for its inner ones).
         Raises `DatabaseBusy` when another process keeps the lock for `busy_timeout` seconds.
         """
-        with self.translated():
-            db = self.db
+        with self.using() as db:
             if db.conn.in_transaction:
                 with db.atomic():
                     yield db
@@ -183,13 +217,13 @@ class Connections:
                         db.rollback()
                     raise
             finally:
-                if synced and not self._closed:
+                if synced:
                     db.execute("PRAGMA synchronous = NORMAL")
 
     def rows(self, sql: str, *values: Any, **named: Any) -> list[dict[str, Any]]:
         """All rows of a query, as dicts, for ``?`` or for ``:name`` in it; the read lock is given back at once."""
-        with self.translated():
-            cursor = self.db.execute(sql, named or values)
+        with self.using() as db:
+            cursor = db.execute(sql, named or values)
             names = [column[0] for column in cursor.description]
             return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
@@ -200,16 +234,15 @@ class Connections:
 
     def execute(self, sql: str, *values: Any) -> int:
         """One statement that writes; how many rows it touched."""
-        with self.translated():
-            return int(self.db.execute(sql, values).rowcount)
+        with self.using() as db:
+            return int(db.execute(sql, values).rowcount)
 
     def reclaim(self, keep: int = 0) -> None:
         """Give freed pages back to the file system, but for ``keep`` bytes that the next write will need; in short transactions.
 
         It can wait: where another process holds the lock, the pages stay for the next call.
         """
-        with contextlib.suppress(sqlite3.Error):
-            db = self.db
+        with contextlib.suppress(StoreError), self.using() as db:
             page_size = db.execute("PRAGMA page_size").fetchone()[0]
             free = db.execute("PRAGMA freelist_count").fetchone()[0]
             while (surplus := free - keep // page_size) > 0:

@@ -19,7 +19,8 @@ from service.store import Run, Store
         ({"steps": 400}, {"step": 100}, 0.25),
         ({"epochs": 2.0}, {"epoch": 0.5}, 0.25),
         ({"budget": 60.0}, {"seconds": 15.0}, 0.25),
-        ({"steps": 400}, {"step": 900}, 1.0),
+        ({"budget": 60.0}, {"seconds": 61.0}, 1.0),
+        ({"steps": 400}, {"step": 900}, None),  # extended
         ({"steps": None, "epochs": None, "budget": None}, {"step": 100}, None),
         ({}, {}, None),
     ],

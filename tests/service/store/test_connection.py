@@ -142,6 +142,35 @@ def test_after_closing_a_sentence(path: Path) -> None:
         store.corpora.list()
 
 
+def test_closing_while_other_threads_work_ends_their_work_with_a_sentence(path: Path, start: Callable[..., subprocess.Popen[str]]) -> None:
+    script = """
+        import random, sys, threading, time
+        from model.errors import DatabaseUnusable
+        from service.store import Store
+
+        def work():
+            try:
+                while True:
+                    store.runs.list()
+            except DatabaseUnusable as error:
+                ended.append(str(error))
+
+        for _ in range(12):
+            store, ended = Store(sys.argv[1]), []
+            threads = [threading.Thread(target=work) for _ in range(12)]
+            for thread in threads:
+                thread.start()
+            time.sleep(random.random() * 0.02)
+            store.close()
+            for thread in threads:
+                thread.join()
+            assert len(ended) == 12 and all("was closed" in text for text in ended), ended
+        print("sound")
+    """
+    process = start(script, path)  # a process of its own: what was wrong here once ended in a segmentation fault
+    assert (process.communicate()[0].strip(), process.returncode) == ("sound", 0)
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_a_forked_child_does_not_use_its_parents_connection(path: Path, start: Callable[..., subprocess.Popen[str]]) -> None:
     script = """
