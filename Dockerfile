@@ -32,6 +32,6 @@ VOLUME /data
 EXPOSE 8000
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=30s --timeout=5s --start-period=10s \
-    CMD ["python", "-c", "from urllib.request import urlopen; urlopen('http://127.0.0.1:8000/health', timeout=4)"]
+    CMD ["python", "-c", "import os; from urllib.request import urlopen; urlopen(f'http://127.0.0.1:{os.environ.get(\"CHARLOOM_PORT\", 8000)}/health', timeout=4)"]
 ENTRYPOINT ["charloom"]
 CMD ["serve", "--host", "0.0.0.0", "--train-default"]

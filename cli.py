@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shlex
 import shutil
 import signal
 import sys
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from model.config import ModelConfig, SamplingConfig, Setting, Settings, TrainingConfig, settings_of, types_of
-from model.errors import CharloomError, OutOfMemory, StoreError
+from model.errors import CharloomError, OutOfMemory, StoreError, TextError
 
 if TYPE_CHECKING:
     from corpora import Source
@@ -131,11 +132,11 @@ database = click.option("--db", type=PATH, default="charloom.db", envvar="CHARLO
 
 
 @contextmanager
-def opened(db: Path) -> Iterator[Store]:
-    """The store, closed at the end."""
+def opened(db: Path, *, create: bool = False) -> Iterator[Store]:
+    """The store, closed at the end; a command that only looks makes no file. Raises `DatabaseUnusable` where there is none."""
     from service.store import Store
 
-    with Store(db) as store:
+    with Store(db, create=create) as store:
         yield store
 
 
@@ -203,9 +204,13 @@ def corpus_add(db: Path, source: str, name: str | None, **how: Any) -> None:
     from corpora import open_source
     from service import intake
 
-    with opened(db) as store, reading_line(source) as (watch, progress):
+    with opened(db, create=True) as store, reading_line(source) as (watch, progress):
         found = open_source(source, progress=progress, scratch=str(db.absolute().parent), **how)
-        corpus = intake.add(store, found, name, watch)
+        try:
+            corpus = intake.add(store, found, name, watch)
+        except TextError:
+            report_reading(found)  # what was left out may be why
+            raise
     report_corpus(corpus, found)
 
 
@@ -230,10 +235,15 @@ def reading_line(what: str) -> Iterator[tuple[Callable[[int], None], Callable[[i
         draw("")
 
 
-def report_corpus(corpus: Corpus, source: Source | None) -> None:
-    """Tell what the reader saw."""
+def report_reading(source: Source | None) -> None:
+    """Tell what the reader left out."""
     for warning in source.report.warnings if source else []:
         say(f"note: {warning}", err=True)
+
+
+def report_corpus(corpus: Corpus, source: Source | None) -> None:
+    """Tell what the reader saw."""
+    report_reading(source)
     say(
         f"corpus {corpus.name}: {corpus.characters:,} characters, {corpus.alphabet_size:,} different ones, {corpus.lines:,} lines,"
         f" from {corpus.origin}",
@@ -263,7 +273,7 @@ def corpus_list(db: Path) -> None:
 
 @corpus_group.command("show")
 @click.argument("name")
-@click.option("--lines", default=5, help="First lines to show.")
+@click.option("--lines", type=click.IntRange(0, 1000), default=5, help="First lines to show.")
 @database
 def corpus_show(db: Path, name: str, lines: int) -> None:
     """Show a corpus: size, alphabet, origin, SHA-256 and first lines."""
@@ -323,7 +333,7 @@ def train(
 
     if (corpus is None) == (resume_run is None):
         raise click.UsageError("give a CORPUS to train on, or --resume RUN to go on with one; not both")
-    with opened(db) as store:
+    with opened(db, create=True) as store:
         if resume_run is not None:
             lengths = ("epochs", "steps", "budget")
             given = [key for key in (*settings, "name", "threads") if context.get_parameter_source(key) is not FROM_DEFAULT]
@@ -373,7 +383,11 @@ def carry_out(context: click.Context, work: Any, as_json: bool = False) -> None:
         work.stop(f"paused by {STOPPED_BY[signal.Signals(number)]}")
 
     terminal = sys.stdout.isatty()
-    display: Display = JsonDisplay() if as_json else BarDisplay(terminal_width) if terminal else LineDisplay()
+    if context.get_parameter_source("db") is click.core.ParameterSource.COMMANDLINE:
+        option = f" --db {shlex.quote(str(context.params['db']))}"
+    else:
+        option = ""  # the same file is found without it
+    display: Display = JsonDisplay() if as_json else BarDisplay(terminal_width, option=option) if terminal else LineDisplay(option=option)
     left: OSError | None = None
     before = {number: signal.signal(number, stop) for number in STOPPED_BY}
     try:
@@ -389,7 +403,10 @@ def carry_out(context: click.Context, work: Any, as_json: bool = False) -> None:
     except KeyboardInterrupt:
         received.append(signal.SIGINT)
     except StoreError:
-        say(f"run {work.run.name} is stored up to step {work.run.step:,}; go on with: charloom train --resume {work.run.name}", err=True)
+        say(
+            f"run {work.run.name} is stored up to step {work.run.step:,}; go on with: charloom train --resume {work.run.name}{option}",
+            err=True,
+        )
         raise
     finally:
         for number, handler in before.items():
@@ -397,7 +414,7 @@ def carry_out(context: click.Context, work: Any, as_json: bool = False) -> None:
     if left and not received:
         raise left
     if len(received) > 1 and not left and work.run.state != "succeeded":
-        say(f"\n{farewell(Ended(run=work.run))}", err=True)
+        say(f"\n{farewell(Ended(run=work.run), option)}", err=True)
     if received:
         context.exit(128 + received[0])
 
@@ -471,10 +488,15 @@ def start(context: click.Context, /, db: Path, host: str, port: int, serving: bo
     library, and a sample of it is shown."""
     from service import first
 
-    with opened(db) as store:
+    with opened(db, create=True) as store:
         work = first.trainer_of_first(store, BEGAN)
         if work is not None:
-            say("No model is stored yet: training the default one on the source of Python's standard library, for about a minute.")
+            text = "on the source of Python's standard library, for about a minute in all"
+            say(
+                f"Going on with the default model, {text}."
+                if work.run.step
+                else f"No model is stored yet: training the default one, {text}."
+            )
             carry_out(context, work)
             say(f"\nA sample of it:\n\n{first.sample(store)}\n")
     if serving:  # in a process of its own, whose BLAS has one thread
@@ -511,7 +533,7 @@ def runs_show(db: Path, run: str) -> None:
     from service.terminal.report import run_report
 
     with opened(db) as store:
-        found, _ = store.runs.resolve(run)
+        found = run_named(store, run)
         click.echo(run_report(store, found, width=terminal_width()))
 
 
@@ -533,7 +555,7 @@ def checkpoints(db: Path, run: str | None) -> None:
     from service.terminal.report import checkpoints_table
 
     with opened(db) as store:
-        found, _ = store.runs.resolve(run)
+        found = run_named(store, run)
         click.echo(checkpoints_table(store.checkpoints.list(found), line_width()))
 
 
@@ -562,7 +584,7 @@ def import_command(db: Path, file: Path, name: str | None) -> None:
     """Store a safetensors file that export wrote."""
     from service.exchange import import_file
 
-    with opened(db) as store:
+    with opened(db, create=True) as store:
         run: Run = import_file(store, file, name)
     say(f"run {run.name}: step {run.step:,}; write with: charloom sample {run.name}")
 
@@ -577,6 +599,11 @@ def backup_command(db: Path, file: Path) -> None:
     with opened(db) as store:
         store.backup(file)
     say(f"{file}: {size(file.stat().st_size)}")
+
+
+def run_named(store: Store, name: str | None) -> Run:
+    """The run of that name, or the latest."""
+    return store.runs.latest() if name in (None, "latest") else store.runs.get(str(name))
 
 
 def terminal_width() -> int:

@@ -286,7 +286,7 @@ class RunCannotGoOn(Conflict):
 
 class FileUnwritable(CharloomError, OSError):
     def __init__(self, path: str, why: str) -> None:
-        super().__init__(f"{path} cannot be written: {why}; make room, or name another file")
+        super().__init__(f"{path} cannot be written: {why}; name a file in a folder that exists, where you may write and there is room")
 
     def __str__(self) -> str:
         return str(self.args[0])
@@ -303,7 +303,7 @@ class TrainingDiverged(CharloomError, ArithmeticError):
     def __init__(self, step: int, what: str, value: float) -> None:
         super().__init__(
             f"the {what} of step {step:,} is {value}, not a finite number, and training stopped;"
-            " checkpoints stored before it are kept: lower learning_rate or clip_norm and start again"
+            " what was stored before is kept: try a lower learning_rate, and a clip_norm of 1 or less"
         )
 
 

@@ -3,14 +3,30 @@
 from __future__ import annotations
 
 from model.config import ModelConfig, SamplingConfig, TrainingConfig
-from model.errors import NoModelYet, RunNotFound
+from model.errors import NoModelYet, RunBusy
 from service import intake, trainer
-from service.store import Store
+from service.owner import describe
+from service.store import Run, Store
 from service.writing import write
 
-NAME, CORPUS = "default", "python"
+NAME, CORPUS, MARK = "default", "python", "first_model"
 BUDGET = 60.0  # seconds
 VALIDATION = 50_000  # symbols, so that there is time for several validations, and one sees it learn
+
+
+def marked(store: Store, run: Run) -> Run:
+    """Note in a run that it is the first one, made unasked: its name could also be a user's choice."""
+    return store.runs.configure(run, environment={**run.environment, MARK: True})
+
+
+def unfinished(store: Store) -> Run | None:
+    """The default run where it was interrupted; a run that only has its name is somebody's own."""
+    found = [run for run in store.runs.list() if _is_first(run) and run.state in ("paused", "failed")]
+    return next((run for run in found if run.state == "paused" or not run.checkpoints), None)
+
+
+def _is_first(run: Run) -> bool:
+    return bool(run.environment.get(MARK))
 
 
 def trainer_of_first(store: Store, began: float | None = None) -> trainer.Trainer | None:
@@ -18,20 +34,19 @@ def trainer_of_first(store: Store, began: float | None = None) -> trainer.Traine
 
     Raises `RunBusy` where another process is training it and nothing can be used yet.
     """
-    try:
-        run = store.runs.get(NAME)
-    except RunNotFound:
-        run = None
-    if run is not None and run.state == "paused" and run.corpus is not None:
-        return trainer.resume(store, NAME, began=began)
+    run = unfinished(store)
+    if run is not None:
+        return trainer.resume(store, run.name, began=began)
     try:
         store.runs.latest()
     except NoModelYet:
-        if run is not None:  # it ended before its first checkpoint
-            return trainer.resume(store, NAME, began=began)
+        busy = next((run for run in store.runs.list() if _is_first(run) and run.state == "running"), None)
+        if busy is not None:
+            raise RunBusy(busy.name, describe(busy.owner)) from None
         corpus, _ = intake.corpus_for(store, CORPUS)
         training = TrainingConfig(budget=BUDGET, validation_size=VALIDATION)
-        return trainer.Trainer(store, trainer.create(store, corpus.name, ModelConfig(cell="gru"), training, name=NAME), began=began)
+        run = trainer.create(store, corpus.name, ModelConfig(cell="gru"), training, name=store.runs.free_name(NAME))
+        return trainer.Trainer(store, marked(store, run), began=began)
     return None
 
 

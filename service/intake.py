@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from corpora import BUILTINS, Source, is_builtin, open_source
-from model.errors import InvalidSetting, SourceNotFound, TextTooShort
+from model.errors import InvalidName, InvalidSetting, SourceNotFound, TextTooShort
 from service.store import Corpus, Store
 
 Watch = Callable[[int], None]
@@ -18,8 +18,11 @@ def add(store: Store, source: Source, name: str | None = None, watch: Watch | No
     """Store the text of `source` under `name`, or under a name made from the source's.
 
     A text that is stored already under a made-up name is not stored again: that corpus is returned. `watch(characters)` is told
-    how much has been read. Raises `TextTooShort`, and what `Source.pieces` and `Corpora.add` raise; then nothing is kept.
+    how much has been read. Raises `InvalidName` for the name of a built-in corpus, `TextTooShort`, and what `Source.pieces` and
+    `Corpora.add` raise; then nothing is kept.
     """
+    if name is not None and is_builtin(name) and source.name != name:
+        raise InvalidName("corpus", name, reserved=True)
     corpus = store.corpora.add(source.name if name is None else name, _watched(source, watch), source.origin, exact=name is not None)
     if name is None and corpus.name != source.name:
         twins = [each for each in store.corpora.list() if each.text_id == corpus.text_id and each.id != corpus.id]

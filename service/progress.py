@@ -19,23 +19,17 @@ class Training:
     validation_loss: float | None = None
 
 
-LONGER = 1.05  # times its length that only an extended run is trained; a budget is kept less exactly than steps
-
-
 def share_done(run: Run) -> float | None:
-    """The share of a run's length that is behind it, 0 to 1.
-
-    None where it cannot be told: an imported model has no length, and of an extended run it is not stored where the extension began.
-    """
+    """The share of a run's length that is behind it, 0 to 1; None for one without a length, such as an imported model."""
     config = run.training_config
+    before = run.environment.get("extended_at", {})  # where the part of the run began that its length is about
     done: dict[str, float] = {"steps": run.step, "epochs": run.epoch}
     # What a trainer wrote last is up to a minute old, but time passes evenly.
     done["budget"] = run.seconds + (age(run.heartbeat_at) if run.state == "running" and run.heartbeat_at else 0)
     for length, value in done.items():
         whole = config.get(length)
         if whole:
-            share = max(0.0, value / float(whole))
-            return None if share > LONGER else min(1.0, share)
+            return min(1.0, max(0.0, (value - float(before.get(length, 0))) / float(whole)))
     return None
 
 

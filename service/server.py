@@ -79,12 +79,11 @@ def serve(settings: ServerSettings) -> NoReturn:
 
 def _needs_first_model(settings: ServerSettings) -> bool:
     """Whether no model can be used yet, or the first one waits to be finished. Opens the store, which may fail with a sentence."""
-    from service.first import NAME
+    from service.first import unfinished
     from service.store import Store
 
     with Store(settings.db) as store:
-        runs = store.runs.list()
-    return not any(run.checkpoints for run in runs) or any(run.name == NAME and run.state == "paused" for run in runs)
+        return not any(run.checkpoints for run in store.runs.list()) or unfinished(store) is not None
 
 
 # ── where to listen ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -218,6 +217,7 @@ class FirstModel:
     def __init__(self, command: Sequence[str] | None) -> None:
         self._command = command
         self._process: subprocess.Popen[bytes] | None = None
+        self._terminated = False
         self._working = mmap.mmap(-1, 1)  # shared with the worker, which is forked later
         self._working[0] = command is not None
 
@@ -242,7 +242,7 @@ class FirstModel:
     def look(self) -> None:
         """Notice its end."""
         if self._process is not None and self._process.poll() is not None:
-            if self._process.returncode:
+            if self._process.returncode and not self._terminated:
                 log.error("training the first model ended with exit status %s; it goes on at the next start", self._process.returncode)
             self._process = None
             self._working[0] = False
@@ -250,6 +250,7 @@ class FirstModel:
     def terminate(self) -> None:
         """Ask it to save and pause."""
         if self._process is not None:
+            self._terminated = True
             with contextlib.suppress(ProcessLookupError):
                 self._process.send_signal(signal.SIGTERM)
 

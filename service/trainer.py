@@ -59,6 +59,8 @@ BUDGET_SHARE = 12  # in runs by budget, where the clock rules: train that many t
 BUDGET_PARTS = 60  # ... but do not validate more often than that in all
 BUDGET_VALIDATING = 0.09  # ... nor longer, with the last validation, than this share of the budget
 
+LAST_MOMENT = 0.99  # the share at which even the shortest budget makes its one step
+
 SAMPLE = SamplingConfig(length=240, temperature=0.8, seed=0)
 
 
@@ -190,9 +192,18 @@ class Trainer:
             self._adopt_extension()
         elif self._extension:
             state.first_step, state.last_step, state.first_second = state.step, state.step + self._steps(streams), self._earlier
+            last = self._store.checkpoints.get(self.run, "last")  # stored once more, with all that is known of it
+            metric = Metric(
+                step=state.step,
+                epoch=last.epoch,
+                loss=last.loss,
+                validation_loss=last.validation_loss,
+                bits_per_char=last.bits_per_char,
+                seconds=self._earlier,
+            )
             with self._store.immediate(durable=True):  # the settings and the state that follows them: both or neither
                 self._adopt_extension()
-                self._save(model, state, text, Metric(step=state.step, epoch=self.run.epoch, seconds=self._earlier))
+                self._save(model, state, text, metric)
         by_budget = self._training.budget is not None
         yield Prepared(
             run=self.run,
@@ -212,7 +223,10 @@ class Trainer:
 
     def _adopt_extension(self) -> None:
         if self._extension:
-            self.run = self._store.runs.configure(self.run, training_config=self._extension.to_dict())
+            began = {"steps": self.run.step, "epochs": self.run.epoch, "budget": self._earlier}
+            self.run = self._store.runs.configure(
+                self.run, training_config=self._extension.to_dict(), environment={**self.run.environment, "extended_at": began}
+            )
 
     def _train(self, model: LanguageModel, streams: Streams, state: TrainingState, text: Text) -> Iterator[Event]:
         share = self._share if self._training.budget is not None else by_steps
@@ -255,7 +269,8 @@ class Trainer:
         """The share of the budget that is spent. Time for the last validation and the end is set aside."""
         budget = self._training.budget or 0.0
         aside = min(0.5 * budget, 1.2 * self._validation_seconds + 0.3)
-        return (self.seconds - state.first_second) / (budget - aside)
+        share = (self.seconds - state.first_second) / (budget - aside)
+        return share if state.step > state.first_step else min(share, LAST_MOMENT)
 
     def _steps(self, streams: Streams) -> int:
         """The length of the run, or of its extension, in steps; 0 where a budget rules."""

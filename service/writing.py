@@ -45,9 +45,12 @@ class Texts:
         """What to print: each prompt with its text, one text after the other, as far as possible while they are drawn."""
         waiting: list[list[str]] = [[self.config.prompt] for _ in range(self.config.n)]
         done = [False] * self.config.n
-        turn = 0
+        turn, headed = 0, -1
         with machine.blas_threads(1):
             while turn < self.config.n:
+                if self.config.n > 1 and turn != headed:
+                    headed = turn
+                    yield f"--- text {turn + 1} of {self.config.n}, seed {self.config.seed or 0} + {turn} ---\n"
                 yield from waiting[turn]
                 waiting[turn].clear()
                 if done[turn]:

@@ -484,7 +484,10 @@ def test_what_cannot_be_is_refused_with_a_sentence(
 def test_without_a_model_the_first_command_is_named(charloom: Charloom, command: list[str]) -> None:
     result = charloom(*command)
     assert result.exit_code == 1
-    assert result.stderr == "Error: no model is trained yet; train one with: charloom train python\n"
+    assert "there is no such file yet; train a model first, for example with: charloom train python" in result.stderr
+    assert not Path("charloom.db").exists()  # a command that only looks makes none
+    Store("charloom.db").close()
+    assert charloom(*command).stderr == "Error: no model is trained yet; train one with: charloom train python\n"
 
 
 @pytest.mark.parametrize("db", ["tale.txt", ".", "no/such/folder/x.db"])
@@ -525,6 +528,16 @@ def test_the_first_model_is_resumed(charloom: Charloom, monkeypatch: pytest.Monk
         signalled(patch, signal.SIGINT)
         assert charloom("start", "--no-serve").exit_code == 130
     assert "run default is trained" in charloom("start", "--no-serve").output
+
+
+def test_a_run_of_ones_own_called_default_is_left_alone(charloom: Charloom, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        signalled(patch, signal.SIGINT)
+        assert charloom("train", "tale.txt", "--name", "default", "--hidden-size", "4", "--steps", "100000000").exit_code == 130
+    result = charloom("start", "--no-serve")
+    assert (result.exit_code, result.output) == (0, "")
+    with Store("charloom.db") as store:
+        assert [(run.name, run.state) for run in store.runs.list()] == [("default", "paused")]
 
 
 @pytest.mark.parametrize("train_default", [False, True])

@@ -24,11 +24,11 @@ def range_in_words(setting: Setting, kind: type) -> str:
 def table(configuration: type) -> str:
     """One configuration as a Markdown section: what it is, and a row for each field."""
     said = (configuration.__doc__ or "").strip()
-    found = [f"## {configuration.__name__}", "", said, "", "| setting | default | allowed | meaning |", "|---|---|---|---|"]
+    found = [f"## {configuration.__name__}", "", said, "", "| setting | default | allowed | unit | meaning |", "|---|---|---|---|---|"]
     for field, setting in settings_of(configuration):
         kind, _ = types_of(configuration)[field.name]
         default = default_in_words(None if field.default is dataclasses.MISSING else field.default)
-        cells = (f"`{field.name}`", default, range_in_words(setting, kind), setting.meaning)
+        cells = (f"`{field.name}`", default, range_in_words(setting, kind), setting.unit, setting.meaning)
         found.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(found)
 

@@ -52,6 +52,12 @@ def annotation(field: Field) -> Any:
     return kind | None if field.optional else kind
 
 
+class Word(str):
+    """A word of JSON inside a message, which shows no quotes."""
+
+    __repr__ = str.__str__
+
+
 class Body:
     """The type of one route's body."""
 
@@ -85,6 +91,8 @@ class Body:
     def refuse(self, name: str, value: Any) -> NoReturn:
         """Raise the `InvalidSetting` for a field, worded as its configuration words it."""
         field = self.fields[name]
+        if value is None or isinstance(value, bool):
+            value = Word(json.dumps(value))  # as the client wrote it
         raise InvalidSetting(name, value, field.setting.must(WORDS[field.type]), field.setting.hint)
 
 

@@ -81,7 +81,10 @@ class Connections:
         self._lock = threading.Lock()
         self._closed = False
         if not create and not self.path.exists():
-            raise DatabaseUnusable(str(path), "there is no such file; name another with --db")
+            raise DatabaseUnusable(
+                str(path),
+                "there is no such file yet; train a model first, for example with: charloom train python, or name another file with --db",
+            )
         with self.translated():
             db = self._connect()
             try:

@@ -48,21 +48,21 @@ def standing(event: Validated) -> str:
     )
 
 
-def farewell(event: Ended) -> str:
-    """How the run ended, and what to do next."""
+def farewell(event: Ended, option: str = "") -> str:
+    """How the run ended, and what to do next; `option` names the database where the next command needs that."""
     run = event.run
     if run.state != "succeeded":
-        return f"{run.message}: run {run.name} is saved at step {run.step:,}; go on with: charloom train --resume {run.name}"
+        return f"{run.message}: run {run.name} is saved at step {run.step:,}; go on with: charloom train --resume {run.name}{option}"
     best = f", best validation loss {run.best_validation_loss:.3f} nats" if run.best_validation_loss is not None else ""
     bits = f" ({run.best_bits_per_char:.3f} bits per character)" if run.best_bits_per_char is not None else ""
-    return f"run {run.name} is trained: step {run.step:,}{best}{bits}; write with: charloom sample {run.name}"
+    return f"run {run.name} is trained: step {run.step:,}{best}{bits}; write with: charloom sample {run.name}{option}"
 
 
 class BarDisplay:
     """For a terminal: one line that is drawn again and again, validations and samples above it."""
 
-    def __init__(self, width: Callable[[], int], clock: Callable[[], float] = time.monotonic) -> None:
-        self._width, self._clock = width, clock
+    def __init__(self, width: Callable[[], int], clock: Callable[[], float] = time.monotonic, option: str = "") -> None:
+        self._width, self._clock, self._option = width, clock, option
         self._drawn = -BAR
         self._last_step: int | None = None
         self._validation = ""
@@ -85,7 +85,7 @@ class BarDisplay:
                 sample = dim(indented(event.sample, width - 1, SAMPLE_LINES))
                 return self._close() + f"{clipped(standing(event), width - 1)}\n{sample}\n"
             case Ended():
-                return self._close() + farewell(event) + "\n"
+                return self._close() + farewell(event, self._option) + "\n"
 
     def _close(self) -> str:
         """Wipes the bar away, where one is drawn."""
@@ -123,8 +123,8 @@ class BarDisplay:
 class LineDisplay:
     """For a file or pipe: a line every few seconds and at each validation."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
+    def __init__(self, clock: Callable[[], float] = time.monotonic, option: str = "") -> None:
+        self._clock, self._option = clock, option
         self._drawn = clock()
 
     def show(self, event: Event) -> str:
@@ -144,7 +144,7 @@ class LineDisplay:
             case Validated():
                 return f"{standing(event)}\n{indented(event.sample, 100, SAMPLE_LINES)}\n"
             case Ended():
-                return farewell(event) + "\n"
+                return farewell(event, self._option) + "\n"
 
 
 class JsonDisplay:

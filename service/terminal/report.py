@@ -21,7 +21,7 @@ def runs_table(runs: Sequence[Run], width: int) -> str:
         [run.name, run.state, _network(run), run.corpus or "-", f"{run.step:,}", _loss(run.best_validation_loss), duration(run.seconds)]
         for run in runs
     ]
-    return table(["run", "state", "network", "corpus", "step", "loss", "time"], rows, width)
+    return table(["run", "state", "network", "corpus", "step", "validation loss", "time"], rows, width)
 
 
 def checkpoints_table(checkpoints: Sequence[Checkpoint], width: int) -> str:

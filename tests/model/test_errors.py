@@ -47,7 +47,7 @@ def test_the_drawn_tree_is_the_tree() -> None:
             TrainingDiverged(1234, "loss", float("nan")),
             (
                 "the loss of step 1,234 is nan, not a finite number, and training stopped;"
-                " checkpoints stored before it are kept: lower learning_rate or clip_norm and start again"
+                " what was stored before is kept: try a lower learning_rate, and a clip_norm of 1 or less"
             ),
             None,
         ),

@@ -20,7 +20,7 @@ from service.store import Run, Store
         ({"epochs": 2.0}, {"epoch": 0.5}, 0.25),
         ({"budget": 60.0}, {"seconds": 15.0}, 0.25),
         ({"budget": 60.0}, {"seconds": 61.0}, 1.0),
-        ({"steps": 400}, {"step": 900}, None),  # extended
+        ({"steps": 400}, {"step": 900}, 1.0),
         ({"steps": None, "epochs": None, "budget": None}, {"step": 100}, None),
         ({}, {}, None),
     ],

@@ -293,7 +293,7 @@ def test_a_worker_that_is_killed_is_replaced(launch: Callable[..., Server], add_
 TRAIN = textwrap.dedent("""
     import signal, sys
     from model.config import ModelConfig, TrainingConfig
-    from service import trainer
+    from service import first, trainer
     from service.store import Store
 
     with Store(sys.argv[1]) as store:
@@ -302,7 +302,7 @@ TRAIN = textwrap.dedent("""
         else:
             training = TrainingConfig(steps=10**8, validation_interval=10**8)
             run = trainer.create(store, "tale", ModelConfig(hidden_size=4), training, name="default")
-            work = trainer.Trainer(store, run)
+            work = trainer.Trainer(store, first.marked(store, run))
         signal.signal(signal.SIGTERM, lambda *_: work.stop("SIGTERM"))
         for event in work.events():
             pass

@@ -463,8 +463,22 @@ def test_a_budget_that_a_validation_ends_is_not_validated_twice(
 def test_a_spent_budget_still_ends_with_a_checkpoint(store: Store, corpus: Corpus, clock: Clock) -> None:
     run = trainer.create(store, "tale", MODEL, TrainingConfig(budget=5.0))
     events = whole(Trainer(store, run, began=clock.now - 60, clock=clock))
-    assert not stepped(events)
+    assert len(stepped(events)) == 1  # what was never trained should not pass for a model
     assert store.runs.get(run.name).checkpoints == 1
+
+
+def test_an_extension_that_gets_worse_keeps_the_best(make: Callable[..., Trainer], store: Store) -> None:
+    whole(make("run", steps=20, validation_interval=5))
+    before = {each.step: (each.validation_loss, each.bits_per_char) for each in store.checkpoints.list(store.runs.get("run"))}
+    best = store.checkpoints.get(store.runs.get("run"), "best").step
+    work = trainer.resume(store, "run", steps=20)
+    for event in work.events():
+        if isinstance(event, Prepared):
+            break
+    kept = {each.step: (each.validation_loss, each.bits_per_char) for each in store.checkpoints.list(store.runs.get("run"))}
+    assert kept == before
+    assert None not in kept[20]
+    assert store.checkpoints.get(store.runs.get("run"), "best").step == best
 
 
 def test_saves_and_heartbeats_come_in_time(

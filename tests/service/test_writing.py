@@ -38,7 +38,7 @@ def test_a_text_follows_its_prompt(store: Store, model: LanguageModel) -> None:
 def test_several_texts_come_one_after_the_other(store: Store, model: LanguageModel) -> None:
     several = "".join(writing.write(store, "first", SamplingConfig(prompt="a", length=20, n=3, seed=8)).pieces())
     alone = ["".join(writing.write(store, "first", SamplingConfig(prompt="a", length=20, seed=seed)).pieces()) for seed in (8, 9, 10)]
-    assert several == "".join(alone)
+    assert several == "".join(f"--- text {index + 1} of 3, seed 8 + {index} ---\n{text}" for index, text in enumerate(alone))
 
 
 def test_a_text_appears_while_it_is_made(store: Store, model: LanguageModel) -> None:
@@ -59,7 +59,7 @@ def test_stop_strings_end_it(store: Store, model: LanguageModel) -> None:
 
 
 def test_nothing_is_written_where_nothing_is_asked_for(store: Store, model: LanguageModel) -> None:
-    assert "".join(writing.write(store, None, SamplingConfig(prompt="ab", length=0, n=2)).pieces()) == "ab\nab\n"
+    assert "".join(writing.write(store, None, SamplingConfig(prompt="ab", length=0)).pieces()) == "ab\n"
 
 
 def test_a_seed_is_made_up_once() -> None:
