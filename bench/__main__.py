@@ -25,7 +25,6 @@ def main() -> None:
     """Measure what is asked for, print it, and write it as JSON."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("parts", nargs="*", choices=["training", "sampling", []], help="what to measure; by default both")
-    parser.add_argument("--threads", type=int, default=machine.cores(), help="BLAS threads for training; sampling has one")
     parser.add_argument("--json", type=Path, default=Path("bench.json"), help="file for the figures")
     arguments = parser.parse_args()
     found: dict[str, Any] = {
@@ -36,12 +35,14 @@ def main() -> None:
         "python": platform.python_version(),
     }
     print(", ".join(f"{key} {value}" for key, value in found.items()))
-    for name, measure, threads in (("training", training.measure, arguments.threads), ("sampling", sampling.measure, 1)):
+    for name, measure, threads in (("training", training.measure, machine.cores()), ("sampling", sampling.measure, 1)):
         if name in (arguments.parts or ["training", "sampling"]):
             torch.set_num_threads(threads)
             with machine.blas_threads(threads):
                 found[name] = measure()
-            print(f"\n{name}, characters per second, {threads} thread{'s' if threads > 1 else ''}\n{shown(found[name])}")
+            print(
+                f"\n{name}, characters per second, at most {threads} thread{'s' if threads > 1 else ''}\n{shown(found[name])}", flush=True
+            )
     arguments.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
 
 

@@ -13,16 +13,17 @@ from model.batches import Streams
 from model.config import ModelConfig, TrainingConfig
 from model.language_model import LanguageModel
 from model.training import TrainingState, train
+from service import machine
 
 VOCABULARY = 65
-STEPS = 5  # in one measurement
+STEPS = 3  # in one measurement
 REPETITIONS = 5
 GRID = [("lstm", 128, 1), ("gru", 128, 1), ("lstm", 256, 1), ("lstm", 256, 2), ("lstm", 512, 2)]
 STREAMS, LENGTH = 64, 64
 
 
 def ours(cell: str, hidden_size: int, num_layers: int, ids: np.ndarray[Any, Any]) -> Callable[[], None]:
-    """A function that trains for `STEPS` steps."""
+    """A function that trains for `STEPS` steps, with the threads that a run would have."""
     config = TrainingConfig(batch_size=STREAMS, seq_length=LENGTH)
     model = LanguageModel.new(ModelConfig(cell=cell, hidden_size=hidden_size, num_layers=num_layers), VOCABULARY)
     streams = Streams(ids, STREAMS, LENGTH)
@@ -30,9 +31,12 @@ def ours(cell: str, hidden_size: int, num_layers: int, ids: np.ndarray[Any, Any]
     state.last_step = 10**9
     steps = train(model, streams, config, state)
 
+    threads = machine.threads_for(model.config, config)
+
     def run() -> None:
-        for _ in range(STEPS):
-            next(steps)
+        with machine.blas_threads(threads):
+            for _ in range(STEPS):
+                next(steps)
 
     return run
 
