@@ -15,7 +15,8 @@ from threadpoolctl import ThreadpoolController
 from model.config import ModelConfig, TrainingConfig
 
 # Recurrent products with fewer multiply-adds than this keep one thread. A second one gains little there, and where another
-# program wants its processor each product waits for it: a busy machine with two cores then trained a hundred times slower.
+# program wants its processor each product waits for it: a busy machine with two cores then made 362 characters a second, and with
+# one thread 25,000 (lstm 1x256).
 ONE_THREAD = 32_000_000
 
 

@@ -213,7 +213,9 @@ def test_a_budget_is_kept(charloom: Charloom) -> None:
     assert result.exit_code == 0
     assert cli.time.monotonic() - began < 1.5 + 3
     with Store("charloom.db") as store:
-        assert store.runs.get("run").training_config["budget"] == 1.5
+        run = store.runs.get("run")
+        assert (run.training_config["budget"], run.state) == (1.5, "succeeded")
+        assert run.step >= 1
 
 
 def test_programs_get_json(charloom: Charloom) -> None:

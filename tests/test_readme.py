@@ -90,7 +90,7 @@ def test_every_route_is_documented(tmp_path: Path) -> None:
     assert unnamed(routes, pages()) == []
 
 
-def test_every_option_says_what_it_does_and_its_default() -> None:
+def test_every_option_says_what_it_does() -> None:
     options = [
         (context.command_path, option)
         for context in contexts(main)

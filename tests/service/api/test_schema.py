@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 from typing import Any
 
 import msgspec
@@ -112,3 +113,15 @@ def test_a_long_unknown_name_is_not_repeated_as_a_whole() -> None:
 def test_no_bytes_break_it(data: bytes) -> None:
     with contextlib.suppress(CharloomError, BadRequest):
         SamplingConfig.from_dict(GENERATE.parse(data))
+
+
+@pytest.mark.parametrize(
+    ("body", "sentence"),
+    [
+        (b'{"model": null}', "model is null; it must be a string"),
+        (b'{"top_k": true}', "top_k is true; it must be a whole number from 0 to 2,000,000"),
+    ],
+)
+def test_words_of_json_are_shown_as_the_client_wrote_them(body: bytes, sentence: str) -> None:
+    with pytest.raises(InvalidSetting, match=f"^{re.escape(sentence)}"):
+        GENERATE.parse(body)
