@@ -308,7 +308,8 @@ def corpus_remove(db: Path, name: str) -> None:
 @click.argument("corpus", required=False)
 @click.option("--name", help="Of the run; by default made from the corpus and the cell.")
 @click.option("--resume", "resume_run", metavar="RUN", help="Go on with a run; with --epochs, --steps or --budget for that much longer.")
-@click.option("--threads", type=click.IntRange(0, 256), default=0, help="BLAS threads; 0 chooses by a fixed rule.")
+@click.option("--processes", type=click.IntRange(0, 256), default=0, help="Processes that train together; 0 chooses by a fixed rule.")
+@click.option("--threads", type=click.IntRange(0, 256), default=0, help="BLAS threads of each process; 0 chooses by a fixed rule.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
 @options_of(ModelConfig, TrainingConfig)
 @reading
@@ -321,6 +322,7 @@ def train(
     corpus: str | None,
     name: str | None,
     resume_run: str | None,
+    processes: int,
     threads: int,
     as_json: bool,
     **settings: Any,
@@ -336,7 +338,7 @@ def train(
     with opened(db, create=True) as store:
         if resume_run is not None:
             lengths = ("epochs", "steps", "budget")
-            given = [key for key in (*settings, "name", "threads") if context.get_parameter_source(key) is not FROM_DEFAULT]
+            given = [key for key in (*settings, "name", "processes", "threads") if context.get_parameter_source(key) is not FROM_DEFAULT]
             fixed = [key for key in given if key not in lengths]
             if fixed:
                 option = fixed[0].rstrip("_").replace("_", "-")
@@ -351,7 +353,7 @@ def train(
                 found, source = intake.corpus_for(store, corpus or "", watch, progress=progress, **{key: settings[key] for key in READING})
             if source is not None and not as_json:
                 report_corpus(found, source)
-            run = trainer.create(store, found.name, model, training, name=name, threads=threads)
+            run = trainer.create(store, found.name, model, training, name=name, threads=threads, processes=processes)
             work = trainer.Trainer(store, run, began=BEGAN, new=True)
         carry_out(context, work, as_json)
 

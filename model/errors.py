@@ -34,6 +34,7 @@
     │   └── RunCannotGoOn
     ├── FileUnwritable            a file that should be written cannot be
     ├── OutOfMemory               what was asked for is too large for this machine
+    ├── ProcessLost               one of several training processes ended
     ├── TrainingDiverged          a loss or gradient stopped being a number
     ├── WrongGradient             the backward pass disagrees with finite differences
     ├── CheckpointError
@@ -296,6 +297,14 @@ class OutOfMemory(CharloomError, MemoryError):
     def __init__(self, why: str = "") -> None:
         super().__init__(
             f"there is not enough memory{f' ({why})' if why else ''}; choose a smaller hidden_size, num_layers, batch_size or seq_length"
+        )
+
+
+class ProcessLost(CharloomError):
+    def __init__(self, rank: int, size: int) -> None:
+        super().__init__(
+            f"process {rank + 1} of the {size} that trained together has ended, perhaps for want of memory;"
+            " what was stored is kept: go on with --resume, or train with --processes 1"
         )
 
 

@@ -7,7 +7,7 @@ tests a whole model, and one for each view finds the tensor at fault.
     >>> import numpy as np
     >>> from model.config import ModelConfig
     >>> from model.gradient_check import check_gradients
-    >>> from model.language_model import LanguageModel
+    >>> from model.language_model import Dropout, LanguageModel
     >>> model = LanguageModel.new(ModelConfig(cell="lstm", hidden_size=5), vocabulary_size=7, seed=1)
     >>> ids = np.arange(12).reshape(6, 2) % 7  # (T, B)
     >>> errors = check_gradients(model, inputs=ids[:-1], targets=ids[1:])
@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 
 from model.errors import WrongGradient
 from model.functions import UNKNOWN_COST, Ids, cross_entropy, cross_entropy_backward
-from model.language_model import LanguageModel
+from model.language_model import Dropout, LanguageModel
 
 Array = NDArray[Any]
 Loss = Callable[[], float]
@@ -104,8 +104,8 @@ def gradient_errors(
     start = exact.zero_state(inputs.shape[1]) if state is None else state.astype(np.float64)
     flat_targets = targets.ravel()
 
-    def dropout() -> np.random.Generator | None:
-        return None if dropout_seed is None else np.random.Generator(np.random.PCG64(dropout_seed))
+    def dropout() -> Dropout | None:
+        return None if dropout_seed is None else Dropout(np.random.Generator(np.random.PCG64(dropout_seed)))
 
     def loss() -> float:
         logits, _, _ = exact.forward(inputs, start, dropout=dropout())

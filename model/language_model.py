@@ -28,6 +28,14 @@ from model.workspace import FRESH, Workspace
 ONE_HOT_LIMIT = 512  # up to this many symbols, a product with one-hot rows gathers gradients faster than sorting them
 
 
+class Dropout(NamedTuple):
+    """Where masks come from. Those of a larger batch's rows are drawn with all of its masks, so that they are the same for any split."""
+
+    rng: np.random.Generator
+    batch_size: int = 0  # of the larger batch
+    rows: slice = slice(None)  # of it
+
+
 class Tape(NamedTuple):
     """What the backward pass needs."""
 
@@ -73,7 +81,7 @@ class LanguageModel:
         ids: Ids,
         state: Array,
         *,
-        dropout: np.random.Generator | None = None,
+        dropout: Dropout | None = None,
         workspace: Workspace = FRESH,
         product: Product = np.dot,
         table: Array | None = None,
@@ -94,7 +102,7 @@ class LanguageModel:
         ids: Ids,
         state: Array,
         *,
-        dropout: np.random.Generator | None = None,
+        dropout: Dropout | None = None,
         workspace: Workspace = FRESH,
         product: Product = np.dot,
         table: Array | None = None,
@@ -127,10 +135,12 @@ class LanguageModel:
             masks.append(mask)
         return x, new_state, Tape(ids, tapes, inputs, masks, x)
 
-    def _mask(self, rng: np.random.Generator, shape: tuple[int, ...], workspace: Workspace) -> Array:
+    def _mask(self, dropout: Dropout, shape: tuple[int, ...], workspace: Workspace) -> Array:
         """Inverted dropout (Srivastava et al. 2014): 0 with probability dropout, else 1 / (1 - dropout)."""
-        draws = rng.random(out=workspace.empty("draws", shape, np.float32), dtype=np.float32)
-        mask = np.greater_equal(draws, self.config.dropout, out=workspace.empty("mask", shape, self.parameters.flat.dtype))
+        T, B, H = shape
+        draws = workspace.empty("draws", (T, dropout.batch_size or B, H), np.float32)
+        dropout.rng.random(out=draws, dtype=np.float32)
+        mask = np.greater_equal(draws[:, dropout.rows], self.config.dropout, out=workspace.empty("mask", shape, self.parameters.flat.dtype))
         mask /= 1 - self.config.dropout
         return mask
 
@@ -174,21 +184,24 @@ class LanguageModel:
         state: Array,
         grads: Parameters,
         *,
-        dropout: np.random.Generator | None = None,
+        count: int = 0,
+        dropout: Dropout | None = None,
         workspace: Workspace = FRESH,
         unknown_cost: float = UNKNOWN_COST,
     ) -> tuple[float, Array]:
         """One step of training on inputs and targets (T, B): the mean loss in nats per symbol, and the state afterwards.
 
-        `grads` is overwritten with the gradients of that mean.
+        `grads` is overwritten with the gradients of that mean. Where these are part of a larger batch, `count` is its number of
+        symbols, and both are this part's share of its mean.
         """
         logits, state, tape = self.forward(inputs, state, dropout=dropout, workspace=workspace)
         flat = targets.ravel()
         total, p = cross_entropy(logits.reshape(flat.size, -1), flat, unknown_cost)
-        dlogits = cross_entropy_backward(p, flat, 1 / flat.size).reshape(logits.shape)
+        count = count or flat.size
+        dlogits = cross_entropy_backward(p, flat, 1 / count).reshape(logits.shape)
         grads.flat[:] = 0
         self.backward(tape, dlogits, grads, workspace=workspace)
-        return total / flat.size, state
+        return total / count, state
 
 
 def _rows_times(x: Array, W: Array, out: Array, product: Product) -> None:

@@ -62,6 +62,16 @@ class Parameters(Mapping[str, Array]):
         prefix = f"layers.{index}."
         return {name.removeprefix(prefix): view for name, view in self._views.items() if name.startswith(prefix)}
 
+    def matrices(self, part: slice = slice(None)) -> list[Array]:
+        """The matrices, flat, as far as they lie in a part of the vector."""
+        found, start, (low, high, _) = [], 0, part.indices(len(self.flat))
+        for shape in self.shapes.values():
+            end = start + math.prod(shape)
+            if len(shape) == 2 and max(start, low) < min(end, high):
+                found.append(self.flat[max(start, low) : min(end, high)])
+            start = end
+        return found
+
     def zeros_like(self) -> Parameters:
         """The same names and shapes on a new vector of zeros: a place for gradients."""
         return Parameters(self.shapes, np.zeros_like(self.flat))

@@ -19,7 +19,8 @@ from model.batches import Ids, Streams
 from model.config import TrainingConfig
 from model.errors import TrainingDiverged
 from model.functions import UNKNOWN_COST, nats
-from model.language_model import LanguageModel
+from model.group import ALONE, Group
+from model.language_model import Dropout, LanguageModel
 from model.workspace import Workspace
 
 Array = NDArray[Any]
@@ -48,13 +49,14 @@ class TrainingState:
         """The beginning of a run."""
         return cls(model.zero_state(streams.batch_size), optimizer.new_memory(config, model.parameters.flat))
 
-    def advance(self, hidden: Array, streams: Streams) -> None:
-        """One chunk was learned from."""
+    def advance(self, streams: Streams) -> bool:
+        """One chunk was learned from. Returns whether it was the last one of an epoch."""
         self.step += 1
         self.chunk += 1
-        self.hidden = hidden
-        if self.chunk == streams.chunks:
-            self.epoch, self.chunk, self.hidden = self.epoch + 1, 0, streams.carry(hidden)
+        if self.chunk < streams.chunks:
+            return False
+        self.epoch, self.chunk = self.epoch + 1, 0
+        return True
 
 
 class Progress(NamedTuple):
@@ -74,51 +76,62 @@ def by_steps(state: TrainingState) -> float:
     return (state.step - state.first_step) / max(1, state.last_step - state.first_step)
 
 
-def unreduced(gradient: Array) -> None:
-    """The sum over processes where there is only one."""
-
-
 def train(
     model: LanguageModel,
     streams: Streams,
     config: TrainingConfig,
     state: TrainingState,
     share: Callable[[TrainingState], float] = by_steps,
-    reduce: Callable[[Array], None] = unreduced,
+    group: Group = ALONE,
     unknown_cost: float = UNKNOWN_COST,
 ) -> Iterator[Progress]:
     """Train the model in place until `share` reaches 1, yielding after each update.
 
-    `share(state)` tells which part of the run is spent; the schedule follows it. `reduce(flat)` makes a gradient the sum over all
-    processes. Raises `TrainingDiverged`, before the weights are touched, when a loss or gradient is no finite number.
+    `share(state)` tells which part of the run is spent; the schedule follows it. In a `group` of processes each runs this with
+    the same arguments, and reads its own rows of the streams. Raises `TrainingDiverged`, before the weights are touched, when a
+    loss or gradient is no finite number.
     """
+    B, weights = streams.batch_size, model.parameters.flat
+    rows, part = group.rows(B), group.part(len(weights))
     gradients = model.parameters.zeros_like()
-    matrices = [view for view in model.parameters.values() if view.ndim == 2]
+    matrices = model.parameters.matrices(part)
+    memory = {name: vector[part] for name, vector in state.memory.items()}
     workspace = Workspace()
-    while (spent := share(state)) < 1:
+    while (spent := group.begin(share(state))) < 1:
         inputs, targets = streams.chunk(state.chunk)
+        hidden = state.hidden[:, :, rows]  # a view
         # A generator of the step's own: there is no random state to lose.
         rng = np.random.Generator(np.random.PCG64([config.seed, state.step]))
         if config.reset_rate:
             # A state carried on for ever drifts to where no text that begins anew ever comes; see TrainingConfig.reset_rate.
-            state.hidden[:, :, rng.random(streams.batch_size) < config.reset_rate] = 0
-        dropout = rng if model.config.dropout else None
+            hidden[:, :, (rng.random(B) < config.reset_rate)[rows]] = 0
+        dropout = Dropout(rng, B, rows) if model.config.dropout else None
         with np.errstate(all="ignore"):  # what is not finite is found below, and named
-            loss, hidden = model.loss_and_gradients(
-                inputs, targets, state.hidden, gradients, dropout=dropout, workspace=workspace, unknown_cost=unknown_cost
+            loss, hidden[...] = model.loss_and_gradients(
+                inputs[:, rows],
+                targets[:, rows],
+                hidden,
+                gradients,
+                count=inputs.size,
+                dropout=dropout,
+                workspace=workspace,
+                unknown_cost=unknown_cost,
             )
-            reduce(gradients.flat)
-            norm = optimizer.gradient_norm(gradients.flat)
+            gradient, norm, loss = group.reduce(gradients.flat, loss)
         if not math.isfinite(loss):
             raise TrainingDiverged(state.step + 1, "loss", loss)
         if not math.isfinite(norm):
             raise TrainingDiverged(state.step + 1, "gradient's norm", norm)
-        optimizer.clip(gradients.flat, norm, config)
+        optimizer.clip(gradient, norm, config)
         rate = optimizer.learning_rate(config, spent)
         with np.errstate(all="ignore"):  # as above: the next step finds it
             optimizer.decay(matrices, rate, config.weight_decay)
-            optimizer.update(model.parameters.flat, gradients.flat, rate, state.memory, state.step + 1, config)
-        state.advance(hidden, streams)
+            optimizer.update(weights[part], gradient, rate, memory, state.step + 1, config)
+        if state.advance(streams):
+            moved = streams.carry(group.gather(state.hidden))
+            group.wait()
+            state.hidden[:, :, rows] = moved[:, :, rows]
+        group.wait()
         yield Progress(state.step, state.epoch + state.chunk / streams.chunks, loss, norm, rate, spent, inputs.size)
 
 

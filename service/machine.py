@@ -7,17 +7,24 @@ import os
 import platform
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
 from model.config import ModelConfig, TrainingConfig
+from service.parallel.processes import SUPPORTED
 
-# Recurrent products with fewer multiply-adds than this keep one thread. A second one gains little there, and where another
-# program wants its processor each product waits for it: a busy machine with two cores then made 362 characters a second, and with
-# one thread 25,000 (lstm 1x256).
-ONE_THREAD = 32_000_000
+# Units of one layer times streams, per process: with fewer, a second process would mostly repeat the first one's overhead.
+WORTH_A_PROCESS = 2048
+FEWEST_STREAMS = 16  # of a process: with fewer, matrix products lose more speed than another processor adds
+
+
+class Workers(NamedTuple):
+    """How a run uses the processors. Its bits depend on both numbers."""
+
+    processes: int
+    threads: int  # BLAS threads of each process
 
 
 def cores() -> int:
@@ -27,16 +34,24 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
-def threads_for(model: ModelConfig, training: TrainingConfig) -> int:
-    """BLAS threads for a run: a fixed rule on sizes and cores, so that the same command gives the same weights."""
-    return 1 if training.batch_size * model.hidden_size**2 * 4 < ONE_THREAD else min(2, cores())
+def workers_for(model: ModelConfig, training: TrainingConfig, processes: int = 0, threads: int = 0) -> Workers:
+    """Processes and BLAS threads for a run: a fixed rule on sizes and cores, so that the same command gives the same weights.
+
+    Streams are split over processes with one BLAS thread each, since what is not a matrix product runs in parallel there, too, and
+    threads of several programs on one processor wait for each other: with a busy one, two threads made 362 characters a second where
+    one made 25,000. What is not 0 is given by the user.
+    """
+    if not processes:
+        rows = min(training.batch_size // FEWEST_STREAMS, training.batch_size * model.hidden_size // WORTH_A_PROCESS)
+        processes = max(1, min(cores() // (threads or 1), rows)) if SUPPORTED else 1
+    return Workers(processes, threads or 1)
 
 
-def environment(threads: int) -> dict[str, Any]:
+def environment(workers: Workers) -> dict[str, Any]:
     """What is stored with a run: `threads`, `processes`, `kernels` (BLAS, version and kernel set), and versions."""
     return {
-        "threads": threads,
-        "processes": 1,
+        "threads": workers.threads,
+        "processes": workers.processes,
         "kernels": kernels(),
         "numpy": np.__version__,
         "python": platform.python_version(),

@@ -26,12 +26,14 @@ from model.errors import (
     DatabaseBusy,
     InvalidSetting,
     OutOfMemory,
+    ProcessLost,
     RunCannotGoOn,
     StoreError,
     TextError,
     TextTooShort,
     TrainingDiverged,
 )
+from model.group import Group
 from model.language_model import LanguageModel
 from model.sampling import generate
 from model.training import Progress, TrainingState, by_steps, evaluate, train
@@ -42,6 +44,7 @@ from service.capacity import refuse_too_large
 from service.events import Ended, Event, Prepared, Stepped, Validated
 from service.intake import LEAST_TEXT
 from service.meter import Meter
+from service.parallel.processes import together
 from service.reading import Text, read
 from service.store import Metric, Run, Sample, Store
 
@@ -64,10 +67,19 @@ LAST_MOMENT = 0.99  # the share at which even the shortest budget makes its one 
 SAMPLE = SamplingConfig(length=240, temperature=0.8, seed=0)
 
 
-def create(store: Store, corpus: str, model: ModelConfig, training: TrainingConfig, *, name: str | None = None, threads: int = 0) -> Run:
+def create(
+    store: Store,
+    corpus: str,
+    model: ModelConfig,
+    training: TrainingConfig,
+    *,
+    name: str | None = None,
+    threads: int = 0,
+    processes: int = 0,
+) -> Run:
     """A new run of `corpus`, claimed by this process; without `name` one is made up from the cell and the corpus.
 
-    `threads` 0 takes the fixed rule of `machine.threads_for`. Raises `NameTaken`, `InvalidName`, `CorpusNotFound`, `TextTooShort`.
+    `threads` and `processes` 0 take the fixed rule of `machine.workers_for`. Raises `NameTaken`, `InvalidName`, `CorpusNotFound`, `TextTooShort`.
     """
     if training.epochs is None and training.steps is None and training.budget is None:
         training = replace(training, budget=DEFAULT_BUDGET)
@@ -79,7 +91,7 @@ def create(store: Store, corpus: str, model: ModelConfig, training: TrainingConf
         corpus=corpus,
         model_config=model.to_dict(),
         training_config=training.to_dict(),
-        environment=machine.environment(threads or machine.threads_for(model, training)),
+        environment=machine.environment(machine.workers_for(model, training, processes, threads)),
         exact=name is not None,
     )
     return store.runs.claim(run.name)
@@ -168,7 +180,7 @@ class Trainer:
         message = str(error) if isinstance(error, CharloomError) else f"{type(error).__name__}: {error}"
         if stopped:
             message = "stopped before the last steps were saved"
-        state = "paused" if stopped or isinstance(error, StoreError) else "failed"
+        state = "paused" if stopped or isinstance(error, (StoreError, ProcessLost)) else "failed"
         # Where the store itself is the trouble, or the run is another's now, it reads as paused once this process is gone.
         with contextlib.suppress(CharloomError):
             self.run = self._store.runs.release(self.run, state, message)
@@ -214,7 +226,10 @@ class Trainer:
             steps=None if by_budget else state.last_step - state.step,
             notes=self._notes,
         )
-        yield from self._train(model, streams, state, text)
+        processes = min(self.run.environment["processes"], streams.batch_size)
+        ids = text.ids[: text.split.training]
+        with together(processes, model, streams, ids, self._training, state, text.vocabulary.unknown_cost) as (model, state, group):
+            yield from self._train(model, streams, state, text, group)
         if self._stopping:
             self.run = self._store.runs.release(self.run, "paused", self._stopping)
         else:
@@ -228,12 +243,12 @@ class Trainer:
                 self.run, training_config=self._extension.to_dict(), environment={**self.run.environment, "extended_at": began}
             )
 
-    def _train(self, model: LanguageModel, streams: Streams, state: TrainingState, text: Text) -> Iterator[Event]:
+    def _train(self, model: LanguageModel, streams: Streams, state: TrainingState, text: Text, group: Group) -> Iterator[Event]:
         share = self._share if self._training.budget is not None else by_steps
         meter = Meter(self._clock)
         validated = saved = beat = self._clock()
         metric, validated_step = None, -1
-        for progress in train(model, streams, self._training, state, share, unknown_cost=text.vocabulary.unknown_cost):
+        for progress in train(model, streams, self._training, state, share, group, text.vocabulary.unknown_cost):
             meter.add(progress)
             if not self._validating:  # what the first validation will take
                 self._validation_seconds = (text.split.stop - text.split.start) / (VALIDATING_FASTER * meter.speed)
@@ -298,7 +313,7 @@ class Trainer:
             _, model, state = self._store.checkpoints.load_state(self.run)
         except CheckpointNotFound:
             return None, None
-        here = machine.environment(0)
+        here = machine.environment(machine.Workers(1, 1))
         now, before = (f"{each.get('kernels')} and numpy {each.get('numpy')}" for each in (here, self.run.environment))
         if before != now:
             self._notes.append(

@@ -13,7 +13,7 @@ from model.cells import CELLS
 from model.config import ModelConfig
 from model.functions import UNKNOWN_COST, cross_entropy, softmax
 from model.gradient_check import TOLERANCE, gradient_errors
-from model.language_model import ONE_HOT_LIMIT, LanguageModel
+from model.language_model import ONE_HOT_LIMIT, Dropout, LanguageModel
 from model.parameters import Parameters
 from model.workspace import FRESH, Workspace
 
@@ -187,7 +187,7 @@ def test_a_workspace_changes_nothing_though_used_before_for_other_shapes_and_ful
         grads = model.parameters.zeros_like()
         rng = np.random.Generator(np.random.PCG64(5))
         inputs, targets, start = INPUTS[:steps, :rows], TARGETS[:steps, :rows], np.ascontiguousarray(state[:, :, :rows])
-        loss, end = model.loss_and_gradients(inputs, targets, start, grads, dropout=rng, workspace=workspace)
+        loss, end = model.loss_and_gradients(inputs, targets, start, grads, dropout=Dropout(rng), workspace=workspace)
         logits, read, _ = model.forward(inputs, start, workspace=workspace)
         return [loss, end, grads.flat, logits.copy(), read]
 
@@ -239,7 +239,7 @@ def test_single_precision_is_close_to_double(cell: str) -> None:
 
 def test_dropout_drops_its_share_and_keeps_the_mean() -> None:
     model = new(hidden_size=64, num_layers=2, dropout=0.3)
-    _, _, tape = model.forward(drawn(100, 8), model.zero_state(8), dropout=np.random.Generator(np.random.PCG64(0)))
+    _, _, tape = model.forward(drawn(100, 8), model.zero_state(8), dropout=Dropout(np.random.Generator(np.random.PCG64(0))))
     first, second = (np.asarray(mask) for mask in tape.masks)
     for mask in (first, second):
         np.testing.assert_allclose(np.unique(mask), [0, 1 / 0.7])
@@ -252,7 +252,7 @@ def test_dropout_drops_its_share_and_keeps_the_mean() -> None:
 
 def test_dropout_does_not_touch_the_state_that_a_single_layer_carries() -> None:
     model = new(dropout=0.5)
-    dropped, end, _ = model.forward(INPUTS, model.zero_state(B), dropout=np.random.Generator(np.random.PCG64(0)))
+    dropped, end, _ = model.forward(INPUTS, model.zero_state(B), dropout=Dropout(np.random.Generator(np.random.PCG64(0))))
     plain, expected, _ = model.forward(INPUTS, model.zero_state(B))
     np.testing.assert_array_equal(end, expected)
     assert (dropped != plain).any()
@@ -261,7 +261,7 @@ def test_dropout_does_not_touch_the_state_that_a_single_layer_carries() -> None:
 def test_without_a_share_to_drop_the_generator_is_left_alone() -> None:
     model, rng = new(dropout=0.0), np.random.Generator(np.random.PCG64(0))
     before = rng.bit_generator.state
-    logits, _, _ = model.forward(INPUTS, model.zero_state(B), dropout=rng)
+    logits, _, _ = model.forward(INPUTS, model.zero_state(B), dropout=Dropout(rng))
     assert rng.bit_generator.state == before
     np.testing.assert_array_equal(logits, model.forward(INPUTS, model.zero_state(B))[0])
 
@@ -312,7 +312,7 @@ def test_ten_golden_losses(cell: str) -> None:
         inputs, targets = streams[at : at + 7], streams[at + 1 : at + 8]
         if at == 0:
             state = model.zero_state(2)
-        loss, state = model.loss_and_gradients(inputs, targets, state, grads, dropout=rng, workspace=workspace)
+        loss, state = model.loss_and_gradients(inputs, targets, state, grads, dropout=Dropout(rng), workspace=workspace)
         optimizer.step(grads.flat)
         losses.append(loss)
     np.testing.assert_allclose(losses, GOLDEN_LOSSES[cell], rtol=0, atol=2e-5)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from model.checkpoint import Checkpoint, pack_state, unpack_state
 from model.config import CELLS, OPTIMIZERS, SCHEDULES, ModelConfig, TrainingConfig
 from model.errors import TrainingDiverged
 from model.functions import UNKNOWN_COST
+from model.group import Group, Reduced
 from model.language_model import LanguageModel
 from model.optimizer import learning_rate
 from model.training import VALIDATION_CONTEXT, VALIDATION_STREAMS, Progress, TrainingState, by_steps, evaluate, train
@@ -26,6 +27,17 @@ from model.vocabulary import SymbolCounts, Vocabulary
 TEXT = "the quick brown fox jumps over the lazy dog. pack my box with five dozen liquor jugs! "
 WORDS = Vocabulary.build(SymbolCounts("char", "nfc").add([TEXT]))
 IDS = WORDS.encode(TEXT)
+
+
+class Changed(Group):
+    """One process whose gradient is changed in place on its way."""
+
+    def __init__(self, change: Callable[[NDArray[Any]], None]) -> None:
+        self._change = change
+
+    def reduce(self, gradient: NDArray[Any], loss: float) -> Reduced:
+        self._change(gradient)
+        return super().reduce(gradient, loss)
 
 
 class Run:
@@ -197,7 +209,7 @@ def test_reduce_gets_the_gradient_before_it_is_measured_and_clipped() -> None:
     config: dict[str, Any] = {"optimizer": "sgd", "clip_norm": 0.0, "schedule": "constant", "warmup": 0.0, "learning_rate": 0.01}
     once, twice = Run(1, **config), Run(1, **config)
     start = once.model.parameters.flat.copy()
-    (one,), (two,) = once.train(), twice.train(reduce=double)
+    (one,), (two,) = once.train(), twice.train(group=Changed(double))
     assert two.grad_norm == pytest.approx(2 * one.grad_norm, rel=1e-6)
     np.testing.assert_allclose(twice.model.parameters.flat - start, 2 * (once.model.parameters.flat - start), rtol=0, atol=1e-6)
 
@@ -210,7 +222,7 @@ def test_updates_are_counted_from_one() -> None:
     def always(gradient: NDArray[Any]) -> None:
         gradient[:] = -0.5
 
-    for progress in run.train(reduce=always):
+    for progress in run.train(group=Changed(always)):
         np.testing.assert_allclose(run.model.parameters.flat - before, 0.01 * progress.step, rtol=0, atol=1e-5)
 
 
@@ -223,7 +235,7 @@ def test_only_matrices_decay() -> None:
     def nothing(gradient: NDArray[Any]) -> None:
         gradient[:] = 0
 
-    list(run.train(reduce=nothing))
+    list(run.train(group=Changed(nothing)))
     assert (before == 1).all()
     for name, view in run.model.parameters.items():
         np.testing.assert_allclose(view, 0.95 if view.ndim == 2 else 1.0, rtol=1e-6, err_msg=name)
@@ -244,7 +256,7 @@ def test_a_number_that_is_none_stops_before_the_weights_are_touched(what: str) -
         gradient[5] = np.inf
 
     with pytest.raises(TrainingDiverged, match=f"the {what} of step 4 is (nan|inf), not a finite number"):
-        list(run.train(reduce=spoil))
+        list(run.train(group=Changed(spoil)))
     assert run.model.parameters.flat.tobytes() == before[0]
     assert run.state.step == 3
 

@@ -17,18 +17,35 @@ def blas_now() -> list[int]:
     return [library["num_threads"] for library in ThreadpoolController().info() if library["user_api"] == "blas"]
 
 
-@pytest.mark.parametrize(("cores", "large"), [(1, 1), (2, 2), (64, 2)])
-def test_threads_follow_sizes_and_cores_alone(monkeypatch: pytest.MonkeyPatch, cores: int, large: int) -> None:
+@pytest.mark.parametrize(
+    ("cores", "hidden_size", "batch_size", "given", "expected"),
+    [
+        (1, 512, 64, {}, (1, 1)),
+        (2, 512, 64, {}, (2, 1)),
+        (64, 512, 64, {}, (4, 1)),  # sixteen streams each
+        (2, 16, 64, {}, (1, 1)),  # too small
+        (2, 512, 8, {}, (1, 1)),
+        (4, 512, 64, {"threads": 2}, (2, 2)),
+        (1, 16, 4, {"processes": 3}, (3, 1)),
+        (2, 512, 64, {"processes": 1, "threads": 2}, (1, 2)),
+    ],
+)
+def test_workers_follow_sizes_and_cores_alone(
+    monkeypatch: pytest.MonkeyPatch, cores: int, hidden_size: int, batch_size: int, given: dict[str, int], expected: tuple[int, int]
+) -> None:
     monkeypatch.setattr(machine, "cores", lambda: cores)
-    assert machine.threads_for(ModelConfig(hidden_size=64), TrainingConfig()) == 1
-    assert machine.threads_for(ModelConfig(hidden_size=1024), TrainingConfig(batch_size=64)) == large
+    monkeypatch.setattr(machine, "SUPPORTED", True)
+    assert machine.workers_for(ModelConfig(hidden_size=hidden_size), TrainingConfig(batch_size=batch_size), **given) == expected
+    monkeypatch.setattr(machine, "SUPPORTED", False)
+    if "processes" not in given:
+        assert machine.workers_for(ModelConfig(hidden_size=hidden_size), TrainingConfig(batch_size=batch_size), **given).processes == 1
 
 
 def test_the_environment_is_ready_for_json() -> None:
-    found = machine.environment(3)
+    found = machine.environment(machine.Workers(processes=2, threads=3))
     assert json.loads(json.dumps(found)) == found
     assert found["threads"] == 3
-    assert found["processes"] == 1
+    assert found["processes"] == 2
     assert found["numpy"] == np.__version__
 
 

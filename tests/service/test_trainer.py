@@ -18,6 +18,7 @@ from model.errors import (
     InvalidSetting,
     NameTaken,
     OutOfMemory,
+    ProcessLost,
     RunBusy,
     RunCannotGoOn,
     RunNotFound,
@@ -28,6 +29,7 @@ from model.language_model import LanguageModel
 from model.optimizer import learning_rate
 from service import machine, trainer
 from service.events import Ended, Event, Prepared, Stepped, Validated
+from service.parallel.processes import SUPPORTED
 from service.store import Corpus, Metric, Run, Store
 from service.trainer import Trainer
 
@@ -235,6 +237,33 @@ def test_other_kernels_are_told(make: Callable[..., Trainer], store: Store, monk
     assert len(prepared.notes) == 1
     assert "here it goes on with an abacus and numpy " in prepared.notes[0]
     assert prepared.notes[0].endswith("its weights will not be the same to the last bit")
+
+
+# ── several processes ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.skipif(not SUPPORTED, reason="this system cannot share memory without a name")
+def test_with_two_processes_an_interrupted_run_ends_in_the_same_bits(store: Store, corpus: Corpus) -> None:
+    training = TrainingConfig(batch_size=3, seq_length=16, steps=12, validation_interval=5)
+    for name in ("once", "often"):
+        trainer.create(store, corpus.name, MODEL, training, name=name, processes=2)
+    whole(Trainer(store, store.runs.get("once")))
+    until(Trainer(store, store.runs.get("often")), 4)
+    work = trainer.resume(store, "often")
+    assert work.run.environment["processes"] == 2
+    until(work, 9)
+    whole(trainer.resume(store, "often"))
+    assert result(store, "often") == result(store, "once")
+
+
+@pytest.mark.skipif(not SUPPORTED, reason="this system cannot share memory without a name")
+def test_a_lost_process_pauses_the_run(store: Store, corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = trainer.create(store, corpus.name, MODEL, TrainingConfig(batch_size=3, seq_length=16, steps=5), name="run", processes=2)
+    monkeypatch.setattr("service.parallel.processes.sys.executable", "/bin/true")
+    with pytest.raises(ProcessLost):
+        whole(Trainer(store, run))
+    assert store.runs.get("run").state == "paused"
+    assert "--resume" in (store.runs.get("run").message or "")
 
 
 # ── creating ──────────────────────────────────────────────────────────────────────────────────────────────────────────
