@@ -21,7 +21,7 @@ from model.cells import Product
 from model.config import SamplingConfig
 from model.decoding import TextWriter
 from model.errors import InvalidSetting
-from model.functions import Ids
+from model.functions import Ids, plain_arithmetic
 from model.language_model import LanguageModel
 from model.normalization import normalize
 from model.products import row_by_row
@@ -117,7 +117,7 @@ class Sampler:
     ) -> None:
         self.model, self.vocabulary, self.max_prompt = model, vocabulary, max_prompt
         self._product = product
-        with np.errstate(all="ignore"):  # as in step
+        with plain_arithmetic():  # as in step
             self._table = model.input_table()
         self._guide = Utf8Guide(vocabulary.symbols) if vocabulary.level == "byte" else None
         self._workspace = Workspace()
@@ -154,7 +154,7 @@ class Sampler:
         if not self._texts:
             return pieces
         last = np.array([[text.last for text in self._texts]])  # (1, B)
-        with np.errstate(all="ignore"):  # a model that overflows still writes something; see _choose
+        with plain_arithmetic():  # a model that overflows still writes something; see _choose
             logits, self._state, _ = self.model.forward(
                 last, self._state, workspace=self._workspace, product=self._product, table=self._table
             )
@@ -178,7 +178,7 @@ class Sampler:
         until = min(prompt.done + SLICE, len(prompt.ids) - 1)  # the last symbol is read by the first step
         if until > prompt.done:
             part = prompt.ids[prompt.done : until, None]
-            with np.errstate(all="ignore"):
+            with plain_arithmetic():
                 _, prompt.state, _ = self.model.read(part, prompt.state, product=self._product, table=self._table)
             prompt.done = until
         if prompt.done < len(prompt.ids) - 1:

@@ -18,7 +18,7 @@ from model import optimizer
 from model.batches import Ids, Streams
 from model.config import TrainingConfig
 from model.errors import TrainingDiverged
-from model.functions import UNKNOWN_COST, nats
+from model.functions import UNKNOWN_COST, nats, plain_arithmetic
 from model.group import ALONE, Group
 from model.language_model import Dropout, LanguageModel
 from model.workspace import Workspace
@@ -106,7 +106,7 @@ def train(
             # A state carried on for ever drifts to where no text that begins anew ever comes; see TrainingConfig.reset_rate.
             hidden[:, :, (rng.random(B) < config.reset_rate)[rows]] = 0
         dropout = Dropout(rng, B, rows) if model.config.dropout else None
-        with np.errstate(all="ignore"):  # what is not finite is found below, and named
+        with plain_arithmetic():  # what is not finite is found below, and named
             loss, hidden[...] = model.loss_and_gradients(
                 inputs[:, rows],
                 targets[:, rows],
@@ -124,7 +124,7 @@ def train(
             raise TrainingDiverged(state.step + 1, "gradient's norm", norm)
         optimizer.clip(gradient, norm, config)
         rate = optimizer.learning_rate(config, spent)
-        with np.errstate(all="ignore"):  # as above: the next step finds it
+        with plain_arithmetic():  # as above: the next step finds it
             optimizer.decay(matrices, rate, config.weight_decay)
             optimizer.update(weights[part], gradient, rate, memory, state.step + 1, config)
         if state.advance(streams):
@@ -159,7 +159,7 @@ def evaluate(
     workspace = workspace or Workspace()
     hidden = model.zero_state(B)
     cost, unknown = 0.0, 0
-    with np.errstate(all="ignore"):  # what is not finite is in the result
+    with plain_arithmetic():  # what is not finite is in the result
         table = model.input_table()
         if context:
             before = firsts - 1 + np.arange(-context, 0)[:, None]  # (context, B)

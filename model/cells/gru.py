@@ -89,7 +89,7 @@ def backward(
     """See `model.cells`."""
     gates, q, h = tape
     T, B, H = dh.shape
-    WhT = p["Wh"].T
+    WhT = np.ascontiguousarray(p["Wh"].T)  # one copy makes each of the T products faster
     r, zt, n = gates[..., :H], gates[..., H : 2 * H], gates[..., 2 * H :]
 
     # What does not depend on the next step, for all T at once: the factors by which dh gives du and the n part of dz.

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from model.functions import sigmoid_slope, tanh_slope
+from model.functions import sigmoid, sigmoid_slope, tanh_slope
 from model.workspace import FRESH, Workspace
 
 if TYPE_CHECKING:
@@ -66,10 +66,8 @@ def forward(
         product(h[t], Wh, recurrent)
         a += recurrent
         ifo, i, f, o, g = a[:, : 3 * H], a[:, :H], a[:, H : 2 * H], a[:, 2 * H : 3 * H], a[:, 3 * H :]
-        ifo *= 0.5  # σ(a) = tanh(a/2)/2 + 1/2: one tanh for all four gates
-        np.tanh(a, out=a)
-        ifo *= 0.5
-        ifo += 0.5
+        sigmoid(ifo, out=ifo)
+        np.tanh(g, out=g)
         np.multiply(f, c[t], out=c[t + 1])
         np.multiply(i, g, out=written)
         c[t + 1] += written
@@ -89,7 +87,7 @@ def backward(
     """See `model.cells`."""
     gates, c, tanh_c, h = tape
     T, B, H = dh.shape
-    WhT = p["Wh"].T
+    WhT = np.ascontiguousarray(p["Wh"].T)  # one copy makes each of the T products faster
     i, o, g = gates[..., :H], gates[..., 2 * H : 3 * H], gates[..., 3 * H :]
     f = gates[..., H : 2 * H]
 
