@@ -38,6 +38,15 @@ class TextWriter:
         self._last = text or self._last
         return self._composer.push(text) if self._composer else text
 
+    def write(self, symbols: list[int]) -> str:
+        """Add several symbols; returns the text that became final."""
+        if self._bytes is not None:
+            return "".join([self.push(symbol) for symbol in symbols])
+        values = self._vocabulary.symbols
+        text = "".join([chr(values[symbol]) for symbol in symbols])
+        self._last = text[-1:] or self._last
+        return self._composer.push(text) if self._composer else text
+
     @property
     def inside_character(self) -> bool:
         """Whether ending here would cut a character: inside a UTF-8 sequence, or after a leading consonant of a Korean syllable."""

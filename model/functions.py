@@ -37,10 +37,9 @@ def plain_arithmetic() -> Iterator[None]:
 
 
 def sigmoid(a: Array, out: Array | None = None) -> Array:
-    """1 / (1 + exp(-a)). Where exp overflows the result is 0, as it should be; numpy's exp takes half of the time of its tanh."""
+    """1 / (1 + exp(-a)), in half of the time that numpy's tanh takes. Where exp overflows (and numpy warns) it is 0, as it should be."""
     y = np.negative(a, out=out)
-    with np.errstate(over="ignore"):
-        np.exp(y, out=y)
+    np.exp(y, out=y)
     y += 1
     return np.divide(1, y, out=y)
 

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from model.cells import Product, cell_of
+from model.cells import cell_of
 from model.config import ModelConfig
 from model.functions import UNKNOWN_COST, Array, Ids, cross_entropy, cross_entropy_backward
 from model.parameters import Parameters, initialise
@@ -83,17 +83,16 @@ class LanguageModel:
         *,
         dropout: Dropout | None = None,
         workspace: Workspace = FRESH,
-        product: Product = np.dot,
         table: Array | None = None,
     ) -> tuple[Array, Array, Tape]:
         """Read ids (T, B) from state (L, S, B, H): logits (T, B, V), the state afterwards, and the tape.
 
-        `dropout` draws the masks while training. `product` multiplies the rows of one step (see `model.cells`); `table` is
-        `input_table()`, for callers that read many times with the same parameters.
+        `dropout` draws the masks while training. `table` is `input_table()`, for callers that read many times with the same
+        parameters.
         """
-        output, state, tape = self.read(ids, state, dropout=dropout, workspace=workspace, product=product, table=table)
+        output, state, tape = self.read(ids, state, dropout=dropout, workspace=workspace, table=table)
         logits = workspace.empty("logits", (*ids.shape, self.vocabulary_size), output.dtype)
-        _rows_times(output, self.parameters["Wy"], logits, product)
+        _rows_times(output, self.parameters["Wy"], logits)
         logits += self.parameters["by"]
         return logits, state, tape
 
@@ -104,7 +103,6 @@ class LanguageModel:
         *,
         dropout: Dropout | None = None,
         workspace: Workspace = FRESH,
-        product: Product = np.dot,
         table: Array | None = None,
     ) -> tuple[Array, Array, Tape]:
         """`forward` without its last line: the output (T, B, H) of the top layer, the state afterwards, and the tape."""
@@ -120,11 +118,11 @@ class LanguageModel:
             inputs.append(x)
             if index or self.config.embedding_size:
                 z = part.empty("z", (T, B, layer["b"].shape[0]), x.dtype)
-                _rows_times(x, layer["Wx"], z, product)
+                _rows_times(x, layer["Wx"], z)
                 z += layer["b"]
             else:
                 z = x
-            h, new_state[index], tape = self.cell.forward(layer, z, state[index], part, product)
+            h, new_state[index], tape = self.cell.forward(layer, z, state[index], part)
             tapes.append(tape)
             mask = None
             if dropout is not None and self.config.dropout:
@@ -204,12 +202,9 @@ class LanguageModel:
         return total / count, state
 
 
-def _rows_times(x: Array, W: Array, out: Array, product: Product) -> None:
-    """x (T, B, D) times W (D, K) into out (T, B, K): one product over the T*B rows; a single step's by `product`."""
-    if len(x) == 1:
-        product(x[0], W, out[0])
-    else:
-        np.dot(x.reshape(-1, x.shape[-1]), W, out=out.reshape(-1, out.shape[-1]))
+def _rows_times(x: Array, W: Array, out: Array) -> None:
+    """x (T, B, D) times W (D, K) into out (T, B, K): one product over the T*B rows."""
+    np.dot(x.reshape(-1, x.shape[-1]), W, out=out.reshape(-1, out.shape[-1]))
 
 
 def _add_rows(table: Array, ids: NDArray[Any], rows: Array) -> None:

@@ -93,6 +93,10 @@ class Composer:
 
     def push(self, text: str) -> str:
         """Add characters; returns those that are final."""
+        if text.isascii() and text:  # none of them joins another
+            done = self.flush() + text[:-1]
+            self._pending = text[-1]
+            return done
         return "".join([self._push_one(c) for c in text])
 
     def _push_one(self, c: str) -> str:

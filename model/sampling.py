@@ -1,14 +1,15 @@
 """Sampling: many requests, one batched step.
 
-`Sampler.step` draws one symbol for every active text and advances all of them in one pass through the network. Requests join and
-leave between steps. Each text has its own generator, seeded by its request, and its rows are computed independently of the
-others' (`model.products`), so that a text is the same whether it is written alone or in company.
+`Sampler.step` draws the next few symbols of every active text; each symbol of all of them takes one pass through the network.
+Requests join and leave between steps. Each text has its own generator, seeded by its request, and its rows are computed
+independently of the others' (`model.products`), so that a text is the same whether it is written alone or in company.
 
 Order of the filters: temperature, top_k, top_p, min_p. T time, B active texts, V symbols, (L, S, B, H) states.
 """
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,26 +18,28 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from model.cells import Product
 from model.config import SamplingConfig
 from model.decoding import TextWriter
 from model.errors import InvalidSetting
 from model.functions import Ids, plain_arithmetic
 from model.language_model import LanguageModel
 from model.normalization import normalize
-from model.products import row_by_row
+from model.products import Products
+from model.stepping import Stepper
 from model.stops import StopWatch
 from model.substitution import Substitution
 from model.utf8 import Utf8Guide
 from model.vocabulary import Vocabulary
-from model.workspace import Workspace
 
 Array = NDArray[Any]
 
 MAX_PROMPT = 8192  # symbols of a prompt that are read at most: its last ones
 SLICE = 256  # symbols of a prompt that are read between two steps of the others
+BURST = 8  # symbols drawn in one step at most: what is done once per step then costs each of them little
 DRAWS = 64  # random numbers that a text takes from its generator at a time
-OVERFLOW = 1e300  # stands for infinity among logits; differences of two remain numbers
+BELOW_ONE = 1 - 2.0**-40  # draws are scaled by it, so that rounding never carries one past the last symbol
+COOLEST = 1e30  # 1 / temperature at most: beyond, single precision has no numbers, and only the likeliest symbol is left anyway
+OVERFLOW = 1e38  # stands for infinity among logits; differences of two remain numbers
 FINISHING = 8  # further symbols that a text may take to finish the character in which it would be cut
 
 
@@ -80,22 +83,35 @@ class _Text:
         self._rng = np.random.Generator(np.random.PCG64((config.seed or 0) + choice))
         self._draws: list[float] = []
 
-    def draw(self) -> float:
-        """The text's next random number in [0, 1)."""
-        if not self._draws:
-            self._draws = self._rng.random(DRAWS)[::-1].tolist()
-        return self._draws.pop()
+    def draw(self, count: int) -> list[float]:
+        """The text's next random numbers, in [0, 1)."""
+        while len(self._draws) < count:
+            self._draws += (BELOW_ONE * self._rng.random(DRAWS)).tolist()
+        taken, self._draws = self._draws[:count], self._draws[count:]
+        return taken
 
-    def take(self, symbol: int) -> Piece | None:
-        """Add a drawn symbol; returns what there is to show, if anything."""
-        self.last = symbol
-        self.symbols += 1
-        text = self.stops.push(self.writer.push(symbol))
+    @property
+    def left(self) -> int:
+        """Symbols that may be drawn before anything has to be looked at again."""
+        return 1 if self.writer.guide else max(1, self.config.length - self.symbols)
+
+    def take(self, symbols: list[int]) -> Piece | None:
+        """Add drawn symbols, of which those behind a stop string count no more; returns what there is to show, if anything."""
+        self.last = symbols[-1]
+        text = ""
+        if self.config.stop:
+            for symbol in symbols:
+                self.symbols += 1
+                text += self.stops.push(self.writer.push(symbol))
+                if self.stops.stopped:
+                    return self.finish(text)
+        else:
+            self.symbols += len(symbols)
+            text = self.writer.write(symbols)
         over = self.symbols - self.config.length
-        cut = over >= 0 and (not self.writer.inside_character or over >= FINISHING)
-        if not cut and not self.stops.stopped:
-            return self._piece(text, None) if text else None
-        return self.finish(text)
+        if over >= 0 and (not self.writer.inside_character or over >= FINISHING):
+            return self.finish(text)
+        return self._piece(text, None) if text else None
 
     def finish(self, text: str = "") -> Piece:
         """The last piece, with all that was held back."""
@@ -112,17 +128,16 @@ class _Text:
 class Sampler:
     """Writes texts with one model. Not for use by several threads at once: one thread owns it."""
 
-    def __init__(
-        self, model: LanguageModel, vocabulary: Vocabulary, *, max_prompt: int = MAX_PROMPT, product: Product = row_by_row
-    ) -> None:
+    def __init__(self, model: LanguageModel, vocabulary: Vocabulary, *, max_prompt: int = MAX_PROMPT) -> None:
+        """The parameters of the model must not change while it is used."""
         self.model, self.vocabulary, self.max_prompt = model, vocabulary, max_prompt
-        self._product = product
+        self._products = Products()
         with plain_arithmetic():  # as in step
             self._table = model.input_table()
         self._guide = Utf8Guide(vocabulary.symbols) if vocabulary.level == "byte" else None
-        self._workspace = Workspace()
         self._prompts: deque[_Prompt] = deque()
         self._texts: list[_Text] = []
+        self._rows: _Rows | None = None  # what has to be made anew where the texts are others
         self._state = model.zero_state(0)  # (L, S, B, H), column b belongs to self._texts[b]
         self._requests = 0
 
@@ -149,24 +164,28 @@ class Sampler:
         self._keep([text.request != request for text in self._texts])
 
     def step(self) -> list[Piece]:
-        """Read a slice of the oldest waiting prompt, then draw one symbol for each text. Returns what there is to show."""
+        """Read a slice of the oldest waiting prompt, then draw the next symbols of each text. Returns what there is to show."""
         pieces = self._read_prompt()
         if not self._texts:
             return pieces
-        last = np.array([[text.last for text in self._texts]])  # (1, B)
-        with plain_arithmetic():  # a model that overflows still writes something; see _choose
-            logits, self._state, _ = self.model.forward(
-                last, self._state, workspace=self._workspace, product=self._product, table=self._table
-            )
-            symbols = self._choose(logits[0])
-        finished = False
-        for text, symbol in zip(self._texts, symbols, strict=True):
-            piece = text.take(symbol)
+        if self._rows is None:
+            stepper = Stepper(self.model, self._state, self._table, self._products)
+            self._rows = _Rows(stepper, self._texts, self._guide)
+        count = min(BURST, *(text.left for text in self._texts))
+        draws = np.array([text.draw(count) for text in self._texts]).T  # (count, B)
+        drawn = np.empty((count, len(self._texts)), np.intp)
+        last = np.array([text.last for text in self._texts])  # (B,)
+        with plain_arithmetic():  # a model that overflows still writes something; see _Rows.choose
+            for index in range(count):
+                drawn[index] = last = self._rows.next(last, draws[index])
+        over = set()
+        for text, symbols in zip(self._texts, drawn.T.tolist(), strict=True):
+            piece = text.take(symbols)
             if piece:
                 pieces.append(piece)
-                finished = finished or piece.finish_reason is not None
-        if finished:
-            over = {(piece.request, piece.choice) for piece in pieces if piece.finish_reason}
+                if piece.finish_reason is not None:
+                    over.add((piece.request, piece.choice))
+        if over:
             self._keep([(text.request, text.choice) not in over for text in self._texts])
         return pieces
 
@@ -179,7 +198,7 @@ class Sampler:
         if until > prompt.done:
             part = prompt.ids[prompt.done : until, None]
             with plain_arithmetic():
-                _, prompt.state, _ = self.model.read(part, prompt.state, product=self._product, table=self._table)
+                _, prompt.state, _ = self.model.read(part, prompt.state, table=self._table)
             prompt.done = until
         if prompt.done < len(prompt.ids) - 1:
             return []
@@ -196,49 +215,70 @@ class Sampler:
             return [text.finish() for text in texts]
         self._texts += texts
         self._state = np.concatenate([self._state, np.repeat(prompt.state, config.n, axis=2)], axis=2)
-        self._workspace = Workspace()  # its buffers fit the number of texts
+        self._rows = None
         return []
 
     def _keep(self, which: list[bool]) -> None:
         if not all(which):
             self._texts = [text for text, keep in zip(self._texts, which, strict=True) if keep]
-            self._state = self._state[:, :, np.array(which)]
-            self._workspace = Workspace()
+            self._state = np.ascontiguousarray(self._state[:, :, np.array(which)])
+            self._rows = None
 
-    def _choose(self, logits: Array) -> list[int]:
-        """One symbol per text from logits (B, V). Each row depends on nothing but its own logits and settings.
 
-        Weights so large that a sum overflows give logits that are no numbers: those symbols are never drawn but where all are.
+class _Rows:
+    """The texts of some steps as rows of arrays (B, ...), which are made once for all of these steps."""
+
+    def __init__(self, stepper: Stepper, texts: list[_Text], guide: Utf8Guide | None) -> None:
+        self._stepper, self._texts, self._guide = stepper, texts, guide
+        temperatures = np.array([text.config.temperature for text in texts])
+        self._coolness, self._cold = coolness(temperatures), np.flatnonzero(temperatures == 0)
+        self._filtered = [(row, text.config) for row, text in enumerate(texts) if not text.plain]
+        self._sums = np.empty((len(texts), stepper.logits.shape[1]))
+
+    def next(self, last: Ids, draws: Array) -> Ids:
+        """Read the last symbols (B,) and draw the next ones (B,)."""
+        return self.choose(self._stepper.step(last), draws)
+
+    def choose(self, scores: Array, draws: Array) -> Ids:
+        """One symbol per row of logits (B, V), which are overwritten, with one random number each.
+
+        Each row depends on nothing but its own logits and settings. Weights so large that a sum overflows give logits that are no
+        numbers: those symbols are never drawn but where all are.
         """
-        scores = logits.astype(np.float64)
-        if not np.isfinite(scores).all():
-            scores = np.nan_to_num(scores, nan=-OVERFLOW, posinf=OVERFLOW, neginf=-OVERFLOW)
-        if self._guide:
-            scores[~self._guide.allowed[[text.writer.utf8_state for text in self._texts]]] = -np.inf
-        temperatures = np.array([text.config.temperature for text in self._texts])
-        p = tempered(scores, temperatures)
-        for row, text in enumerate(self._texts):
-            if not text.plain:
-                p[row] = filtered(p[row], text.config.top_k, text.config.top_p, text.config.min_p)
-        sums = np.cumsum(p, axis=1)
-        draws = np.array([text.draw() for text in self._texts])
-        chosen = (sums <= (draws * sums[:, -1])[:, None]).sum(axis=1)
-        # Rounding may carry a draw next to 1 past the last symbol.
-        chosen = np.where((chosen < p.shape[1]) & (temperatures > 0), chosen, p.argmax(axis=1))
-        return [int(symbol) for symbol in chosen]
+        forbidden = ~self._guide.allowed[[text.writer.utf8_state for text in self._texts]] if self._guide else None
+        if forbidden is not None:
+            scores[forbidden] = -np.inf
+        highest = np.maximum.reduce(scores, axis=1, keepdims=True)
+        if not math.isfinite(np.add.reduce(highest, axis=None)):
+            np.nan_to_num(scores, copy=False, nan=-OVERFLOW, posinf=OVERFLOW, neginf=-OVERFLOW)
+            if forbidden is not None:
+                scores[forbidden] = -np.inf
+            highest = np.maximum.reduce(scores, axis=1, keepdims=True)
+        p = tempered(scores, highest, self._coolness)
+        for row, config in self._filtered:
+            p[row] = filtered(p[row], config.top_k, config.top_p, config.min_p)
+        sums = np.cumsum(p, axis=1, dtype=np.float64, out=self._sums)
+        places = draws * sums[:, -1]
+        chosen: Ids = (sums > places[:, None]).argmax(axis=1)
+        if self._cold.size:
+            chosen[self._cold] = p[self._cold].argmax(axis=1)
+        return chosen
 
 
-def tempered(scores: Array, temperatures: Array) -> Array:
-    """softmax(scores / temperature), not yet divided by its sum; its largest entry is 1. ``(B, V), (B,) -> (B, V)``
+def coolness(temperatures: Array) -> Array:
+    """1 / temperature as `tempered` takes it, ``(B,) -> (B, 1)``; where the temperature is 0, the likeliest symbol is taken anyway."""
+    safe = np.where(temperatures > 0, temperatures, 1.0)
+    return np.minimum(1 / np.maximum(safe, 1 / COOLEST), COOLEST).astype(np.float32)[:, None]
 
-    Temperature 0 leaves only the likeliest symbols.
+
+def tempered(scores: Array, highest: Array, cool: Array) -> Array:
+    """softmax(scores / temperature), not yet divided by its sum; its largest entry is 1. ``(B, V), (B, 1), (B, 1) -> (B, V)``
+
+    `highest` is the highest score of each row, `cool` is 1 / temperature. The scores are overwritten by the result.
     """
-    heat = np.where(temperatures > 0, temperatures, 1.0)[:, None]
-    p: Array = np.exp((scores - scores.max(axis=1, keepdims=True)) / heat)
-    cold = temperatures == 0
-    if cold.any():
-        p[cold] = p[cold] == 1
-    return p
+    scores -= highest
+    scores *= cool
+    return np.exp(scores, out=scores)
 
 
 def filtered(p: Array, top_k: int, top_p: float, min_p: float) -> Array:
@@ -251,7 +291,7 @@ def filtered(p: Array, top_k: int, top_p: float, min_p: float) -> Array:
     if top_k:
         order = order[:top_k]
     if top_p < 1:
-        sums = np.cumsum(p[order])
+        sums = np.cumsum(p[order], dtype=np.float64)
         order = order[: 1 + int(np.searchsorted(sums, top_p * sums[-1]))]
     if min_p:
         order = order[p[order] >= min_p * p[order[0]]]

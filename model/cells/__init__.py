@@ -7,6 +7,7 @@ needs is on a tape that the forward pass returns, so one model can serve many ca
 
     forward(p, z, state)          -> h, state, tape
     backward(p, tape, dh, grads)  -> dz, dstate
+    stepper(p, z, state, bind)    -> step
 
 T time, B batch, H hidden units, G gates, S states (1 for RNN and GRU, 2 for LSTM: h and c).
 
@@ -17,7 +18,8 @@ T time, B batch, H hidden units, G gates, S states (1 for RNN and GRU, 2 for LST
 - `h` (T, B, H) is the output; `dh` (T, B, H) its gradient; `dstate` (S, B, H) the gradient of the state before the first step.
   A gradient that arrives at the state after the last step may be given as `dstate`, so that chunks can be chained.
 - `grads` has the names of `p`; the backward pass *adds* to it.
-- `product(a, W, out)` multiplies (B, H) by (H, G*H); a sampler hands in one whose rows do not depend on each other's company.
+- A `step` is the forward pass of one step, for writing text: each call takes `z` (B, G*H) and moves `state` (S, B, H) on, both where
+  they are. Its product is ``bind(W, a, out)``, which gives a function that writes ``a W`` to `out` each time (`model.products`).
 
 A cell knows nothing of characters, and the language model never asks which cell it has.
 """
@@ -28,7 +30,6 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple, Protocol
 
-import numpy as np
 from numpy.typing import NDArray
 
 from model.cells import gru, lstm, rnn
@@ -36,13 +37,11 @@ from model.config import ModelConfig
 from model.workspace import FRESH, Workspace
 
 Array = NDArray[Any]
-Product = Callable[[Array, Array, Array], Array]
+Bind = Callable[[Array, Array, Array], Callable[[], object]]
 
 
 class Forward(Protocol):
-    def __call__(
-        self, p: Mapping[str, Array], z: Array, state: Array, workspace: Workspace = FRESH, product: Product = np.dot
-    ) -> tuple[Array, Array, Any]: ...
+    def __call__(self, p: Mapping[str, Array], z: Array, state: Array, workspace: Workspace = FRESH) -> tuple[Array, Array, Any]: ...
 
 
 class Backward(Protocol):
@@ -57,6 +56,10 @@ class Backward(Protocol):
     ) -> tuple[Array, Array]: ...
 
 
+class Stepper(Protocol):
+    def __call__(self, p: Mapping[str, Array], z: Array, state: Array, bind: Bind) -> Callable[[], None]: ...
+
+
 class Cell(NamedTuple):
     """One kind of cell: its functions, and the facts from which parameters and states are made."""
 
@@ -65,12 +68,13 @@ class Cell(NamedTuple):
     shapes: Callable[[int], dict[str, tuple[int, ...]]]  # hidden size -> the cell's own parameters
     forward: Forward
     backward: Backward
+    stepper: Stepper
 
 
 CELLS: dict[str, Cell] = {
-    "rnn": Cell(rnn.GATES, rnn.STATES, rnn.shapes, rnn.forward, rnn.backward),
-    "gru": Cell(gru.GATES, gru.STATES, gru.shapes, gru.forward, gru.backward),
-    "lstm": Cell(lstm.GATES, lstm.STATES, lstm.shapes, lstm.forward, lstm.backward),
+    "rnn": Cell(rnn.GATES, rnn.STATES, rnn.shapes, rnn.forward, rnn.backward, rnn.stepper),
+    "gru": Cell(gru.GATES, gru.STATES, gru.shapes, gru.forward, gru.backward, gru.stepper),
+    "lstm": Cell(lstm.GATES, lstm.STATES, lstm.shapes, lstm.forward, lstm.backward, lstm.stepper),
 }
 
 
@@ -79,6 +83,8 @@ def cell_of(config: ModelConfig) -> Cell:
     cell = CELLS[config.cell]
     if config.cell == "rnn":
         return cell._replace(
-            forward=partial(rnn.forward, activation=config.activation), backward=partial(rnn.backward, activation=config.activation)
+            forward=partial(rnn.forward, activation=config.activation),
+            backward=partial(rnn.backward, activation=config.activation),
+            stepper=partial(rnn.stepper, activation=config.activation),
         )
     return cell

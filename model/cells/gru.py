@@ -21,7 +21,7 @@ T time, B batch, H hidden units. The gates stand in the order r z n, so that one
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -31,7 +31,7 @@ from model.functions import sigmoid, sigmoid_slope, tanh_slope
 from model.workspace import FRESH, Workspace
 
 if TYPE_CHECKING:
-    from model.cells import Product
+    from model.cells import Bind
 
 Array = NDArray[Any]
 
@@ -50,9 +50,7 @@ def shapes(H: int) -> dict[str, tuple[int, ...]]:
     return {"Wh": (H, 3 * H), "bn": (H,)}
 
 
-def forward(
-    p: Mapping[str, Array], z: Array, state: Array, workspace: Workspace = FRESH, product: Product = np.dot
-) -> tuple[Array, Array, Tape]:
+def forward(p: Mapping[str, Array], z: Array, state: Array, workspace: Workspace = FRESH) -> tuple[Array, Array, Tape]:
     """See `model.cells`."""
     T, B, H = z.shape[0], z.shape[1], state.shape[-1]
     Wh, bn = p["Wh"], p["bn"]
@@ -62,20 +60,44 @@ def forward(
     kept = workspace.empty("kept", (B, H), z.dtype)
     h[0] = state[0]
 
-    for t in range(T):
-        a = z[t]  # (B, 3H)
-        rz, r, zt, n = a[:, : 2 * H], a[:, :H], a[:, H : 2 * H], a[:, 2 * H :]
-        product(h[t], Wh, recurrent)
-        rz += recurrent[:, : 2 * H]
-        sigmoid(rz, out=rz)
-        np.add(recurrent[:, 2 * H :], bn, out=q[t])
-        np.multiply(r, q[t], out=kept)
-        n += kept
-        np.tanh(n, out=n)
-        np.subtract(h[t], n, out=kept)  # (1 - z) n + z h = n + z (h - n)
-        kept *= zt
-        np.add(n, kept, out=h[t + 1])
+    with np.errstate(over="ignore"):  # of σ
+        for t in range(T):
+            np.dot(h[t], Wh, out=recurrent)
+            _advance(_gates(z[t]), _gates(recurrent), bn, h[t], q[t], h[t + 1], kept)
     return h[1:], h[-1:].copy(), Tape(z, q, h)
+
+
+def _gates(a: Array) -> tuple[Array, ...]:
+    """Views of a (B, 3H): r z together, r, z, n."""
+    H = a.shape[-1] // 3
+    return a[:, : 2 * H], a[:, :H], a[:, H : 2 * H], a[:, 2 * H :]
+
+
+def _advance(gates: tuple[Array, ...], recurrent: tuple[Array, ...], bn: Array, h_before: Array, q: Array, h: Array, kept: Array) -> None:
+    """From the input's and the recurrent share of the gates and the output before to the gates and the output (B, H)."""
+    (rz, r, zt, n), (recurrent_rz, _, _, recurrent_n) = gates, recurrent
+    np.add(rz, recurrent_rz, out=rz)
+    sigmoid(rz, out=rz)
+    np.add(recurrent_n, bn, out=q)
+    np.multiply(r, q, out=kept)
+    np.add(n, kept, out=n)
+    np.tanh(n, out=n)
+    np.subtract(h_before, n, out=kept)  # (1 - z) n + z h = n + z (h - n)
+    np.multiply(kept, zt, out=kept)
+    np.add(n, kept, out=h)
+
+
+def stepper(p: Mapping[str, Array], z: Array, state: Array, bind: Bind) -> Callable[[], None]:
+    """See `model.cells`."""
+    (h,) = state
+    recurrent, q, kept = np.empty_like(z), np.empty_like(h), np.empty_like(h)
+    bn, product, gates, recurrent_gates = p["bn"], bind(p["Wh"], h, recurrent), _gates(z), _gates(recurrent)
+
+    def step() -> None:
+        product()
+        _advance(gates, recurrent_gates, bn, h, q, h, kept)
+
+    return step
 
 
 def backward(

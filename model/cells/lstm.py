@@ -18,7 +18,7 @@ T time, B batch, H hidden units. The gates stand in the order i f o g, so that o
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -28,7 +28,7 @@ from model.functions import sigmoid, sigmoid_slope, tanh_slope
 from model.workspace import FRESH, Workspace
 
 if TYPE_CHECKING:
-    from model.cells import Product
+    from model.cells import Bind
 
 Array = NDArray[Any]
 
@@ -48,9 +48,7 @@ def shapes(H: int) -> dict[str, tuple[int, ...]]:
     return {"Wh": (H, 4 * H)}
 
 
-def forward(
-    p: Mapping[str, Array], z: Array, state: Array, workspace: Workspace = FRESH, product: Product = np.dot
-) -> tuple[Array, Array, Tape]:
+def forward(p: Mapping[str, Array], z: Array, state: Array, workspace: Workspace = FRESH) -> tuple[Array, Array, Tape]:
     """See `model.cells`."""
     T, B, H = z.shape[0], z.shape[1], state.shape[-1]
     Wh = p["Wh"]
@@ -61,19 +59,44 @@ def forward(
     written = workspace.empty("written", (B, H), z.dtype)
     h[0], c[0] = state
 
-    for t in range(T):
-        a = z[t]  # (B, 4H)
-        product(h[t], Wh, recurrent)
-        a += recurrent
-        ifo, i, f, o, g = a[:, : 3 * H], a[:, :H], a[:, H : 2 * H], a[:, 2 * H : 3 * H], a[:, 3 * H :]
-        sigmoid(ifo, out=ifo)
-        np.tanh(g, out=g)
-        np.multiply(f, c[t], out=c[t + 1])
-        np.multiply(i, g, out=written)
-        c[t + 1] += written
-        np.tanh(c[t + 1], out=tanh_c[t])
-        np.multiply(o, tanh_c[t], out=h[t + 1])
+    with np.errstate(over="ignore"):  # of σ
+        for t in range(T):
+            np.dot(h[t], Wh, out=recurrent)
+            z[t] += recurrent
+            _advance(_gates(z[t]), c[t], c[t + 1], tanh_c[t], h[t + 1], written)
     return h[1:], np.stack((h[T], c[T])), Tape(z, c, tanh_c, h)
+
+
+def _gates(a: Array) -> tuple[Array, ...]:
+    """Views of a (B, 4H): i f o together, i, f, o, g."""
+    H = a.shape[-1] // 4
+    return a[:, : 3 * H], a[:, :H], a[:, H : 2 * H], a[:, 2 * H : 3 * H], a[:, 3 * H :]
+
+
+def _advance(gates: tuple[Array, ...], c_before: Array, c: Array, tanh_c: Array, h: Array, written: Array) -> None:
+    """From the gates' arguments and the cell before to the gates, the cell and the output (B, H)."""
+    ifo, i, f, o, g = gates
+    sigmoid(ifo, out=ifo)
+    np.tanh(g, out=g)
+    np.multiply(i, g, out=written)
+    np.multiply(f, c_before, out=c)
+    np.add(c, written, out=c)
+    np.tanh(c, out=tanh_c)
+    np.multiply(o, tanh_c, out=h)
+
+
+def stepper(p: Mapping[str, Array], z: Array, state: Array, bind: Bind) -> Callable[[], None]:
+    """See `model.cells`."""
+    h, c = state
+    recurrent, written, tanh_c = np.empty_like(z), np.empty_like(c), np.empty_like(c)
+    product, gates = bind(p["Wh"], h, recurrent), _gates(z)
+
+    def step() -> None:
+        product()
+        np.add(z, recurrent, out=z)
+        _advance(gates, c, c, tanh_c, h, written)
+
+    return step
 
 
 def backward(

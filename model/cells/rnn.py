@@ -23,7 +23,7 @@ from model.functions import relu_slope, tanh_slope
 from model.workspace import FRESH, Workspace
 
 if TYPE_CHECKING:
-    from model.cells import Product
+    from model.cells import Bind
 
 Array = NDArray[Any]
 
@@ -62,7 +62,7 @@ ACTIVATIONS: dict[str, tuple[Callable[..., Array], Callable[..., Array]]] = {
 
 
 def forward(
-    p: Mapping[str, Array], z: Array, state: Array, workspace: Workspace = FRESH, product: Product = np.dot, activation: str = "tanh"
+    p: Mapping[str, Array], z: Array, state: Array, workspace: Workspace = FRESH, activation: str = "tanh"
 ) -> tuple[Array, Array, Tape]:
     """See `model.cells`."""
     T, B, H = z.shape
@@ -71,10 +71,25 @@ def forward(
     recurrent = workspace.empty("recurrent", (B, H), z.dtype)
     h[0] = state[0]
     for t in range(T):
-        product(h[t], p["Wh"], recurrent)
+        np.dot(h[t], p["Wh"], out=recurrent)
         recurrent += z[t]
         phi(recurrent, out=h[t + 1])
     return h[1:], h[-1:].copy(), Tape(h)
+
+
+def stepper(p: Mapping[str, Array], z: Array, state: Array, bind: Bind, activation: str = "tanh") -> Callable[[], None]:
+    """See `model.cells`."""
+    (h,) = state
+    phi, _ = ACTIVATIONS[activation]
+    recurrent = np.empty_like(h)
+    product = bind(p["Wh"], h, recurrent)
+
+    def step() -> None:
+        product()
+        np.add(recurrent, z, out=recurrent)
+        phi(recurrent, out=h)
+
+    return step
 
 
 def backward(

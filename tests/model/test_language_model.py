@@ -196,22 +196,6 @@ def test_a_workspace_changes_nothing_though_used_before_for_other_shapes_and_ful
             np.testing.assert_array_equal(ours, fresh)
 
 
-def test_the_callers_product_multiplies_the_rows_of_each_step() -> None:
-    model = new(num_layers=2, embedding_size=E)
-    seen = []
-
-    def product(a: Any, W: Any, out: Any) -> Any:
-        seen.append(next(name for name, value in model.parameters.items() if value is W))
-        return np.dot(a, W, out=out)
-
-    logits, _, _ = model.forward(INPUTS, model.zero_state(B), product=product)
-    assert seen == ["layers.0.Wh"] * T + ["layers.1.Wh"] * T
-    np.testing.assert_array_equal(logits, model.forward(INPUTS, model.zero_state(B))[0])
-    seen.clear()
-    model.forward(INPUTS[:1], model.zero_state(B), product=product)
-    assert seen == ["layers.0.Wx", "layers.0.Wh", "layers.1.Wx", "layers.1.Wh", "Wy"]  # one step: nothing has other rows
-
-
 def test_reading_is_the_forward_pass_without_the_logits() -> None:
     model = new(num_layers=2)
     output, end, _ = model.read(INPUTS, random_state(model))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 
 from model import config
-from model.cells import CELLS, Product, cell_of
+from model.cells import CELLS, cell_of
 from model.cells.rnn import ACTIVATIONS
 from model.gradient_check import TOLERANCE, derivative_along, directional_error
 from model.workspace import Workspace
@@ -140,21 +141,22 @@ def test_single_precision_is_close_to_double(problem: Any) -> None:
         assert np.linalg.norm(single - double) <= 2e-6 * np.linalg.norm(double)
 
 
-def test_the_recurrent_product_is_the_callers(problem: Any) -> None:
-    seen = []
+def test_a_step_is_the_forward_pass_of_one_step_with_the_callers_product(problem: Any) -> None:
+    bound = []
 
-    def row_by_row(a: Any, W: Any, out: Any) -> Any:
-        seen.append(a.copy())
-        assert W is problem.p["Wh"]
-        for row, to in zip(a, out, strict=True):
-            np.dot(row, W, out=to)
-        return out
+    def bind(W: Any, a: Any, out: Any) -> Callable[[], object]:
+        bound.append(W)
+        return lambda: np.dot(a, W, out=out)
 
-    product: Product = row_by_row
-    h, _, _ = problem.cell.forward(problem.p, problem.z(), problem.state, product=product)
-    plain, _, _ = problem.cell.forward(problem.p, problem.z(), problem.state)
-    np.testing.assert_allclose(h, plain, rtol=1e-12)
-    np.testing.assert_array_equal(seen, [problem.state[0], *h[:-1]])
+    state, z, expected = problem.state.copy(), np.empty_like(problem.z()[0]), problem.z()
+    h, end, _ = problem.cell.forward(problem.p, problem.z(), problem.state)
+    step = problem.cell.stepper(problem.p, z, state, bind)
+    for t in range(len(expected)):
+        z[:] = expected[t]
+        step()
+        np.testing.assert_allclose(state[0], h[t], rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(state, end, rtol=1e-12, atol=1e-14)
+    assert [W is problem.p["Wh"] for W in bound] == [True]
 
 
 def test_the_table_has_the_cells_that_can_be_configured() -> None:
