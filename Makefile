@@ -2,6 +2,7 @@
 #
 #     make run                     PORT=9000 and DB=file.db choose another port and another database
 #     make test ARGS="-k lstm"     a part of the tests
+#     make bench ARGS="training"   a part of the benchmark
 #     make PYTHON=python3.13 run   another interpreter
 
 SHELL := /bin/bash
@@ -40,9 +41,8 @@ format: .venv/.dev  ## mend the format, what lint can mend, and the generated pa
 	.venv/bin/ruff format .
 	.venv/bin/python -m tools.documentation write
 
-# The kernels that a user's machine would choose are measured, so what forces others is taken away.
-bench: .venv-bench/.ready  ## measure speed, beside PyTorch; ARGS="..." goes to the benchmark
-	@env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE .venv-bench/bin/python -m bench $(ARGS)
+bench: .venv-bench/.ready  ## measure speed and memory, beside PyTorch and onnxruntime; ARGS="..." goes to the benchmark (ARGS=--help)
+	@.venv-bench/bin/python -m bench $(ARGS)
 
 lock: .venv-lock/.ready  ## renew requirements*.txt after a change of pyproject.toml; UPGRADE=1 takes the newest versions
 	@$(COMPILE) pyproject.toml --output-file requirements.txt

@@ -1,88 +1,64 @@
-"""Training speed: forward, backward, clipping and Adam on carried state, ours beside `torch.nn.LSTM` and `torch.nn.GRU`."""
+"""Training speed: characters per second of forward, backward, clipping and Adam in float32 on carried state, beside PyTorch.
+
+PyTorch gets as many threads as there are cores, and where that is more than one, a second chance with one thread: where another
+program is at work its threads wait for each other, and a ratio to them would flatter us.
+"""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-from statistics import median
+import math
 from typing import Any
 
 import numpy as np
 
-from model.batches import Streams
-from model.config import ModelConfig, TrainingConfig
-from model.language_model import LanguageModel
-from model.training import TrainingState, train
+from bench import ours
+from bench.machine import Peak
+from bench.measuring import OURS, QUICK, THOROUGH, compared, interleaved
+from bench.networks import VOCABULARY, Network, check
+from bench.processes import tell
 from service import machine
 
-VOCABULARY = 65
-STEPS = 3  # in one measurement
-REPETITIONS = 5
-GRID = [("lstm", 128, 1), ("gru", 128, 1), ("lstm", 256, 1), ("lstm", 256, 2), ("lstm", 512, 2)]
 STREAMS, LENGTH = 64, 64
+CLASSIC = 50  # streams, and symbols of each: the setting of char-rnn's users
+CELLS = ("lstm", "gru")
+CASES = [(Network(cell, layers, size), STREAMS, LENGTH) for cell in CELLS for layers in (1, 2) for size in (128, 256, 512)]
+CASES += [(Network(cell, 2, 128), CLASSIC, CLASSIC) for cell in CELLS]
+GRID = {f"{network}, {streams}x{length}": (network, streams, length) for network, streams, length in CASES}
+SYMBOLS = 400_000
 
 
-def ours(cell: str, hidden_size: int, num_layers: int, ids: np.ndarray[Any, Any]) -> Callable[[], None]:
-    """A function that trains for `STEPS` steps, with the threads that a run would have."""
-    config = TrainingConfig(batch_size=STREAMS, seq_length=LENGTH)
-    model = LanguageModel.new(ModelConfig(cell=cell, hidden_size=hidden_size, num_layers=num_layers), VOCABULARY)
-    streams = Streams(ids, STREAMS, LENGTH)
-    state = TrainingState.new(model, streams, config)
-    state.last_step = 10**9
-    steps = train(model, streams, config, state)
+def measure(quick: bool, only: str = "") -> dict[str, Any]:
+    """A row for each network, the geometric mean of the ratios, the lowest ratio and the machine's best product rate.
 
-    threads = machine.threads_for(model.config, config)
+    Only networks whose name holds `only` are measured.
+    """
+    from bench.peers import pytorch
 
-    def run() -> None:
-        with machine.blas_threads(threads):
-            for _ in range(STEPS):
-                next(steps)
-
-    return run
-
-
-def theirs(cell: str, hidden_size: int, num_layers: int, ids: np.ndarray[Any, Any]) -> Callable[[], None]:
-    """The same in PyTorch, written as its users would."""
-    import torch
-    from torch import nn
-
-    embedding = nn.Embedding(VOCABULARY, hidden_size)
-    recurrent = {"lstm": nn.LSTM, "gru": nn.GRU}[cell](hidden_size, hidden_size, num_layers)
-    output = nn.Linear(hidden_size, VOCABULARY)
-    parameters = [*embedding.parameters(), *recurrent.parameters(), *output.parameters()]
-    optimizer = torch.optim.Adam(parameters, lr=1e-3, fused=True)
-    streams = Streams(ids.astype(np.int64), STREAMS, LENGTH)
-    chunks = [tuple(torch.from_numpy(np.ascontiguousarray(part)) for part in streams.chunk(index)) for index in range(streams.chunks)]
-    carried: list[Any] = [None, 0]
-
-    def run() -> None:
-        for _ in range(STEPS):
-            inputs, targets = chunks[carried[1] % len(chunks)]
-            h, state = recurrent(embedding(inputs), carried[0])
-            loss = nn.functional.cross_entropy(output(h).flatten(0, 1), targets.flatten())
-            optimizer.zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_(parameters, 1.0)
-            optimizer.step()
-            carried[0] = tuple(part.detach() for part in state) if cell == "lstm" else state.detach()
-            carried[1] += 1
-
-    return run
-
-
-def measure() -> list[dict[str, Any]]:
-    """Medians over interleaved repetitions, in characters per second."""
-    ids = np.random.default_rng(0).integers(0, VOCABULARY, 400_000).astype(np.uint8)
-    rows = []
-    for cell, hidden_size, num_layers in GRID:
-        runs = {"charloom": ours(cell, hidden_size, num_layers, ids), "pytorch": theirs(cell, hidden_size, num_layers, ids)}
-        times: dict[str, list[float]] = {name: [] for name in runs}
-        for repetition in range(REPETITIONS + 1):
-            for name, run in runs.items():
-                began = time.perf_counter()
-                run()
-                if repetition:  # the first one warms up
-                    times[name].append(time.perf_counter() - began)
-        speeds = {name: STEPS * STREAMS * LENGTH / median(each) for name, each in times.items()}
-        rows.append({"network": f"{cell} {num_layers}x{hidden_size}", **speeds, "ratio": speeds["charloom"] / speeds["pytorch"]})
-    return rows
+    cores = machine.cores()
+    ids = np.random.default_rng(0).integers(0, VOCABULARY, SYMBOLS).astype(np.uint8)
+    peak, rows = Peak(), []
+    for name, (network, streams, length) in GRID.items():
+        if only not in name:
+            continue
+        peak.measure()
+        model, tensors = network.weights()
+        parts = pytorch.module(network, tensors)
+        check(model, "PyTorch", pytorch.logits(parts))
+        with ours.training(model, ids, streams, length) as (run, workers):
+            theirs = pytorch.training(parts, ids, streams, length)
+            runs = {OURS: run, "pytorch": pytorch.threaded(theirs, cores)}
+            if cores > 1:
+                runs["pytorch_alone"] = pytorch.threaded(theirs, 1)
+            found = compared(interleaved(runs, streams * length, QUICK if quick else THOROUGH))
+        rows.append({"network": name, "multiply_adds": network.multiply_adds(), **workers._asdict(), **found})
+        tell(f"  training {name}: {found['ratio']:.2f}")
+    for row in rows:
+        row["share_of_peak"] = row[OURS]["median"] * row["multiply_adds"] / peak.rate
+    lowest = min(rows, key=lambda row: row["ratio"])
+    return {
+        "pytorch_threads": cores,
+        "peak": 2 * peak.rate,  # floating point operations per second
+        "rows": rows,
+        "mean_ratio": math.exp(sum(math.log(row["ratio"]) for row in rows) / len(rows)),
+        "lowest_ratio": {"network": lowest["network"], "ratio": lowest["ratio"]},
+    }

@@ -1,0 +1,108 @@
+"""What was found, as text: a table for each benchmark."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bench.measuring import OURS, TITLES
+from service.terminal.text import table
+
+Found = dict[str, Any]
+
+MB = 10**6
+
+
+def heading(machine: Found) -> str:
+    """The machine and the versions in three lines, and a warning where others were using it."""
+    cores = machine["cores"]
+    lines = [
+        f"{machine['processor']}, {cores} core{'s' if cores > 1 else ''}",
+        f"Python {machine['python']}, numpy {machine['numpy']} ({machine['kernels']})",
+        f"peers: torch {machine['torch']} ({machine['pytorch_kernels']}), onnxruntime {machine['onnxruntime']}",
+    ]
+    if machine["load"] > cores / 4:
+        lines.append(f"note: other programs are at work here (load {machine['load']:.2f}); look at the spread before believing a figure")
+    return "\n".join(lines)
+
+
+def training(found: Found) -> str:
+    """Characters per second of all, the ratio to PyTorch at its best, shares of the peak."""
+    names = [name for name in TITLES if name in found["rows"][0]]
+    rows = [
+        [row["network"], f"{row['processes']}", *_rates(row, names), f"{row['ratio']:.2f}", f"{row['share_of_peak']:.2f}"]
+        for row in found["rows"]
+    ]
+    return (
+        f"training, characters per second; PyTorch with {found['pytorch_threads']} threads\n"
+        f"{table(['network', 'processes', *_titles(names), 'ratio', 'share of peak'], rows)}\n"
+        f"ratio: to the faster peer; geometric mean {found['mean_ratio']:.2f}, {_lowest(found)};"
+        f" peak {found['peak'] / 1e9:.0f} GFLOP/s (np.dot of large float32 matrices)"
+    )
+
+
+def sampling(found: Found) -> str:
+    """Characters per second of all, the ratio to the faster peer and to PyTorch."""
+    names = [name for name in TITLES if name in found["rows"][0]]
+    rows = [[row["network"], *_rates(row, names), f"{row['ratio']:.2f}", f"{row['pytorch_ratio']:.2f}"] for row in found["rows"]]
+    return (
+        f"sampling, characters per second, one thread\n{table(['network', *_titles(names), 'ratio', 'to PyTorch'], rows)}\n"
+        f"ratio: to the faster peer; {_lowest(found)}"
+    )
+
+
+def memory(found: Found) -> str:
+    """Peaks, and how long each command took."""
+    if "skipped" in found:
+        return f"memory: not measured, {found['skipped']}"
+    rows = [
+        [
+            row["what"],
+            f"{row['peak'] / MB:.0f} MB",
+            f"{row['processes']}",
+            _seconds(row.get("first_step")),
+            _seconds(row["seconds"]),
+            settings(row) if "model_config" in row else "",
+        ]
+        for row in found["rows"]
+    ]
+    return f"memory (PSS of all processes of a command)\n{table(['', 'peak', 'processes', 'first step', 'end', 'what was trained'], rows)}"
+
+
+def quality(found: Found) -> str:
+    """Seconds to each loss, per budget and contender, and what was chosen."""
+    head, columns = ["nats per character"], []
+    for row in found["rows"]:
+        for name in (OURS, "pytorch"):
+            head.append(f"{TITLES[name]} {row['budget']}")
+            columns.append([*map(_seconds, row[name]["reached"]), f"{row[name]['best']:.4f}"])
+    labels = [*(f"{target:g}" for target in found["targets"]), "best"]
+    cells = [list(each) for each in zip(labels, *columns, strict=True)]
+    chosen = [f"{row['budget']}: {settings(row)}" for row in found["rows"]]
+    return "\n".join([f"time to quality on {found['text']}", table(head, cells), *chosen])
+
+
+PARTS = {"training": training, "sampling": sampling, "memory": memory, "quality": quality}
+
+
+def settings(row: Found) -> str:
+    """A network and how it reads, in a phrase."""
+    model, how = row["model_config"], row["training_config"]
+    size = f"{model['num_layers']}x{model['hidden_size']}"
+    return f"{model['cell']} {size}, dropout {model['dropout']:g}, {how['batch_size']}x{how['seq_length']}, rate {how['learning_rate']:g}"
+
+
+def _titles(names: list[str]) -> list[str]:
+    return [text for name in names for text in (TITLES[name], "(spread)")]
+
+
+def _rates(row: Found, names: list[str]) -> list[str]:
+    """Median, and lowest to highest, of each contender."""
+    return [text for name in names for text in (f"{row[name]['median']:,.0f}", f"{row[name]['lowest']:,.0f}-{row[name]['highest']:,.0f}")]
+
+
+def _lowest(found: Found) -> str:
+    return f"lowest {found['lowest_ratio']['ratio']:.2f} ({found['lowest_ratio']['network']})"
+
+
+def _seconds(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f} s"
