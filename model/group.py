@@ -48,6 +48,10 @@ class Group:
         """The weights that this process updates: all, but where the weights are shared memory."""
         return slice(0, parameters)
 
+    def place(self, parameters: Array) -> Array:
+        """Where this process leaves its gradient before `reduce`: zeros like the parameters (P,)."""
+        return np.zeros_like(parameters)
+
     def begin(self, share: float) -> float:
         """Wait until rank 0 begins the next step (or ends the run); returns its share."""
         return share

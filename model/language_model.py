@@ -161,12 +161,12 @@ class LanguageModel:
             grads_of_layer = grads.layer(index)
             if mask is not None:
                 dh *= mask
-            dz, dstate[index] = self.cell.backward(layer, tape.cells[index], dh, grads_of_layer, None, part)
+            dz, dstate[index] = self.cell.backward(layer, tape.cells[index], dh, grads_of_layer, None, workspace.part("backward"))
             dz = dz.reshape(T * B, -1)
             grads_of_layer["b"][...] += dz.sum(axis=0)
             if index or self.config.embedding_size:
                 x = tape.inputs[index].reshape(T * B, -1)
-                grads_of_layer["Wx"][...] += x.T @ dz
+                grads_of_layer["Wx"][...] += np.dot(x.T, dz, out=workspace.empty("dWx", layer["Wx"].shape, dz.dtype))
                 dh = part.empty("dx", (T, B, x.shape[1]), dz.dtype)
                 np.dot(dz, layer["Wx"].T, out=dh.reshape(T * B, -1))
             else:

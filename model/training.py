@@ -21,12 +21,14 @@ from model.errors import TrainingDiverged
 from model.functions import UNKNOWN_COST, nats, plain_arithmetic
 from model.group import ALONE, Group
 from model.language_model import Dropout, LanguageModel
+from model.parameters import Parameters
 from model.workspace import Workspace
 
 Array = NDArray[Any]
 
 VALIDATION_STREAMS = 64  # read side by side at a validation: enough to keep the products efficient
 VALIDATION_CONTEXT = 100  # symbols that each of them reads before it counts, instead of starting in the dark
+VALIDATION_LENGTH = 25  # symbols of each of them that are read at once: enough for the products, little for the memory
 
 
 @dataclass
@@ -84,19 +86,20 @@ def train(
     share: Callable[[TrainingState], float] = by_steps,
     group: Group = ALONE,
     unknown_cost: float = UNKNOWN_COST,
+    workspace: Workspace | None = None,
 ) -> Iterator[Progress]:
     """Train the model in place until `share` reaches 1, yielding after each update.
 
     `share(state)` tells which part of the run is spent; the schedule follows it. In a `group` of processes each runs this with
-    the same arguments, and reads its own rows of the streams. Raises `TrainingDiverged`, before the weights are touched, when a
-    loss or gradient is no finite number.
+    the same arguments, and reads its own rows of the streams. Between two updates a `workspace` may be used for something else.
+    Raises `TrainingDiverged`, before the weights are touched, when a loss or gradient is no finite number.
     """
     B, weights = streams.batch_size, model.parameters.flat
     rows, part = group.rows(B), group.part(len(weights))
-    gradients = model.parameters.zeros_like()
+    gradients = Parameters(model.parameters.shapes, group.place(weights))
     matrices = model.parameters.matrices(part)
     memory = {name: vector[part] for name, vector in state.memory.items()}
-    workspace = Workspace()
+    workspace = workspace or Workspace()
     while (spent := group.begin(share(state))) < 1:
         inputs, targets = streams.chunk(state.chunk)
         hidden = state.hidden[:, :, rows]  # a view
@@ -161,11 +164,11 @@ def evaluate(
     cost, unknown = 0.0, 0
     with plain_arithmetic():  # what is not finite is in the result
         table = model.input_table()
-        if context:
-            before = firsts - 1 + np.arange(-context, 0)[:, None]  # (context, B)
-            _, hidden, _ = model.read(ids[before], hidden, workspace=workspace, table=table)
-        for offset in range(0, length, VALIDATION_CONTEXT):
-            places = firsts + np.arange(offset, min(offset + VALIDATION_CONTEXT, length))[:, None]  # (T, B) of the targets
+        for offset in range(-context, 0, VALIDATION_LENGTH):
+            before = firsts + np.arange(offset, min(offset + VALIDATION_LENGTH, 0))[:, None]  # (T, B)
+            _, hidden, _ = model.read(ids[before - 1], hidden, workspace=workspace, table=table)
+        for offset in range(0, length, VALIDATION_LENGTH):
+            places = firsts + np.arange(offset, min(offset + VALIDATION_LENGTH, length))[:, None]  # (T, B) of the targets
             counts = (places < stop).ravel()  # the last stream may be shorter
             places = np.minimum(places, stop - 1)
             targets = ids[places].ravel()

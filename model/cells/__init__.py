@@ -17,6 +17,7 @@ T time, B batch, H hidden units, G gates, S states (1 for RNN and GRU, 2 for LST
 - `state` (S, B, H) stands before the first step and is returned as it is after the last; ``state[0]`` is h.
 - `h` (T, B, H) is the output; `dh` (T, B, H) its gradient; `dstate` (S, B, H) the gradient of the state before the first step.
   A gradient that arrives at the state after the last step may be given as `dstate`, so that chunks can be chained.
+- A tape is used up by `backward`, which may write dz over its gates.
 - `grads` has the names of `p`; the backward pass *adds* to it.
 - A `step` is the forward pass of one step, for writing text: each call takes `z` (B, G*H) and moves `state` (S, B, H) on, both where
   they are. Its product is ``bind(W, a, out)``, which gives a function that writes ``a W`` to `out` each time (`model.products`).

@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.functions import sigmoid, sigmoid_slope, tanh_slope
-from model.workspace import FRESH, Workspace
+from model.workspace import FRESH, Workspace, last_to_first
 
 if TYPE_CHECKING:
     from model.cells import Bind
@@ -108,38 +108,39 @@ def backward(
     dstate: Array | None = None,
     workspace: Workspace = FRESH,
 ) -> tuple[Array, Array]:
-    """See `model.cells`."""
+    """See `model.cells`. The gates on the tape are overwritten by dz."""
     gates, q, h = tape
     T, B, H = dh.shape
     WhT = np.ascontiguousarray(p["Wh"].T)  # one copy makes each of the T products faster
-    r, zt, n = gates[..., :H], gates[..., H : 2 * H], gates[..., 2 * H :]
-
-    # What does not depend on the next step, for all T at once: the factors by which dh gives du and the n part of dz.
-    dz = workspace.empty("dz", (T, B, 3 * H), dh.dtype)
     du = workspace.empty("du", (T, B, 3 * H), dh.dtype)
-    da_n = dz[..., 2 * H :]
-    da_r, da_z, dq = du[..., :H], du[..., H : 2 * H], du[..., 2 * H :]
-    tanh_slope(n, out=da_n)
-    np.subtract(1, zt, out=dq)
-    da_n *= dq
-    sigmoid_slope(gates[..., : 2 * H], out=du[..., : 2 * H])
-    da_r *= q
-    da_r *= da_n
-    np.subtract(h[:-1], n, out=dq)
-    da_z *= dq
-    np.multiply(da_n, r, out=dq)
-
     dh_t = workspace.empty("dh_t", (B, H), dh.dtype)
     dh_next = np.zeros((B, H), dh.dtype) if dstate is None else dstate[0].copy()
-    for t in reversed(range(T)):
-        np.add(dh[t], dh_next, out=dh_t)
-        du[t].reshape(B, 3, H)[...] *= dh_t[:, None]
-        da_n[t] *= dh_t
-        np.dot(du[t], WhT, out=dh_next)
-        dh_t *= zt[t]
-        dh_next += dh_t
-    dz[..., : 2 * H] = du[..., : 2 * H]
+    for block in last_to_first(T, B * H):
+        a, d = gates[block], du[block]
+        r, zt, n = a[..., :H], a[..., H : 2 * H], a[..., 2 * H :]
 
-    grads["Wh"][...] += h[:-1].reshape(T * B, H).T @ du.reshape(T * B, 3 * H)
-    grads["bn"][...] += dq.sum(axis=(0, 1))
-    return dz, dh_next[None]
+        # What does not depend on the next step, for the whole block: the factors by which dh gives du and the n part of dz.
+        da_r, da_z, dq = d[..., :H], d[..., H : 2 * H], d[..., 2 * H :]
+        da_n = tanh_slope(n, out=workspace.empty("da_n", n.shape, dh.dtype))
+        np.subtract(1, zt, out=dq)
+        da_n *= dq
+        sigmoid_slope(a[..., : 2 * H], out=d[..., : 2 * H])
+        da_r *= q[block]
+        da_r *= da_n
+        np.subtract(h[block], n, out=dq)
+        da_z *= dq
+        np.multiply(da_n, r, out=dq)
+
+        for t in reversed(range(len(a))):
+            np.add(dh[block][t], dh_next, out=dh_t)
+            d[t].reshape(B, 3, H)[...] *= dh_t[:, None]
+            da_n[t] *= dh_t
+            np.dot(d[t], WhT, out=dh_next)
+            dh_t *= zt[t]
+            dh_next += dh_t
+        a[..., : 2 * H], n[...] = d[..., : 2 * H], da_n
+
+    dWh = workspace.empty("dWh", p["Wh"].shape, dh.dtype)
+    grads["Wh"][...] += np.dot(h[:-1].reshape(T * B, H).T, du.reshape(T * B, 3 * H), out=dWh)
+    grads["bn"][...] += du[..., 2 * H :].sum(axis=(0, 1))
+    return gates, dh_next[None]

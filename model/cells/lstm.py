@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.functions import sigmoid, sigmoid_slope, tanh_slope
-from model.workspace import FRESH, Workspace
+from model.workspace import FRESH, Workspace, last_to_first
 
 if TYPE_CHECKING:
     from model.cells import Bind
@@ -107,38 +107,41 @@ def backward(
     dstate: Array | None = None,
     workspace: Workspace = FRESH,
 ) -> tuple[Array, Array]:
-    """See `model.cells`."""
+    """See `model.cells`. The gates on the tape are overwritten by dz."""
     gates, c, tanh_c, h = tape
     T, B, H = dh.shape
     WhT = np.ascontiguousarray(p["Wh"].T)  # one copy makes each of the T products faster
-    i, o, g = gates[..., :H], gates[..., 2 * H : 3 * H], gates[..., 3 * H :]
-    f = gates[..., H : 2 * H]
-
-    # What does not depend on the next step, for all T at once: the factors by which dc (for o: dh) gives dz.
-    dz = workspace.empty("dz", (T, B, 4 * H), dh.dtype)
-    sigmoid_slope(gates[..., : 3 * H], out=dz[..., : 3 * H])
-    dz[..., :H] *= g
-    dz[..., H : 2 * H] *= c[:-1]
-    dz[..., 2 * H : 3 * H] *= tanh_c
-    tanh_slope(g, out=dz[..., 3 * H :])
-    dz[..., 3 * H :] *= i
-    dc_dh = tanh_slope(tanh_c, out=workspace.empty("dc_dh", (T, B, H), dh.dtype))
-    dc_dh *= o
-
     dh_t = workspace.empty("dh_t", (B, H), dh.dtype)
     through = workspace.empty("through", (B, H), dh.dtype)
     dstate_out = np.zeros((2, B, H), dh.dtype) if dstate is None else dstate.copy()
     dh_next, dc = dstate_out
-    for t in reversed(range(T)):
-        np.add(dh[t], dh_next, out=dh_t)
-        np.multiply(dh_t, dc_dh[t], out=through)
-        dc += through
-        d = dz[t].reshape(B, 4, H)
-        d[:, :2] *= dc[:, None]  # i f
-        d[:, 2] *= dh_t  # o
-        d[:, 3] *= dc  # g
-        dc *= f[t]
-        np.dot(dz[t], WhT, out=dh_next)
+    for block in last_to_first(T, B * H):
+        a = gates[block]
+        i, f, o, g = a[..., :H], a[..., H : 2 * H], a[..., 2 * H : 3 * H], a[..., 3 * H :]
 
-    grads["Wh"][...] += h[:-1].reshape(T * B, H).T @ dz.reshape(T * B, 4 * H)
-    return dz, dstate_out
+        # What does not depend on the next step, for the whole block: the factors by which dc (for o: dh) gives dz.
+        dz = workspace.empty("dz", a.shape, dh.dtype)
+        sigmoid_slope(a[..., : 3 * H], out=dz[..., : 3 * H])
+        dz[..., :H] *= g
+        dz[..., H : 2 * H] *= c[block]
+        dz[..., 2 * H : 3 * H] *= tanh_c[block]
+        tanh_slope(g, out=dz[..., 3 * H :])
+        dz[..., 3 * H :] *= i
+        dc_dh = tanh_slope(tanh_c[block], out=workspace.empty("dc_dh", o.shape, dh.dtype))
+        dc_dh *= o
+
+        for t in reversed(range(len(a))):
+            np.add(dh[block][t], dh_next, out=dh_t)
+            np.multiply(dh_t, dc_dh[t], out=through)
+            dc += through
+            d = dz[t].reshape(B, 4, H)
+            d[:, :2] *= dc[:, None]  # i f
+            d[:, 2] *= dh_t  # o
+            d[:, 3] *= dc  # g
+            dc *= f[t]
+            np.dot(dz[t], WhT, out=dh_next)
+        a[...] = dz
+
+    dWh = workspace.empty("dWh", p["Wh"].shape, dh.dtype)
+    grads["Wh"][...] += np.dot(h[:-1].reshape(T * B, H).T, gates.reshape(T * B, 4 * H), out=dWh)
+    return gates, dstate_out

@@ -64,6 +64,10 @@ class Processes(Group):
     def part(self, parameters: int) -> slice:
         return slice(parameters * self.rank // self.size, parameters * (self.rank + 1) // self.size)
 
+    def place(self, parameters: Array) -> Array:
+        mine: Array = self._memory["gradients"][self.rank]
+        return mine
+
     def begin(self, share: float) -> float:
         if self.rank == 0:
             self._memory["share"][0] = share
@@ -74,7 +78,7 @@ class Processes(Group):
 
     def reduce(self, gradient: Array, loss: float) -> Reduced:
         gradients, losses, squares = self._memory["gradients"], self._memory["losses"], self._memory["squares"]
-        gradients[self.rank], losses[self.rank] = gradient, loss
+        losses[self.rank] = loss
         self.wait()
         part = in_order(list(gradients), self.part(len(gradient)))
         squares[self.rank] = np.dot(part, part)
@@ -127,7 +131,7 @@ def together(
         return
     flat = model.parameters.flat
     numbers = {name: value for name, value in vars(state).items() if name not in ("hidden", "memory")}
-    in_file = isinstance(ids, np.memmap) and ids.filename is not None
+    file = _file_of(ids)
     layout = {
         "share": Layout("f8", (1,)),
         "losses": Layout("f8", (size,)),
@@ -136,7 +140,7 @@ def together(
         "gradients": Layout(flat.dtype.str, (size, len(flat))),
         "hidden": Layout(state.hidden.dtype.str, state.hidden.shape),
         **{f"memory.{name}": Layout(vector.dtype.str, vector.shape) for name, vector in state.memory.items()},
-        **({} if in_file else {"ids": Layout(ids.dtype.str, ids.shape)}),
+        **({} if file is not None else {"ids": Layout(ids.dtype.str, ids.shape)}),
     }
     plan: dict[str, Any] = {
         "size": size,
@@ -148,25 +152,36 @@ def together(
         "state": numbers | {"best_loss": None},
     }
     with contextlib.ExitStack() as stack:
+        if file is not None:
+            stack.callback(os.close, file)
         descriptor = reserve(layout)
         stack.callback(os.close, descriptor)
         memory = attach(descriptor, layout)
         memory["weights"][:], memory["hidden"][...] = flat, state.hidden
-        for name, vector in state.memory.items():
-            memory[f"memory.{name}"][:] = vector
-        if isinstance(ids, np.memmap) and ids.filename is not None:
-            file = os.open(ids.filename, os.O_RDONLY)
-            stack.callback(os.close, file)
+        for name in state.memory:
+            memory[f"memory.{name}"][:] = state.memory[name]
+        if isinstance(ids, np.memmap) and file is not None:
             plan["file"] = {"descriptor": file, "offset": ids.offset, "dtype": ids.dtype.str, "count": len(ids)}
             descriptors = [descriptor, file]
         else:
             memory["ids"][:] = ids
             descriptors = [descriptor]
         links = [stack.enter_context(_start(rank, plan, descriptors)) for rank in range(1, size)]
-        shared = LanguageModel(model.config, model.vocabulary_size, Parameters(model.parameters.shapes, memory["weights"]))
         moments = {name: memory[f"memory.{name}"] for name in state.memory}
-        group = Processes(0, size, memory, links)
-        yield shared, TrainingState(memory["hidden"], moments, **numbers), group
+        model = LanguageModel(model.config, model.vocabulary_size, Parameters(model.parameters.shapes, memory["weights"]))
+        state = TrainingState(memory["hidden"], moments, **numbers)
+        del flat, ids, streams  # what was given is not needed twice
+        yield model, state, Processes(0, size, memory, links)
+
+
+def _file_of(ids: Array) -> int | None:
+    """A descriptor of the file that ids are mapped from; None where they are in memory, or the file has no name any more."""
+    if not isinstance(ids, np.memmap) or ids.filename is None:
+        return None
+    try:
+        return os.open(ids.filename, os.O_RDONLY)
+    except OSError:
+        return None
 
 
 @contextlib.contextmanager

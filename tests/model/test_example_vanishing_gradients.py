@@ -56,13 +56,13 @@ def flow(cell_name: str, scale: float, *, activation: str = "tanh", forget_bias:
         _, state, tape = cell.forward(p, step[None].copy(), state)
         tapes.append(tape)
 
+    forget = np.array([tape.gates[0, 0, H : 2 * H] for tape in tapes]) if cell_name == "lstm" else None
     dstate, grads, norms, dzs = np.zeros_like(state), {"Wh": np.zeros_like(p["Wh"])}, [], []
     dstate[0] = orthogonal(H, rng)[0]  # a random direction
     for tape in reversed(tapes):
         dz, dstate = cell.backward(p, tape, np.zeros((1, 1, H)), grads, dstate)
         dzs.append(dz[0, 0])
         norms.append(np.linalg.norm(dstate))
-    forget = np.array([tape.gates[0, 0, H : 2 * H] for tape in tapes]) if cell_name == "lstm" else None
     return Flow(np.array(norms), np.array(dzs[::-1]), grads["Wh"], forget)
 
 

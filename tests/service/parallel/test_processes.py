@@ -108,6 +108,14 @@ def test_text_in_a_file_is_read_from_there(tmp_path: Path) -> None:
     assert losses == [progress.loss for progress in Run(IDS[:-40]).finished(2)][1:]
 
 
+def test_text_in_a_file_that_is_gone_is_shared_as_memory(tmp_path: Path) -> None:
+    file = tmp_path / "ids"
+    IDS.tofile(file)
+    mapped = Run(np.memmap(file, np.uint8, "r"))
+    file.unlink()
+    assert [progress.loss for progress in mapped.finished(2)] == [progress.loss for progress in Run().finished(2)]
+
+
 def started(monkeypatch: pytest.MonkeyPatch) -> list[subprocess.Popen[bytes]]:
     """The processes that are started from now on."""
     found: list[subprocess.Popen[bytes]] = []
