@@ -10,7 +10,6 @@ import contextlib
 import hashlib
 import json
 import zlib
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -18,12 +17,13 @@ from typing import Any
 import numpy as np
 
 from model.errors import DatabaseUnusable, EmptyText, StoreError, UndecodableText
+from model.functions import CODE_POINTS
 from service import owner
 from service.store.connection import Connections
 from service.store.times import age, now
 
 CHUNK = 2**20  # characters
-LEVEL = 3  # zlib's default, 6, takes 2.7 times as long for 7 % less room (measured on tinyshakespeare)
+LEVEL = 2  # zlib's default, 6, takes 4 times as long for 14 % less room, and 3 takes 1.6 times for 4 % (measured on tinyshakespeare)
 CHUNKS_A_STEP = 32  # chunks freed in one transaction
 
 
@@ -43,7 +43,7 @@ class Tally:
         self.characters = self.bytes = self.newlines = 0
         self.last = ""
         self.sha256 = hashlib.sha256()
-        self.counts: Counter[str] = Counter()
+        self.counts = np.zeros(CODE_POINTS, np.int64)
 
     def add(self, chunk: str) -> bytes:
         """Count ``chunk``; its UTF-8. Raises `UndecodableText` for half a surrogate pair, which UTF-8 cannot say."""
@@ -56,20 +56,21 @@ class Tally:
         self.newlines += chunk.count("\n")
         self.last = chunk[-1]
         self.sha256.update(data)
-        counts = np.bincount(np.frombuffer(chunk.encode("utf-32-le"), "<u4"))  # ten times as fast as Counter.update(chunk)
-        for code in np.flatnonzero(counts):
-            self.counts[chr(code)] += int(counts[code])
+        counts = np.bincount(np.frombuffer(chunk.encode("utf-32-le"), "<u4"))  # ten times as fast as a Counter
+        self.counts[: len(counts)] += counts
         return data
 
     def facts(self) -> dict[str, Any]:
         """The columns of `texts` that describe the whole."""
+        codes = np.flatnonzero(self.counts)
+        alphabet = dict(zip(map(chr, codes.tolist()), self.counts[codes].tolist(), strict=True))
         return {
             "sha256": self.sha256.hexdigest(),
             "characters": self.characters,
             "bytes": self.bytes,
             "lines": self.newlines + (self.last != "\n"),
-            "alphabet_size": len(self.counts),
-            "alphabet": json.dumps(dict(sorted(self.counts.items())), ensure_ascii=False),
+            "alphabet_size": len(alphabet),
+            "alphabet": json.dumps(alphabet, ensure_ascii=False),
         }
 
 

@@ -62,6 +62,52 @@ def test_pieces_count_and_encode_as_the_whole(pieces: list[str], kind: tuple[str
     assert np.concatenate([*parts, words.encode("")]).tolist() == words.encode(whole).tolist()
 
 
+@given(valid_text, kinds)
+def test_counts_from_characters_are_those_of_the_text(text: str, kind: tuple[str, str]) -> None:
+    found = SymbolCounts.from_characters(*kind, Counter(text))
+    if found is None:
+        assert kind[1] == "nfc"
+        assert any(unicodedata.normalize("NFD", c) != c or ord(c) >= 0x300 for c in text)
+    else:
+        assert {int(symbol): int(found.counts[symbol]) for symbol in np.flatnonzero(found.counts)} == Counter(symbols_of(text, *kind))
+
+
+@given(valid_text, kinds)
+def test_what_is_normal_already_need_not_be_normalised(text: str, kind: tuple[str, str]) -> None:
+    form = normal(text, kind[1])
+    counts = SymbolCounts(*kind).add([form[:3], form[3:]], normal=True)
+    assert np.array_equal(counts.counts, SymbolCounts(*kind).add([text]).counts)
+    words = Vocabulary.build(counts)
+    parts = words.encode_pieces([form[:3], form[3:]], normal=True)
+    assert np.concatenate(list(parts)).tolist() == words.encode(text).tolist()
+
+
+@given(valid_text, valid_text, kinds)
+def test_ids_of_another_alphabet_are_translated(text: str, known: str, kind: tuple[str, str]) -> None:
+    ours, other = vocabulary("a" + known, *kind), vocabulary("a" + text[::2], *kind)
+    found = ours.translation(other)[other.encode(text)]
+    symbols = symbols_of(text, *kind)
+    both = set(ours.symbols) & set(other.symbols)
+    assert found.dtype == ours.dtype
+    assert found.tolist() == [ours.symbols.index(each) if each in both else ours.unknown for each in symbols]
+
+
+@given(st.text(st.sampled_from("aé\u0301\u0323가\u1100\u1161\u11a8中か\u3099\U0001f600\n")), kinds, st.integers(1, 7), st.data())
+def test_characters_are_counted_piece_by_piece_as_in_the_whole(text: str, kind: tuple[str, str], size: int, data: st.DataObject) -> None:
+    words = vocabulary("a" + text[len(text) // 2 :], *kind)  # some are unknown
+    ids = words.encode(text)
+    ids = ids[data.draw(st.integers(0, 3)) : data.draw(st.sampled_from([None, -1, -2]))]  # bytes may begin and end inside a character
+    known = [words.symbols[i] if i < words.size else None for i in ids.tolist()]
+    if kind[0] == "byte":
+        meant = bytes([0xFF if each is None else each for each in known]).decode("utf-8", "replace")
+    else:
+        meant = "".join("\ufffd" if each is None else chr(each) for each in known)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("model.vocabulary.PIECE", size)
+        assert words.characters(ids) == len(unicodedata.normalize("NFC", meant))
+    assert words.decode(ids) == normal(meant, "none" if kind[1] == "none" else "nfc")
+
+
 def test_counts_add_up_over_several_texts() -> None:
     counts = SymbolCounts("char", "nfc").add(["ab", "b"]).add(["\u0301b"])
     assert {chr(symbol): int(counts.counts[symbol]) for symbol in np.flatnonzero(counts.counts)} == {"a": 1, "b": 3, "\u0301": 1}

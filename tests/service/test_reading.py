@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 from model.config import ModelConfig, TrainingConfig
 from model.errors import CorpusNotFound, InvalidSetting, TextTooShort
 from model.vocabulary import Vocabulary
+from service import encoding
 from service.reading import read
 from service.store import Store
 from service.store import corpora as stored_corpora
@@ -21,18 +24,28 @@ from service.store import texts as stored_texts
     text=st.text(st.sampled_from("ab\n é가한국\u1100\u1161\u0301😀"), min_size=120, max_size=300),
     level=st.sampled_from(["char", "byte"]),
     normalization=st.sampled_from(["nfc", "nfd", "none"]),
+    small=st.sampled_from([0, encoding.SMALL]),
+    own=st.booleans(),
 )
 def test_reading_in_pieces_is_encoding_the_whole(
-    tmp_path_factory: pytest.TempPathFactory, text: str, level: str, normalization: str
+    tmp_path_factory: pytest.TempPathFactory, text: str, level: str, normalization: str, small: int, own: bool
 ) -> None:
+    form = text if normalization == "none" else unicodedata.normalize("NFC" if normalization == "nfc" else "NFD", text)
+    symbols: list[int] = list(form.encode()) if level == "byte" else [ord(c) for c in form]
+    alphabet = sorted(set(symbols) if own else set(symbols) - {10, 97, 98, 233} | {ord(" ")})
+    vocabulary = None if own else Vocabulary(level, normalization, alphabet)
     with pytest.MonkeyPatch.context() as patch, Store(tmp_path_factory.mktemp("store") / "x.db") as store:
         for module in (stored_texts, stored_corpora):
             patch.setattr(module, "CHUNK", 7)
+        patch.setattr(encoding, "SMALL", small)
         store.corpora.add("text", [text], "test")
-        found = read(store, "text", ModelConfig(level=level, normalization=normalization), TrainingConfig())
-    assert np.array_equal(found.ids, found.vocabulary.encode(text))
-    assert found.split.training + round(len(found.ids) * 0.1) == len(found.ids)
-    assert found.split.stop == len(found.ids)
+        for _ in ("first made", "then found"):
+            found = read(store, "text", ModelConfig(level=level, normalization=normalization), TrainingConfig(), vocabulary)
+            assert found.vocabulary.symbols == tuple(alphabet)
+            assert found.ids.tolist() == [alphabet.index(each) if each in alphabet else len(alphabet) for each in symbols]
+            assert found.ids.dtype == np.uint8
+            assert found.split.training + round(len(found.ids) * 0.1) == len(found.ids)
+            assert (found.split.stop, found.note) == (len(found.ids), None)
 
 
 def test_the_alphabet_of_a_checkpoint_is_kept(store: Store) -> None:
