@@ -32,6 +32,11 @@ WAL_IS_SAFE = sqlite3.sqlite_version_info >= (3, 51, 3)
 _inherited: list[Database] = []  # connections of a parent process: never closed here, that would take the parent's log away
 
 
+def sqlite_facts() -> dict[str, str]:
+    """The SQLite in use: its `version`, and the Python `module` that brings it."""
+    return {"version": sqlite3.sqlite_version, "module": sqlite3.__name__}
+
+
 class _Handle:
     """A connection that is closed when its thread ends, or before; but never while somebody uses it.
 

@@ -19,6 +19,7 @@ from sqlite_utils.utils import sqlite3
 
 from model.errors import CorpusNotFound, DatabaseBusy, DatabaseUnusable
 from service.store import Store, connection
+from service.store.connection import sqlite_facts
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -33,6 +34,7 @@ def pragma(store: Store, name: str) -> int | str:
 
 def test_settings_of_a_connection(store: Store) -> None:
     assert store.sqlite_version == sqlite3.sqlite_version
+    assert sqlite_facts() == {"version": sqlite3.sqlite_version, "module": sqlite3.__name__}
     assert pragma(store, "foreign_keys") == 1
     assert pragma(store, "auto_vacuum") == 2
     assert pragma(store, "busy_timeout") == 10_000
