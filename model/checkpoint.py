@@ -169,6 +169,8 @@ def unpack_state(data: bytes, origin: str = "the training state") -> TrainingSta
     about, tensors = _read(data, origin)
     numbers = about.get("state")
     kinds = {f.name: type(f.default) for f in fields(TrainingState) if f.default is not MISSING}
+    if isinstance(numbers, dict) and numbers:
+        numbers = {"stale": 0} | numbers  # the first checkpoints do not have it
     if not isinstance(numbers, dict) or numbers.keys() != kinds.keys() or "hidden" not in tensors:
         raise DamagedCheckpoint(origin, "it is incomplete")
     if numbers["best_loss"] is None:

@@ -169,6 +169,7 @@ class TrainingConfig(Settings):
     epochs: float | None = setting(None, "how long to train, in passes over the training part", unit="epochs", above=0, at_most=1_000_000)
     steps: int | None = setting(None, "how long to train, in updates of the weights", unit="steps", at_least=1, at_most=1_000_000_000)
     budget: float | None = setting(None, "how long to train, in time (90s, 3m, 1h)", unit="seconds", above=0, at_most=31_536_000)
+    max_epochs: float | None = setting(None, "passes over the training part after which a run by budget ends, however much time is left", unit="epochs", above=0, at_most=1_000_000)
     batch_size: int = setting(32, "streams of text that are read side by side", unit="streams", at_least=1, at_most=65_536)
     seq_length: int = setting(64, "symbols through which a gradient flows back before it is cut", unit="symbols", at_least=1, at_most=65_536)
     reset_rate: float = setting(0.02, "share of streams whose state is set to zero before a chunk, so that the model learns to begin",
@@ -188,6 +189,7 @@ class TrainingConfig(Settings):
     validation_fraction: float = setting(0.1, "share at the end of the text that is kept for validation", above=0, at_most=0.5)
     validation_size: int = setting(200_000, "symbols of it that are read at each validation; 0 reads all", unit="symbols", at_least=0, at_most=10**12)
     validation_interval: int = setting(0, "steps from one validation to the next; 0 chooses", unit="steps", at_least=0, at_most=10**12)
+    patience: int = setting(0, "validations without a better loss after which the run ends before its time; 0 never", unit="validations", at_least=0, at_most=10**12)
     seed: int = setting(0, "seed of the initial weights and of dropout", at_least=0, at_most=2**63 - 1)
     # fmt: on
 

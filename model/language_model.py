@@ -42,7 +42,7 @@ class Tape(NamedTuple):
     ids: Ids  # (T, B)
     cells: list[Any]  # one tape per layer
     inputs: list[Array]  # x of each layer, (T, B, D); layer 0 without an embedding has none and holds ids
-    masks: list[Array | None]  # dropout after each layer, (T, B, H), already divided by the share that is kept
+    masks: list[Array | None]  # dropout after each layer, (1, B, H), already divided by the share that is kept
     output: Array  # (T, B, H), what the logits are made from
 
 
@@ -126,19 +126,21 @@ class LanguageModel:
             tapes.append(tape)
             mask = None
             if dropout is not None and self.config.dropout:
-                mask = self._mask(dropout, h.shape, part)
+                mask = self._mask(dropout, h.shape)
                 x = np.multiply(h, mask, out=part.empty("dropped", h.shape, h.dtype))
             else:
                 x = h
             masks.append(mask)
         return x, new_state, Tape(ids, tapes, inputs, masks, x)
 
-    def _mask(self, dropout: Dropout, shape: tuple[int, ...], workspace: Workspace) -> Array:
-        """Inverted dropout (Srivastava et al. 2014): 0 with probability dropout, else 1 / (1 - dropout)."""
-        T, B, H = shape
-        draws = workspace.empty("draws", (T, dropout.batch_size or B, H), np.float32)
-        dropout.rng.random(out=draws, dtype=np.float32)
-        mask = np.greater_equal(draws[:, dropout.rows], self.config.dropout, out=workspace.empty("mask", shape, self.parameters.flat.dtype))
+    def _mask(self, dropout: Dropout, shape: tuple[int, ...]) -> Array:
+        """Inverted dropout (Srivastava et al. 2014): 0 with probability dropout, else 1 / (1 - dropout).
+
+        A unit is dropped for all of a sequence (Gal and Ghahramani 2016), so the mask for (T, B, H) is (1, B, H).
+        """
+        _, B, H = shape
+        draws = dropout.rng.random((dropout.batch_size or B, H), np.float32)[dropout.rows]
+        mask: Array = (draws >= self.config.dropout)[None].astype(self.parameters.flat.dtype)
         mask /= 1 - self.config.dropout
         return mask
 

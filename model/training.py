@@ -45,11 +45,20 @@ class TrainingState:
     first_second: float = 0.0  # ... or began when that much time had been spent, where a budget rules
     best_loss: float = field(default=math.inf)  # lowest validation loss so far, nats per symbol
     best_step: int = 0
+    stale: int = 0  # validations since then
 
     @classmethod
     def new(cls, model: LanguageModel, streams: Streams, config: TrainingConfig) -> TrainingState:
         """The beginning of a run."""
         return cls(model.zero_state(streams.batch_size), optimizer.new_memory(config, model.parameters.flat))
+
+    def validated(self, loss: float) -> bool:
+        """Note a validation loss. Returns whether it is the best so far."""
+        if loss < self.best_loss:
+            self.best_loss, self.best_step, self.stale = loss, self.step, 0
+            return True
+        self.stale += 1
+        return False
 
     def advance(self, streams: Streams) -> bool:
         """One chunk was learned from. Returns whether it was the last one of an epoch."""

@@ -314,7 +314,7 @@ def test_what_is_no_safetensors_file_is_refused(data: bytes) -> None:
 STATE_FACTS = taken_apart(GOOD_STATE)[0]["state"]
 WRONG_STATES: list[tuple[dict[str, Any], dict[str, Any]]] = [
     *(({"state": value}, {}) for value in (None, 5, [], [1], [["step", 1]], "ab", {}, {"step": 1})),
-    *(({"state": {k: v for k, v in STATE_FACTS.items() if k != name}}, {}) for name in STATE_FACTS),
+    *(({"state": {k: v for k, v in STATE_FACTS.items() if k != name}}, {}) for name in STATE_FACTS if name != "stale"),
     ({"state": STATE_FACTS | {"momentum": 1}}, {}),
     ({"state": STATE_FACTS | {"hidden": 1}}, {}),
     *(({"state": STATE_FACTS | {"step": value}}, {}) for value in ("5", 5.0, -1, None, True, [5])),
@@ -326,6 +326,13 @@ WRONG_STATES: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({}, {"memory.m": np.zeros((2, 2), np.float32)}),
     ({}, {"memory.m": np.full(2, np.inf, np.float32)}),
 ]
+
+
+def test_a_state_of_the_first_checkpoints_is_read() -> None:
+    """They did not count how long there was no better loss."""
+    about, tensors = taken_apart(GOOD_STATE)
+    about["state"] = {name: value for name, value in about["state"].items() if name != "stale"}
+    assert unpack_state(put_together(about, tensors)).stale == 0
 
 
 @pytest.mark.parametrize(("facts", "tensors"), WRONG_STATES)
