@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import shlex
 import shutil
@@ -155,7 +156,8 @@ def one_blas_thread() -> None:
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 120})
 @click.version_option(package_name="charloom", message="%(prog)s %(version)s")
-def main() -> None:
+@click.pass_context
+def main(context: click.Context) -> None:
     """Train small character-level recurrent networks on your own text, and serve them.
 
     One SQLite file holds everything. A CORPUS is the name of a stored corpus, of a built-in one (python, shakespeare, linux), or
@@ -168,6 +170,13 @@ def main() -> None:
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
         elif isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
+    if context.invoked_subcommand == "train":
+        from service.parallel import mpi
+
+        if not mpi.leads():
+            mpi.follow()
+            context.exit()
+        context.call_on_close(mpi.dismiss)
 
 
 # ── corpora ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -329,10 +338,15 @@ def train(
 ) -> None:
     """Train a model on CORPUS, or resume a run.
 
-    Without --epochs, --steps or --budget it takes three minutes. Ctrl-C saves and pauses.
+    Without --epochs, --steps or --budget it takes three minutes. In a given time (--budget, or those three minutes) settings that are
+    not given are chosen from the text and the speed of this machine; otherwise they are the defaults below. Ctrl-C saves and pauses.
     """
-    from service import intake, trainer
+    from service import intake, recipe, trainer
+    from service.parallel import mpi
 
+    ranks = mpi.ranks()
+    if ranks > 1 and context.get_parameter_source("processes") is not FROM_DEFAULT:
+        raise click.UsageError(f"--processes cannot be chosen where {ranks} ranks of MPI train together; give one of the two")
     if (corpus is None) == (resume_run is None):
         raise click.UsageError("give a CORPUS to train on, or --resume RUN to go on with one; not both")
     with opened(db, create=True) as store:
@@ -343,18 +357,24 @@ def train(
             if fixed:
                 option = fixed[0].rstrip("_").replace("_", "-")
                 raise click.UsageError(f"--{option} cannot be changed when a run is resumed; train a new one for that")
-            work = trainer.resume(store, resume_run, **{key: settings[key] for key in lengths}, began=BEGAN)
+            work = trainer.resume(store, resume_run, **{key: settings[key] for key in lengths}, began=BEGAN, ranks=ranks)
         else:
+            by_user = {key: value for key, value in settings.items() if context.get_parameter_source(key) is not FROM_DEFAULT}
             model = ModelConfig(**chosen(ModelConfig, settings))
             training = TrainingConfig(**chosen(TrainingConfig, settings))
+            notes: list[str] = []
             if name is not None:
                 store.runs.check_free(name)
             with reading_line(corpus or "") as (watch, progress):
                 found, source = intake.corpus_for(store, corpus or "", watch, progress=progress, **{key: settings[key] for key in READING})
             if source is not None and not as_json:
                 report_corpus(found, source)
-            run = trainer.create(store, found.name, model, training, name=name, threads=threads, processes=processes)
-            work = trainer.Trainer(store, run, began=BEGAN, new=True)
+            if training.epochs is None and training.steps is None:  # the time rules, and what is not given is chosen
+                budget = training.budget or trainer.DEFAULT_BUDGET
+                choice = recipe.choose(found.characters, found.alphabet_size, budget, recipe.speed(processes, threads), by_user)
+                model, training, processes, notes = choice.model, choice.training, choice.workers.processes, [choice.words]
+            run = trainer.create(store, found.name, model, training, name=name, threads=threads, processes=processes, ranks=ranks)
+            work = trainer.Trainer(store, run, began=BEGAN, new=True, ranks=ranks, notes=notes)
         carry_out(context, work, as_json)
 
 
@@ -365,6 +385,8 @@ STOPPED_BY = {
     signal.SIGINT: "Ctrl-C",
     signal.SIGTERM: "SIGTERM",
     **({signal.SIGHUP: "a closed terminal"} if hasattr(signal, "SIGHUP") else {}),
+    # Of the signals that mpiexec passes on, the one that it does not follow by SIGKILL half a second later.
+    **({signal.SIGUSR1: "SIGUSR1"} if hasattr(signal, "SIGUSR1") else {}),
 }
 
 
@@ -589,6 +611,26 @@ def import_command(db: Path, file: Path, name: str | None) -> None:
     with opened(db, create=True) as store:
         run: Run = import_file(store, file, name)
     say(f"run {run.name}: step {run.step:,}; write with: charloom sample {run.name}")
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@database
+@click.pass_context
+def info(context: click.Context, /, db: Path, as_json: bool) -> None:
+    """Show what Charloom runs on: processor, BLAS and its speed, versions, database.
+
+    It takes about a second, in which matrices are multiplied."""
+    from service.facts import facts, lines
+    from service.terminal.text import wrapped
+
+    named = context.get_parameter_source("db") is not FROM_DEFAULT
+    found = facts(db if named or db.exists() else None)
+    if as_json:
+        click.echo(json.dumps(found, ensure_ascii=False))
+        return
+    for name, value in lines(found):
+        say(f"{name:<12}{wrapped(value, line_width(), 12)}")
 
 
 @main.command("backup")

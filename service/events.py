@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from model.training import Progress
+from service.standing import Standing
 from service.store import Metric, Run
 
 
@@ -38,6 +39,7 @@ class Validated:
     metric: Metric
     sample: str
     best: bool
+    standing: Standing  # what it tells
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +47,8 @@ class Ended:
     """The last event. `state` is succeeded or paused."""
 
     run: Run
+    best_step: int | None = None  # of the lowest validation loss; None where there was no validation
+    best: Standing | None = None  # where that loss stands
 
 
 Event = Prepared | Stepped | Validated | Ended

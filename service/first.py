@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from model.config import ModelConfig, SamplingConfig, TrainingConfig
+from model.config import SamplingConfig
 from model.errors import NoModelYet, RunBusy
-from service import intake, trainer
+from service import intake, recipe, trainer
 from service.owner import describe
 from service.store import Run, Store
 from service.writing import write
@@ -44,9 +44,10 @@ def trainer_of_first(store: Store, began: float | None = None) -> trainer.Traine
         if busy is not None:
             raise RunBusy(busy.name, describe(busy.owner)) from None
         corpus, _ = intake.corpus_for(store, CORPUS)
-        training = TrainingConfig(budget=BUDGET, validation_size=VALIDATION)
-        run = trainer.create(store, corpus.name, ModelConfig(cell="gru"), training, name=store.runs.free_name(NAME))
-        return trainer.Trainer(store, marked(store, run), began=began)
+        choice = recipe.choose(corpus.characters, corpus.alphabet_size, BUDGET, recipe.speed(), {"validation_size": VALIDATION})
+        processes = choice.workers.processes
+        run = trainer.create(store, corpus.name, choice.model, choice.training, name=store.runs.free_name(NAME), processes=processes)
+        return trainer.Trainer(store, marked(store, run), began=began, notes=[choice.words])
     return None
 
 

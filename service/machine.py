@@ -47,11 +47,12 @@ def workers_for(model: ModelConfig, training: TrainingConfig, processes: int = 0
     return Workers(processes, threads or 1)
 
 
-def environment(workers: Workers) -> dict[str, Any]:
-    """What is stored with a run: `threads`, `processes`, `kernels` (BLAS, version and kernel set), and versions."""
+def environment(workers: Workers, ranks: int = 1) -> dict[str, Any]:
+    """What is stored with a run: `threads`, `processes`, `ranks` of MPI, `kernels` (BLAS, version and kernel set), and versions."""
     return {
         "threads": workers.threads,
         "processes": workers.processes,
+        **({"ranks": ranks} if ranks > 1 else {}),
         "kernels": kernels(),
         "numpy": np.__version__,
         "python": platform.python_version(),

@@ -21,11 +21,12 @@ from click.testing import CliRunner, Result
 import cli
 from model.config import ModelConfig, SamplingConfig, TrainingConfig
 from model.errors import DatabaseUnusable
-from service import first, intake, server, trainer
+from service import facts, first, intake, recipe, server, trainer
 from service.store import Store
 from service.terminal import display
 
 ROOT = Path(__file__).resolve().parent.parent
+BLAS_THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 TINY = ["--hidden-size", "4", "--batch-size", "4", "--seq-length", "16", "--steps", "4"]
 
 Charloom = Callable[..., Result]
@@ -38,7 +39,7 @@ def _place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CHARLOOM_DB", str(tmp_path / "charloom.db"))
     monkeypatch.setenv("COLUMNS", "100")
     monkeypatch.setattr(cli, "BEGAN", cli.time.monotonic())
-    for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+    for name in BLAS_THREADS:
         monkeypatch.setenv(name, "1")
     rng = random.Random(2)
     words = "warp weft shuttle thread loom heddle reed".split()
@@ -223,7 +224,15 @@ def test_programs_get_json(charloom: Charloom) -> None:
     found = [json.loads(line) for line in result.stdout.splitlines()]
     assert [each["event"] for each in found] == ["prepared", "step", "validation", "end"]
     assert found[2].keys() >= {"step", "epoch", "loss", "validation_loss", "bits_per_char", "characters_per_second", "sample", "best"}
-    assert found[3]["state"] == "succeeded"
+    assert found[2]["standing"].keys() >= {"loss", "bits_per_char", "better_than", "worse_than", "words", "outlook"}
+    assert (found[3]["state"], found[3]["best_step"]) == ("succeeded", 4)
+
+
+def test_the_end_says_where_the_best_loss_stands(charloom: Charloom) -> None:
+    lines = charloom("train", "tale.txt", *TINY, "--name", "run").stdout.splitlines()
+    assert "model (" in next(line for line in lines if line.startswith("step 4  validation loss "))
+    assert lines[-2].startswith("best at step 4: ")
+    assert lines[-2].endswith(" of this corpus")
 
 
 def test_what_was_skipped_is_told(charloom: Charloom) -> None:
@@ -231,6 +240,46 @@ def test_what_was_skipped_is_told(charloom: Charloom) -> None:
     (Path("folder") / "a.txt").write_text(ENGLISH)
     (Path("folder") / "b.bin").write_bytes(b"\0" * 50)
     assert "note: one binary file was skipped: b.bin" in charloom("corpus", "add", "folder").stderr
+
+
+# ── the machine ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def _quick_products(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(facts, "SIDE", 8)
+    monkeypatch.setattr(facts, "MEASURING", 0.0)
+    for name in BLAS_THREADS:
+        monkeypatch.delenv(name)
+
+
+@pytest.mark.usefixtures("_quick_products")
+def test_info_tells_what_it_runs_on(charloom: Charloom, trained: str) -> None:
+    result = charloom("info")
+    assert result.exit_code == 0
+    assert [line.split("  ")[0] for line in result.stdout.splitlines() if not line.startswith(" ")] == [
+        "processor",
+        "cores",
+        "memory",
+        "BLAS",
+        "products",
+        "by default",
+        "versions",
+        "SQLite",
+        "database",
+    ]
+    assert "1 corpus, 1 run, 1 checkpoint" in result.stdout
+    found = json.loads(charloom("info", "--json").stdout)
+    assert found["database"]["runs"] == 1
+    assert not any(name in os.environ for name in BLAS_THREADS)
+
+
+@pytest.mark.usefixtures("_quick_products")
+def test_info_needs_no_database_and_makes_none(charloom: Charloom, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "there is no such file yet" in charloom("info", "--db", "named.db").stdout
+    monkeypatch.delenv("CHARLOOM_DB")
+    assert json.loads(charloom("info", "--json").stdout)["database"] is None
+    assert list(Path().glob("*.db")) == []
 
 
 # ── interruptions ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -507,7 +556,8 @@ def small_first(monkeypatch: pytest.MonkeyPatch) -> None:
     """The first model is small, and is trained on the tale."""
     monkeypatch.setattr(first, "CORPUS", "tale.txt")
     monkeypatch.setattr(first, "BUDGET", 1.0)
-    monkeypatch.setattr(first, "ModelConfig", lambda **settings: ModelConfig(**{**settings, "hidden_size": 4}))
+    monkeypatch.setattr(recipe, "SIZES", (4,))
+    monkeypatch.setattr(recipe, "speed", lambda: recipe.Speed(1e9, recipe.Workers(1, 1)))
 
 
 @pytest.mark.usefixtures("small_first")

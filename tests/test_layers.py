@@ -21,7 +21,10 @@ OUTSIDE_WORLD = frozenset(
 )
 REACHING_OUT = frozenset({"open", "print", "input", "exec", "eval"})
 WITHOUT_NUMPY = ("model/__init__.py", "model/config.py", "model/errors.py")
-THIRD_PARTY = {"service": {"flask", "gunicorn", "msgspec", "numpy", "sqlite_utils", "threadpoolctl", "werkzeug"}, "model": {"numpy"}}
+THIRD_PARTY = {
+    "service": {"flask", "gunicorn", "mpi4py", "msgspec", "numpy", "sqlite_utils", "threadpoolctl", "werkzeug"},
+    "model": {"numpy"},
+}
 LAZY_IN_CLI = frozenset({"flask", "gunicorn", "numpy", "safetensors", "service", "sqlite_utils", "werkzeug"})
 
 

@@ -32,7 +32,13 @@ def test_every_line_is_a_pin_with_hashes(lock: str) -> None:
 
 @pytest.mark.parametrize(
     ("lock", "group"),
-    [("requirements.txt", None), ("requirements-dev.txt", "test"), ("requirements-dev.txt", "lint"), ("requirements-build.txt", "build")],
+    [
+        ("requirements.txt", None),
+        ("requirements-dev.txt", "test"),
+        ("requirements-dev.txt", "lint"),
+        ("requirements-dev.txt", "mpi"),
+        ("requirements-build.txt", "build"),
+    ],
 )
 def test_the_pins_lie_in_the_ranges(lock: str, group: str | None) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))

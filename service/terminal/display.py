@@ -13,7 +13,7 @@ from dataclasses import asdict
 from typing import Any, Protocol
 
 from service.events import Ended, Event, Prepared, Stepped, Validated
-from service.terminal.text import clipped, dim, green, indented
+from service.terminal.text import clipped, dim, green, indented, sentence, yellow
 from service.terminal.units import duration, rate
 
 BAR = 0.1  # seconds between two drawings of the bar
@@ -39,13 +39,17 @@ def headline(event: Prepared) -> str:
     return "\n".join([line, *event.notes])
 
 
-def standing(event: Validated) -> str:
-    """A validation in words."""
-    metric = event.metric
-    return (
-        f"step {metric.step:,}  validation loss {metric.validation_loss or 0:.3f} nats, {metric.bits_per_char or 0:.3f} bits per character"
-        + (" (best so far)" if event.best else "")
-    )
+def place(event: Validated) -> str:
+    """Where a validation loss stands."""
+    return f"step {event.metric.step:,}  validation loss {event.standing.words}"
+
+
+def best_place(event: Ended) -> str:
+    """Where the best loss of a run that has ended stands, in a line; nothing of one that only pauses."""
+    if event.run.state != "succeeded" or event.best is None:
+        return ""
+    compared = event.best.better_than or event.best.worse_than
+    return f"best at step {event.best_step or 0:,}: {event.best.words}" + (" of this corpus" if compared else "")
 
 
 def farewell(event: Ended, option: str = "") -> str:
@@ -53,9 +57,7 @@ def farewell(event: Ended, option: str = "") -> str:
     run = event.run
     if run.state != "succeeded":
         return f"{run.message}: run {run.name} is saved at step {run.step:,}; go on with: charloom train --resume {run.name}{option}"
-    best = f", best validation loss {run.best_validation_loss:.3f} nats" if run.best_validation_loss is not None else ""
-    bits = f" ({run.best_bits_per_char:.3f} bits per character)" if run.best_bits_per_char is not None else ""
-    return f"run {run.name} is trained: step {run.step:,}{best}{bits}; write with: charloom sample {run.name}{option}"
+    return f"run {run.name} is trained: step {run.step:,}; write with: charloom sample {run.name}{option}"
 
 
 class BarDisplay:
@@ -82,10 +84,15 @@ class BarDisplay:
                 return "\r" + self._bar(event, width) + "\x1b[K"
             case Validated():
                 self._validation = f"val {event.metric.validation_loss or 0:.3f}, {event.metric.bits_per_char or 0:.2f} bits"
-                sample = dim(indented(event.sample, width - 1, SAMPLE_LINES))
-                return self._close() + f"{clipped(standing(event), width - 1)}\n{sample}\n"
+                lines = [sentence(place(event), width - 1)]
+                if outlook := event.standing.outlook:
+                    words = sentence(outlook.words, width - 1, first="    ")
+                    lines.append(yellow(words) if outlook.verdict == "overfitting" else words)
+                lines.append(dim(indented(event.sample, width - 1, SAMPLE_LINES)))
+                return self._close() + "".join(f"{line}\n" for line in lines)
             case Ended():
-                return self._close() + farewell(event, self._option) + "\n"
+                lines = [sentence(best_place(event), width - 1), farewell(event, self._option)]
+                return self._close() + "".join(f"{line}\n" for line in lines if line)
 
     def _close(self) -> str:
         """Wipes the bar away, where one is drawn."""
@@ -142,9 +149,11 @@ class LineDisplay:
                     f"  {event.share:.0%} done, {duration(event.seconds_left)} left\n"
                 )
             case Validated():
-                return f"{standing(event)}\n{indented(event.sample, 100, SAMPLE_LINES)}\n"
+                outlook = f"    {event.standing.outlook.words}\n" if event.standing.outlook else ""
+                return f"{place(event)}\n{outlook}{indented(event.sample, 100, SAMPLE_LINES)}\n"
             case Ended():
-                return farewell(event, self._option) + "\n"
+                lines = [best_place(event), farewell(event, self._option)]
+                return "".join(f"{line}\n" for line in lines if line)
 
 
 class JsonDisplay:
@@ -172,7 +181,8 @@ class JsonDisplay:
                     "seconds_left": round(event.seconds_left, 1) if math.isfinite(event.seconds_left) else None,
                 }
             case Validated():
-                facts = {"event": "validation", **asdict(event.metric), "best": event.best, "sample": event.sample}
+                facts = {"event": "validation", **asdict(event.metric), "best": event.best, "standing": asdict(event.standing)}
+                facts["sample"] = event.sample
                 facts.pop("created_at")
             case Ended():
                 run = event.run
@@ -185,6 +195,8 @@ class JsonDisplay:
                     "epoch": run.epoch,
                     "validation_loss": run.best_validation_loss,
                     "bits_per_char": run.best_bits_per_char,
+                    "best_step": event.best_step,
+                    "standing": asdict(event.best) if event.best else None,
                     "seconds": run.seconds,
                 }
         return json.dumps(facts, ensure_ascii=False) + "\n"

@@ -28,6 +28,11 @@ def green(text: str) -> str:
     return f"\x1b[32m{text}\x1b[0m"
 
 
+def yellow(text: str) -> str:
+    """The text in yellow."""
+    return f"\x1b[33m{text}\x1b[0m"
+
+
 def columns(text: str) -> int:
     """Columns that a text takes: two for wide characters, none for accents."""
     if text.isascii():
@@ -71,6 +76,12 @@ def wrapped(text: str, width: int, indent: int) -> str:
     """A paragraph in lines of `width` columns; all but the first begin with `indent` spaces. The first begins behind a label that long."""
     lines = textwrap.wrap(safe(text), max(10, width - indent)) or [""]
     return ("\n" + " " * indent).join(lines)
+
+
+def sentence(text: str, width: int, first: str = "", rest: str = "    ") -> str:
+    """One sentence in as many lines of `width` columns as it takes; `first` begins the first line, `rest` the others."""
+    lines = textwrap.wrap(safe(text), max(10, width), initial_indent=first, subsequent_indent=rest, break_on_hyphens=False)
+    return "\n".join(lines)
 
 
 def indented(text: str, width: int, lines: int, by: str = "    ") -> str:

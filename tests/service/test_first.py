@@ -8,7 +8,7 @@ import pytest
 
 from model.config import ModelConfig
 from model.errors import RunBusy
-from service import first, trainer
+from service import first, recipe, trainer
 from service.store import Corpus, Store
 
 
@@ -16,7 +16,8 @@ from service.store import Corpus, Store
 def _small(store: Store, tale: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The default model is large and its corpus long; here both are small."""
     store.corpora.add(first.CORPUS, [tale], "test")
-    monkeypatch.setattr(first, "ModelConfig", lambda **settings: ModelConfig(**{**settings, "hidden_size": 4}))
+    monkeypatch.setattr(recipe, "SIZES", (4,))
+    monkeypatch.setattr(recipe, "speed", lambda: recipe.Speed(1e9, recipe.Workers(1, 1)))
     monkeypatch.setattr(first, "BUDGET", 0.7)
     monkeypatch.setattr(trainer, "SAMPLE", dataclasses.replace(trainer.SAMPLE, length=10))
 

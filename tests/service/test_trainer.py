@@ -27,7 +27,7 @@ from model.errors import (
 )
 from model.language_model import LanguageModel
 from model.optimizer import learning_rate
-from service import machine, trainer
+from service import assessor, machine, trainer
 from service.events import Ended, Event, Prepared, Stepped, Validated
 from service.parallel.processes import SUPPORTED
 from service.store import Corpus, Metric, Run, Store
@@ -237,6 +237,58 @@ def test_other_kernels_are_told(make: Callable[..., Trainer], store: Store, monk
     assert len(prepared.notes) == 1
     assert "here it goes on with an abacus and numpy " in prepared.notes[0]
     assert prepared.notes[0].endswith("its weights will not be the same to the last bit")
+
+
+# ── what is told of it ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def judged(events: list[Event]) -> dict[int, str]:
+    """What is said of the validation of each step; where the time comes in, it differs from run to run."""
+    return {
+        event.metric.step: " ".join([event.standing.words, event.standing.outlook.verdict if event.standing.outlook else "-"])
+        for event in validated(events)
+    }
+
+
+def test_a_resumed_run_is_judged_by_all_its_validations(make: Callable[..., Trainer], store: Store) -> None:
+    whole_story = judged(whole(make("whole", steps=60)))
+    told = judged(until(make("run", steps=60), 12)) | judged(until(trainer.resume(store, "run"), 33))
+    killed(trainer.resume(store, "run"), 47)
+    resumed = judged(whole(trainer.resume(store, "run")))
+    assert resumed.keys() == {50, 60}
+    assert told | resumed == {step: words for step, words in whole_story.items() if step != 40}
+    assert [step for step, words in whole_story.items() if words.endswith("-")] == [10, 20]
+    assert all("model (" in words for words in whole_story.values())
+
+
+def test_an_extension_is_judged_by_its_own_validations(make: Callable[..., Trainer], store: Store) -> None:
+    whole(make("run", steps=40))
+    told = judged(until(trainer.resume(store, "run", steps=50), 55)) | judged(whole(trainer.resume(store, "run")))
+    assert [step for step, words in told.items() if words.endswith("-")] == [50, 60]
+    assert told.keys() == {50, 60, 70, 80, 90}
+
+
+def test_the_last_event_says_where_the_best_loss_stands(make: Callable[..., Trainer], store: Store) -> None:
+    events = whole(make("run", steps=30))
+    end = events[-1]
+    assert isinstance(end, Ended)
+    best = min(validated(events), key=lambda event: event.standing.loss)
+    assert end.best is not None
+    assert (end.best_step, end.best.words, end.best.outlook) == (best.metric.step, best.standing.words, None)
+    paused = until(make("paused", steps=30), 5)[-1]
+    assert isinstance(paused, Ended)
+    assert (paused.best_step, paused.best) == (None, None)
+
+
+def test_baselines_change_nothing_but_what_is_told(make: Callable[..., Trainer], store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    real = assessor.ngram_losses
+    monkeypatch.setattr(assessor, "ngram_losses", lambda *args: (calls.append(1), real(*args))[1])
+    told = judged(whole(make("with", steps=30)))
+    assert len(calls) == 1
+    monkeypatch.setattr(assessor, "ngram_losses", lambda *_: {})
+    assert judged(whole(make("without", steps=30))) != told
+    assert result(store, "with") == result(store, "without")
 
 
 # ── several processes ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -465,6 +517,21 @@ def test_a_budget_counts_what_was_spent_before_and_starts_anew_when_it_is_extend
     events = ticking(Trainer(store, store.runs.claim("run"), clock=clock, extension=extension), clock, 1)
     assert len(stepped(events)) == pytest.approx(30, abs=2)
     assert stepped(events)[0].progress.share == pytest.approx(0, abs=0.05)
+
+
+def test_counting_baselines_is_part_of_the_budget(make: Callable[..., Trainer], clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    def slow(*_: Any) -> dict[int, float]:
+        clock.now += 5
+        return {0: 1.0}
+
+    monkeypatch.setattr(assessor, "ngram_losses", slow)
+    monkeypatch.setattr(assessor, "BUDGET_SHARE", 1.0)
+    monkeypatch.setattr(assessor, "PACE", 1350 / 5)
+    events = ticking(make("run", budget=60.0, validation_interval=1000), clock, 0.5)  # the only validation is the last one
+    assert 59 <= clock.now - 1000 <= 60.5
+    assert len(validated(events)) == 1
+    events = ticking(make("short", budget=10.0, validation_interval=1000), clock, 0.5)
+    assert [event.standing.worse_than for event in validated(events)] == [None]
 
 
 def test_what_came_before_training_is_part_of_the_budget(store: Store, corpus: Corpus, clock: Clock) -> None:

@@ -47,7 +47,7 @@ def test_a_text_appears_while_it_is_made(store: Store, model: LanguageModel) -> 
     assert next(pieces) == "ab"
     assert next(pieces)
     assert texts.sampler.active == 1
-    assert len(list(pieces)) > 40
+    assert len(list(pieces)) > 4, "a few symbols at a time"
     assert texts.sampler.active == 0
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
 
 from model.training import Progress
 from service.events import Ended, Prepared, Stepped, Validated
+from service.standing import Outlook, Standing
 from service.store import Metric, Run
 
 RUN = Run(
@@ -35,6 +36,27 @@ RUN = Run(
 )
 
 
+STANDING = Standing(
+    loss=1.25,
+    bits_per_char=1.803,
+    better_than="bigram",
+    worse_than="4-gram",
+    words="1.250 nats = 1.80 bits per character, between a bigram (2.96) and a 4-gram model (1.75)",
+    outlook=None,
+)
+OUTLOOKS = {
+    "learning": Outlook(
+        verdict="learning", gain=0.04, gain_seconds=83.0, words="still learning: about 0.04 nats more in the 83 seconds left"
+    ),
+    "overfitting": Outlook(
+        verdict="overfitting",
+        rise=0.2,
+        since_step=90,
+        words="overfitting: validation is up 0.200 since step 90 while training fell 0.167; the best is kept",
+    ),
+}
+
+
 def changed(run: Run, **values: Any) -> Run:
     return Run(**{**vars(run), **values})
 
@@ -54,11 +76,12 @@ class Events:
         progress = Progress(step, step / 200, 1.234567, 0.5, 0.01, share, 2048)
         return Stepped(progress=progress, share=share, seconds_left=seconds_left, characters_per_second=speed)
 
-    def validated(self, sample: str = "once\nupon", best: bool = True) -> Validated:
-        return Validated(metric=Metric(step=110, epoch=0.55, validation_loss=1.25, bits_per_char=1.803), sample=sample, best=best)
+    def validated(self, sample: str = "once\nupon", best: bool = True, outlook: str = "") -> Validated:
+        metric = Metric(step=110, epoch=0.55, validation_loss=1.25, bits_per_char=1.803)
+        return Validated(metric=metric, sample=sample, best=best, standing=replace(STANDING, outlook=OUTLOOKS.get(outlook)))
 
     def ended(self, **values: Any) -> Ended:
-        return Ended(run=changed(self.run, **values))
+        return Ended(run=changed(self.run, **values), best_step=90, best=STANDING)
 
 
 @pytest.fixture(scope="session")  # nothing of it changes, and hypothesis asks for that

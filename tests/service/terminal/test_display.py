@@ -110,26 +110,51 @@ def test_the_bar_is_drawn_ten_times_a_second(events: Any, clock: Clock) -> None:
     assert drawn == pytest.approx(10, abs=1)
 
 
-@given(sample=st.text(st.characters() | st.sampled_from("\x1b한\n")), width=st.integers(20, 120))
-def test_a_validation_wipes_the_bar_and_stays_in_its_width(events: Any, sample: str, width: int) -> None:
+OUTLOOKS = ["", "learning", "overfitting"]
+
+
+@given(sample=st.text(st.characters() | st.sampled_from("\x1b한\n")), width=st.integers(20, 120), outlook=st.sampled_from(OUTLOOKS))
+def test_a_validation_wipes_the_bar_and_stays_in_its_width(events: Any, sample: str, width: int, outlook: str) -> None:
     display = BarDisplay(lambda: width, Clock())
     display.show(events.stepped())
-    text = display.show(events.validated(sample))
+    text = display.show(events.validated(sample, outlook=outlook))
     assert text.startswith("\r\x1b[K")
     assert text.endswith("\n")
-    assert set(re.findall(r"\x1b(?:\[\d*[A-Za-z])?", text)) <= {"\x1b[K", "\x1b[2m", "\x1b[0m"}
+    assert set(re.findall(r"\x1b(?:\[\d*[A-Za-z])?", text)) <= {"\x1b[K", "\x1b[2m", "\x1b[33m", "\x1b[0m"}
     assert all(columns(line) < width for line in plain(text).split("\n"))
     assert not display.show(events.ended(state="succeeded")).startswith("\r")
+
+
+def test_a_terminal_tells_where_a_validation_stands_and_how_it_goes_on(events: Any) -> None:
+    display = BarDisplay(lambda: 120)
+    told = events.validated("once", outlook="learning")
+    assert display.show(told).split("\n") == [
+        "step 110  validation loss 1.250 nats = 1.80 bits per character, between a bigram (2.96) and a 4-gram model (1.75)",
+        "    still learning: about 0.04 nats more in the 83 seconds left",
+        "\x1b[2m    once\x1b[0m",
+        "",
+    ]
+    narrow = BarDisplay(lambda: 40).show(events.validated("once", outlook="overfitting"))
+    assert plain(narrow).split("\n")[:7] == [
+        "step 110  validation loss 1.250 nats =",
+        "    1.80 bits per character, between a",
+        "    bigram (2.96) and a 4-gram model",
+        "    (1.75)",
+        "    overfitting: validation is up 0.200",
+        "    since step 90 while training fell",
+        "    0.167; the best is kept",
+    ]
+    assert re.findall(r"\x1b\[33m(\s+overfitting: [^\x1b]*)\x1b\[0m", narrow)
 
 
 # ── the end ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize("display", [BarDisplay(lambda: 80), LineDisplay()], ids=["bar", "lines"])
+@pytest.mark.parametrize("display", [BarDisplay(lambda: 120), LineDisplay()], ids=["bar", "lines"])
 def test_the_end_says_what_to_do_next(events: Any, display: Any) -> None:
     assert display.show(events.ended(state="succeeded", step=1000)) == (
-        "run tale-lstm is trained: step 1,000, best validation loss 1.500 nats (2.164 bits per character);"
-        " write with: charloom sample tale-lstm\n"
+        "best at step 90: 1.250 nats = 1.80 bits per character, between a bigram (2.96) and a 4-gram model (1.75) of this corpus\n"
+        "run tale-lstm is trained: step 1,000; write with: charloom sample tale-lstm\n"
     )
     assert display.show(events.ended(state="paused", message="paused by Ctrl-C", step=77)) == (
         "paused by Ctrl-C: run tale-lstm is saved at step 77; go on with: charloom train --resume tale-lstm\n"
@@ -149,14 +174,25 @@ def test_where_there_is_no_terminal_a_line_comes_now_and_then(events: Any, clock
     assert len([text for text in found if text]) == 5
     assert found[19] == "step 20  epoch 0.10  loss 1.235  312k/s  25% done, 1:23 left\n"
     assert display.show(events.validated()) == (
-        "step 110  validation loss 1.250 nats, 1.803 bits per character (best so far)\n    once\n    upon\n"
+        "step 110  validation loss 1.250 nats = 1.80 bits per character, between a bigram (2.96) and a 4-gram model (1.75)\n"
+        "    once\n    upon\n"
     )
-    assert "(best" not in display.show(events.validated(best=False))
+    assert display.show(events.validated(outlook="learning")) == (
+        "step 110  validation loss 1.250 nats = 1.80 bits per character, between a bigram (2.96) and a 4-gram model (1.75)\n"
+        "    still learning: about 0.04 nats more in the 83 seconds left\n"
+        "    once\n    upon\n"
+    )
 
 
 def test_programs_get_one_object_a_line(events: Any, clock: Clock) -> None:
     display = JsonDisplay(clock)
-    told = [events.prepared(), events.stepped(), events.stepped(step=102), events.validated("é\n\x1b"), events.ended(state="paused")]
+    told = [
+        events.prepared(),
+        events.stepped(),
+        events.stepped(step=102),
+        events.validated("é\n\x1b", outlook="overfitting"),
+        events.ended(state="paused"),
+    ]
     lines = [display.show(event) for event in told]
     assert lines[2] == ""  # less than a second later
     found = [json.loads(line) for line in lines if line]
@@ -167,7 +203,11 @@ def test_programs_get_one_object_a_line(events: Any, clock: Clock) -> None:
         found[1] | {"step": 101, "loss": 1.234567, "learning_rate": 0.01, "characters_per_second": 312_000, "seconds_left": 83} == found[1]
     )
     assert found[2] | {"step": 110, "validation_loss": 1.25, "bits_per_char": 1.803, "best": True, "sample": "é\n\x1b"} == found[2]
-    assert found[3] | {"run": "tale-lstm", "state": "paused", "step": 100} == found[3]
+    standing = found[2]["standing"]
+    assert standing | {"loss": 1.25, "better_than": "bigram", "worse_than": "4-gram"} == standing
+    assert standing["outlook"] | {"verdict": "overfitting", "rise": 0.2, "since_step": 90, "gain": None} == standing["outlook"]
+    assert found[3] | {"run": "tale-lstm", "state": "paused", "step": 100, "best_step": 90} == found[3]
+    assert found[3]["standing"] == standing | {"outlook": None}
 
 
 def test_json_has_no_infinity(events: Any, clock: Clock) -> None:

