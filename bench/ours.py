@@ -49,7 +49,8 @@ def sampling(model: LanguageModel, texts: int, temperature: float) -> Run:
     vocabulary = Vocabulary("char", "none", range(10, 10 + model.vocabulary_size))
 
     def run(count: int) -> None:
-        for _ in generate(model, vocabulary, SamplingConfig(length=count, n=texts, temperature=temperature, seed=0)):
+        config = SamplingConfig(length=count, n=texts, temperature=temperature, seed=0)
+        for _ in generate(model, vocabulary, config, machine.prepare_for(model)):
             pass
 
     return run

@@ -24,7 +24,7 @@ from model.errors import InvalidSetting
 from model.functions import Ids, plain_arithmetic
 from model.language_model import LanguageModel
 from model.normalization import normalize
-from model.products import Products
+from model.products import Prepare, Products, RowByRow
 from model.stepping import Stepper
 from model.stops import StopWatch
 from model.substitution import Substitution
@@ -128,10 +128,10 @@ class _Text:
 class Sampler:
     """Writes texts with one model. Not for use by several threads at once: one thread owns it."""
 
-    def __init__(self, model: LanguageModel, vocabulary: Vocabulary, *, max_prompt: int = MAX_PROMPT) -> None:
-        """The parameters of the model must not change while it is used."""
+    def __init__(self, model: LanguageModel, vocabulary: Vocabulary, *, max_prompt: int = MAX_PROMPT, prepare: Prepare = RowByRow) -> None:
+        """The parameters of the model must not change while it is used. `prepare` is how products are made (`model.products`)."""
         self.model, self.vocabulary, self.max_prompt = model, vocabulary, max_prompt
-        self._products = Products()
+        self._products = Products(prepare)
         with plain_arithmetic():  # as in step
             self._table = model.input_table()
         self._guide = Utf8Guide(vocabulary.symbols) if vocabulary.level == "byte" else None
@@ -300,9 +300,9 @@ def filtered(p: Array, top_k: int, top_p: float, min_p: float) -> Array:
     return kept
 
 
-def generate(model: LanguageModel, vocabulary: Vocabulary, config: SamplingConfig) -> Iterator[Piece]:
+def generate(model: LanguageModel, vocabulary: Vocabulary, config: SamplingConfig, prepare: Prepare = RowByRow) -> Iterator[Piece]:
     """One request by itself: its pieces as they are made."""
-    sampler = Sampler(model, vocabulary)
+    sampler = Sampler(model, vocabulary, prepare=prepare)
     sampler.add(config)
     while sampler.active:
         yield from sampler.step()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import platform
 from collections.abc import Iterator
@@ -13,11 +14,16 @@ import numpy as np
 from threadpoolctl import ThreadpoolController
 
 from model.config import ModelConfig, TrainingConfig
+from model.language_model import LanguageModel
+from model.products import InBlocks, Prepare, RowByRow, rows_agree
 from service.parallel.processes import SUPPORTED
 
 # Units of one layer times streams, per process: with fewer, a second process would mostly repeat the first one's overhead.
 WORTH_A_PROCESS = 2048
 FEWEST_STREAMS = 16  # of a process: with fewer, matrix products lose more speed than another processor adds
+
+
+UNPACKED = ("SkylakeX", "Cooperlake", "SapphireRapids")  # kernels of OpenBLAS that multiply small matrices without packing them
 
 
 class Workers(NamedTuple):
@@ -67,6 +73,21 @@ def kernels() -> str:
             parts = (library.get("internal_api"), library.get("version"), library.get("architecture"))
             return " ".join(str(part) for part in parts if part)
     return "unknown"
+
+
+def prepare_for(model: LanguageModel) -> Prepare:
+    """How the products of sampling are best made here: a function of machine and sizes, so that the same seed gives the same text."""
+    p = model.parameters
+    looked_up = "embedding" if model.config.embedding_size else "layers.0.Wx"
+    return _prepare_for(frozenset((view.shape[0], view.shape[1]) for name, view in p.items() if view.ndim == 2 and name != looked_up))
+
+
+@functools.cache
+def _prepare_for(shapes: frozenset[tuple[int, int]]) -> Prepare:
+    if kernels().rpartition(" ")[2] not in UNPACKED:
+        return RowByRow
+    with blas_threads(1):
+        return InBlocks if rows_agree(shapes) else RowByRow
 
 
 def free_memory() -> int | None:

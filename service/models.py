@@ -9,7 +9,7 @@ from typing import NamedTuple
 from model.checkpoint import Checkpoint
 from model.errors import CharloomError, CheckpointNotFound, ModelInTraining, NotFound
 from model.sampling import Sampler
-from service import exchange
+from service import exchange, machine
 from service.progress import share_done
 from service.store import Checkpoint as Stored
 from service.store import Run, Store
@@ -26,7 +26,7 @@ class Model:
 
     def new_sampler(self) -> Sampler:
         """A sampler without requests."""
-        return Sampler(self.checkpoint.model, self.checkpoint.vocabulary)
+        return Sampler(self.checkpoint.model, self.checkpoint.vocabulary, prepare=machine.prepare_for(self.checkpoint.model))
 
     @property
     def name(self) -> str:

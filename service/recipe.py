@@ -47,6 +47,7 @@ VALIDATIONS = 20  # of a run that becomes shorter than its budget
 PATIENCE = 15  # validations without a better loss that end a run before its time
 DROPOUT_PER_DOUBLING = 0.1  # of the epochs beyond the first
 MOST_DROPOUT = 0.5
+WEIGHT_DECAY = 0.05
 RATE = {"lstm": 4.0, "gru": 2.6, "rnn": 0.6}  # learning_rate times hidden_size
 LOWEST_RATE, HIGHEST_RATE = 0.001, 0.02
 FEWEST_UPDATES = 700  # smaller batches rather than fewer
@@ -137,6 +138,7 @@ def choose(characters: int, alphabet: int, budget: float, found: Speed, given: M
         "learning_rate": float(f"{min(HIGHEST_RATE, max(LOWEST_RATE, RATE[network.cell] / network.hidden_size)):.2g}"),
         "budget": budget,
         "patience": PATIENCE,
+        "weight_decay": WEIGHT_DECAY,
         **batch,
     }
     if enough:

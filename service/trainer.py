@@ -390,7 +390,7 @@ class Trainer:
 
     def _sample(self, model: LanguageModel, vocabulary: Vocabulary) -> str:
         with machine.blas_threads(1):  # as every sample, so that the same seed gives the same text anywhere
-            return "".join(piece.text for piece in generate(model, vocabulary, SAMPLE))
+            return "".join(piece.text for piece in generate(model, vocabulary, SAMPLE, machine.prepare_for(model)))
 
     def _save(self, model: LanguageModel, state: TrainingState, text: Text, metric: Metric, samples: list[Sample] | None = None) -> None:
         self._workspace.clear()  # a checkpoint is made of several copies, for which there would else be less room

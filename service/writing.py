@@ -66,5 +66,5 @@ def write(store: Store, model: str | None, config: SamplingConfig) -> Texts:
     """Begin to write with MODEL (see `Runs.resolve`). Raises as `exchange.load`."""
     run, stored, checkpoint = load(store, model)
     config = with_seed(config)
-    sampler = Sampler(checkpoint.model, checkpoint.vocabulary)
+    sampler = Sampler(checkpoint.model, checkpoint.vocabulary, prepare=machine.prepare_for(checkpoint.model))
     return Texts(f"{run.name}@{stored.step}", config, sampler.add(config), sampler)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from model.products import PANEL, Products, RowByRow
+from model.products import COLUMNS, PANEL, ROWS, InBlocks, Prepare, Products, RowByRow, rows_agree
 
 
-def times(W: NDArray[Any], a: NDArray[Any]) -> NDArray[Any]:
+def times(W: NDArray[Any], a: NDArray[Any], prepare: Prepare = RowByRow) -> NDArray[Any]:
     out = np.full((len(a), W.shape[1]), np.nan, W.dtype)
-    RowByRow(W).bind(a, out)()
+    prepare(W).bind(a, out)()
     return out
 
 
@@ -55,15 +56,53 @@ def test_what_is_bound_reads_and_writes_where_it_was_bound_each_time() -> None:
         np.testing.assert_allclose(out, a @ W, rtol=1e-9)
 
 
-def test_each_matrix_is_prepared_once(monkeypatch: pytest.MonkeyPatch) -> None:
+SHAPES = [(1, 1), (3, COLUMNS), (ROWS, COLUMNS), (ROWS + 1, COLUMNS - 1), (ROWS - 1, 3 * COLUMNS + 5), (2 * ROWS + 7, 2 * COLUMNS)]
+
+
+@pytest.mark.parametrize("B", [1, 2, 9])
+@pytest.mark.parametrize(("D", "K"), SHAPES)
+def test_blocks_add_up_to_the_product(D: int, K: int, B: int) -> None:
+    rng = np.random.default_rng(D + K)
+    W = rng.standard_normal((D, K))
+    a, out = np.empty((B, D)), np.empty((B, K))
+    product = InBlocks(W).bind(a, out)
+    for _ in range(2):
+        a[:] = rng.standard_normal(a.shape)
+        product()
+        np.testing.assert_allclose(out, a @ W, rtol=0, atol=1e-11)
+
+
+def test_rows_that_do_not_agree_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Biased(InBlocks):
+        """The last of exactly nine rows is off by as little as can be."""
+
+        def bind(self, a: NDArray[Any], out: NDArray[Any]) -> Callable[[], object]:
+            product = super().bind(a, out)
+
+            def biased() -> None:
+                product()
+                if len(a) == 9:
+                    out[-1, -1] = np.nextafter(out[-1, -1], np.float32(np.inf))
+
+            return biased
+
+    class Alike(RowByRow):
+        """Rows agree by construction."""
+
+    monkeypatch.setattr("model.products.InBlocks", Alike)
+    assert rows_agree([(20, 30), (300, 5)], most=12)
+    monkeypatch.setattr("model.products.InBlocks", Biased)
+    assert not rows_agree([(20, 30)], most=12)
+
+
+def test_each_matrix_is_prepared_once() -> None:
     prepared = []
 
     def counted(W: NDArray[Any]) -> RowByRow:
         prepared.append(W)
         return RowByRow(W)
 
-    monkeypatch.setattr("model.products.RowByRow", counted)
-    products, matrices = Products(), [np.ones((3, 2)), np.ones((3, 4))]
+    products, matrices = Products(counted), [np.ones((3, 2)), np.ones((3, 4))]
     for W in (*matrices, *matrices):
         out = np.empty((1, W.shape[1]))
         products.bind(W, np.ones((1, 3)), out)()

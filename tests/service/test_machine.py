@@ -10,6 +10,8 @@ import pytest
 from threadpoolctl import ThreadpoolController
 
 from model.config import ModelConfig, TrainingConfig
+from model.language_model import LanguageModel
+from model.products import InBlocks, RowByRow
 from service import machine
 
 
@@ -52,6 +54,26 @@ def test_the_environment_is_ready_for_json() -> None:
 def test_the_kernels_are_named() -> None:
     np.dot(np.ones((2, 2)), np.ones((2, 2)))
     assert re.fullmatch(r"\w+ [\w.]+( \w+)?", machine.kernels())
+
+
+@pytest.mark.parametrize(
+    ("kernels", "agree", "expected"),
+    [
+        ("openblas 0.3.31 SkylakeX", True, InBlocks),
+        ("openblas 0.3.31 SkylakeX", False, RowByRow),
+        ("openblas 0.3.31 Haswell", True, RowByRow),
+        ("unknown", True, RowByRow),
+    ],
+)
+def test_products_of_sampling_follow_kernels_and_sizes(monkeypatch: pytest.MonkeyPatch, kernels: str, agree: bool, expected: type) -> None:
+    tried = []
+    monkeypatch.setattr(machine, "kernels", lambda: kernels)
+    monkeypatch.setattr(machine, "rows_agree", lambda shapes: tried.append(set(shapes)) or agree)
+    machine._prepare_for.cache_clear()
+    model = LanguageModel.new(ModelConfig(cell="gru", hidden_size=4, num_layers=2), 7)
+    assert [machine.prepare_for(model) for _ in range(2)] == [expected] * 2
+    assert tried in ([], [{(4, 12), (4, 7)}])
+    machine._prepare_for.cache_clear()
 
 
 def test_kernels_that_cannot_be_told_are_unknown(monkeypatch: pytest.MonkeyPatch) -> None:

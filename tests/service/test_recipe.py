@@ -118,7 +118,7 @@ def test_a_large_alphabet_gets_an_embedding() -> None:
 
 def test_everything_else_is_the_default() -> None:
     choice = chosen()
-    same = set(TrainingConfig().to_dict()) - {"budget", "learning_rate", "patience", "batch_size", "seq_length"}
+    same = set(TrainingConfig().to_dict()) - {"budget", "learning_rate", "patience", "weight_decay", "batch_size", "seq_length"}
     assert all(getattr(choice.training, name) == getattr(TrainingConfig(), name) for name in same)
 
 
