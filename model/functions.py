@@ -21,6 +21,12 @@ BUFFER = 256  # numbers
 UNKNOWN_COST = math.log(CODE_POINTS)  # nats that a symbol outside the alphabet costs: 13.92
 
 
+def by_gate(a: Array, gates: int) -> Array:
+    """The rows of G gates side by side as G arrays: ``(..., B, G*H) -> (..., G, B, H)``, a view."""
+    *outer, B, width = a.shape
+    return a.reshape(*outer, B, gates, width // gates).swapaxes(-2, -3)
+
+
 @contextlib.contextmanager
 def plain_arithmetic() -> Iterator[None]:
     """numpy that does not warn of numbers that are not finite (whoever uses it looks for them), and does not copy.

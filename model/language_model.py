@@ -41,7 +41,7 @@ class Tape(NamedTuple):
 
     ids: Ids  # (T, B)
     cells: list[Any]  # one tape per layer
-    inputs: list[Array]  # x of each layer, (T, B, D); layer 0 without an embedding has none and holds ids
+    inputs: list[Array]  # x of each layer, (T, B, D); layer 0 without an embedding has none
     masks: list[Array | None]  # dropout after each layer, (1, B, H), already divided by the share that is kept
     output: Array  # (T, B, H), what the logits are made from
 
@@ -108,20 +108,19 @@ class LanguageModel:
         """`forward` without its last line: the output (T, B, H) of the top layer, the state afterwards, and the tape."""
         T, B = ids.shape
         table = self.input_table() if table is None else table
-        x = workspace.empty("x", (T, B, table.shape[1]), table.dtype)
+        # The cells keep no z, so all layers have theirs in the same memory.
+        z = workspace.empty("z", (T, B, self.layers[0]["b"].shape[0]), table.dtype)
+        x = workspace.empty("x", (T, B, table.shape[1]), table.dtype) if self.config.embedding_size else z
         np.take(table, ids, axis=0, out=x, mode="clip")  # "clip" lets numpy write without a buffer; ids are in range
 
         new_state = np.empty_like(state)
         tapes, inputs, masks = [], [], []
         for index, layer in enumerate(self.layers):
-            part = workspace.part(f"layer {index}")
             inputs.append(x)
             if index or self.config.embedding_size:
-                z = part.empty("z", (T, B, layer["b"].shape[0]), x.dtype)
                 _rows_times(x, layer["Wx"], z)
                 z += layer["b"]
-            else:
-                z = x
+            part = workspace.part(f"layer {index}")
             h, new_state[index], tape = self.cell.forward(layer, z, state[index], part)
             tapes.append(tape)
             mask = None
@@ -154,12 +153,12 @@ class LanguageModel:
         dy = dlogits.reshape(T * B, V)
         grads["Wy"][...] += tape.output.reshape(T * B, H).T @ dy
         grads["by"][...] += dy.sum(axis=0)
-        dh = workspace.empty("dh", (T, B, H), dlogits.dtype)
+        dh = workspace.empty("z", (T, B, H), dlogits.dtype)  # z is not needed any more
         np.dot(dy, self.parameters["Wy"].T, out=dh.reshape(T * B, H))
 
         dstate = np.empty((len(self.layers), len(self.cell.states), B, H), dh.dtype)
         for index in reversed(range(len(self.layers))):
-            layer, part, mask = self.layers[index], workspace.part(f"layer {index}"), tape.masks[index]
+            layer, mask = self.layers[index], tape.masks[index]
             grads_of_layer = grads.layer(index)
             if mask is not None:
                 dh *= mask
@@ -168,8 +167,8 @@ class LanguageModel:
             grads_of_layer["b"][...] += dz.sum(axis=0)
             if index or self.config.embedding_size:
                 x = tape.inputs[index].reshape(T * B, -1)
-                grads_of_layer["Wx"][...] += np.dot(x.T, dz, out=workspace.empty("dWx", layer["Wx"].shape, dz.dtype))
-                dh = part.empty("dx", (T, B, x.shape[1]), dz.dtype)
+                grads_of_layer["Wx"][...] += np.dot(x.T, dz, out=workspace.part("backward").empty("dW", layer["Wx"].shape, dz.dtype))
+                dh = workspace.empty("z", (T, B, x.shape[1]), dz.dtype)
                 np.dot(dz, layer["Wx"].T, out=dh.reshape(T * B, -1))
             else:
                 _add_rows(grads_of_layer["Wx"], tape.ids.ravel(), dz)

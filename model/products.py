@@ -71,8 +71,10 @@ class InBlocks:
         D, K = W.shape
         self._whole = K // COLUMNS * COLUMNS  # columns in whole blocks
         starts = range(0, D, ROWS)
-        blocks = [W[start : start + ROWS, : self._whole].reshape(-1, self._whole // COLUMNS, COLUMNS) for start in starts]
-        self._blocks = [np.ascontiguousarray(each.transpose(1, 0, 2)) for each in blocks]  # (columns / COLUMNS, up to ROWS, COLUMNS)
+        blocks = [W[start : start + ROWS, : self._whole] for start in starts]
+        self._blocks = [  # (columns / COLUMNS, up to ROWS, COLUMNS) each
+            np.ascontiguousarray(each.reshape(len(each), self._whole // COLUMNS, COLUMNS).transpose(1, 0, 2)) for each in blocks
+        ]
         self._rest = [np.ascontiguousarray(W[start : start + ROWS, self._whole :]) for start in starts]  # (up to ROWS, fewer columns)
 
     def bind(self, a: Array, out: Array) -> Callable[[], object]:
@@ -83,7 +85,7 @@ class InBlocks:
         for index, (blocks, rest) in enumerate(zip(self._blocks, self._rest, strict=True)):
             rows = a[:, index * ROWS : index * ROWS + ROWS]
             result = out if not index else np.empty_like(out)
-            if len(blocks):
+            if self._whole:
                 panels = result[:, : self._whole].reshape(B, -1, COLUMNS).transpose(1, 0, 2)  # (columns / COLUMNS, B, COLUMNS), a view
                 steps.append(partial(np.matmul, rows[None], blocks, panels))
             if rest.size:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import functools
 import os
 import platform
@@ -24,6 +25,10 @@ FEWEST_STREAMS = 16  # of a process: with fewer, matrix products lose more speed
 
 
 UNPACKED = ("SkylakeX", "Cooperlake", "SapphireRapids")  # kernels of OpenBLAS that multiply small matrices without packing them
+
+
+M_MMAP_THRESHOLD = -3  # of mallopt(3)
+LARGE_BLOCK = 4 << 20  # bytes
 
 
 class Workers(NamedTuple):
@@ -100,6 +105,15 @@ def free_memory() -> int | None:
         group = Path("/sys/fs/cgroup")
         found.append(int((group / "memory.max").read_text()) - int((group / "memory.current").read_text()))
     return min(found) if found else None
+
+
+def give_memory_back() -> None:
+    """From now on large blocks of memory return to the system as soon as they are free.
+
+    The C library of Linux otherwise learns to keep blocks as large as the largest that was ever freed, such as a checkpoint's.
+    """
+    with contextlib.suppress(OSError, AttributeError, TypeError):  # other libraries have no such habit
+        ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, LARGE_BLOCK)
 
 
 @contextlib.contextmanager

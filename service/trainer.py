@@ -178,6 +178,7 @@ class Trainer:
 
         Raises `TrainingDiverged` (the run has then failed), `TextTooShort`, `OutOfMemory`, `StoreError`, ...
         """
+        machine.give_memory_back()
         try:
             with machine.blas_threads(self.run.environment["threads"]):
                 yield from self._events()

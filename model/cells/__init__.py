@@ -13,7 +13,7 @@ T time, B batch, H hidden units, G gates, S states (1 for RNN and GRU, 2 for LST
 
 - `p` holds the cell's own parameters by name: `Wh` (H, G*H) and whatever else its `shapes` lists.
 - `z` (T, B, G*H) is the input's share of the gates, with the bias: ``x Wx + b``, made for all T at once by the language model,
-  which also turns `dz` into the gradients of x, Wx and b. The forward pass uses z's memory for its gates.
+  which also turns `dz` into the gradients of x, Wx and b. No tape keeps it.
 - `state` (S, B, H) stands before the first step and is returned as it is after the last; ``state[0]`` is h.
 - `h` (T, B, H) is the output; `dh` (T, B, H) its gradient; `dstate` (S, B, H) the gradient of the state before the first step.
   A gradient that arrives at the state after the last step may be given as `dstate`, so that chunks can be chained.

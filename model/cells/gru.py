@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from model.functions import sigmoid, sigmoid_slope, tanh_slope
+from model.functions import by_gate, sigmoid, sigmoid_slope, tanh_slope
 from model.workspace import FRESH, Workspace, last_to_first
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ STATES = ("h",)
 
 
 class Tape(NamedTuple):
-    gates: Array  # (T, B, 3H)  r z n
+    gates: Array  # (T, 3, B, H)  r z n
     q: Array  # (T, B, H)  h[t-1] Wh_n + bn
     h: Array  # (T+1, B, H)  h[0] before the first step
 
@@ -56,31 +56,35 @@ def forward(p: Mapping[str, Array], z: Array, state: Array, workspace: Workspace
     Wh, bn = p["Wh"], p["bn"]
     h = workspace.empty("h", (T + 1, B, H), z.dtype)
     q = workspace.empty("q", (T, B, H), z.dtype)
+    gates = workspace.empty("gates", (T, 3, B, H), z.dtype)
     recurrent = workspace.empty("recurrent", (B, 3 * H), z.dtype)
     kept = workspace.empty("kept", (B, H), z.dtype)
+    inputs, recurrents = by_gate(z, 3), by_gate(recurrent, 3)
     h[0] = state[0]
 
     with np.errstate(over="ignore"):  # of σ
         for t in range(T):
             np.dot(h[t], Wh, out=recurrent)
-            _advance(_gates(z[t]), _gates(recurrent), bn, h[t], q[t], h[t + 1], kept)
-    return h[1:], h[-1:].copy(), Tape(z, q, h)
+            _advance(_parts(gates[t]), _parts(inputs[t]), _parts(recurrents), bn, h[t], q[t], h[t + 1], kept)
+    return h[1:], h[-1:].copy(), Tape(gates, q, h)
 
 
-def _gates(a: Array) -> tuple[Array, ...]:
-    """Views of a (B, 3H): r z together, r, z, n."""
-    H = a.shape[-1] // 3
-    return a[:, : 2 * H], a[:, :H], a[:, H : 2 * H], a[:, 2 * H :]
+Parts = tuple[Array, Array, Array, Array]
 
 
-def _advance(gates: tuple[Array, ...], recurrent: tuple[Array, ...], bn: Array, h_before: Array, q: Array, h: Array, kept: Array) -> None:
+def _parts(gates: Array) -> Parts:
+    """Views of (3, B, H): r z together, r, z, n."""
+    return gates[:2], gates[0], gates[1], gates[2]
+
+
+def _advance(gates: Parts, inputs: Parts, recurrents: Parts, bn: Array, h_before: Array, q: Array, h: Array, kept: Array) -> None:
     """From the input's and the recurrent share of the gates and the output before to the gates and the output (B, H)."""
-    (rz, r, zt, n), (recurrent_rz, _, _, recurrent_n) = gates, recurrent
-    np.add(rz, recurrent_rz, out=rz)
+    rz, r, zt, n = gates
+    np.add(inputs[0], recurrents[0], out=rz)
     sigmoid(rz, out=rz)
-    np.add(recurrent_n, bn, out=q)
-    np.multiply(r, q, out=kept)
-    np.add(n, kept, out=n)
+    np.add(recurrents[3], bn, out=q)
+    np.multiply(r, q, out=n)
+    np.add(n, inputs[3], out=n)
     np.tanh(n, out=n)
     np.subtract(h_before, n, out=kept)  # (1 - z) n + z h = n + z (h - n)
     np.multiply(kept, zt, out=kept)
@@ -91,11 +95,12 @@ def stepper(p: Mapping[str, Array], z: Array, state: Array, bind: Bind) -> Calla
     """See `model.cells`."""
     (h,) = state
     recurrent, q, kept = np.empty_like(z), np.empty_like(h), np.empty_like(h)
-    bn, product, gates, recurrent_gates = p["bn"], bind(p["Wh"], h, recurrent), _gates(z), _gates(recurrent)
+    gates, inputs, recurrents = _parts(np.empty((3, *h.shape), z.dtype)), _parts(by_gate(z, 3)), _parts(by_gate(recurrent, 3))
+    bn, product = p["bn"], bind(p["Wh"], h, recurrent)
 
     def step() -> None:
         product()
-        _advance(gates, recurrent_gates, bn, h, q, h, kept)
+        _advance(gates, inputs, recurrents, bn, h, q, h, kept)
 
     return step
 
@@ -112,35 +117,40 @@ def backward(
     gates, q, h = tape
     T, B, H = dh.shape
     WhT = np.ascontiguousarray(p["Wh"].T)  # one copy makes each of the T products faster
+    dz = gates.reshape(T, B, 3 * H)  # the same memory, in the layout of z
     du = workspace.empty("du", (T, B, 3 * H), dh.dtype)
+    dz_by_gate, du_by_gate = by_gate(dz, 3), by_gate(du, 3)
     dh_t = workspace.empty("dh_t", (B, H), dh.dtype)
+    kept = workspace.empty("kept", (B, H), dh.dtype)
     dh_next = np.zeros((B, H), dh.dtype) if dstate is None else dstate[0].copy()
     for block in last_to_first(T, B * H):
-        a, d = gates[block], du[block]
-        r, zt, n = a[..., :H], a[..., H : 2 * H], a[..., 2 * H :]
+        a = gates[block]
+        r, zt, n = a[:, 0], a[:, 1], a[:, 2]
 
         # What does not depend on the next step, for the whole block: the factors by which dh gives du and the n part of dz.
-        da_r, da_z, dq = d[..., :H], d[..., H : 2 * H], d[..., 2 * H :]
-        da_n = tanh_slope(n, out=workspace.empty("da_n", n.shape, dh.dtype))
-        np.subtract(1, zt, out=dq)
-        da_n *= dq
-        sigmoid_slope(a[..., : 2 * H], out=d[..., : 2 * H])
-        da_r *= q[block]
-        da_r *= da_n
-        np.subtract(h[block], n, out=dq)
-        da_z *= dq
-        np.multiply(da_n, r, out=dq)
+        slopes = workspace.empty("slopes", a.shape, dh.dtype)
+        slope_r, slope_z, slope_q = slopes[:, 0], slopes[:, 1], slopes[:, 2]
+        slope_n = tanh_slope(n, out=workspace.empty("slope_n", n.shape, dh.dtype))
+        np.subtract(1, zt, out=slope_q)
+        slope_n *= slope_q
+        sigmoid_slope(a[:, :2], out=slopes[:, :2])
+        slope_r *= q[block]
+        slope_r *= slope_n
+        np.subtract(h[block], n, out=slope_q)
+        slope_z *= slope_q
+        np.multiply(slope_n, r, out=slope_q)
 
-        for t in reversed(range(len(a))):
-            np.add(dh[block][t], dh_next, out=dh_t)
-            d[t].reshape(B, 3, H)[...] *= dh_t[:, None]
-            da_n[t] *= dh_t
-            np.dot(d[t], WhT, out=dh_next)
-            dh_t *= zt[t]
-            dh_next += dh_t
-        a[..., : 2 * H], n[...] = d[..., : 2 * H], da_n
+        for k in reversed(range(len(a))):
+            t = block.start + k
+            np.add(dh[t], dh_next, out=dh_t)
+            np.multiply(dh_t, zt[k], out=kept)  # now, since dz takes the place of the gates
+            np.multiply(slopes[k], dh_t, out=du_by_gate[t])
+            np.multiply(slopes[k, :2], dh_t, out=dz_by_gate[t, :2])
+            np.multiply(slope_n[k], dh_t, out=dz_by_gate[t, 2])
+            np.dot(du[t], WhT, out=dh_next)
+            dh_next += kept
 
-    dWh = workspace.empty("dWh", p["Wh"].shape, dh.dtype)
+    dWh = workspace.empty("dW", p["Wh"].shape, dh.dtype)
     grads["Wh"][...] += np.dot(h[:-1].reshape(T * B, H).T, du.reshape(T * B, 3 * H), out=dWh)
     grads["bn"][...] += du[..., 2 * H :].sum(axis=(0, 1))
-    return gates, dh_next[None]
+    return dz, dh_next[None]

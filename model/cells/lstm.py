@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from model.functions import sigmoid, sigmoid_slope, tanh_slope
+from model.functions import by_gate, sigmoid, sigmoid_slope, tanh_slope
 from model.workspace import FRESH, Workspace, last_to_first
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ STATES = ("h", "c")
 
 
 class Tape(NamedTuple):
-    gates: Array  # (T, B, 4H)  i f o g
+    gates: Array  # (T, 4, B, H)  i f o g
     c: Array  # (T+1, B, H)  c[0] before the first step
     tanh_c: Array  # (T, B, H)
     h: Array  # (T+1, B, H)  h[0] before the first step
@@ -55,27 +55,28 @@ def forward(p: Mapping[str, Array], z: Array, state: Array, workspace: Workspace
     h = workspace.empty("h", (T + 1, B, H), z.dtype)
     c = workspace.empty("c", (T + 1, B, H), z.dtype)
     tanh_c = workspace.empty("tanh_c", (T, B, H), z.dtype)
+    gates = workspace.empty("gates", (T, 4, B, H), z.dtype)
     recurrent = workspace.empty("recurrent", (B, 4 * H), z.dtype)
     written = workspace.empty("written", (B, H), z.dtype)
+    inputs, recurrents = by_gate(z, 4), by_gate(recurrent, 4)
     h[0], c[0] = state
 
     with np.errstate(over="ignore"):  # of σ
         for t in range(T):
             np.dot(h[t], Wh, out=recurrent)
-            z[t] += recurrent
-            _advance(_gates(z[t]), c[t], c[t + 1], tanh_c[t], h[t + 1], written)
-    return h[1:], np.stack((h[T], c[T])), Tape(z, c, tanh_c, h)
+            np.add(inputs[t], recurrents, out=gates[t])
+            _advance(_parts(gates[t]), c[t], c[t + 1], tanh_c[t], h[t + 1], written)
+    return h[1:], np.stack((h[T], c[T])), Tape(gates, c, tanh_c, h)
 
 
-def _gates(a: Array) -> tuple[Array, ...]:
-    """Views of a (B, 4H): i f o together, i, f, o, g."""
-    H = a.shape[-1] // 4
-    return a[:, : 3 * H], a[:, :H], a[:, H : 2 * H], a[:, 2 * H : 3 * H], a[:, 3 * H :]
+def _parts(gates: Array) -> tuple[Array, ...]:
+    """Views of (4, B, H): i f o together, i, f, o, g."""
+    return gates[:3], gates[0], gates[1], gates[2], gates[3]
 
 
-def _advance(gates: tuple[Array, ...], c_before: Array, c: Array, tanh_c: Array, h: Array, written: Array) -> None:
+def _advance(parts: tuple[Array, ...], c_before: Array, c: Array, tanh_c: Array, h: Array, written: Array) -> None:
     """From the gates' arguments and the cell before to the gates, the cell and the output (B, H)."""
-    ifo, i, f, o, g = gates
+    ifo, i, f, o, g = parts
     sigmoid(ifo, out=ifo)
     np.tanh(g, out=g)
     np.multiply(i, g, out=written)
@@ -88,13 +89,15 @@ def _advance(gates: tuple[Array, ...], c_before: Array, c: Array, tanh_c: Array,
 def stepper(p: Mapping[str, Array], z: Array, state: Array, bind: Bind) -> Callable[[], None]:
     """See `model.cells`."""
     h, c = state
-    recurrent, written, tanh_c = np.empty_like(z), np.empty_like(c), np.empty_like(c)
-    product, gates = bind(p["Wh"], h, recurrent), _gates(z)
+    gates, recurrent = np.empty((4, *c.shape), z.dtype), np.empty_like(z)
+    written, tanh_c = np.empty_like(c), np.empty_like(c)
+    inputs, recurrents, parts = by_gate(z, 4), by_gate(recurrent, 4), _parts(gates)
+    product = bind(p["Wh"], h, recurrent)
 
     def step() -> None:
         product()
-        np.add(z, recurrent, out=z)
-        _advance(gates, c, c, tanh_c, h, written)
+        np.add(inputs, recurrents, out=gates)
+        _advance(parts, c, c, tanh_c, h, written)
 
     return step
 
@@ -111,37 +114,39 @@ def backward(
     gates, c, tanh_c, h = tape
     T, B, H = dh.shape
     WhT = np.ascontiguousarray(p["Wh"].T)  # one copy makes each of the T products faster
+    dz = gates.reshape(T, B, 4 * H)  # the same memory, in the layout of z
+    dz_by_gate = by_gate(dz, 4)
     dh_t = workspace.empty("dh_t", (B, H), dh.dtype)
     through = workspace.empty("through", (B, H), dh.dtype)
     dstate_out = np.zeros((2, B, H), dh.dtype) if dstate is None else dstate.copy()
     dh_next, dc = dstate_out
     for block in last_to_first(T, B * H):
         a = gates[block]
-        i, f, o, g = a[..., :H], a[..., H : 2 * H], a[..., 2 * H : 3 * H], a[..., 3 * H :]
+        i, f, o, g = a[:, 0], a[:, 1], a[:, 2], a[:, 3]
 
         # What does not depend on the next step, for the whole block: the factors by which dc (for o: dh) gives dz.
-        dz = workspace.empty("dz", a.shape, dh.dtype)
-        sigmoid_slope(a[..., : 3 * H], out=dz[..., : 3 * H])
-        dz[..., :H] *= g
-        dz[..., H : 2 * H] *= c[block]
-        dz[..., 2 * H : 3 * H] *= tanh_c[block]
-        tanh_slope(g, out=dz[..., 3 * H :])
-        dz[..., 3 * H :] *= i
-        dc_dh = tanh_slope(tanh_c[block], out=workspace.empty("dc_dh", o.shape, dh.dtype))
+        slopes = workspace.empty("slopes", a.shape, dh.dtype)
+        sigmoid_slope(a[:, :3], out=slopes[:, :3])
+        slopes[:, 0] *= g
+        slopes[:, 1] *= c[block]
+        slopes[:, 2] *= tanh_c[block]
+        tanh_slope(g, out=slopes[:, 3])
+        slopes[:, 3] *= i
+        dc_dh = tanh_slope(tanh_c[block], out=workspace.empty("dc_dh", dh[block].shape, dh.dtype))
         dc_dh *= o
 
-        for t in reversed(range(len(a))):
-            np.add(dh[block][t], dh_next, out=dh_t)
-            np.multiply(dh_t, dc_dh[t], out=through)
+        for k in reversed(range(len(a))):
+            t = block.start + k
+            np.add(dh[t], dh_next, out=dh_t)
+            np.multiply(dh_t, dc_dh[k], out=through)
             dc += through
-            d = dz[t].reshape(B, 4, H)
-            d[:, :2] *= dc[:, None]  # i f
-            d[:, 2] *= dh_t  # o
-            d[:, 3] *= dc  # g
-            dc *= f[t]
+            np.multiply(dc, f[k], out=through)  # now, since dz takes the place of the gates
+            np.multiply(slopes[k, :2], dc, out=dz_by_gate[t, :2])  # i f
+            np.multiply(slopes[k, 2], dh_t, out=dz_by_gate[t, 2])  # o
+            np.multiply(slopes[k, 3], dc, out=dz_by_gate[t, 3])  # g
+            dc[:] = through
             np.dot(dz[t], WhT, out=dh_next)
-        a[...] = dz
 
-    dWh = workspace.empty("dWh", p["Wh"].shape, dh.dtype)
-    grads["Wh"][...] += np.dot(h[:-1].reshape(T * B, H).T, gates.reshape(T * B, 4 * H), out=dWh)
-    return gates, dstate_out
+    dWh = workspace.empty("dW", p["Wh"].shape, dh.dtype)
+    grads["Wh"][...] += np.dot(h[:-1].reshape(T * B, H).T, dz.reshape(T * B, 4 * H), out=dWh)
+    return dz, dstate_out

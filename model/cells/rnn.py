@@ -116,5 +116,5 @@ def backward(
         dz[t] *= dh_t
         np.dot(dz[t], p["Wh"].T, out=dh_next)
 
-    grads["Wh"][...] += np.dot(h[:-1].reshape(T * B, H).T, dz.reshape(T * B, H), out=workspace.empty("dWh", p["Wh"].shape, dh.dtype))
+    grads["Wh"][...] += np.dot(h[:-1].reshape(T * B, H).T, dz.reshape(T * B, H), out=workspace.empty("dW", p["Wh"].shape, dh.dtype))
     return dz, dh_next[None].copy()

@@ -56,7 +56,7 @@ def flow(cell_name: str, scale: float, *, activation: str = "tanh", forget_bias:
         _, state, tape = cell.forward(p, step[None].copy(), state)
         tapes.append(tape)
 
-    forget = np.array([tape.gates[0, 0, H : 2 * H] for tape in tapes]) if cell_name == "lstm" else None
+    forget = np.array([tape.gates[0, 1, 0] for tape in tapes]) if cell_name == "lstm" else None
     dstate, grads, norms, dzs = np.zeros_like(state), {"Wh": np.zeros_like(p["Wh"])}, [], []
     dstate[0] = orthogonal(H, rng)[0]  # a random direction
     for tape in reversed(tapes):

@@ -14,6 +14,7 @@ from hypothesis.extra import numpy as hnp
 
 from model.functions import (
     UNKNOWN_COST,
+    by_gate,
     cross_entropy,
     cross_entropy_backward,
     log_softmax,
@@ -39,6 +40,15 @@ def test_sigmoid_is_the_logistic_function(a: float) -> None:
 def test_sigmoid_cannot_overflow(dtype: type) -> None:
     with np.errstate(over="ignore"):  # that of exp, on the way
         assert sigmoid(np.array([-np.inf, -1e30, 0, 1e30, np.inf], dtype)).tolist() == [0, 0, 0.5, 1, 1]
+
+
+def test_by_gate_is_a_view_of_gates_that_stand_side_by_side() -> None:
+    a = np.arange(2 * 3 * 8).reshape(2, 3, 8)  # (T, B, G*H) of four gates
+    gates = by_gate(a, 4)
+    assert gates.shape == (2, 4, 3, 2)
+    assert np.shares_memory(gates, a)
+    for t, b, gate in np.ndindex(2, 3, 4):
+        assert gates[t, gate, b].tolist() == a[t, b, 2 * gate : 2 * gate + 2].tolist()
 
 
 def test_plain_arithmetic_is_silent_and_leaves_nothing_changed() -> None:

@@ -81,6 +81,16 @@ def test_kernels_that_cannot_be_told_are_unknown(monkeypatch: pytest.MonkeyPatch
     assert machine.kernels() == "unknown"
 
 
+def test_giving_memory_back_does_no_harm_where_it_cannot_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine.give_memory_back()
+
+    def none(name: object) -> object:
+        raise OSError("there is no such library")
+
+    monkeypatch.setattr(machine.ctypes, "CDLL", none)
+    machine.give_memory_back()
+
+
 def test_threads_are_limited_inside_and_given_back() -> None:
     before = blas_now()
     with machine.blas_threads(2):

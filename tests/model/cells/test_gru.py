@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from model.cells import gru
+from model.functions import by_gate
 
 
 def naive(p: dict[str, Any], z: Any, state: Any) -> tuple[list[Any], list[Any]]:
@@ -41,7 +42,7 @@ def test_equals_the_naive_loop_over_several_calls(make_problem: Any) -> None:
         expected, gates = naive(problem.p, z, state)
         h, state, tape = gru.forward(problem.p, z.copy(), state)
         np.testing.assert_allclose(h, expected, rtol=1e-12, atol=1e-13)
-        np.testing.assert_allclose(tape.gates, gates, rtol=1e-12, atol=1e-13)
+        np.testing.assert_allclose(tape.gates, by_gate(np.array(gates), 3), rtol=1e-12, atol=1e-13)
 
 
 def test_a_shut_update_gate_keeps_the_state_and_its_gradient() -> None:
