@@ -371,7 +371,7 @@ def train(
                 report_corpus(found, source)
             if training.epochs is None and training.steps is None:  # the time rules, and what is not given is chosen
                 budget = training.budget or trainer.DEFAULT_BUDGET
-                choice = recipe.choose(found.characters, found.alphabet_size, budget, recipe.speed(processes, threads), by_user)
+                choice = recipe.choose(found.characters, found.alphabet_size, budget, recipe.speed(processes, threads, ranks), by_user)
                 model, training, processes, notes = choice.model, choice.training, choice.workers.processes, [choice.words]
             run = trainer.create(store, found.name, model, training, name=name, threads=threads, processes=processes, ranks=ranks)
             work = trainer.Trainer(store, run, began=BEGAN, new=True, ranks=ranks, notes=notes)

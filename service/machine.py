@@ -22,11 +22,7 @@ from service.parallel.processes import SUPPORTED
 # Units of one layer times streams, per process: with fewer, a second process would mostly repeat the first one's overhead.
 WORTH_A_PROCESS = 2048
 FEWEST_STREAMS = 16  # of a process: with fewer, matrix products lose more speed than another processor adds
-
-
 UNPACKED = ("SkylakeX", "Cooperlake", "SapphireRapids")  # kernels of OpenBLAS that multiply small matrices without packing them
-
-
 M_MMAP_THRESHOLD = -3  # of mallopt(3)
 LARGE_BLOCK = 4 << 20  # bytes
 

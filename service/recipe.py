@@ -29,7 +29,6 @@ from service.terminal.units import duration
 
 MEASURING = 0.4  # seconds of training for each number of processes that is tried
 MOST_PROCESSES = 4
-FEWEST_ROWS = 8  # streams of a process
 SAMPLE_MODEL = ModelConfig(cell="lstm", hidden_size=256)  # what is measured ...
 SAMPLE_TRAINING = TrainingConfig(batch_size=32, seq_length=64)
 SAMPLE_ALPHABET = 64  # ... over so many symbols
@@ -61,6 +60,7 @@ class Speed(NamedTuple):
 
     work: float  # per second, by all processes together; see `work`
     workers: Workers
+    given: bool = False  # whether the number of processes is the user's
 
 
 class Choice(NamedTuple):
@@ -72,12 +72,18 @@ class Choice(NamedTuple):
     words: str
 
 
-def speed(processes: int = 0, threads: int = 0) -> Speed:
-    """Train a network for a moment with each number of processes that may be best, or with those that are given."""
+def speed(processes: int = 0, threads: int = 0, ranks: int = 1) -> Speed:
+    """Train a network for a moment with each number of processes that may be best, or with those that are given.
+
+    Several `ranks` of MPI are taken to be as fast as this one, each a process.
+    """
+    if ranks > 1:
+        alone = Workers(1, max(1, threads))
+        return Speed(ranks * _work_per_second(alone), alone, given=True)
     most = min(machine.cores() // max(1, threads), MOST_PROCESSES) if SUPPORTED else 1
     tried = [processes] if processes else {1, *(2**power for power in range(1, 4) if 2**power <= most)}
     found = [Workers(count, max(1, threads)) for count in sorted(tried)]
-    return max((Speed(_work_per_second(workers), workers) for workers in found), key=lambda each: each.work)
+    return max((Speed(_work_per_second(workers), workers, bool(processes)) for workers in found), key=lambda each: each.work)
 
 
 def _work_per_second(workers: Workers) -> float:
@@ -147,9 +153,9 @@ def choose(characters: int, alphabet: int, budget: float, found: Speed, given: M
     kept = {name: value for name, value in given.items() if name != "budget"}
     model = ModelConfig(**{**network.to_dict(), **_of(ModelConfig, chosen), **_of(ModelConfig, kept)})
     training = TrainingConfig(**{**_of(TrainingConfig, chosen), **_of(TrainingConfig, kept)})
-    worth = min(training.batch_size // FEWEST_ROWS, training.batch_size * model.hidden_size // machine.WORTH_A_PROCESS)
-    workers = found.workers._replace(processes=max(1, min(found.workers.processes, worth)))
-    return Choice(model, training, workers, _words(model, training, workers, budget, symbols, N))
+    worth = machine.workers_for(model, training, threads=found.workers.threads).processes
+    workers = found.workers if found.given else found.workers._replace(processes=min(found.workers.processes, worth))
+    return Choice(model, training, workers, _words(model, training, workers, budget, symbols / N, enough))
 
 
 def _network(N: int, V: int, paid: float, given: Mapping[str, Any]) -> ModelConfig:
@@ -191,14 +197,13 @@ def _of(config: type[Any], values: Mapping[str, Any]) -> dict[str, Any]:
     return {field.name: values[field.name] for field, _ in settings_of(config) if field.name in values}
 
 
-def _words(model: ModelConfig, training: TrainingConfig, workers: Workers, budget: float, symbols: float, N: int) -> str:
+def _words(model: ModelConfig, training: TrainingConfig, workers: Workers, budget: float, epochs: float, enough: bool) -> str:
     dropout = f", dropout {model.dropout:g}" if model.dropout else ""
     several = f", {workers.processes} processes" if workers.processes > 1 else ""
     settings = (
         f"{model.cell} {model.num_layers}x{model.hidden_size}{dropout}, {training.batch_size} streams of {training.seq_length},"
         f" learning rate {training.learning_rate:g}{several}"
     )
-    if training.max_epochs is not None:
-        return f"chosen: {settings}; the text is small, so {training.max_epochs:g} passes over it will do, in less than {duration(budget)}"
-    pace = f"at about {symbols / budget:,.0f} symbols a second it reads the text {symbols / N:.1f} times"
-    return f"chosen for {duration(budget)}: {settings}; {pace}"
+    if enough:
+        return f"chosen: {settings}; the text is small, so {epochs:.3g} passes over it will do, in less than {duration(budget)}"
+    return f"chosen for {duration(budget)}: {settings}; it will read the text about {epochs:.1f} times"

@@ -227,6 +227,7 @@ class Trainer:
             self._adopt_extension()
         elif self._extension:
             state.first_step, state.last_step, state.first_second = state.step, state.step + self._steps(streams), self._earlier
+            state.stale = 0  # patience begins anew, too
             last = self._store.checkpoints.get(self.run, "last")  # stored once more, with all that is known of it
             metric = Metric(
                 step=state.step,

@@ -104,6 +104,15 @@ def test_what_the_user_chose_stays(by_user: dict[str, Any]) -> None:
         assert {name: found[name] for name in by_user} == by_user
 
 
+def test_processes_that_the_user_chose_stay() -> None:
+    assert chosen(2_000, found=Speed(60e9, Workers(3, 1), given=True)).workers == Workers(3, 1)
+    assert chosen(2_000, found=Speed(60e9, Workers(3, 1))).workers == Workers(1, 1)
+
+
+def test_a_limit_of_passes_that_the_user_chose_is_not_called_the_texts() -> None:
+    assert "small" not in chosen(max_epochs=2.0).words
+
+
 def test_the_choice_follows_what_the_user_chose() -> None:
     assert chosen(hidden_size=64).training.learning_rate > chosen(hidden_size=1024).training.learning_rate
     assert chosen(cell="gru").model.hidden_size > chosen().model.hidden_size, "its steps are cheaper"
@@ -124,7 +133,7 @@ def test_everything_else_is_the_default() -> None:
 
 def test_the_sentence_names_what_was_chosen() -> None:
     choice = chosen()
-    for part in ("3:00", "lstm 1x384", "dropout 0.2", "32 streams of 64", "learning rate 0.01", "2 processes", "symbols a second", "times"):
+    for part in ("3:00", "lstm 1x384", "dropout 0.2", "32 streams of 64", "learning rate 0.01", "2 processes", "times"):
         assert part in choice.words
 
 
@@ -141,7 +150,8 @@ def test_speed_is_that_of_the_best_number_of_processes(monkeypatch: pytest.Monke
     monkeypatch.setattr(machine, "cores", lambda: 4)
     assert recipe.speed() == Speed(18.0, Workers(2, 1))
     assert [workers.processes for workers in tried] == [1, 2, 4]
-    assert recipe.speed(processes=4).workers == Workers(4, 1)
+    assert recipe.speed(processes=4) == Speed(17.0, Workers(4, 1), given=True)
+    assert recipe.speed(ranks=3) == Speed(30.0, Workers(1, 1), given=True)
     assert recipe.speed(threads=2).workers == Workers(2, 2)
     tried.clear()
     monkeypatch.setattr(recipe, "SUPPORTED", False)
