@@ -150,8 +150,9 @@ def say(text: str = "", *, err: bool = False) -> None:
 
 def one_blas_thread() -> None:
     """For commands that sample: more threads would only be slower. It counts only before numpy is loaded."""
-    for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ[name] = "1"
+    from service.blas import THREAD_VARIABLES
+
+    os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 120})

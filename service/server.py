@@ -24,6 +24,7 @@ from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
 
 from model.errors import AddressUnusable, InvalidSetting
+from service.blas import THREAD_VARIABLES
 from service.config import ServiceConfig
 from service.connections import Log, Worker
 
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 
     from service.serving import Service
 
-BLAS_THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 SPARE_THREADS = 32  # beside those that write or wait: for everything that is answered at once
 GRACE = 30  # seconds for open streams after SIGTERM
 SAVING = 60  # seconds for the trainer of the first model to save, after SIGTERM
@@ -67,7 +67,7 @@ def serve(settings: ServerSettings) -> NoReturn:
 
     Raises `StoreError`, `InvalidSetting` for a port that is none, and `AddressUnusable`, before anything is started.
     """
-    for name in BLAS_THREADS:
+    for name in THREAD_VARIABLES:
         os.environ[name] = "1"
     command = settings.train_command if _needs_first_model(settings) else None
     listener = listen(settings.host, settings.port)
@@ -229,7 +229,7 @@ class FirstModel:
         """Start it; what it prints goes to the log."""
         if self._command is None:
             return
-        environment = {name: value for name, value in os.environ.items() if name not in BLAS_THREADS}
+        environment = {name: value for name, value in os.environ.items() if name not in THREAD_VARIABLES}
         try:
             # In a session of its own, so that Ctrl-C reaches it once, through `terminate`.
             self._process = subprocess.Popen(

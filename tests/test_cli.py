@@ -22,11 +22,12 @@ import cli
 from model.config import ModelConfig, SamplingConfig, TrainingConfig
 from model.errors import DatabaseUnusable
 from service import facts, first, intake, recipe, server, trainer
+from service.blas import THREAD_VARIABLES
 from service.store import Store
 from service.terminal import display
 
 ROOT = Path(__file__).resolve().parent.parent
-BLAS_THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+
 TINY = ["--hidden-size", "4", "--batch-size", "4", "--seq-length", "16", "--steps", "4"]
 
 Charloom = Callable[..., Result]
@@ -39,7 +40,7 @@ def _place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CHARLOOM_DB", str(tmp_path / "charloom.db"))
     monkeypatch.setenv("COLUMNS", "100")
     monkeypatch.setattr(cli, "BEGAN", cli.time.monotonic())
-    for name in BLAS_THREADS:
+    for name in THREAD_VARIABLES:
         monkeypatch.setenv(name, "1")
     rng = random.Random(2)
     words = "warp weft shuttle thread loom heddle reed".split()
@@ -249,7 +250,7 @@ def test_what_was_skipped_is_told(charloom: Charloom) -> None:
 def _quick_products(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(facts, "SIDE", 8)
     monkeypatch.setattr(facts, "MEASURING", 0.0)
-    for name in BLAS_THREADS:
+    for name in THREAD_VARIABLES:
         monkeypatch.delenv(name)
 
 
@@ -271,7 +272,7 @@ def test_info_tells_what_it_runs_on(charloom: Charloom, trained: str) -> None:
     assert "1 corpus, 1 run, 1 checkpoint" in result.stdout
     found = json.loads(charloom("info", "--json").stdout)
     assert found["database"]["runs"] == 1
-    assert not any(name in os.environ for name in BLAS_THREADS)
+    assert not any(name in os.environ for name in THREAD_VARIABLES)
 
 
 @pytest.mark.usefixtures("_quick_products")

@@ -40,13 +40,13 @@ from model.group import ALONE, Group, Reduced, in_order
 from model.language_model import LanguageModel
 from model.parameters import Parameters, shapes_of
 from model.training import TrainingState, train
+from service.blas import THREAD_VARIABLES
 from service.parallel.shared import Layout, attach, reserve
 
 Array = NDArray[Any]
 
 SUPPORTED = sys.platform != "win32"  # where descriptors can be handed on
 ROOT = Path(__file__).parents[2]
-THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 WORD = b"."  # what is said when processes meet
 SIGNALS = ("SIGINT", "SIGHUP", "SIGTERM")  # meant for rank 0; the others end when it does
 
@@ -188,7 +188,9 @@ def _file_of(ids: Array) -> int | None:
 def _start(rank: int, plan: dict[str, Any], descriptors: list[int]) -> Iterator[socket.socket]:
     """Another process, as a link to it. It ends when the link is closed."""
     ours, theirs = socket.socketpair()
-    environment = os.environ | dict.fromkeys(THREADS, "1") | {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+    environment = (
+        os.environ | dict.fromkeys(THREAD_VARIABLES, "1") | {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+    )
     command = [sys.executable, "-m", "service.parallel.processes", str(theirs.fileno()), str(descriptors[0])]
     with ours:
         with theirs:

@@ -27,6 +27,7 @@ from model.errors import (
 )
 from model.language_model import LanguageModel
 from model.optimizer import learning_rate
+from model.training import Evaluation
 from service import assessor, machine, trainer
 from service.events import Ended, Event, Prepared, Stepped, Validated
 from service.parallel.processes import SUPPORTED
@@ -316,6 +317,29 @@ def test_a_lost_process_pauses_the_run(store: Store, corpus: Corpus, monkeypatch
         whole(Trainer(store, run))
     assert store.runs.get("run").state == "paused"
     assert "--resume" in (store.runs.get("run").message or "")
+
+
+# ── ending before its time ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_patience_ends_a_run_that_gets_no_better_and_begins_anew_with_an_extension(
+    make: Callable[..., Trainer], store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    losses = iter([3.0, 2.0, 2.5, 2.4, 2.3, 2.2, 2.1, 2.6])
+    monkeypatch.setattr(trainer, "evaluate", lambda *_: Evaluation(next(losses), 100, 0))
+    work = make("run", steps=1000, patience=3)
+    assert [event.metric.step for event in validated(whole(work))] == [10, 20, 30, 40, 50]
+    assert store.runs.get("run").state == "succeeded"
+    assert [event.metric.step for event in validated(whole(trainer.resume(store, "run", steps=1000)))] == [60, 70, 80]
+
+
+def test_a_run_by_budget_ends_after_its_epochs_with_the_schedule_at_its_end(make: Callable[..., Trainer]) -> None:
+    """The clock stands still but while it validates."""
+    work = make("run", budget=1e6, max_epochs=2.0)
+    steps = stepped(whole(work))
+    assert steps[-1].progress.epoch == 2.0
+    assert steps[-1].share == 1.0
+    assert steps[-1].progress.learning_rate < 0.05 * max(step.progress.learning_rate for step in steps)
 
 
 # ── creating ──────────────────────────────────────────────────────────────────────────────────────────────────────────
