@@ -8,12 +8,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from bench import memory, quality, report, sampling, training
+from bench import cores, memory, quality, report, sampling, training
 from bench.processes import child, tell
 
-ALONE = ("training", "sampling", "memory")  # what is measured when nothing is named
+ALONE = ("training", "sampling", "memory", "cores")  # what is measured when nothing is named
 GRIDS: dict[str | None, Iterable[str]] = {"training": training.GRID, "sampling": sampling.GRID}
-EPILOG = "Without PART, training, sampling and memory are measured; quality trains for all its budgets, and as long with PyTorch."
+EPILOG = "Without PART, training, sampling, memory and cores are measured; quality trains for all its budgets, and as long with PyTorch."
 
 
 def parsed() -> argparse.Namespace:
@@ -45,6 +45,8 @@ def measured(part: str, arguments: argparse.Namespace) -> dict[str, Any]:
     match part:
         case "memory":
             return memory.measure(arguments.quick, arguments.big, str(arguments.path or "python"))
+        case "cores":
+            return cores.measure(arguments.quick)
         case "quality":
             return quality.measure(arguments.path, arguments.budgets)
         case _:

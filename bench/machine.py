@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import platform
 import time
-from contextlib import suppress
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from service import machine
+from service.facts import processor
 
 SIZES = (2048, 3072)  # of square matrices: large enough that packing them costs next to nothing
 
@@ -31,14 +30,6 @@ def measure() -> dict[str, Any]:
         "python": platform.python_version(),
         **{package: version(package) for package in ("numpy", "torch", "onnxruntime")},
     }
-
-
-def processor() -> str:
-    """The processor's name, as far as the system tells."""
-    with suppress(OSError, StopIteration):
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return platform.processor() or platform.machine()
 
 
 class Peak:

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from model.cells import CELLS
 from model.checkpoint import to_pytorch
 from model.config import ModelConfig
 from model.language_model import LanguageModel
+from service.recipe import multiply_adds
 
 Array = NDArray[Any]
 
@@ -50,9 +50,7 @@ class Network:
 
         What our first layer looks up in its table is no product.
         """
-        gates, H = len(CELLS[self.cell].gates), self.hidden_size
-        recurrent, inputs = self.num_layers * gates * H * H, (self.num_layers - 1) * gates * H * H
-        return 3 * (recurrent + inputs + H * VOCABULARY)
+        return 3 * multiply_adds(ModelConfig(cell=self.cell, num_layers=self.num_layers, hidden_size=self.hidden_size), VOCABULARY)
 
 
 def check(model: LanguageModel, peer: str, logits: Callable[[NDArray[np.int64]], Array]) -> None:

@@ -68,6 +68,17 @@ def memory(found: Found) -> str:
     return f"memory (PSS of all processes of a command)\n{table(['', 'peak', 'processes', 'first step', 'end', 'what was trained'], rows)}"
 
 
+def cores(found: Found) -> str:
+    """Characters per second of each way to use the cores."""
+    ways = {
+        "threads": f"1 process, {found['cores']} BLAS threads",
+        "processes": f"{found['cores']} processes",
+        "ranks": f"{found['cores']} ranks",
+    }
+    rows = [[row["network"], *(f"{row[way]['median']:,.0f}" if row[way] else "-" for way in ways)] for row in found["rows"]]
+    return f"training 64x64 on {found['cores']} cores, characters per second\n{table(['network', *ways.values()], rows)}"
+
+
 def quality(found: Found) -> str:
     """Seconds to each loss, per budget and contender, and what was chosen."""
     head, columns = ["nats per character"], []
@@ -81,7 +92,7 @@ def quality(found: Found) -> str:
     return "\n".join([f"time to quality on {found['text']}", table(head, cells), *chosen])
 
 
-PARTS = {"training": training, "sampling": sampling, "memory": memory, "quality": quality}
+PARTS = {"training": training, "sampling": sampling, "memory": memory, "cores": cores, "quality": quality}
 
 
 def settings(row: Found) -> str:
