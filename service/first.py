@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from model.config import SamplingConfig
 from model.errors import NoModelYet, RunBusy
-from service import intake, recipe, trainer
+from service import intake, orders, recipe, trainer
 from service.owner import describe
 from service.store import Run, Store
 from service.writing import write
@@ -46,7 +46,7 @@ def trainer_of_first(store: Store, began: float | None = None) -> trainer.Traine
         corpus, _ = intake.corpus_for(store, CORPUS)
         choice = recipe.choose(corpus.characters, corpus.alphabet_size, BUDGET, recipe.speed(), {"validation_size": VALIDATION})
         processes = choice.workers.processes
-        run = trainer.create(store, corpus.name, choice.model, choice.training, name=store.runs.free_name(NAME), processes=processes)
+        run = orders.create(store, corpus.name, choice.model, choice.training, name=store.runs.free_name(NAME), processes=processes)
         return trainer.Trainer(store, marked(store, run), began=began, notes=[choice.words])
     return None
 

@@ -24,7 +24,7 @@ from model.errors import DatabaseUnusable
 from service import facts, first, intake, recipe, server, trainer
 from service.blas import THREAD_VARIABLES
 from service.store import Store
-from service.terminal import display
+from service.terminal import display, options
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -77,10 +77,10 @@ def process(*arguments: str, **options: Any) -> subprocess.Popen[bytes]:
 
 @pytest.mark.parametrize(("command", "config"), [("train", ModelConfig), ("train", TrainingConfig), ("sample", SamplingConfig)], ids=str)
 def test_every_field_is_an_option_with_its_default(command: str, config: type) -> None:
-    options = {option.name: option for option in cli.main.commands[command].params if isinstance(option, click.Option)}
+    found = {option.name: option for option in cli.main.commands[command].params if isinstance(option, click.Option)}
     defaults = config()
     for field in fields(config):
-        option = options[field.name]
+        option = found[field.name]
         assert option.opts == ["--" + field.name.replace("_", "-")]
         assert option.default == getattr(defaults, field.name) or (option.multiple and option.default in (None, (), click.core.UNSET))
         assert option.help
@@ -98,13 +98,13 @@ def test_help_is_given(charloom: Charloom, arguments: list[str]) -> None:
 
 
 def test_durations_and_sizes_are_words() -> None:
-    assert cli.Duration().convert("1m30s", None, None) == 90
-    assert cli.Duration().convert(2.5, None, None) == 2.5
-    assert cli.Size().convert("20MB", None, None) == 20_000_000
+    assert options.Duration().convert("1m30s", None, None) == 90
+    assert options.Duration().convert(2.5, None, None) == 2.5
+    assert options.Size().convert("20MB", None, None) == 20_000_000
     with pytest.raises(click.BadParameter, match="'soon' is no duration"):
-        cli.Duration().convert("soon", None, None)
+        options.Duration().convert("soon", None, None)
     with pytest.raises(click.BadParameter, match="'many' is no size"):
-        cli.Size().convert("many", None, None)
+        options.Size().convert("many", None, None)
 
 
 # ── texts of every kind train and write ───────────────────────────────────────────────────────────────────────────────

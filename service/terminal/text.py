@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 import textwrap
 import unicodedata
 from collections.abc import Sequence
+
+
+def terminal_width() -> int:
+    """Columns of the terminal; where there is none, of a page."""
+    return shutil.get_terminal_size((100, 24)).columns
+
+
+def line_width() -> int:
+    """How long the lines of a list may be: they are cut on a terminal only."""
+    return terminal_width() if sys.stdout.isatty() else 10_000
 
 
 def safe(text: str) -> str:

@@ -8,7 +8,7 @@ import pytest
 
 from model.config import ModelConfig
 from model.errors import RunBusy
-from service import first, recipe, trainer
+from service import first, orders, recipe, trainer
 from service.store import Corpus, Store
 
 
@@ -61,7 +61,7 @@ def test_somebody_else_who_trains_it_is_named(store: Store) -> None:
 
 
 def test_any_other_model_will_do(store: Store, corpus: Corpus) -> None:
-    run = trainer.create(store, "tale", ModelConfig(hidden_size=3), trainer.TrainingConfig(steps=2), name="mine")
+    run = orders.create(store, "tale", ModelConfig(hidden_size=3), trainer.TrainingConfig(steps=2), name="mine")
     list(trainer.Trainer(store, run).events())
     assert first.trainer_of_first(store) is None
     assert [run.name for run in store.runs.list()] == ["mine"]

@@ -16,19 +16,17 @@ from model.errors import (
     DatabaseBusy,
     DatabaseUnusable,
     InvalidSetting,
-    NameTaken,
     OutOfMemory,
     ProcessLost,
     RunBusy,
     RunCannotGoOn,
     RunNotFound,
-    TextTooShort,
     TrainingDiverged,
 )
 from model.language_model import LanguageModel
 from model.optimizer import learning_rate
 from model.training import Evaluation
-from service import assessor, machine, trainer
+from service import assessor, machine, orders, trainer
 from service.events import Ended, Event, Prepared, Stepped, Validated
 from service.parallel.processes import SUPPORTED
 from service.store import Corpus, Metric, Run, Store
@@ -71,7 +69,7 @@ def make(store: Store, corpus: Corpus, clock: Clock, monkeypatch: pytest.MonkeyP
 
     def made(name: str, model: ModelConfig = MODEL, **settings: Any) -> Trainer:
         training = TrainingConfig(**{"batch_size": 3, "seq_length": 16, "reset_rate": 0.2, "validation_interval": 10} | settings)
-        return Trainer(store, trainer.create(store, corpus.name, model, training, name=name), clock=clock)
+        return Trainer(store, orders.create(store, corpus.name, model, training, name=name), clock=clock)
 
     return made
 
@@ -299,7 +297,7 @@ def test_baselines_change_nothing_but_what_is_told(make: Callable[..., Trainer],
 def test_with_two_processes_an_interrupted_run_ends_in_the_same_bits(store: Store, corpus: Corpus) -> None:
     training = TrainingConfig(batch_size=3, seq_length=16, steps=12, validation_interval=5)
     for name in ("once", "often"):
-        trainer.create(store, corpus.name, MODEL, training, name=name, processes=2)
+        orders.create(store, corpus.name, MODEL, training, name=name, processes=2)
     whole(Trainer(store, store.runs.get("once")))
     until(Trainer(store, store.runs.get("often")), 4)
     work = trainer.resume(store, "often")
@@ -311,7 +309,7 @@ def test_with_two_processes_an_interrupted_run_ends_in_the_same_bits(store: Stor
 
 @pytest.mark.skipif(not SUPPORTED, reason="this system cannot share memory without a name")
 def test_a_lost_process_pauses_the_run(store: Store, corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = trainer.create(store, corpus.name, MODEL, TrainingConfig(batch_size=3, seq_length=16, steps=5), name="run", processes=2)
+    run = orders.create(store, corpus.name, MODEL, TrainingConfig(batch_size=3, seq_length=16, steps=5), name="run", processes=2)
     monkeypatch.setattr("service.parallel.processes.sys.executable", "/bin/true")
     with pytest.raises(ProcessLost):
         whole(Trainer(store, run))
@@ -340,27 +338,6 @@ def test_a_run_by_budget_ends_after_its_epochs_with_the_schedule_at_its_end(make
     assert steps[-1].progress.epoch == 2.0
     assert steps[-1].share == 1.0
     assert steps[-1].progress.learning_rate < 0.05 * max(step.progress.learning_rate for step in steps)
-
-
-# ── creating ──────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def test_a_run_is_created_with_what_its_bits_depend_on(store: Store, corpus: Corpus) -> None:
-    run = trainer.create(store, "tale", ModelConfig(cell="gru"), TrainingConfig(), threads=1)
-    assert (run.name, run.state, run.corpus) == ("tale-gru", "running", "tale")
-    assert run.training_config["budget"] == 180.0
-    assert run.environment.keys() >= {"threads", "processes", "kernels", "numpy"}
-    assert run.environment["threads"] == 1
-    assert trainer.create(store, "tale", ModelConfig(cell="gru"), TrainingConfig()).name == "tale-gru-2"
-    with pytest.raises(NameTaken):
-        trainer.create(store, "tale", ModelConfig(), TrainingConfig(), name="tale-gru")
-
-
-def test_a_text_that_is_too_short_is_refused(store: Store) -> None:
-    store.corpora.add("tiny", ["abc" * 33], "test")
-    with pytest.raises(TextTooShort, match="corpus tiny has 99 characters; at least 100"):
-        trainer.create(store, "tiny", ModelConfig(), TrainingConfig())
-    assert store.runs.list() == ()
 
 
 # ── what is stored ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -404,7 +381,7 @@ def test_bits_per_character_count_characters_whatever_the_symbols_are(store: Sto
     for settings in ({"normalization": "nfd"}, {"level": "byte"}, {}):
         model = ModelConfig(hidden_size=4, **settings)
         training = TrainingConfig(steps=2, batch_size=2, seq_length=8)
-        events = whole(Trainer(store, trainer.create(store, "ko", model, training)))
+        events = whole(Trainer(store, orders.create(store, "ko", model, training)))
         metric = validated(events)[-1].metric
         assert metric.bits_per_char is not None
         assert metric.validation_loss is not None
@@ -560,7 +537,7 @@ def test_counting_baselines_is_part_of_the_budget(make: Callable[..., Trainer], 
 
 def test_what_came_before_training_is_part_of_the_budget(store: Store, corpus: Corpus, clock: Clock) -> None:
     training = TrainingConfig(budget=60.0, batch_size=3, seq_length=16)
-    run = trainer.create(store, "tale", MODEL, training)
+    run = orders.create(store, "tale", MODEL, training)
     events = ticking(Trainer(store, run, began=clock.now - 45, clock=clock), clock, 1)
     assert len(stepped(events)) == pytest.approx(15, abs=2)
 
@@ -581,7 +558,7 @@ def test_a_budget_that_a_validation_ends_is_not_validated_twice(
 
 
 def test_a_spent_budget_still_ends_with_a_checkpoint(store: Store, corpus: Corpus, clock: Clock) -> None:
-    run = trainer.create(store, "tale", MODEL, TrainingConfig(budget=5.0))
+    run = orders.create(store, "tale", MODEL, TrainingConfig(budget=5.0))
     events = whole(Trainer(store, run, began=clock.now - 60, clock=clock))
     assert len(stepped(events)) == 1  # what was never trained should not pass for a model
     assert store.runs.get(run.name).checkpoints == 1

@@ -1,11 +1,13 @@
-"""Communicators between threads of this process: what `service.parallel` uses of MPI, where there may be none.
+"""Fixtures: a run that any number of processes or ranks can train, and communicators between threads of this process.
 
-Whoever calls something else than the others do is found out; where one waits for ever, all fail after `PATIENCE` seconds.
+The latter are what `service.parallel` uses of MPI, where there may be none. Whoever calls something else than the others do is found
+out; where one waits for ever, all fail after `PATIENCE` seconds.
 """
 
 from __future__ import annotations
 
 import copy
+import itertools
 import queue
 import threading
 from collections.abc import Callable, Iterator
@@ -15,7 +17,86 @@ from typing import Any
 import numpy as np
 import pytest
 
+from model.batches import Streams
+from model.checkpoint import pack_state
+from model.config import ModelConfig, TrainingConfig
+from model.functions import UNKNOWN_COST
+from model.language_model import LanguageModel
+from model.training import Progress, TrainingState, train
+
+V = 11
+STEPS = 23  # more than an epoch of 16 chunks
 PATIENCE = 60.0
+
+
+class Run:
+    """A run over `ids` that can be trained by as many as one likes, who come together as `together` says."""
+
+    ids = np.random.default_rng(3).integers(0, V + 1, 400).astype(np.uint8)  # V is the unknown symbol
+
+    def __init__(
+        self, together: Callable[..., Any], ids: np.ndarray[Any, Any] | None = None, model: dict[str, Any] | None = None, **training: Any
+    ) -> None:
+        self.together = together
+        if ids is not None:
+            self.ids = ids
+        self.config = TrainingConfig(**({"batch_size": 5, "seq_length": 5, "seed": 2, "reset_rate": 0.3} | training))
+        model_config = ModelConfig(**({"hidden_size": 7, "num_layers": 2, "dropout": 0.2} | (model or {})))
+        self.model = LanguageModel.new(model_config, V, 1)
+        self.streams = Streams(self.ids, self.config.batch_size, self.config.seq_length)
+        self.state = TrainingState.new(self.model, self.streams, self.config)
+        self.state.last_step = STEPS
+        self.told: list[Progress] = []
+
+    @contextmanager
+    def steps(self, size: int) -> Iterator[Iterator[Progress]]:
+        with self.together(size, self.model, self.streams, self.ids, self.config, self.state, UNKNOWN_COST) as found:
+            self.model, self.state, group = found
+            yield train(self.model, self.streams, self.config, self.state, group=group, unknown_cost=UNKNOWN_COST)
+            group.collect(self.state.hidden)
+
+    def trained(self, size: int, stop: int | None = None) -> Run:
+        """By so many, to its end or for so many steps."""
+        with self.steps(size) as steps:
+            self.told += itertools.islice(steps, stop)
+        return self
+
+    @property
+    def losses(self) -> list[float]:
+        return [progress.loss for progress in self.told]
+
+    def bits(self) -> tuple[bytes, bytes]:
+        return self.model.parameters.flat.tobytes(), pack_state(self.state)
+
+    def assert_close(self, other: Run) -> None:
+        """Both have come to the end, and to the same results but for rounding."""
+        assert [progress.step for progress in self.told] == list(range(1, STEPS + 1))
+        assert [progress.symbols for progress in self.told] == [progress.symbols for progress in other.told]
+        np.testing.assert_allclose(self.losses, other.losses, rtol=1e-5)
+        np.testing.assert_allclose([each.grad_norm for each in self.told], [each.grad_norm for each in other.told], rtol=1e-3)
+        np.testing.assert_allclose(self.state.hidden, other.state.hidden, rtol=0, atol=1e-3)
+        np.testing.assert_allclose(self.model.parameters.flat, other.model.parameters.flat, rtol=0, atol=2e-3)
+
+
+@pytest.fixture(scope="session")
+def run_with() -> type[Run]:
+    """The class of runs, to be given a way to come together."""
+    return Run
+
+
+@pytest.fixture(
+    params=[
+        {},
+        {"optimizer": "rmsprop", "weight_decay": 0.1, "clip_value": 0.001},
+        {"optimizer": "sgd", "clip_norm": 0.0, "model": {"cell": "gru", "embedding_size": 3}},
+        {"model": {"cell": "rnn", "dropout": 0.0}, "reset_rate": 0.0},
+    ],
+    ids=["adam", "rmsprop", "sgd", "rnn"],
+)
+def settings(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """Of runs that differ in all that processes have to agree about."""
+    found: dict[str, Any] = request.param
+    return found
 
 
 class Hub:

@@ -15,6 +15,7 @@ import time
 import types
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,54 +24,28 @@ import pytest
 
 from model import training as training_module
 from model.batches import Streams
-from model.checkpoint import pack_state, unpack_state
+from model.checkpoint import unpack_state
 from model.config import ModelConfig, TrainingConfig
 from model.errors import MpiUnusable, TrainingDiverged
-from model.functions import UNKNOWN_COST
 from model.language_model import LanguageModel
-from model.training import Progress, TrainingState, train
-from service import trainer
+from model.training import TrainingState
+from service import orders, trainer
 from service.events import Prepared, Stepped
 from service.parallel import mpi
 from service.parallel.mpi import Place, World, together
 from service.store import Run as StoredRun
 from service.store import Store
 
-Started = Callable[..., Any]
+Started = Make = Callable[..., Any]
 ROOT = Path(__file__).parents[3]
-V = 11
-IDS = np.random.default_rng(3).integers(0, V + 1, 400).astype(np.uint8)  # V is the unknown symbol
-STEPS = 23  # more than an epoch of 16 chunks
 
 
 # ── together, without MPI ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
-class Run:
-    """A run over `ids` that can be trained with any number of ranks."""
-
-    def __init__(self, ids: np.ndarray[Any, Any] = IDS, model: dict[str, Any] | None = None, **training: Any) -> None:
-        self.ids = ids
-        self.config = TrainingConfig(**({"batch_size": 5, "seq_length": 5, "seed": 2, "reset_rate": 0.3} | training))
-        model_config = ModelConfig(**({"hidden_size": 7, "num_layers": 2, "dropout": 0.2} | (model or {})))
-        self.model = LanguageModel.new(model_config, V, 1)
-        self.streams = Streams(ids, self.config.batch_size, self.config.seq_length)
-        self.state = TrainingState.new(self.model, self.streams, self.config)
-        self.state.last_step = STEPS
-
-    @contextmanager
-    def steps(self, size: int) -> Iterator[Iterator[Progress]]:
-        with together(size, self.model, self.streams, self.ids, self.config, self.state, UNKNOWN_COST) as (model, state, self.group):
-            assert (model, state) == (self.model, self.state)
-            yield train(model, self.streams, self.config, state, group=self.group, unknown_cost=UNKNOWN_COST)
-            self.group.collect(state.hidden)
-
-    def finished(self, size: int) -> list[Progress]:
-        with self.steps(size) as steps:
-            return list(steps)
-
-    def bits(self) -> tuple[bytes, bytes]:
-        return self.model.parameters.flat.tobytes(), pack_state(self.state)
+@pytest.fixture
+def run(run_with: Make) -> Make:
+    return partial(run_with, together)
 
 
 @pytest.fixture
@@ -91,65 +66,48 @@ def world(ranks: Started, monkeypatch: pytest.MonkeyPatch) -> Started:
     return started
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {},
-        {"optimizer": "rmsprop", "weight_decay": 0.1, "clip_value": 0.001},
-        {"optimizer": "sgd", "clip_norm": 0.0, "model": {"cell": "gru", "embedding_size": 3}},
-        {"model": {"cell": "rnn", "dropout": 0.0}, "reset_rate": 0.0},
-    ],
-    ids=["adam", "rmsprop", "sgd", "rnn"],
-)
-def test_losses_are_those_of_one_process_to_rounding(world: Started, settings: dict[str, Any]) -> None:
+def test_losses_are_those_of_one_process_to_rounding(run: Make, world: Started, settings: dict[str, Any]) -> None:
     """Over the end of an epoch, with five streams that two and three ranks cannot share evenly; and with more ranks than work."""
-    alone = Run(**settings)
-    expected = alone.finished(1)
+    alone = run(**settings).trained(1)
     for size, of in ((2, 2), (3, 3), (5, 5), (2, 4)):
-        run = Run(**settings)
+        several = run(**settings)
+        model, state = several.model, several.state
         with world(of):
-            found = run.finished(size)
-        assert [progress.step for progress in found] == list(range(1, STEPS + 1))
-        assert [progress.symbols for progress in found] == [progress.symbols for progress in expected]
-        np.testing.assert_allclose([each.loss for each in found], [each.loss for each in expected], rtol=1e-5)
-        np.testing.assert_allclose([each.grad_norm for each in found], [each.grad_norm for each in expected], rtol=1e-3)
-        np.testing.assert_allclose(run.state.hidden, alone.state.hidden, rtol=0, atol=1e-3)
-        np.testing.assert_allclose(run.model.parameters.flat, alone.model.parameters.flat, rtol=0, atol=2e-3)
+            several.trained(size).assert_close(alone)
+        assert (several.model, several.state) == (model, state), "rank 0 goes on with what it has"
 
 
-def test_the_same_number_of_ranks_gives_the_same_bits_also_when_it_goes_on(world: Started) -> None:
+def test_the_same_number_of_ranks_gives_the_same_bits_also_when_it_goes_on(run: Make, world: Started) -> None:
     with world(2):
-        whole = Run()
-        losses = [progress.loss for progress in whole.finished(2)]
+        whole = run().trained(2)
         for stop in (1, 16, 17, 20):
-            run = Run()
-            with run.steps(2) as steps:
-                seen = [progress.loss for progress in itertools.islice(steps, stop)]
-            seen += [progress.loss for progress in run.finished(2)]
-            assert seen == losses
-            assert run.bits() == whole.bits()
+            parts = run().trained(2, stop).trained(2)
+            assert parts.losses == whole.losses
+            assert parts.bits() == whole.bits()
 
 
-def test_each_rank_gets_its_own_streams_of_the_text_alone(world: Started, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_each_rank_gets_its_own_streams_of_the_text_alone(
+    run: Make, run_with: Make, world: Started, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """In blocks, from a file that can only be read, too."""
-    IDS.tofile(tmp_path / "ids")
+    ids = run_with.ids
+    ids.tofile(tmp_path / "ids")
     seen: list[np.ndarray[Any, Any]] = []
 
-    def watched(ids: np.ndarray[Any, Any], *arguments: Any) -> Streams:
-        seen.append(ids)
-        return Streams(ids, *arguments)
+    def watched(got: np.ndarray[Any, Any], *arguments: Any) -> Streams:
+        seen.append(got)
+        return Streams(got, *arguments)
 
-    mapped = Run(np.memmap(tmp_path / "ids", np.uint8, "r"))
+    mapped = run(np.memmap(tmp_path / "ids", np.uint8, "r"))
     monkeypatch.setattr(mpi, "Streams", watched)
     monkeypatch.setattr(mpi, "BLOCK", 33)
     with world(3):
-        losses = [progress.loss for progress in mapped.finished(3)]
-        assert losses == [progress.loss for progress in Run().finished(3)]
+        assert mapped.trained(3).losses == run().trained(3).losses
     length = mapped.streams.length
-    for got, rows in zip(sorted(seen[:2], key=lambda ids: int(np.flatnonzero(ids)[0])), (range(1, 3), range(3, 5)), strict=True):
+    for got, rows in zip(sorted(seen[:2], key=lambda got: int(np.flatnonzero(got)[0])), (range(1, 3), range(3, 5)), strict=True):
         own = slice(rows.start * length, rows.stop * length + 1)
-        np.testing.assert_array_equal(got[own], IDS[own])
-        assert np.count_nonzero(got) == np.count_nonzero(IDS[own])
+        np.testing.assert_array_equal(got[own], ids[own])
+        assert np.count_nonzero(got) == np.count_nonzero(ids[own])
 
 
 def failing(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) -> None:
@@ -165,7 +123,9 @@ def failing(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) -> None:
 
 
 @pytest.mark.parametrize("moment", ["between two steps", "forward", "update"])
-def test_the_others_are_told_when_rank_0_fails_if_they_can_be(world: Started, monkeypatch: pytest.MonkeyPatch, moment: str) -> None:
+def test_the_others_are_told_when_rank_0_fails_if_they_can_be(
+    run: Make, world: Started, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
     match moment:
         case "forward":
             failing(monkeypatch, LanguageModel, "loss_and_gradients")
@@ -176,12 +136,13 @@ def test_the_others_are_told_when_rank_0_fails_if_they_can_be(world: Started, mo
 
     with world(3) as it:
         with pytest.raises(MemoryError):
-            Run().finished(3)
+            run().trained(3)
         assert it.astray == (moment == "update")
         if not it.astray:
             monkeypatch.undo()
             monkeypatch.setattr(mpi, "_world", lambda: it)
-            assert len(Run().finished(3)) == STEPS, "they are ready for more"
+            again = run().trained(3)
+            assert len(again.told) == again.state.last_step, "they are ready for more"
 
 
 def test_a_stored_run_is_trained_by_ranks_and_goes_on_with_others(store: Store, corpus: Any, world: Started) -> None:
@@ -200,7 +161,7 @@ def test_a_stored_run_is_trained_by_ranks_and_goes_on_with_others(store: Store, 
     for ranks in (1, 3):
         model = ModelConfig(hidden_size=7, num_layers=2, dropout=0.2)
         training = TrainingConfig(batch_size=5, seq_length=10, steps=40, seed=3)
-        run = trainer.create(store, "tale", model, training, name=f"by-{ranks}", processes=1, ranks=ranks)
+        run = orders.create(store, "tale", model, training, name=f"by-{ranks}", processes=1, ranks=ranks)
         with world(ranks):
             run, states[ranks], notes = stopped(trainer.Trainer(store, run, ranks=ranks))
         assert (run.state, run.step, notes) == ("paused", 7, [])
@@ -220,12 +181,12 @@ def test_a_stored_run_is_trained_by_ranks_and_goes_on_with_others(store: Store, 
     assert (run.environment["ranks"], run.state) == (1, "succeeded")
 
 
-def test_divergence_is_found_by_all(world: Started) -> None:
-    run = Run(learning_rate=1000.0, clip_norm=0.0, model={"cell": "rnn", "activation": "identity"})
-    run.state.last_step = 10**6
+def test_divergence_is_found_by_all(run: Make, world: Started) -> None:
+    wild = run(learning_rate=1000.0, clip_norm=0.0, model={"cell": "rnn", "activation": "identity"})
+    wild.state.last_step = 10**6
     with world(2) as it:
         with pytest.raises(TrainingDiverged):
-            run.finished(2)
+            wild.trained(2)
         assert not it.astray
 
 

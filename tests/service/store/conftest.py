@@ -1,4 +1,4 @@
-"""Fixtures: a store in a folder of its own, and a way to run Python in another process."""
+"""Fixtures, beside those of the folder above: a claimed run, and a way to run Python in another process."""
 
 from __future__ import annotations
 
@@ -15,17 +15,6 @@ from service.store import Run, Store
 ROOT = Path(__file__).resolve().parents[3]
 
 Start = Callable[..., "subprocess.Popen[str]"]
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "charloom.db"
-
-
-@pytest.fixture
-def store(path: Path) -> Iterator[Store]:
-    with Store(path) as opened:
-        yield opened
 
 
 @pytest.fixture

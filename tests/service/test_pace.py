@@ -1,0 +1,95 @@
+"""When a run is validated and how far it is, against figures worked by hand; the clock is a number that the test sets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from model.batches import Split, Streams
+from model.config import TrainingConfig
+from service.pace import Pace, length_in_steps
+
+
+def streams(symbols: int = 1001) -> Streams:
+    """Two streams of 500 symbols: 50 chunks of ten."""
+    return Streams(np.zeros(symbols, np.uint8), 2, 10)
+
+
+def state(step: int, first_step: int = 0, last_step: int = 0, first_second: float = 0.0) -> Any:
+    return SimpleNamespace(step=step, first_step=first_step, last_step=last_step, first_second=first_second)
+
+
+@pytest.fixture
+def now() -> list[float]:
+    """Seconds spent."""
+    return [0.0]
+
+
+@pytest.fixture
+def pace(now: list[float]) -> Callable[..., Pace]:
+    """Of a run that validates on 100 symbols, and whose baselines take two seconds."""
+
+    def made(**settings: Any) -> Pace:
+        text: Any = SimpleNamespace(split=Split(1001, 1001, 1101))
+        assessor: Any = SimpleNamespace(seconds_to_prepare=2.0)
+        return Pace(TrainingConfig(**settings), streams(), text, assessor, lambda: now[0])
+
+    return made
+
+
+@pytest.mark.parametrize(
+    ("settings", "steps"), [({"epochs": 1.5}, 75), ({"epochs": 0.001}, 1), ({"steps": 9}, 9), ({"budget": 5.0}, 0)], ids=str
+)
+def test_a_length_is_so_many_steps(settings: dict[str, Any], steps: int) -> None:
+    assert length_in_steps(TrainingConfig(**settings), streams()) == steps
+
+
+def test_steps_are_counted_from_the_beginning_of_the_schedule(pace: Callable[..., Pace]) -> None:
+    assert pace(steps=8).share(state(6, first_step=4, last_step=12)) == 0.25
+
+
+def test_of_a_budget_the_end_is_set_aside(pace: Callable[..., Pace], now: list[float]) -> None:
+    it = pace(budget=100.0)
+    now[0] = 30.0
+    # 0.3 + 2 seconds, before it is known what a validation takes; the schedule began at second 10
+    assert it.share(state(5, first_second=10.0)) == pytest.approx(20 / 97.7)
+    it.learned(5.0)  # 100 symbols at twice that speed
+    assert it.share(state(5, first_second=10.0)) == pytest.approx(20 / (97.7 - 12))
+    it.validated(1.0)
+    it.learned(5.0)  # what it took is known now
+    assert it.share(state(5, first_second=10.0)) == pytest.approx(20 / (97.7 - 1.2))
+    it.validated(80.0)
+    assert it.share(state(5, first_second=10.0)) == pytest.approx(20 / 50)  # never more than half
+    now[0] = 500.0
+    assert it.share(state(0)) == 0.99  # one step is always made
+    assert it.share(state(1)) > 1
+
+
+def test_epochs_may_end_a_budget(pace: Callable[..., Pace], now: list[float]) -> None:
+    now[0] = 1.0
+    assert pace(budget=1e6, max_epochs=2.0).share(state(25)) == 25 / 100
+
+
+def test_an_interval_is_kept(pace: Callable[..., Pace]) -> None:
+    it = pace(steps=100, validation_interval=7)
+    assert [step for step in range(1, 30) if it.is_due(state(step, first_step=2), 0.0)] == [2, 9, 16, 23]
+
+
+@pytest.mark.parametrize("seconds", [0.0, 1e9])
+def test_without_one_steps_alone_decide(pace: Callable[..., Pace], seconds: float) -> None:
+    it = pace(steps=1000)
+    assert [step for step in range(1, 700) if it.is_due(state(step), seconds)] == [200, 400, 600]
+
+
+def test_a_budget_is_validated_as_often_as_it_can_afford(pace: Callable[..., Pace]) -> None:
+    it = pace(budget=600.0)
+    it.validated(2.0)
+    assert [it.is_due(state(5), seconds) for seconds in (9.0, 23.0, 25.0)] == [False, False, True]  # twelve times two
+    it.validated(0.1)
+    assert [it.is_due(state(5), seconds) for seconds in (9.0, 11.0)] == [False, True]  # a sixtieth of it
+    it.validated(50.0)  # 52.1 so far, and no room for two of 50 in 54
+    assert not it.is_due(state(5), 1e6)
