@@ -1,4 +1,5 @@
 # The image: `docker run -p 8000:8000 -v charloom:/data charloom` trains a first model on an empty volume and serves it.
+# The address in its log holds the key (/#key=...), unless CHARLOOM_API_KEYS is set.
 # It needs no network, no root and no writable file system but /data.
 
 FROM python:3.11-slim AS build

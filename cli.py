@@ -19,10 +19,11 @@ import click
 from model.config import ModelConfig, SamplingConfig, TrainingConfig
 from model.errors import TextError
 from service.terminal.commands import Commands
-from service.terminal.options import PATH, READING, address, chosen, database, options_of, reading
+from service.terminal.options import PATH, READING, address, chosen, database, limits, options_of, reading
 
 if TYPE_CHECKING:
     from corpora import Source
+    from service.findings import CellReport, Inspection
     from service.store import Corpus, Run, Store
     from service.store.corpora import Corpora
     from service.store.runs import Runs
@@ -301,19 +302,112 @@ def say_piece(text: str, terminal: bool) -> None:
     sys.stdout.buffer.flush()
 
 
+@main.command("inspect")
+@click.argument("model", required=False)
+@click.option("--text", help="The text to read; without one, and without a file, MODEL writes it itself.")
+@click.option("--file", help="Read this file, or - for standard input.")
+@click.option("--length", type=click.IntRange(1, 100_000), default=400, help="Symbols of a text that MODEL writes itself.")
+@click.option("--seed", type=click.IntRange(0, 2**63 - 1), help="Of a text that MODEL writes itself.")
+@click.option("--unit", metavar="LAYER:UNIT", help="The unit to show, both counted from 0; by default the liveliest.")
+@click.option("--find-cells", "finding", is_flag=True, help="Look for units that follow a readable feature of a corpus.")
+@click.option("--corpus", help="A stored corpus to look for cells in; by default the one that MODEL was trained on.")
+@click.option("--svg", type=PATH, help="Draw it: an .svg file, or for cells a folder that gets a file for each.")
+@click.option("--columns", type=click.IntRange(20, 400), default=80, help="Characters in a line of the drawing.")
+@click.option("--overwrite", is_flag=True, help="Replace drawings that exist.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@database
+def inspect_command(
+    db: Path,
+    model: str | None,
+    text: str | None,
+    file: str | None,
+    length: int,
+    seed: int | None,
+    unit: str | None,
+    finding: bool,
+    corpus: str | None,
+    svg: Path | None,
+    columns: int,
+    overwrite: bool,
+    as_json: bool,
+) -> None:
+    """Look inside MODEL (by default latest) while it reads a text.
+
+    Shown are how surprising each character was, what a unit held, how often gates were saturated, and which characters are taken for
+    alike. With --find-cells: which single units follow a readable feature, such as quotation marks, brackets or indentation."""
+    given = {"text": text, "file": file, "seed": seed, "unit": unit}
+    of_text = [f"--{name}" for name, value in given.items() if value is not None]
+    if finding and of_text:
+        raise click.UsageError(f"{of_text[0]} is for one text, and --find-cells reads a corpus; give one of the two")
+    if corpus is not None and not finding:
+        raise click.UsageError("--corpus is for --find-cells; give a text with --text or --file")
+    if text is not None and file is not None:
+        raise click.UsageError("give a text with --text or with --file, not both")
+    one_blas_thread()
+    from dataclasses import asdict
+
+    from service import inspecting
+    from service.drawing import saving
+    from service.exchange import load
+    from service.terminal import inspection
+    from service.terminal.text import terminal_width
+
+    found: CellReport | Inspection
+    if svg is not None:
+        saving.check(svg, folder=finding, overwrite=overwrite)
+    with opened(db) as store:
+        loaded = load(store, model)
+        if finding:
+            if sys.stderr.isatty():
+                say("looking for cells, which takes some seconds", err=True)
+            found = inspecting.find_cells(store, loaded, corpus)
+        else:
+            wanted = inspecting.unit_named(unit) if unit is not None else None
+            if file is not None:
+                text = inspecting.text_in(file)
+            elif text is None:
+                text, seed = inspecting.written(store, loaded, length, seed)
+                say(f"note: {loaded.run.name} wrote the text itself, with seed {seed}", err=True)
+            found = inspecting.inspect(store, loaded, text, wanted)
+    if as_json:
+        click.echo(json.dumps(asdict(found), ensure_ascii=False))
+    else:
+        click.echo(inspection.report(found, terminal_width(), colors=sys.stdout.isatty()))
+    for drawn in saving.save(found, svg, columns, overwrite=overwrite) if svg is not None else ():
+        say(f"drawn: {drawn}", err=True)
+
+
 @main.command()
 @address
 @click.option("--train-default", is_flag=True, help="Where no model is stored yet, train the default one meanwhile.")
+@limits
 @database
-def serve(db: Path, host: str, port: int, train_default: bool) -> None:
+def serve(db: Path, host: str, port: int, train_default: bool, api_keys_file: Path | None, **settings: Any) -> None:
     """Serve the page and the API over HTTP.
 
-    The page is at /; POST /generate writes text; GET /v1/models and GET /health tell what is there."""
+    The page is at /; POST /generate writes text; GET /v1/models and GET /health tell what is there. Each limit can also be set
+    in the environment, for example as CHARLOOM_MAX_ROWS. Where others can reach it, a caller needs a key: one of CHARLOOM_API_KEYS
+    (separated by commas), of the file of keys, or made by charloom key new; where there is none, one is made and printed."""
     one_blas_thread()
+    from service import keys
     from service.server import ServerSettings, serve
 
-    first = [sys.executable, str(Path(__file__).resolve()), "start", "--no-serve", "--db", str(db)] if train_default else None
-    serve(ServerSettings(db=db, host=host, port=port, train_command=first))
+    valid = keys.given(os.environ.pop(keys.VARIABLE, None), api_keys_file)  # no other process needs them
+    serve(ServerSettings(db=db, host=host, port=port, train_default=train_default, keys=valid, **settings))
+
+
+@main.command()
+@click.option("--workers", type=click.IntRange(1, 256), default=1, help="Training jobs that are carried out at once.")
+@database
+def worker(db: Path, workers: int) -> None:
+    """Carry out training jobs that were given to a service.
+
+    A service has a worker of its own (serve --workers); others may work on the same database, also in other containers on the same
+    machine. Ctrl-C and SIGTERM save: the jobs then wait for another worker, and go on where they were."""
+    one_blas_thread()
+    from service import worker
+
+    worker.carry_out(db, workers)
 
 
 @main.command()
@@ -344,6 +438,51 @@ def start(context: click.Context, /, db: Path, host: str, port: int, serving: bo
         os.execv(
             sys.executable, [sys.executable, str(Path(__file__).resolve()), "serve", "--db", str(db), "--host", host, "--port", str(port)]
         )
+
+
+# ── keys ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@main.group("key", cls=Commands)
+def key_group() -> None:
+    """Make, list and revoke the keys that callers of a service show."""
+
+
+@key_group.command("new")
+@click.argument("name", required=False)
+@database
+def key_new(db: Path, name: str | None) -> None:
+    """Make a key, and print it: this once, since only its hash is stored.
+
+    It is valid at once, also for a service that runs; from the first key on, every caller needs one, on this machine too."""
+    from service import keys
+
+    key = keys.new()
+    with opened(db, create=True) as store:
+        made = store.keys.add(keys.hashed(key), name)
+    click.echo(key)
+    say(f"key {made.name} is made; send it as 'Authorization: Bearer KEY', or open the page as /#key=KEY", err=True)
+
+
+@key_group.command("list")
+@database
+def key_list(db: Path) -> None:
+    """List the keys that were made, with the day and minute of their last use."""
+    from service.terminal.text import line_width, table
+
+    with opened(db) as store:
+        rows = [[key.name, key.created_at[:10], (key.used_at or "never")[:16].replace("T", " ")] for key in store.keys.list()]
+    click.echo(table(["name", "made", "used (UTC)"], rows, line_width()) if rows else "no key yet; make one with: charloom key new")
+
+
+@key_group.command("revoke")
+@click.argument("name")
+@database
+def key_revoke(db: Path, name: str) -> None:
+    """Make a key invalid, at once."""
+    with opened(db) as store:
+        store.keys.revoke(name)
+    say(f"key {name} is revoked")
 
 
 # ── runs and checkpoints ──────────────────────────────────────────────────────────────────────────────────────────────

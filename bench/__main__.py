@@ -8,18 +8,19 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from bench import cores, memory, quality, report, sampling, training
+from bench import cores, memory, quality, report, sampling, serving, training
 from bench.processes import child, tell
 
 ALONE = ("training", "sampling", "memory", "cores")  # what is measured when nothing is named
 GRIDS: dict[str | None, Iterable[str]] = {"training": training.GRID, "sampling": sampling.GRID}
-EPILOG = "Without PART, training, sampling, memory and cores are measured; quality trains for all its budgets, and as long with PyTorch."
+EPILOG = "Without PART, training, sampling, memory and cores are measured; serving asks a service over HTTP, beside a plain one;"
+EPILOG += " quality trains for all its budgets, and as long with PyTorch."
 
 
 def parsed() -> argparse.Namespace:
     """The arguments of the command line."""
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measure Charloom beside its peers.", epilog=EPILOG)
-    parser.add_argument("part", nargs="?", choices=[*ALONE, "quality"], help="what to measure")
+    parser.add_argument("part", nargs="?", choices=[*ALONE, "serving", "quality"], help="what to measure")
     parser.add_argument("path", nargs="?", type=Path, help="text for quality; text whose lines memory's corpora are made of")
     parser.add_argument("--quick", action="store_true", help="few and short repetitions: to see that it works, not for figures")
     parser.add_argument("--only", default="", help="of training and sampling, only networks whose name holds this (2x512)")
@@ -32,6 +33,8 @@ def parsed() -> argparse.Namespace:
         parser.error("quality needs the PATH of a text")
     if arguments.path is not None and arguments.part not in ("quality", "memory"):
         parser.error(f"{arguments.part} reads no text; leave out {arguments.path}")
+    if arguments.part == "serving" and arguments.only in serving.PARTS:
+        return arguments
     names = list(GRIDS.get(arguments.part, []))
     if arguments.only and not any(arguments.only in name for name in names):
         parser.error(

@@ -79,6 +79,30 @@ def cores(found: Found) -> str:
     return f"training 64x64 on {found['cores']} cores, characters per second\n{table(['network', *ways.values()], rows)}"
 
 
+def serving(found: Found) -> str:
+    """Throughput beside the plain service and the bare sampler, times to the first characters, and the crowd."""
+    lines = []
+    if streams := found.get("streams"):
+        peers = {f"Flask and PyTorch, {threads} threads": rates for threads, rates in streams["plain"].items()}
+        rows = [
+            [name, f"{min(rates):,.0f}", " ".join(f"{each:,.0f}" for each in sorted(rates))]
+            for name, rates in {"charloom over HTTP": streams["charloom"], "bare Sampler": streams["bare"], **peers}.items()
+        ]
+        lines += [
+            f"serving {found['network']}, {found['texts']} streams of {found['length']} characters, characters per second",
+            table(["", "lowest", "each run"], rows),
+            f"{streams['plain_ratio']:.1f} times the plain service, {streams['bare_ratio']:.0%} of the bare Sampler (lowest run)",
+        ]
+    if first := found.get("first"):
+        lines.append(f"first characters, median: {first['idle_median'] * 1e3:.0f} ms, {first['training_median'] * 1e3:.0f} ms during a job")
+    if crowd := found.get("crowd"):
+        statuses = ", ".join(f"{count} with {status}" for status, count in crowd["statuses"].items())
+        told = f"{statuses}, {crowd['written']} texts in full, {crowd['peak'] / MB:.0f} MB at most"
+        left = f"{crowd['rows']} rows, {crowd['waiting']} waiting, {crowd['threads']} threads ({crowd['threads_before']} before)"
+        lines += [f"{crowd['clients']:,} clients at once, answered in {crowd['seconds']:.1f} s: {told}", f"afterwards {left}"]
+    return "\n".join(lines)
+
+
 def quality(found: Found) -> str:
     """Seconds to each loss, per budget and contender, and what was chosen."""
     head, columns = ["nats per character"], []
@@ -92,7 +116,7 @@ def quality(found: Found) -> str:
     return "\n".join([f"time to quality on {found['text']}", table(head, cells), *chosen])
 
 
-PARTS = {"training": training, "sampling": sampling, "memory": memory, "cores": cores, "quality": quality}
+PARTS = {"training": training, "sampling": sampling, "memory": memory, "cores": cores, "serving": serving, "quality": quality}
 
 
 def settings(row: Found) -> str:

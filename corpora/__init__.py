@@ -6,6 +6,6 @@ from corpora.builtin import BUILTINS, is_builtin
 from corpora.naming import suggested_name
 from corpora.reading import MAX_SIZE
 from corpora.report import ReadReport
-from corpora.sources import Source, open_source
+from corpora.sources import Source, open_source, open_stream
 
-__all__ = ["BUILTINS", "MAX_SIZE", "ReadReport", "Source", "is_builtin", "open_source", "suggested_name"]
+__all__ = ["BUILTINS", "MAX_SIZE", "ReadReport", "Source", "is_builtin", "open_source", "open_stream", "suggested_name"]

@@ -90,13 +90,40 @@ def open_source(
         if from_ is None or not builtin.packed:
             expected = expected or builtin.sha256
     _check_place(place, expected)
-    limits = Limits(size=max_size, expanded=max(Limits.expanded, 4 * max_size))
-    how = How(origin, chosen, encoding, limits, scratch)
+    how = How(origin, chosen, encoding, _limits(max_size), scratch)
 
     def read(report: ReadReport) -> Iterator[str]:
         return in_pieces(_texts(place, how, expected, progress, report), how, report, piece)
 
     return Source(name, origin, read)
+
+
+def open_stream(
+    stream: BinaryIO,
+    file_name: str,
+    *,
+    glob: str | Sequence[str] = (),
+    encoding: str | None = None,
+    max_size: int = MAX_SIZE,
+    scratch: str | None = None,
+    piece: int = PIECE,
+) -> Source:
+    """The text of a file that arrives as a stream, such as an upload; it can be read once. The rest is as in `open_source`.
+
+    Of the stream nothing but `read` and `seekable` is used. Raises `UnknownEncoding`.
+    """
+    check_encoding(encoding)
+    name = suggested_name(file_name, frozenset(BUILTINS))
+    how = How(printable(file_name) or "the file", selection(glob), encoding, _limits(max_size), scratch)
+
+    def read(report: ReadReport) -> Iterator[str]:
+        return in_pieces(texts_in(stream, how, report), how, report, piece)
+
+    return Source(name, how.origin, read)
+
+
+def _limits(max_size: int) -> Limits:
+    return Limits(size=max_size, expanded=max(Limits.expanded, 4 * max_size))
 
 
 def _check_place(place: str, sha256: str | None) -> None:

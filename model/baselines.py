@@ -15,7 +15,7 @@ a context of any length is one integer: the number of its beginning, and its las
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -50,13 +50,14 @@ def ngram_losses(
     vocabulary_size: int,
     unknown_cost: float = UNKNOWN_COST,
     orders: Sequence[int] = ORDERS,
+    tick: Callable[[], None] | None = None,
 ) -> dict[int, float]:
     """The mean loss over ids[start:stop], in nats per symbol, of the n-gram model of each order n that was counted in ids[:training_stop].
 
     0 <= training_stop <= start < stop. Contexts reach back across `start`, as the network's do. An unknown target costs
     `unknown_cost`, as in `model.training.evaluate`. `ids` (N,) may be memory-mapped: only the last `COUNTED` symbols of the training
     part are read. Memory grows with neither text nor alphabet: at most 300 MB were seen for 200,000 scored symbols, and 400 for any
-    number, with V from 65 to 100,000.
+    number, with V from 65 to 100,000. `tick` is called now and then; what it raises ends the counting.
     """
     training = ids[max(0, training_stop - COUNTED) : training_stop]
     costs = np.zeros(max(orders) + 1)
@@ -65,12 +66,12 @@ def ngram_losses(
         reach = max(0, first - max(orders))
         read = np.asarray(ids[reach:last], np.int64)
         unknown = read[first - reach :] >= vocabulary_size
-        for order, p in enumerate(probabilities(training, read, vocabulary_size, max(orders))):
+        for order, p in enumerate(probabilities(training, read, vocabulary_size, max(orders), tick)):
             costs[order] += np.where(unknown, unknown_cost, -np.log(p[first - reach :])).sum()
     return {order: float(costs[order]) / (stop - start) for order in orders}
 
 
-def probabilities(training: Ids, read: Ids, vocabulary_size: int, highest: int) -> Iterator[Array]:
+def probabilities(training: Ids, read: Ids, vocabulary_size: int, highest: int, tick: Callable[[], None] | None = None) -> Iterator[Array]:
     """The probability (N,) of each symbol of `read` (N,) after those before it in `read`, by models of order 0, 1, ... `highest`.
 
     At the beginning of `read` a context is as long as what is there. What is said of an unknown symbol means nothing.
@@ -85,7 +86,7 @@ def probabilities(training: Ids, read: Ids, vocabulary_size: int, highest: int) 
     for _ in range(highest):
         here = np.flatnonzero(before != ABSENT)
         keys, strings = np.unique(before[here] * symbols + read[here], return_inverse=True)  # contexts with their next symbol
-        c_string, c, T = _count(training, training_before, Numbers(keys), contexts, symbols)
+        c_string, c, T = _count(training, training_before, Numbers(keys), contexts, symbols, tick)
         context = before[here]
         p, shorter = p.copy(), p[here]
         with np.errstate(invalid="ignore"):  # 0 / 0 where a context never occurred
@@ -97,7 +98,9 @@ def probabilities(training: Ids, read: Ids, vocabulary_size: int, highest: int) 
         before, contexts = before[:-1], len(keys)
 
 
-def _count(training: Ids, before: Array, strings: Numbers, contexts: int, symbols: int) -> tuple[Array, Array, Array]:
+def _count(
+    training: Ids, before: Array, strings: Numbers, contexts: int, symbols: int, tick: Callable[[], None] | None = None
+) -> tuple[Array, Array, Array]:
     """c of each string (a context with its next symbol), c of each context, T of each context.
 
     `before` (N,) has the context of each training symbol, ABSENT for one that is not numbered. It is moved on to those that are
@@ -106,6 +109,8 @@ def _count(training: Ids, before: Array, strings: Numbers, contexts: int, symbol
     c_string, c = np.zeros(strings.count, np.int64), np.zeros(contexts, np.int64)
     others: list[Array] = []  # strings that are not numbered, as keys in order
     for stop in range(len(training), 0, -CHUNK):  # from the end, since the next symbol's longer context takes this one's place
+        if tick:
+            tick()
         start = max(0, stop - CHUNK)
         ids, context = np.asarray(training[start:stop], np.int64), before[start:stop].astype(np.int64)
         keys = context * symbols + ids  # negative where the context is ABSENT

@@ -1,22 +1,16 @@
 """Every setting of a model, of its training and of sampling: one table, from which options, API and documentation are made.
 
-Three frozen dataclasses, grouped as a user thinks. Each field carries its meaning, unit and range as metadata (`Setting`);
-a value outside them raises `InvalidSetting` when the object is made, so that whoever holds one can rely on it.
-Needs no numpy: the command line reads this table to print its help.
+Three frozen dataclasses, grouped as a user thinks. Each field carries its meaning, unit and range (`model.settings`); a value outside
+them raises `InvalidSetting` when the object is made.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import functools
-import math
-import types
-import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
 
-from model.errors import InvalidSetting, UnknownSetting
+from model.errors import InvalidSetting
+from model.settings import Course, Settings, setting
 
 CELLS = ("lstm", "gru", "rnn")
 ACTIVATIONS = ("tanh", "relu", "identity")
@@ -24,116 +18,6 @@ LEVELS = ("char", "byte")
 NORMALIZATIONS = ("nfc", "nfd", "none")
 OPTIMIZERS = ("adam", "rmsprop", "adagrad", "sgd")
 SCHEDULES = ("cosine", "constant", "exponential")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Setting:
-    """What is known about one field: the metadata under the key ``"setting"``.
-
-    `meaning` is a phrase without a full stop; `unit` is empty for a pure number; `hint` explains the range in an error.
-    """
-
-    meaning: str
-    unit: str = ""
-    at_least: float | None = None
-    above: float | None = None
-    at_most: float | None = None
-    below: float | None = None
-    choices: tuple[str, ...] = ()
-    hint: str = ""
-
-    def must(self, kind: str) -> str:
-        """The limit in words: ``a whole number from 1 to 65,536``, ``a number of 0 or more and below 1``."""
-        if self.choices:
-            return "one of: " + ", ".join(self.choices)
-        low, high = self.at_least, self.at_most
-        if low is not None and high is not None:
-            return f"{kind} from {low:,} to {high:,}"
-        bounds = []
-        if self.above is not None:
-            bounds.append(f"above {self.above:,}")
-        if low is not None:
-            bounds.append(f"of {low:,} or more")
-        if self.below is not None:
-            bounds.append(f"below {self.below:,}")
-        if high is not None:
-            bounds.append(f"at most {high:,}")
-        return f"{kind} {' and '.join(bounds)}" if bounds else kind
-
-    def allows(self, value: Any) -> bool:
-        """Whether a value of the right type lies in the range."""
-        if self.choices:
-            return value in self.choices
-        if isinstance(value, (int, float)):
-            return (
-                (isinstance(value, int) or math.isfinite(value))
-                and (self.at_least is None or value >= self.at_least)
-                and (self.above is None or value > self.above)
-                and (self.at_most is None or value <= self.at_most)
-                and (self.below is None or value < self.below)
-            )
-        return True
-
-
-def setting(default: Any, meaning: str, **facts: Any) -> Any:
-    """A dataclass field with a `Setting`."""
-    return dataclasses.field(default=default, metadata={"setting": Setting(meaning=meaning, **facts)})
-
-
-@functools.cache
-def types_of(cls: type[Any]) -> dict[str, tuple[type, bool]]:
-    """Field name -> (type, whether None is allowed); the type is str, int, float or tuple (of str)."""
-    found = {}
-    for name, hint in typing.get_type_hints(cls).items():
-        options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-        base = next(option for option in options if option is not type(None))
-        found[name] = (typing.get_origin(base) or base, type(None) in options)
-    return found
-
-
-KINDS = {int: "a whole number", float: "a number", str: "a string", tuple: "a list of strings"}
-
-
-class Settings:
-    """What the three configurations share: checking, and the way to and from JSON."""
-
-    def __post_init__(self) -> None:
-        cls: Any = type(self)
-        for field, setting in settings_of(cls):
-            kind, optional = types_of(cls)[field.name]
-            value: Any = getattr(self, field.name)
-            if value is None and optional:
-                continue
-            if kind is tuple and isinstance(value, list):
-                value = tuple(value)
-            if kind is float and type(value) is int and abs(value) < 2**1000:
-                value = float(value)
-            strings = not isinstance(value, tuple) or all(type(item) is str for item in value)
-            if type(value) is not kind or not strings or not setting.allows(value):
-                raise InvalidSetting(field.name, value, setting.must(KINDS[kind]), setting.hint)
-            object.__setattr__(self, field.name, value)
-
-    def to_dict(self) -> dict[str, Any]:
-        """All fields, ready for JSON."""
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in vars(self).items()}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """The opposite of `to_dict`; fields that are absent take their defaults.
-
-        Raises `UnknownSetting` for a name that is no field and `InvalidSetting` for a value out of range.
-        """
-        known = [field.name for field, _ in settings_of(cls)]
-        for name in values:
-            if name not in known:
-                raise UnknownSetting(name, known)
-        return cls(**values)
-
-
-def settings_of(cls: type[Any]) -> Iterator[tuple[dataclasses.Field[Any], Setting]]:
-    """The fields of a configuration with what is known about each, in order."""
-    for field in dataclasses.fields(cls):
-        yield field, field.metadata["setting"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,17 +86,28 @@ class TrainingConfig(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class SamplingConfig(Settings):
-    """How a text is drawn from a model. Filters apply in the order temperature, top_k, top_p, min_p."""
+    """How a text is drawn from a model. What changes probabilities applies in the order penalties, logit_bias, temperature, top_k, top_p, min_p."""
 
     # fmt: off
     prompt: str = setting("", "text to continue; empty begins as after a line end")
+    prompt_ids: tuple[int, ...] | None = setting(None, "the same as symbol ids, instead of prompt; others than the alphabet's are read as the unknown symbol", option=False)
     length: int = setting(500, "symbols to write at most", unit="symbols", at_least=0, at_most=1_000_000_000)
-    temperature: float = setting(0.8, "1 draws as the model learned, lower is safer, higher is wilder", at_least=0, at_most=100,
-                                 hint="0 always takes the likeliest character")
+    min_length: int = setting(0, "symbols before which no stop string ends a text", unit="symbols", at_least=0, at_most=1_000_000_000)
+    temperature: float | tuple[tuple[int, float], ...] = setting(0.8, "1 draws as the model learned, lower is safer, higher is wilder", at_least=0, at_most=100,
+                                          hint="0 always takes the likeliest character", varies=True)
     top_k: int = setting(0, "draw only among the k likeliest symbols; 0 among all", at_least=0, at_most=2_000_000)
     top_p: float = setting(1.0, "draw only among the likeliest symbols that together reach this probability", above=0, at_most=1)
     min_p: float = setting(0.0, "draw only among symbols at least this share as likely as the likeliest", at_least=0, at_most=1)
+    repetition_penalty: float = setting(1.0, "above 1, symbols that the prompt or the text has already become less likely (CTRL's rule); 1 does nothing",
+                                        above=0, at_most=100)
+    presence_penalty: float = setting(0.0, "taken off the logit of each symbol that the text has already", at_least=-2, at_most=2)
+    frequency_penalty: float = setting(0.0, "taken off the logit of a symbol for each time that the text has it", at_least=-2, at_most=2)
+    logit_bias: Mapping[int, float] = setting({}, "added to the logits of symbols, by id; others than the alphabet's do nothing",
+                                              at_least=-100, at_most=100, option=False)
     stop: tuple[str, ...] = setting((), "end before any of these strings")
+    logprobs: int | None = setting(None, "tell the log-probability of each symbol, and so many of the likeliest in its place",
+                                   at_least=0, at_most=20, option=False)
+    echo: bool = setting(False, "let the text begin with the prompt as it was read", option=False)
     seed: int | None = setting(None, "the same seed gives the same text; text i of n uses seed + i", at_least=0, at_most=2**63 - 1)
     n: int = setting(1, "texts to write", unit="texts", at_least=1, at_most=1024)
     # fmt: on
@@ -223,3 +118,10 @@ class SamplingConfig(Settings):
             raise InvalidSetting("stop", list(self.stop), "a list of at most 16 strings")
         if "" in self.stop:
             raise InvalidSetting("stop", list(self.stop), "made of strings that are not empty")
+        if self.prompt and self.prompt_ids is not None:
+            raise InvalidSetting("prompt_ids", list(self.prompt_ids), "left out where prompt is given", "a text continues one of them")
+
+    @property
+    def course(self) -> Course:
+        """The temperature as pairs, also where it is a single number."""
+        return self.temperature if isinstance(self.temperature, tuple) else ((0, self.temperature),)

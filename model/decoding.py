@@ -8,6 +8,7 @@ from model.normalization import Composer
 from model.utf8 import Utf8Guide
 from model.vocabulary import Vocabulary
 
+NO_BYTE = 0xFF  # stands nowhere in UTF-8
 FIRST_JAMO, LAST_JAMO = "\u1100", "\u1112"  # leading consonants, which are no syllable without a vowel
 
 
@@ -26,26 +27,44 @@ class TextWriter:
         self.guide = (guide or Utf8Guide(vocabulary.symbols)) if vocabulary.level == "byte" else None
         self.utf8_state = 0
         self._last = ""
+        self._final = 0  # characters that are final
 
     def push(self, symbol: int) -> str:
-        """Add one symbol; returns the text that became final, often one character, sometimes none or several."""
-        value = self._vocabulary.symbols[symbol]
+        """Add one symbol; returns the text that became final, often one character, sometimes none or several.
+
+        The unknown symbol, which only a prompt can have, shows as U+FFFD.
+        """
+        known = symbol < self._vocabulary.size
         if self._bytes is None or self.guide is None:
-            text = chr(value)
+            text = chr(self._vocabulary.symbols[symbol]) if known else "\ufffd"
         else:
-            self.utf8_state = self.guide.next_state(self.utf8_state, symbol)
-            text = self._bytes.decode(bytes((value,)))
-        self._last = text or self._last
-        return self._composer.push(text) if self._composer else text
+            self.utf8_state = self.guide.next_state(self.utf8_state, symbol) if known else 0
+            text = self._bytes.decode(bytes((self._vocabulary.symbols[symbol] if known else NO_BYTE,)))
+        return self._composed(text)
+
+    def _composed(self, text: str) -> str:
+        self._last = text[-1:] or self._last
+        text = self._composer.push(text) if self._composer else text
+        self._final += len(text)
+        return text
 
     def write(self, symbols: list[int]) -> str:
         """Add several symbols; returns the text that became final."""
         if self._bytes is not None:
             return "".join([self.push(symbol) for symbol in symbols])
         values = self._vocabulary.symbols
-        text = "".join([chr(values[symbol]) for symbol in symbols])
-        self._last = text[-1:] or self._last
-        return self._composer.push(text) if self._composer else text
+        return self._composed("".join([chr(values[symbol]) for symbol in symbols]))
+
+    @property
+    def position(self) -> int:
+        """Where in the text the character stands to which the last symbol belongs."""
+        characters = self._final + (len(self._composer.pending) if self._composer else 0)
+        return max(0, characters - (self.utf8_state == 0))
+
+    @property
+    def held(self) -> bool:
+        """Whether the last character may still change."""
+        return self._composer is not None and self._composer.pending != ""
 
     @property
     def inside_character(self) -> bool:

@@ -6,6 +6,8 @@
     ├── InvalidSetting            a setting is of the wrong type or out of its range
     │   ├── ModelTooLarge         for the memory of this machine, or for the database
     │   ├── UnknownSetting        no setting has that name
+    │   ├── WeakKey               a key that could be guessed
+    │   ├── MissingSetting        one that has no default was not given
     │   └── InvalidName           a name for a corpus or run that cannot be used
     ├── TextError                 a text cannot be used as a corpus
     │   ├── EmptyText
@@ -25,13 +27,23 @@
     │   ├── CorpusNotFound
     │   ├── RunNotFound
     │   ├── CheckpointNotFound
+    │   ├── CompletionNotFound    it has ended, or is somebody else's
+    │   ├── KeyNotFound
+    │   ├── NothingToCompare      the corpus of a model is not stored here
     │   └── NoModelYet            nothing has been trained so far
     ├── Conflict
     │   ├── NameTaken
     │   ├── FileTaken             a file that would be written exists already
     │   ├── CorpusInUse
+    │   ├── CheckpointInUse       it is the one that training goes on from
+    │   ├── TooManyFiles
     │   ├── RunBusy               somebody is training it at this moment
-    │   └── RunCannotGoOn
+    │   ├── RunCannotGoOn
+    │   └── RunCannotChange       it has ended, or will
+    ├── AccessRefused             who asks may not
+    │   ├── InvalidApiKey
+    │   ├── ForeignHost           the service was reached by a name that is not of this machine
+    │   └── ForeignOrigin         a page of somebody else asks for a change
     ├── FileUnwritable            a file that should be written cannot be
     ├── OutOfMemory               what was asked for is too large for this machine
     ├── ProcessLost               one of several training processes ended
@@ -44,10 +56,18 @@
     ├── StoreError
     │   ├── DatabaseTooNew
     │   ├── DatabaseBusy
+    │   ├── NoRoomLeft            the disk has less room than must be left
     │   └── DatabaseUnusable      not a database, not writable, disk full, ...
     └── ServiceError              the service cannot answer at this moment, or cannot start
         ├── TooManyRequests
+        │   ├── WaitedTooLong     its time was over before its turn came
+        │   └── ModelsInUse       the memory for models is full of such as are writing
+        │   └── TooManyFollowers  of training jobs
+        ├── TookTooLong           all the time that a request may take was over before it was done
         ├── ModelInTraining       the model that was asked for has no checkpoint yet
+        ├── IndexNotReady         what was copied from a corpus can be told in a moment
+        ├── IndexUnavailable      what was copied from a corpus cannot be told here
+        │   └── IndexTooLarge     for the memory or disk of this machine
         ├── GenerationFailed      a fault in the middle of writing
         ├── ServiceStopping
         └── AddressUnusable       the port is taken, the host has no address, ...
@@ -104,6 +124,22 @@ class UnknownSetting(InvalidSetting):
     def __init__(self, name: str, known: Iterable[str]) -> None:
         CharloomError.__init__(self, f"{name} is not a known setting; known are: {', '.join(sorted(known))}")
         self.param = name
+
+
+class MissingSetting(InvalidSetting):
+    def __init__(self, name: str, meaning: str) -> None:
+        CharloomError.__init__(self, f"{name} is missing; it must be given: {meaning}")
+        self.param = name
+
+
+class WeakKey(InvalidSetting):
+    def __init__(self, where: str, least: int) -> None:
+        CharloomError.__init__(
+            self,
+            f"a key in {where} cannot be used; a key has at least {least} printable ASCII characters and no spaces"
+            " (charloom key new makes a good one)",
+        )
+        self.param = "api_keys"
 
 
 class InvalidName(InvalidSetting):
@@ -246,9 +282,34 @@ class CheckpointNotFound(NotFound):
         self.param = "checkpoint"
 
 
+class CompletionNotFound(NotFound):
+    def __init__(self, name: str) -> None:
+        super().__init__(f"there is no completion {shown(name)} being written; it has ended, or somebody else began it")
+        self.param = "id"
+
+
+class KeyNotFound(NotFound):
+    def __init__(self, name: str, stored: Iterable[str] = ()) -> None:
+        stored = list(stored)
+        super().__init__(
+            f"there is no key {shown(name)}; "
+            + (f"stored are: {listed(stored)}" if stored else "none is stored, make one with: charloom key new")
+        )
+        self.param = "key"
+
+
 class NoModelYet(NotFound):
     def __init__(self) -> None:
         super().__init__("no model is trained yet; train one with: charloom train python")
+        self.param = "model"
+
+
+class NothingToCompare(NotFound):
+    def __init__(self, run: str) -> None:
+        super().__init__(
+            f"the corpus of model {run} is not stored here (it was imported), so nobody can tell what was copied from it;"
+            " leave novelty and max_copy out, or take a model that was trained here"
+        )
         self.param = "model"
 
 
@@ -274,6 +335,18 @@ class CorpusInUse(Conflict):
         self.param = "corpus"
 
 
+class CheckpointInUse(Conflict):
+    def __init__(self, run: str, step: int) -> None:
+        super().__init__(f"checkpoint {run}@{step} is the last one of its run, from which training goes on; delete the whole run instead")
+        self.param = "checkpoint"
+
+
+class TooManyFiles(Conflict):
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"{limit:,} files are stored already, the limit of this service (--max-files); delete one first")
+        self.param = "file"
+
+
 class RunBusy(Conflict):
     def __init__(self, name: str, by: str) -> None:
         super().__init__(f"run {name} is being trained by {by}; wait for it, or stop that first")
@@ -284,6 +357,38 @@ class RunCannotGoOn(Conflict):
     def __init__(self, name: str, why: str) -> None:
         super().__init__(f"run {name} cannot be resumed: {why}")
         self.param = "run"
+
+
+class RunCannotChange(Conflict):
+    def __init__(self, name: str, state: str, why: str) -> None:
+        super().__init__(f"run {name} cannot be {state}: {why}")
+        self.param = "run"
+
+
+class AccessRefused(CharloomError):
+    pass
+
+
+class InvalidApiKey(AccessRefused):
+    def __init__(self, given: bool) -> None:
+        what = "the key that was sent is not valid here" if given else "this service needs a key, and none was sent"
+        super().__init__(f"{what}; send one as 'Authorization: Bearer KEY' (make one with: charloom key new)")
+
+
+class ForeignHost(AccessRefused):
+    def __init__(self, host: str) -> None:
+        super().__init__(
+            f"the Host of this request is {shown(host)}; without keys this service answers to localhost and 127.0.0.1 only"
+            " (to be reached by another name it needs one: charloom key new)"
+        )
+
+
+class ForeignOrigin(AccessRefused):
+    def __init__(self, origin: str) -> None:
+        super().__init__(
+            f"the Origin of this request is {shown(origin)}; without keys only this service's own page may change anything"
+            " (for others it needs one: charloom key new)"
+        )
 
 
 class FileUnwritable(CharloomError, OSError):
@@ -368,6 +473,14 @@ class DatabaseBusy(StoreError):
         super().__init__(f"{path} was locked by another program for {seconds:g} seconds; nothing was written, try again")
 
 
+class NoRoomLeft(StoreError):
+    def __init__(self, path: str, left: int, least: int) -> None:
+        super().__init__(
+            f"the disk of {path} has {left / 1e6:,.0f} MB left, and uploads and jobs leave at least {least / 1e6:,.0f} MB;"
+            " make room, or lower --min-disk"
+        )
+
+
 class DatabaseUnusable(StoreError):
     def __init__(self, path: str, why: str) -> None:
         super().__init__(f"{path} cannot be used as the database: {why}")
@@ -385,11 +498,56 @@ class TooManyRequests(ServiceError):
         super().__init__(f"{waiting:,} requests are waiting already, the limit; try again in a moment")
 
 
+class TooManyFollowers(TooManyRequests):
+    def __init__(self, limit: int) -> None:
+        ServiceError.__init__(self, f"{limit:,} clients follow training jobs already, the limit; list the events, or try again in a moment")
+
+
+class WaitedTooLong(TooManyRequests):
+    def __init__(self, seconds: float) -> None:
+        ServiceError.__init__(self, f"the request waited {seconds:g} seconds for its turn, all the time that it had; try again in a moment")
+
+
+class ModelsInUse(TooManyRequests):
+    def __init__(self, model: str, limit: int) -> None:
+        ServiceError.__init__(
+            self,
+            f"the model {model} cannot be loaded: {limit / 1e6:,.0f} MB, the limit for models, are taken by such as are writing;"
+            " try again in a moment",
+        )
+        self.param = "model"
+
+
+class TookTooLong(ServiceError):
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"the request was not done within {seconds:g} seconds, the limit of this service; ask for less at once")
+
+
 class ModelInTraining(ServiceError):
     def __init__(self, run: str, share: float | None) -> None:
         done = "" if share is None else f" ({share:.0%} done)"
         super().__init__(f"the model {run} is being trained{done} and has no checkpoint yet; try again in a moment")
         self.param = "model"
+
+
+class IndexNotReady(ServiceError):
+    def __init__(self, corpus: str, share: float) -> None:
+        super().__init__(
+            f"the index that tells what was copied from corpus {corpus} is being made ({share:.0%} done); try again in a few seconds"
+        )
+        self.share = share
+
+
+class IndexUnavailable(ServiceError):
+    def __init__(self, corpus: str, why: str) -> None:
+        super().__init__(f"what was copied from corpus {corpus} cannot be told: {why}; leave novelty and max_copy out, or mend that")
+        self.why = why
+
+
+class IndexTooLarge(IndexUnavailable):
+    def __init__(self, corpus: str, needed: int, free: int | None, of_what: str) -> None:
+        there = "there is less" if free is None else f"{free / 1e9:.1f} GB are free"
+        super().__init__(corpus, f"its index takes about {needed / 1e9:.1f} GB of {of_what}, and {there}")
 
 
 class GenerationFailed(ServiceError):

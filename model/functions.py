@@ -18,6 +18,7 @@ Ids = NDArray[np.integer[Any]]
 
 CODE_POINTS = 1_114_112  # how many Unicode has; what is not in the alphabet could be any of them
 BUFFER = 256  # numbers
+OVERFLOW = 1e38  # stands for infinity among logits; differences of two remain numbers in single precision
 UNKNOWN_COST = math.log(CODE_POINTS)  # nats that a symbol outside the alphabet costs: 13.92
 
 
@@ -82,6 +83,11 @@ def log_softmax(logits: Array) -> Array:
     a: Array = logits - logits.max(axis=-1, keepdims=True)
     a -= np.log(np.exp(a).sum(axis=-1, keepdims=True))
     return a
+
+
+def log_probabilities(logits: Array) -> Array:
+    """`log_softmax` in double precision, all numbers also where weights so large that a sum overflows gave logits that are none."""
+    return log_softmax(np.nan_to_num(logits.astype(np.float64), nan=-OVERFLOW, posinf=OVERFLOW, neginf=-OVERFLOW))
 
 
 def nats(logits: Array, targets: Ids, unknown_cost: float = UNKNOWN_COST) -> tuple[NDArray[np.float64], Array]:

@@ -91,10 +91,14 @@ class LanguageModel:
         parameters.
         """
         output, state, tape = self.read(ids, state, dropout=dropout, workspace=workspace, table=table)
-        logits = workspace.empty("logits", (*ids.shape, self.vocabulary_size), output.dtype)
+        return self.logits(output, workspace), state, tape
+
+    def logits(self, output: Array, workspace: Workspace = FRESH) -> Array:
+        """The logits (T, B, V) that an output (T, B, H) of the top layer means."""
+        logits = workspace.empty("logits", (*output.shape[:2], self.vocabulary_size), output.dtype)
         _rows_times(output, self.parameters["Wy"], logits)
         logits += self.parameters["by"]
-        return logits, state, tape
+        return logits
 
     def read(
         self,
@@ -105,7 +109,7 @@ class LanguageModel:
         workspace: Workspace = FRESH,
         table: Array | None = None,
     ) -> tuple[Array, Array, Tape]:
-        """`forward` without its last line: the output (T, B, H) of the top layer, the state afterwards, and the tape."""
+        """`forward` without the logits: the output (T, B, H) of the top layer, the state afterwards, and the tape."""
         T, B = ids.shape
         table = self.input_table() if table is None else table
         # The cells keep no z, so all layers have theirs in the same memory.

@@ -91,6 +91,11 @@ class Composer:
         self._pending = ""
         self._marks = 0  # in a row, at the end of what is pending
 
+    @property
+    def pending(self) -> str:
+        """What is held back, as it would come now."""
+        return unicodedata.normalize("NFC", self._pending)
+
     def push(self, text: str) -> str:
         """Add characters; returns those that are final."""
         if text.isascii() and text:  # none of them joins another

@@ -29,8 +29,8 @@ class StopWatch:
         watch._begin()
         return watch
 
-    def push(self, text: str) -> str:
-        """Add characters; returns those that can be shown. `stopped` becomes true once a stop string is complete.
+    def push(self, text: str, may_stop: bool = True) -> str:
+        """Add characters; returns those that can be shown. `stopped` becomes true once a stop string is complete, and may stop.
 
         Where several are complete at the same character, the longest counts.
         """
@@ -44,10 +44,11 @@ class StopWatch:
                 while k and stop[k] != c:
                     k = failures[k - 1]
                 k += stop[k] == c
-                self._matched[index] = k
                 if k == len(stop):
                     complete = max(complete, k)
-            if complete:
+                    k = failures[k - 1]
+                self._matched[index] = k
+            if complete and may_stop:
                 self.stopped = True
                 for _ in range(complete):
                     self._held.pop()

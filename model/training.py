@@ -156,12 +156,19 @@ class Evaluation(NamedTuple):
 
 
 def evaluate(
-    model: LanguageModel, ids: Ids, start: int, stop: int, unknown_cost: float = UNKNOWN_COST, workspace: Workspace | None = None
+    model: LanguageModel,
+    ids: Ids,
+    start: int,
+    stop: int,
+    unknown_cost: float = UNKNOWN_COST,
+    workspace: Workspace | None = None,
+    tick: Callable[[], None] | None = None,
 ) -> Evaluation:
     """The loss over ids[start:stop], each predicted from what stands before it: 0 < start < stop.
 
     They are read as parallel streams with carried state; each stream first reads up to `VALIDATION_CONTEXT` symbols before its
     first one, so that the result is close to reading everything in one go, and does not depend on the number of streams.
+    `tick` is called now and then; what it raises ends the reading.
     """
     total = stop - start
     B = int(np.clip(total // (4 * VALIDATION_CONTEXT), 1, VALIDATION_STREAMS))
@@ -177,6 +184,8 @@ def evaluate(
             before = firsts + np.arange(offset, min(offset + VALIDATION_LENGTH, 0))[:, None]  # (T, B)
             _, hidden, _ = model.read(ids[before - 1], hidden, workspace=workspace, table=table)
         for offset in range(0, length, VALIDATION_LENGTH):
+            if tick:
+                tick()
             places = firsts + np.arange(offset, min(offset + VALIDATION_LENGTH, length))[:, None]  # (T, B) of the targets
             counts = (places < stop).ravel()  # the last stream may be shorter
             places = np.minimum(places, stop - 1)

@@ -7,6 +7,7 @@ alphabet in code point order, 0..V-1; V is the unknown symbol. Text is normalise
 from __future__ import annotations
 
 import codecs
+import functools
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -42,6 +43,10 @@ def codes(text: str, level: str) -> NDArray[Any]:
     if level == "byte":
         return np.frombuffer(text.encode("utf-8", "surrogatepass"), np.uint8)
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.dtype("<u4"))
+
+
+def _shown_byte(value: int) -> str:
+    return chr(value) if value < 0x80 else f"\\x{value:02x}"
 
 
 class SymbolCounts:
@@ -163,6 +168,14 @@ class Vocabulary:
         substituted = [Substitution(c, by[c], count) for c, count in counts.items()]
         return Encoded(ids[-limit:], substituted, len(ids) > limit or len(whole) > limit)
 
+    def encode_ids(self, given: Sequence[int], limit: int) -> Encoded:
+        """A prompt that is given as ids: what is no id of the alphabet is the unknown symbol. Its last `limit` are read."""
+        if not given:
+            return self.encode_prompt("", limit)
+        ids = np.array([each if 0 <= each < self.size else self.unknown for each in given[-limit:]], self.dtype)
+        times = int(np.count_nonzero(ids == self.unknown))
+        return Encoded(ids, [Substitution("\ufffd", None, times)] if times else [], len(given) > limit)
+
     def decode(self, ids: Ids) -> str:
         """The text of ids, composed to NFC unless normalisation is `none`; unknown and broken parts show as U+FFFD."""
         text = "".join(self._decoded(ids, max(1, len(ids))))
@@ -183,7 +196,19 @@ class Vocabulary:
     def symbol(self, index: int) -> str:
         """One symbol as text for display: the character, or a byte as \\xNN where it is no character of its own."""
         value = self.symbols[index]
-        return chr(value) if self.level == "char" or value < 0x80 else f"\\x{value:02x}"
+        return chr(value) if self.level == "char" else _shown_byte(value)
+
+    @functools.cached_property
+    def names(self) -> list[str]:
+        """Every `symbol` of the alphabet, and U+FFFD for the unknown one."""
+        return [*map(self.symbol, range(self.size)), "\ufffd"]
+
+    def spelled(self, text: str) -> list[str]:
+        """The symbols of a text, which need not be in the alphabet, each as text for display: as many as `encode` gives ids."""
+        whole = normalize(text, self.normalization)
+        if self.level == "char":
+            return list(whole)
+        return [_shown_byte(value) for value in codes(whole, "byte").tolist()]
 
     def to_dict(self) -> dict[str, Any]:
         """The alphabet ready for JSON."""

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from flask import Flask, Response
 
-from service import errors, pages
-from service.api import generate, health, models
+from service import errors, gate, logs, metrics, pages
+from service.api import completions, docs, files, fine_tuning, generate, health, models, openapi, score
 from service.config import ServiceConfig
 from service.serving import Service
 
@@ -16,9 +16,12 @@ from service.serving import Service
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self';"
     " base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
 }
 
 
@@ -40,10 +43,19 @@ def create_app(config: ServiceConfig | str | Path) -> Flask:
     app.config["MAX_CONTENT_LENGTH"] = service.config.max_body
     app.extensions["charloom"] = service
     errors.install(app, service)
+    logs.install(app)
+    metrics.install(app, service)
+    gate.install(app, service)
     for blueprint in (
         generate.routes(service),
+        completions.routes(service, version()),
+        score.routes(service),
         models.routes(service),
+        files.routes(service),
+        fine_tuning.routes(service),
         health.routes(service, version()),
+        openapi.routes(version()),
+        docs.routes(version()),
         pages.routes(service, version()),
     ):
         app.register_blueprint(blueprint)

@@ -5,9 +5,10 @@ Whatever is told here is for people: neither weights nor what is stored depend o
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Callable, Iterable, Mapping
 
-from model.baselines import COUNTED, ngram_losses
+from model.baselines import COUNTED, ORDERS, ngram_losses
 from service.reading import Text
 from service.standing import Standing, standing
 from service.store import Metric
@@ -34,24 +35,31 @@ class Assessor:
         """How long `prepare` will probably take at most."""
         return self._counted / PACE if self._baselines is None else 0.0
 
-    def prepare(self) -> None:
-        """Count the baselines, once: seconds at most. A budget that is short allows to count fewer symbols, or none."""
+    @property
+    def baselines(self) -> Mapping[int, float]:
+        """As `model.baselines.ngram_losses` gives them; empty before `prepare`, and where there is no time to count."""
+        return self._baselines or {}
+
+    def prepare(self, tick: Callable[[], None] | None = None) -> None:
+        """Count the baselines, once: seconds at most. A budget that is short allows to count fewer symbols, or none.
+
+        `tick` is called now and then; what it raises ends the counting.
+        """
         if self._baselines is not None:
             return
-        self._baselines = {}
+        found: dict[int, float] = {}
         if self._counted:
-            text, first = self._text, self._text.split.training - self._counted
-            training, start, stop = (place - first for place in (text.split.training, text.split.start, text.split.stop))
-            try:
-                self._baselines = ngram_losses(text.ids[first:], training, start, stop, text.vocabulary.size, text.vocabulary.unknown_cost)
-            except MemoryError:  # no reason to end a run
-                return
+            vocabulary = self._text.vocabulary
+            with contextlib.suppress(MemoryError):  # no reason to end a run
+                ids, start, stop = self._text.after(self._counted)
+                found = ngram_losses(ids, self._counted, start, stop, vocabulary.size, vocabulary.unknown_cost, ORDERS, tick)
+        self._baselines = found
 
     def assess(self, metric: Metric, seconds_left: float) -> Standing:
         """What a new validation tells; `seconds_left` as `service.standing.standing` takes it."""
         self._metrics.append(metric)
-        return standing(self._metrics, seconds_left, self._baselines or {}, self._text.symbols_per_char)
+        return standing(self._metrics, seconds_left, self.baselines, self._text.symbols_per_char)
 
     def place(self, loss: float) -> Standing:
         """Where a validation loss stands, without what came before it."""
-        return standing([Metric(step=0, validation_loss=loss)], 0.0, self._baselines or {}, self._text.symbols_per_char)
+        return standing([Metric(step=0, validation_loss=loss)], 0.0, self.baselines, self._text.symbols_per_char)

@@ -122,6 +122,15 @@ class Cache:
             if (unfinished and time.time() - found.st_mtime > ABANDONED) or (not unfinished and path.name[:16] not in kept):
                 _remove_unused(path)
 
+    def has_room(self, size: int) -> bool:
+        """Whether `store` would find room for so many bytes, were it not for files in use. Nothing is removed."""
+        return size <= self._bound(size, sum(found.st_size for _, found in self._files()))
+
+    def _bound(self, size: int, used: int) -> int:
+        """Bytes that all files may have together, `size` of which are to come; `used` are there."""
+        place = self.folder if self.folder.exists() else self.folder.parent
+        return min(max(self._limit, size), (shutil.disk_usage(place).free + used) // 2)
+
     def _make_room(self, size: int) -> None:
         """Remove the longest unused files until `size` bytes more are within the bounds.
 
@@ -130,7 +139,7 @@ class Cache:
         """
         files = sorted(self._files(), key=lambda each: each[1].st_mtime)
         used = sum(found.st_size for _, found in files)
-        bound = min(max(self._limit, size), (shutil.disk_usage(self.folder).free + used) // 2)
+        bound = self._bound(size, used)
         for path, found in files if size <= bound else ():
             if used + size <= bound:
                 break

@@ -1,21 +1,43 @@
-"""What a service is given: the database and its limits. Needs no numpy."""
+"""What a service is given: the database, its limits, and who may call. Needs no numpy.
+
+The fields with a `Setting` are the one table of the service's settings: the options of `serve`, the environment variables
+(`CHARLOOM_` and the name in capitals) and docs/settings.md are made from it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from model.settings import Settings, setting
+
+LOG_FORMATS = ("lines", "json")
+LOG_LEVELS = ("info", "warning", "error")
+
 
 @dataclass(frozen=True, kw_only=True)
-class ServiceConfig:
-    """`first_model` tells whether a process that trains a first model is at work."""
+class ServiceConfig(Settings):
+    """What one service allows, so that nobody can take all of it: `max_rows` is `--max-rows` of `serve`, or CHARLOOM_MAX_ROWS."""
+
+    # fmt: off
+    max_body: int = setting(2**20, "the largest body of a request that is no upload", unit="bytes", at_least=1024, at_most=2**30)
+    max_upload: int = setting(4_000_000_000, "the largest file that can be uploaded", unit="bytes", at_least=1, at_most=10**13)
+    max_files: int = setting(1000, "corpora that are kept; more cannot be uploaded", unit="files", at_least=0, at_most=10**9)
+    min_disk: int = setting(200_000_000, "room that uploads and jobs leave on the disk", unit="bytes", at_least=0, at_most=10**15)
+    max_prompt: int = setting(8192, "symbols of a prompt that are read: its last ones", unit="symbols", at_least=1, at_most=10**9)
+    max_length: int = setting(100_000, "symbols that one text may have", unit="symbols", at_least=1, at_most=10**9)
+    max_texts: int = setting(64, "texts that one request may ask for", unit="texts", at_least=1, at_most=1024)
+    max_rows: int = setting(64, "texts that are written at the same time", unit="texts", at_least=1, at_most=1024)
+    max_waiting: int = setting(32, "requests that wait before others are refused", unit="requests", at_least=0, at_most=4096)
+    max_followers: int = setting(16, "clients that follow training jobs at the same time", unit="clients", at_least=0, at_most=1024)
+    max_seconds: float = setting(600.0, "time that a request for text may take, waiting included", unit="seconds", above=0, at_most=86400)
+    workers: int = setting(1, "training jobs that it carries out at once; 0: none", unit="jobs", at_least=0, at_most=256)
+    max_job_steps: int | None = setting(None, "steps that a training job may have", unit="steps", at_least=1, at_most=1_000_000_000)
+    model_memory: int = setting(2**29, "memory of models that wait to be used again", unit="bytes", at_least=0, at_most=10**13)
+    log_format: str = setting("lines", "how the log is written, which goes to standard error", choices=LOG_FORMATS)
+    log_level: str = setting("info", "the least that is logged; info has a line for each request", choices=LOG_LEVELS)
+    # fmt: on
 
     db: Path
-    max_length: int = 100_000  # symbols of one text
-    max_texts: int = 64  # of one request
-    max_body: int = 2**20  # bytes
-    max_rows: int = 64  # texts written at the same time; more would each be slower, and hardly more done together
-    max_waiting: int = 32  # requests
-    model_memory: int = 2**29  # bytes of models that wait to be used again
-    first_model: Callable[[], bool] = field(default=lambda: False, repr=False)
+    loopback: bool = True  # whether only this machine can reach it
+    keys: tuple[str, ...] = field(default=(), repr=False)  # hashes of keys that are valid beside the stored ones

@@ -1,34 +1,42 @@
 """gunicorn's threaded worker, in which nobody can hold a thread by not sending or reading.
 
-gthread waits without end for the rest of a request and for a client that does not take its answer: as many half-sent requests as
-there are threads, and nobody else is answered. And it says goodbye to them in its main thread, for up to two seconds each. Here every
-wait on a socket has a limit, so has the arrival of a whole request, and the main thread waits for nobody.
+gthread gives a thread to every connection that sends anything, and waits without end for the rest of a request and for a client that
+does not take its answer: as many half-sent requests as there are threads, and nobody else is answered. And it says goodbye to them in
+its main thread, for up to two seconds each. Here the main thread gathers what arrives (`service.arrival`) and waits for nobody; a
+request that is whole gets a thread, few threads are lent to larger bodies, every wait on a socket has a limit, and where
+there are more connections than may be, those that have waited longest go.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
-import logging
+import selectors
 import socket
 import struct
+import threading
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from functools import partial
 from http import HTTPStatus
 from typing import Any
 
 from gunicorn import util
-from gunicorn.glogging import Logger
 from gunicorn.http.errors import ExpectationFailed, LimitRequestHeaders, LimitRequestLine, ParseException, UnsupportedTransferCoding
-from gunicorn.workers.gthread import _DEFER, ThreadWorker
+from gunicorn.workers.gthread import TConn, ThreadWorker
 from werkzeug.exceptions import BadRequest
 
-FIRST_BYTES = 1.0  # seconds that a new connection may keep a thread before it sends anything; then it waits without one
-NEXT_BYTES = 4.0  # seconds until more of a request must arrive
-WHOLE_REQUEST = 30.0  # seconds until all of it must have arrived
+from service.arrival import HEAD, Arrival
+
+NEXT_BYTES = 10.0  # seconds until more of a body must arrive, once a thread waits for it
+WHOLE_REQUEST = 30.0  # seconds until all of a request must have arrived; a large body gets more as it comes
+SLOWEST = 2**14  # bytes a second below which a large body is given up
 READING = 20.0  # seconds until a client must take more of its answer
 LINGER = 0.5  # seconds for a client to read the last answer before its connection is closed
+PARTING = 2.0  # seconds for a request that is arriving when the service stops
+LARGE_BODIES = 16  # that arrive at the same time, each in a thread
 
 # What gunicorn raises for requests that break the rules of HTTP.
 STATUSES = (
@@ -38,84 +46,214 @@ STATUSES = (
     (UnsupportedTransferCoding, 501),
     (ParseException, 400),
 )
+NO_FILES = (errno.EMFILE, errno.ENFILE)
 
 Application = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
 
 class Worker(ThreadWorker):  # type: ignore[misc]
-    """`ThreadWorker` with limits."""
+    """`ThreadWorker` with limits. A connection's `arrival` is the request that it sends, and `deadline` the end of our patience."""
 
     wsgi: Application
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._deadlines: dict[socket.socket, float] = {}  # of requests that are arriving
+        self._arriving: dict[TConn, None] = {}  # those that wait without a thread, the oldest first; the main thread's own
+        self._late: dict[socket.socket, Late] = {}  # bodies that threads wait for
+        self._large = threading.BoundedSemaphore(LARGE_BODIES)
+        self._stops: float | None = None
 
     def load_wsgi(self) -> None:
         """Load the application behind a door that sees when a request has arrived."""
         super().load_wsgi()
         self.wsgi = partial(self._enter, self.wsgi)
 
-    def handle(self, conn: Any) -> Any:
-        """One request, in a thread of the pool."""
-        if not conn.initialized and not conn.wait_for_data(FIRST_BYTES):
-            return _DEFER
-        limited(conn.sock)
-        self._deadlines[conn.sock] = time.monotonic() + WHOLE_REQUEST
+    # ── the main thread: requests without a thread ────────────────────────────────────────────────────────────────────
+
+    def accept(self, listener: Any) -> None:
+        """Take a new connection."""
         try:
+            sock, address = listener.accept()
+        except OSError as error:
+            if error.errno in NO_FILES and self._make_room():
+                return  # it is asked for again at once
+            if error.errno not in (errno.EAGAIN, errno.ECONNABORTED, errno.EWOULDBLOCK, *NO_FILES):
+                raise
+            return
+        self.nr_conns += 1
+        conn = TConn(self.cfg, sock, address, listener.getsockname())
+        self._begin(conn)
+        if self.nr_conns >= self.worker_connections:
+            self._make_room(conn)
+
+    def on_client_socket_readable(self, conn: TConn, client: socket.socket) -> None:
+        """Take the next request of a connection that was kept."""
+        self.poller.unregister(client)
+        self.keepalived_conns.remove(conn)
+        self._begin(conn)
+
+    def finish_request(self, conn: TConn, fs: Any) -> None:
+        """A thread is done with a request; the next one may have begun already."""
+        super().finish_request(conn, fs)
+        if getattr(conn, "ahead", b"") and self.keepalived_conns and self.keepalived_conns[-1] is conn:
+            self.on_client_socket_readable(conn, conn.sock)
+
+    def _begin(self, conn: TConn) -> None:
+        conn.arrival, conn.deadline = Arrival(), time.monotonic() + WHOLE_REQUEST
+        conn.sock.setblocking(False)
+        self._arriving[conn] = None
+        self.poller.register(conn.sock, selectors.EVENT_READ, partial(self._receive, conn))
+        ahead, conn.ahead = getattr(conn, "ahead", b""), b""
+        if ahead:
+            self._add(conn, ahead)
+        else:
+            self._receive(conn, conn.sock)
+
+    def _receive(self, conn: TConn, sock: socket.socket) -> None:
+        try:
+            data = sock.recv(2**16)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if data:
+            self._add(conn, data)
+        else:
+            self._drop(conn)
+
+    def _add(self, conn: TConn, data: bytes) -> None:
+        conn.arrival.add(data)
+        if conn.arrival.endless:
+            self._drop(conn, 431, f"the headers have more than {HEAD:,} bytes, the limit; send shorter ones")
+        elif conn.arrival.ready:
+            self._forget(conn)
+            self.enqueue_req(conn)
+
+    def _forget(self, conn: TConn) -> None:
+        del self._arriving[conn]
+        self.poller.unregister(conn.sock)
+
+    def _drop(self, conn: TConn, status: int = 0, message: str = "") -> None:
+        """End a connection that has no thread, with a word to a client that has begun to send."""
+        self._forget(conn)
+        self.nr_conns -= 1
+        if status and conn.arrival.data:
+            with contextlib.suppress(OSError):
+                conn.sock.send(refusal(status, message))
+        conn.close()
+
+    def _make_room(self, newest: TConn | None = None) -> bool:
+        """Close the connection that has waited longest for nothing, but not the newest; whether there was one."""
+        if self.keepalived_conns:
+            conn = self.keepalived_conns.popleft()
+            self.poller.unregister(conn.sock)
+            self.nr_conns -= 1
+            conn.close()
+            return True
+        oldest = next((conn for conn in self._arriving if conn is not newest), None)
+        if oldest is not None:
+            self._drop(oldest, 503, "there are more connections than this service can hold; try again in a moment")
+        return oldest is not None
+
+    def notify(self) -> None:
+        """Called at least every second by the main thread: our patience ends here."""
+        super().notify()
+        now = time.monotonic()
+        if not self.alive and self._stops is None:
+            self._stops = now + PARTING
+        for conn in list(self._arriving):
+            if now > conn.deadline or (self._stops is not None and (now > self._stops or not conn.arrival.data)):
+                self._drop(conn, 408, "the request did not arrive in time; send it again")
+        for sock, late in list(self._late.items()):
+            if now > late.deadline:
+                self._late.pop(sock, None)
+                with contextlib.suppress(OSError):  # whoever reads from it sees an end; it can still be answered
+                    sock.shutdown(socket.SHUT_RD)
+
+    # ── a thread of the pool ──────────────────────────────────────────────────────────────────────────────────────────
+
+    def handle(self, conn: TConn) -> Any:
+        """One request."""
+        arrival: Arrival = conn.arrival
+        limited(conn.sock)
+        if not arrival.whole:
+            if not self._large.acquire(blocking=False):
+                self._say(conn.sock, 429, f"{LARGE_BODIES} large requests are arriving already, the limit; try again in a moment")
+                return self._part(conn)
+            self._late[conn.sock] = Late()
+        try:
+            conn.sock.setblocking(True)
+            conn.init()
+            conn.parser.unreader.unread(bytes(arrival.data))
+            arrival.data.clear()
             result = super().handle(conn)
         finally:
-            self._deadlines.pop(conn.sock, None)
-        if result is False:
-            util.close_graceful(conn.sock, LINGER)
-            conn.close = lambda graceful=False: None
+            if not arrival.whole:
+                self._late.pop(conn.sock, None)
+                self._large.release()
+        if not result:
+            return self._part(conn)
+        conn.ahead = conn.parser.unreader.take_buffered()
         return result
+
+    def _part(self, conn: TConn) -> bool:
+        util.close_graceful(conn.sock, LINGER)
+        conn.close = lambda graceful=False: None
+        return False
+
+    def handle_request(self, req: Any, conn: TConn) -> Any:
+        """Answer a request whose head was read; a client that asks before it sends its body is told to when somebody wants to read it."""
+        late = self._late.get(conn.sock)
+        if late is not None:
+            late.asks = getattr(req, "_expected_100_continue", False)
+        req._expected_100_continue = False  # or gunicorn says so at once, for requests that will be refused
+        return super().handle_request(req, conn)
 
     def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: Exception) -> None:
         """Answer what is not even HTTP, in the shape of every error."""
         status = next((status for kind, status in STATUSES if isinstance(exc, kind)), 500)
         if status == 500:
             self.log.exception("a request failed")
-        message = str(exc) if status != 500 else "something went wrong inside the service; its log says what"
-        kind = "server_error" if status >= 500 else "invalid_request_error"
-        error = {"message": message, "type": kind, "param": None, "code": HTTPStatus(status).name.lower()}
-        body = json.dumps({"error": error}).encode() + b"\n"
-        head = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\nConnection: close\r\nContent-Type: application/json\r\n"
+        self._say(client, status, str(exc) if status != 500 else "something went wrong inside the service; its log says what")
+
+    def _say(self, client: socket.socket, status: int, message: str) -> None:
         with contextlib.suppress(OSError):
-            client.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+            client.sendall(refusal(status, message))
 
     def _enter(self, application: Application, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        arrived = partial(self._deadlines.pop, environ["gunicorn.socket"], None)
-        length = environ.get("CONTENT_LENGTH")
-        if length in (None, "", "0") and "HTTP_TRANSFER_ENCODING" not in environ:
-            arrived()
-        else:
-            environ["wsgi.input"] = Body(environ["wsgi.input"], int(length) if length else None, arrived)
+        sock, length = environ["gunicorn.socket"], environ.get("CONTENT_LENGTH")
+        if length not in (None, "", "0") or "HTTP_TRANSFER_ENCODING" in environ:
+            arrived = partial(self._late.pop, sock, None)
+            environ["wsgi.input"] = Body(environ["wsgi.input"], int(length) if length else None, sock, self._late.get(sock), arrived)
+        environ["charloom.stopping"] = lambda: not self.alive  # streams that would last end then
         return application(environ, start_response)
 
-    def notify(self) -> None:
-        """Called at least every second by the main thread."""
-        super().notify()
-        now = time.monotonic()
-        for sock, deadline in list(self._deadlines.items()):
-            if now > deadline:
-                self._deadlines.pop(sock, None)
-                with contextlib.suppress(OSError):  # whoever reads from it sees an end; it can still be answered
-                    sock.shutdown(socket.SHUT_RD)
+
+@dataclass
+class Late:
+    """A body that a thread waits for: until when, and whether the client waits for a word before it sends it."""
+
+    deadline: float = field(default_factory=lambda: time.monotonic() + WHOLE_REQUEST)
+    asks: bool = False
 
 
 class Body:
-    """`wsgi.input` that says when it has been read to its end."""
+    """`wsgi.input`. Reading it tells a client that asks to go on, moves the deadline as bytes arrive, and says when all have."""
 
-    def __init__(self, stream: Any, length: int | None, arrived: Callable[[], object]) -> None:
-        self._stream, self._left, self._arrived = stream, length, arrived
+    def __init__(self, stream: Any, length: int | None, sock: socket.socket, late: Late | None, arrived: Callable[[], object]) -> None:
+        self._stream, self._left, self._sock, self._late, self._arrived = stream, length, sock, late, arrived
 
     def read(self, size: int = -1) -> bytes:
         """Up to `size` bytes. Raises `BadRequest` where chunks are malformed."""
+        if self._late is not None and self._late.asks:
+            self._late.asks = False
+            self._sock.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
         try:
             data: bytes = self._stream.read(size)
         except ParseException as error:
             raise BadRequest(f"the chunks of the body are malformed ({error}); send it again") from None
+        if self._late is not None:
+            self._late.deadline += len(data) / SLOWEST
         if self._left is not None:
             self._left -= len(data)
         if not data or self._left == 0:
@@ -123,27 +261,23 @@ class Body:
         return data
 
 
+def refusal(status: int, message: str) -> bytes:
+    """A whole answer, in the shape of every error, for whom the application never sees."""
+    kind = "server_error" if status >= 500 else "rate_limit_error" if status == 429 else "invalid_request_error"
+    error = {"message": message, "type": kind, "param": None, "code": HTTPStatus(status).name.lower()}
+    body = json.dumps({"error": error}).encode() + b"\n"
+    head = [
+        f"HTTP/1.1 {status} {HTTPStatus(status).phrase}",
+        "Connection: close",
+        "Content-Type: application/json",
+        "X-Content-Type-Options: nosniff",
+        f"Content-Length: {len(body)}",
+        *(["Retry-After: 1"] if status in (429, 503) else []),
+    ]
+    return "\r\n".join([*head, "", ""]).encode() + body
+
+
 def limited(sock: socket.socket) -> None:
     """Let no single wait on a socket take longer than its limit; it ends with a `BlockingIOError`."""
     for option, seconds in ((socket.SO_RCVTIMEO, NEXT_BYTES), (socket.SO_SNDTIMEO, READING)):
         sock.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", int(seconds), int(seconds % 1 * 1e6)))  # struct timeval
-
-
-class Log(Logger):  # type: ignore[misc]
-    """gunicorn's log, shared by the service, without those who were too slow."""
-
-    error_fmt = "%(asctime)s %(levelname)s %(message)s"
-    datefmt = "%Y-%m-%d %H:%M:%S"
-
-    def setup(self, cfg: Any) -> None:
-        """Called when gunicorn starts."""
-        super().setup(cfg)
-        self.error_log.addFilter(is_news)
-        own = logging.getLogger("charloom")
-        own.handlers, own.propagate = self.error_log.handlers, False
-        own.setLevel(logging.INFO)
-
-
-def is_news(record: logging.LogRecord) -> bool:
-    """Whether a record is worth a line: a client that ran out of time is not."""
-    return not (record.exc_info and isinstance(record.exc_info[1], BlockingIOError))

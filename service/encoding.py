@@ -6,7 +6,7 @@ What is kept (see `service.cache`) are the ids over an alphabet and, where only 
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -33,8 +33,9 @@ class _Draft(NamedTuple):
 class Encoding:
     """A stored corpus on its way to ids. Counting may prepare what `ids` uses, so that a long text is normalised once."""
 
-    def __init__(self, store: Store, corpus: Corpus) -> None:
-        self._store, self._corpus = store, corpus
+    def __init__(self, store: Store, corpus: Corpus, tick: Callable[[], None] | None = None) -> None:
+        """`tick` is called now and then while the text is read; what it raises ends the reading."""
+        self._store, self._corpus, self._tick = store, corpus, tick
         self._cache = Cache(store.path)
         self._cache.tidy(each.sha256 for each in store.corpora.list())
         self._characters = store.corpora.alphabet(corpus.name)
@@ -93,7 +94,13 @@ class Encoding:
             return self._in_memory(vocabulary, total), self._shortage(size, error)
 
     def _pieces(self, normalization: str) -> Iterator[str]:
-        return normalized(self._store.corpora.pieces(self._corpus.name), normalization, self._characters)
+        return normalized(self._ticking(self._store.corpora.pieces(self._corpus.name)), normalization, self._characters)
+
+    def _ticking(self, pieces: Iterable[str]) -> Iterator[str]:
+        for piece in pieces:
+            if self._tick:
+                self._tick()
+            yield piece
 
     def _parts(self, vocabulary: Vocabulary) -> Iterator[Ids]:
         draft = self._draft
@@ -102,6 +109,8 @@ class Encoding:
             return
         table = vocabulary.translation(draft.vocabulary)
         for start in range(0, len(draft.ids), BLOCK):
+            if self._tick:
+                self._tick()
             yield table.take(draft.ids[start : start + BLOCK])
             release(draft.ids)
 

@@ -11,129 +11,96 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from queue import Empty, SimpleQueue
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from queue import SimpleQueue
 
 from model.config import SamplingConfig
-from model.errors import CharloomError, GenerationFailed, ServiceStopping, TooManyRequests
-from model.sampling import Accepted, Piece
+from model.errors import CharloomError, GenerationFailed, ServiceStopping, TooManyRequests, WaitedTooLong
+from model.texts import Piece
 from service import machine
 from service.models import Model
+from service.observer import Observer
+from service.queueing import Place, Queue
+from service.requests import Part, Request
 
-PAUSE = 0.001  # seconds for each other row between two messages to a reader: waking readers costs more than writing
-LOOK = 0.25  # seconds between two looks whether the client of a silent request is still there
+PAUSE = 0.0015  # seconds for each other row between two messages to a reader: waking readers costs more than writing
+NEVER = float("inf")
 
 log = logging.getLogger("charloom")
 
-Message = list[Piece] | CharloomError
-
-
-class Request:
-    """A request on its way through the engine: made by `Engine.submit`, read by one thread, as a context manager.
-
-    `accepted` is there with the first pieces. Leaving the context early frees its rows at once.
-    """
-
-    def __init__(self, engine: Engine, model: Model, config: SamplingConfig, whole: bool) -> None:
-        self.model, self.config, self.whole = model, config, whole
-        self.accepted: Accepted | None = None
-        self.began = self.ended = 0.0  # when its rows were given to it, and when the last was done
-        self.rows = config.n  # texts that are not finished
-        self.messages: SimpleQueue[Message] = SimpleQueue()
-        self.held: list[Piece] = []  # pieces that the reader has not been given
-        self.told = 0.0  # when the reader was given some
-        self._engine = engine
-
-    @property
-    def seconds(self) -> float:
-        """Time spent writing, without the time in the queue."""
-        return self.ended - self.began
-
-    def pieces(self, left: Callable[[], bool] = lambda: False) -> Iterator[list[Piece]]:
-        """What was written since the last time, until all texts are finished; nothing more once `left()` is true.
-
-        Raises `GenerationFailed` and `ServiceStopping`.
-        """
-        unfinished = self.config.n
-        while unfinished:
-            try:
-                message = self.messages.get(timeout=LOOK)
-            except Empty:
-                if left():
-                    return
-                continue
-            if isinstance(message, CharloomError):
-                raise message
-            while not self.messages.empty():  # under load, what has gathered meanwhile goes out together
-                more = self.messages.get()
-                if isinstance(more, CharloomError):
-                    raise more
-                message += more
-            unfinished -= sum(piece.finish_reason is not None for piece in message)
-            yield message
-
-    def cancel(self) -> None:
-        """Forget it; whatever of it is not finished is not written."""
-        self._engine.cancel(self)
-
-    def __enter__(self) -> Request:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.cancel()
+Change = tuple[Request, float, SimpleQueue[bool]]  # a temperature, and where to tell that it is in force
 
 
 class Engine:
     """The thread and its queue. Every method may be called from any thread."""
 
-    def __init__(self, *, max_rows: int = 64, max_waiting: int = 32) -> None:
-        """`max_rows`: texts written at the same time; `max_waiting`: requests in the queue before others are refused."""
-        self._max_rows, self._max_waiting = max_rows, max_waiting
+    def __init__(self, *, max_rows: int = 64, max_waiting: int = 32, max_seconds: float = NEVER, observer: Observer | None = None) -> None:
+        """`max_rows`: texts written at the same time; `max_waiting`: requests in the queue before others are refused.
+
+        A request that takes `max_seconds`, the time in the queue included, is ended with what is written of it.
+        """
+        self._max_waiting, self._max_seconds = max_waiting, max_seconds
+        self._observer = observer or Observer()
         self._changed = threading.Condition()
-        self._waiting: deque[Request] = deque()
+        self._requests: set[Request] = set()  # that are not done
+        self._queue = Queue(max_rows)
         self._leaving: list[Request] = []
+        self._changes: deque[Change] = deque()
         self._stopping = False
         self._thread: threading.Thread | None = None
-        # The engine's thread alone touches these: which request of which model is whose, and how many rows they have.
-        self._active: dict[Model, dict[int, Request]] = {}
-        self._rows = 0
+        self._deadline = NEVER  # the first that may come
+        # The engine's thread alone touches this: which number of which model's sampler is whose.
+        self._active: dict[Model, dict[int, Place]] = {}
 
     @property
     def rows(self) -> int:
         """Texts that are being written."""
-        return self._rows
+        return self._queue.rows
 
     @property
     def waiting(self) -> int:
         """Requests that wait for rows."""
-        return len(self._waiting)
+        return len(self._queue)
 
-    def submit(self, model: Model, config: SamplingConfig, *, whole: bool = False) -> Request:
-        """Begin a request; `config` has a seed. With `whole` its pieces come all at once, which costs everybody less.
+    def submit(self, model: Model, configs: Sequence[SamplingConfig], *, whole: bool = False) -> Request:
+        """Begin a request of one or more prompts; each config has a seed, and they ask for the same number of texts.
 
-        Raises `TooManyRequests` and `ServiceStopping`.
+        With `whole` its pieces come all at once, which costs everybody less. Raises `TooManyRequests` and `ServiceStopping`.
         """
-        request = Request(self, model, config, whole)
+        request = Request(self, model, configs, whole, self._max_seconds)
         with self._changed:
             if self._stopping:
                 raise ServiceStopping
-            if len(self._waiting) >= self._max_waiting:
-                raise TooManyRequests(len(self._waiting))
+            stuck = self._queue.stuck(request)
+            if stuck > self._max_waiting:
+                raise TooManyRequests(stuck - 1)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
                 self._thread.start()
-            self._waiting.append(request)
+            self._requests.add(request)
+            self._queue.add(request)
+            self._deadline = min(self._deadline, request.deadline)
             self._changed.notify()
         return request
 
     def cancel(self, request: Request) -> None:
-        """Free the rows of a request, or its place in the queue; one that is done is left alone."""
+        """Free the rows of a request, and its place in the queue; one that is done is left alone."""
         with self._changed:
-            if request in self._waiting:
-                self._waiting.remove(request)
-            elif request.rows:
+            self._queue.remove(request)
+            if request in self._requests:
                 self._leaving.append(request)
+                self._changed.notify()
+
+    def set_temperature(self, request: Request, value: float) -> None:
+        """Change the temperature of what is not written yet; it is in force when this returns. Raises `ServiceStopping`."""
+        done: SimpleQueue[bool] = SimpleQueue()
+        with self._changed:
+            if self._stopping:
+                raise ServiceStopping
+            self._changes.append((request, value, done))
             self._changed.notify()
+        done.get()
 
     def stop(self) -> None:
         """Fail what is being written with `ServiceStopping`, and end the thread."""
@@ -157,96 +124,154 @@ class Engine:
             self._fail_all(lambda model: ServiceStopping())
 
     def _turn(self) -> None:
-        """Let requests join and leave, then one step of each model that has something to write."""
+        """Let requests join, leave and change, then one step of each model that has something to write."""
         with self._changed:
-            while not (self._active or self._leaving or self._waiting or self._stopping):
+            while not (self._active or self._leaving or len(self._queue) or self._changes or self._stopping):
                 self._changed.wait()
             leaving, self._leaving = self._leaving, []
         for request in leaving:
-            self._leave(request)
-        for request in self._admitted():
-            self._join(request)
+            self._leave(request)  # which may have ended meanwhile
+        while self._changes:
+            request, value, done = self._changes[0]  # which stays there until it is done: whoever waits is told of a fault, too
+            self._change(request, value)
+            self._changes.popleft()
+            done.put(True)
+        if time.monotonic() >= self._deadline:
+            self._cut_late()
+        with self._changed:
+            admitted = self._queue.admitted()
+        for request, part in admitted:
+            if request in self._requests:
+                self._join(request, part)
+            else:  # another part of it could not begin
+                self._queue.rows -= part.rows
         for model in list(self._active):
             self._step(model)
 
-    def _admitted(self) -> list[Request]:
-        """Requests from the queue, first come, first served, as far as there are rows; one that needs more than all gets all."""
-        admitted = []
-        with self._changed:
-            while self._waiting and (not self._rows or self._rows + self._waiting[0].rows <= self._max_rows):
-                request = self._waiting.popleft()
-                self._rows += request.rows
-                admitted.append(request)
-        return admitted
-
-    def _join(self, request: Request) -> None:
+    def _join(self, request: Request, part: Part) -> None:
         model = request.model
         try:
             if model.sampler is None:
                 model.sampler = model.new_sampler()
-            request.accepted = model.sampler.add(request.config)
+            part.accepted = model.sampler.add(part.config)
         except Exception:
             log.exception("a request for %s could not begin", model.name)
-            self._fail(request, GenerationFailed(model.name))
+            self._leave(request, GenerationFailed(model.name))
+            self._queue.rows -= part.rows  # of which the sampler knows nothing
             return
-        request.began = time.monotonic()
-        self._active.setdefault(model, {})[request.accepted.request] = request
+        request.began = request.began or time.monotonic()
+        self._active.setdefault(model, {})[part.accepted.request] = request, part
 
-    def _leave(self, request: Request) -> None:
-        requests = self._active.get(request.model, {})
-        if request.rows and request.accepted and request.model.sampler and requests.pop(request.accepted.request, None):
-            request.model.sampler.cancel(request.accepted.request)
-            self._give_rows_back(request, request.rows)
-            if not requests:
-                del self._active[request.model]
+    def _leave(self, request: Request, error: CharloomError | None = None) -> None:
+        """Give back whatever a request has, here and in the queue; whoever reads it is told the error."""
+        with self._changed:
+            self._requests.discard(request)
+            self._queue.remove(request)
+        for number, part in self._parts_of(request):
+            if request.model.sampler:
+                request.model.sampler.cancel(number)
+            self._forget(request.model, number, part)
+        if error is not None:
+            request.messages.put(error)
+
+    def _parts_of(self, request: Request) -> list[tuple[int, Part]]:
+        """Those that are being written, with their numbers."""
+        return [(number, part) for number, (whose, part) in self._active.get(request.model, {}).items() if whose is request]
+
+    def _forget(self, model: Model, number: int, part: Part) -> None:
+        self._queue.rows -= part.rows
+        part.rows = 0
+        del self._active[model][number]
+        if not self._active[model]:
+            del self._active[model]
+
+    def _change(self, request: Request, value: float) -> None:
+        for number, part in self._parts_of(request):
+            assert request.model.sampler is not None
+            request.model.sampler.set_temperature(number, value)
+            part.course = request.model.sampler.schedule(number)
+        for part in request.parts[request.begun :]:
+            part.config = replace(part.config, temperature=value)
+            part.course = part.config.course
+
+    def _cut_late(self) -> None:
+        """End the requests whose time is over."""
+        now = time.monotonic()
+        with self._changed:
+            late = [request for request in self._requests if request.deadline <= now]
+            self._deadline = min((request.deadline for request in self._requests if request.deadline > now), default=NEVER)
+        for request in late:
+            self._cut(request)
+
+    def _cut(self, request: Request) -> None:
+        if not request.begun:
+            self._leave(request, WaitedTooLong(self._max_seconds))
+            return
+        request.cut = True
+        last = []
+        for number, part in self._parts_of(request):
+            assert request.model.sampler is not None
+            last += [(part, piece) for piece in request.model.sampler.end(number)]
+        for part in request.parts[request.begun :]:
+            last += [(part, Piece(0, choice, "", 0, "length")) for choice in range(part.rows)]
+        for part, piece in last:
+            self._hold(request, part, piece)
+        self._tell(request, time.monotonic())
+        self._leave(request)
 
     def _step(self, model: Model) -> None:
-        requests = self._active[model]
+        places, began = self._active[model], time.monotonic()
         try:
             assert model.sampler is not None
             pieces = model.sampler.step()
         except Exception:
             log.exception("a step of %s failed", model.name)
             model.sampler = None  # nobody knows what state it is in
-            del self._active[model]
-            for request in requests.values():
-                self._fail(request, GenerationFailed(model.name))
+            for request in {request for request, _ in places.values()}:
+                self._leave(request, GenerationFailed(model.name))
             return
         now = time.monotonic()
-        pause = PAUSE * (self._rows - 1)
-        touched = {}
+        self._observer.stepped(now - began, sum(len(piece.text) for piece in pieces))
+        pause = PAUSE * (self._queue.rows - 1)
+        touched = set()
         for piece in pieces:
-            request = touched[piece.request] = requests[piece.request]
-            request.held.append(piece)
+            request, part = places[piece.request]
+            self._hold(request, part, piece)
+            touched.add(request)
             if piece.finish_reason is not None:
-                self._give_rows_back(request, 1)
-        for number, request in touched.items():
-            if not request.rows:
-                request.ended = now
-                del requests[number]
-            if not request.rows or (now - request.told >= pause and not request.whole):
-                request.messages.put(request.held)
-                request.held, request.told = [], now
-        if not requests:
-            del self._active[model]
+                self._queue.rows -= 1
+                part.rows -= 1
+                if not part.rows:
+                    self._forget(model, piece.request, part)
+        for request in touched:
+            if not request.unfinished or (now - request.told >= pause and not request.whole):
+                self._tell(request, now)
 
-    def _give_rows_back(self, request: Request, rows: int) -> None:
-        request.rows -= rows
-        self._rows -= rows
+    def _hold(self, request: Request, part: Part, piece: Piece) -> None:
+        """Keep a piece until the request's reader is told."""
+        request.held.append(piece._replace(choice=part.first + piece.choice) if part.first else piece)
+        request.unfinished -= piece.finish_reason is not None
+        if not request.written:
+            request.written = True
+            self._observer.began(time.monotonic() - request.submitted)
 
-    def _fail(self, request: Request, error: CharloomError) -> None:
-        self._give_rows_back(request, request.rows)
-        request.messages.put(error)
+    def _tell(self, request: Request, now: float) -> None:
+        if not request.unfinished:
+            request.ended = now
+            self._requests.discard(request)
+        request.messages.put(request.held)
+        request.held, request.told = [], now
 
     def _fail_all(self, error: Callable[[Model], CharloomError]) -> None:
         with self._changed:
-            waiting, self._waiting = list(self._waiting), deque()
-            self._leaving = []
-        active, self._active = self._active, {}
-        for model, requests in active.items():
+            requests, self._requests = self._requests, set()
+            changes, self._changes = self._changes, deque()
+            self._queue.clear()
+            self._leaving.clear()
+        for model in self._active:
             model.sampler = None
-            waiting += requests.values()
-        for request in waiting:
-            request.rows = 0
+        self._active = {}
+        for request in requests:
             request.messages.put(error(request.model))
-        self._rows = 0
+        for _, _, done in changes:
+            done.put(False)

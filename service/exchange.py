@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 from pathlib import Path
 from typing import NamedTuple
 
 from corpora import suggested_name
 from model.checkpoint import Checkpoint
-from model.errors import DamagedCheckpoint, FileTaken, FileUnwritable, UnreadableSource
+from model.errors import DamagedCheckpoint, UnreadableSource
+from service.files import write_whole
 from service.store import Checkpoint as Stored
 from service.store import Metric, Run, Store
 
@@ -41,19 +40,7 @@ def export(store: Store, name: str, file: Path, *, overwrite: bool = False) -> S
     """
     run, which = store.runs.resolve(name)
     stored, data = store.checkpoints.load(run, which)
-    if file.is_dir():
-        raise FileUnwritable(str(file), "it is a folder")
-    if file.exists() and not overwrite:
-        raise FileTaken(str(file))
-    part = file.with_name(f".{file.name}.{os.getpid()}.part")
-    try:
-        part.write_bytes(data)
-        part.replace(file)
-    except OSError as error:
-        raise FileUnwritable(str(file), error.strerror or str(error)) from None
-    finally:
-        with contextlib.suppress(OSError):  # there may not even be a folder
-            part.unlink()
+    write_whole(file, data, overwrite=overwrite)
     return stored
 
 

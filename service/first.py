@@ -2,55 +2,66 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from model.config import SamplingConfig
-from model.errors import NoModelYet, RunBusy
-from service import intake, orders, recipe, trainer
+from model.errors import RunBusy
+from service import intake, jobs
 from service.owner import describe
 from service.store import Run, Store
-from service.writing import write
+
+if TYPE_CHECKING:
+    from service import trainer
 
 NAME, CORPUS, MARK = "default", "python", "first_model"
 BUDGET = 60.0  # seconds
 VALIDATION = 50_000  # symbols, so that there is time for several validations, and one sees it learn
 
 
-def marked(store: Store, run: Run) -> Run:
-    """Note in a run that it is the first one, made unasked: its name could also be a user's choice."""
-    return store.runs.configure(run, environment={**run.environment, MARK: True})
+def order(store: Store) -> Run | None:
+    """Queue the default model, or what is left of it, for workers; None where any model can be used already, or it is on its way.
 
-
-def unfinished(store: Store) -> Run | None:
-    """The default run where it was interrupted; a run that only has its name is somebody's own."""
-    found = [run for run in store.runs.list() if _is_first(run) and run.state in ("paused", "failed")]
-    return next((run for run in found if run.state == "paused" or not run.checkpoints), None)
-
-
-def _is_first(run: Run) -> bool:
-    return bool(run.environment.get(MARK))
+    What somebody paused who follows the queue stays paused. Raises `SourceError`, `TextError`, `StoreError`.
+    """
+    found = [run for run in store.runs.list() if _is_first(run)]
+    interrupted = [run for run in found if run.state == "paused" and not run.queued]
+    for run in interrupted or [run for run in found if run.state == "failed" and not run.checkpoints]:
+        return jobs.resume(store, run.name)
+    if _usable(store) or any(run.state in ("queued", "running", "paused") for run in found):
+        return None
+    corpus, _ = intake.corpus_for(store, CORPUS)
+    training = {"budget": BUDGET, "validation_size": VALIDATION}
+    return jobs.submit(store, jobs.JobSpec(corpus=corpus.name, training=training, name=NAME, exact=False, mark={MARK: True}))
 
 
 def trainer_of_first(store: Store, began: float | None = None) -> trainer.Trainer | None:
-    """What is left to train of the default model; None where any model can be used already, unless it is this one, unfinished.
+    """What is left to train of the default model, by this process; None where any model can be used already, unless it is this one.
 
     Raises `RunBusy` where another process is training it and nothing can be used yet.
     """
-    run = unfinished(store)
-    if run is not None:
-        return trainer.resume(store, run.name, began=began)
-    try:
-        store.runs.latest()
-    except NoModelYet:
-        busy = next((run for run in store.runs.list() if _is_first(run) and run.state == "running"), None)
-        if busy is not None:
-            raise RunBusy(busy.name, describe(busy.owner)) from None
-        corpus, _ = intake.corpus_for(store, CORPUS)
-        choice = recipe.choose(corpus.characters, corpus.alphabet_size, BUDGET, recipe.speed(), {"validation_size": VALIDATION})
-        processes = choice.workers.processes
-        run = orders.create(store, corpus.name, choice.model, choice.training, name=store.runs.free_name(NAME), processes=processes)
-        return trainer.Trainer(store, marked(store, run), began=began, notes=[choice.words])
-    return None
+    from service import trainer
+
+    found = [run for run in store.runs.list() if _is_first(run)]
+    unfinished = [run for run in found if run.state in ("queued", "paused") or (run.state == "failed" and not run.checkpoints)]
+    if not unfinished and not _usable(store):
+        for run in found:
+            if run.state == "running":
+                raise RunBusy(run.name, describe(run.owner))
+        order(store)
+        unfinished = [run for run in store.runs.list() if _is_first(run)]
+    return trainer.resume(store, unfinished[0].name, began=began) if unfinished else None
+
+
+def _is_first(run: Run) -> bool:
+    return bool(run.environment.get(MARK))  # its name could also be a user's choice
+
+
+def _usable(store: Store) -> bool:
+    return any(run.checkpoints for run in store.runs.list())
 
 
 def sample(store: Store) -> str:
     """A text by the model that is there now."""
+    from service.writing import write
+
     return "".join(write(store, None, SamplingConfig(prompt="def ", length=300, temperature=0.7, seed=1)).pieces())

@@ -14,17 +14,17 @@ Watch = Callable[[int], None]
 LEAST_TEXT = 100  # characters: below that there is nothing to learn from
 
 
-def add(store: Store, source: Source, name: str | None = None, watch: Watch | None = None) -> Corpus:
+def add(store: Store, source: Source, name: str | None = None, watch: Watch | None = None, *, anew: bool = False) -> Corpus:
     """Store the text of `source` under `name`, or under a name made from the source's.
 
-    A text that is stored already under a made-up name is not stored again: that corpus is returned. `watch(characters)` is told
-    how much has been read. Raises `InvalidName` for the name of a built-in corpus, `TextTooShort`, and what `Source.pieces` and
-    `Corpora.add` raise; then nothing is kept.
+    A text that is stored already under a made-up name is not stored again: that corpus is returned, unless it should be made
+    `anew` (two names of the same text share its room). `watch(characters)` is told how much has been read. Raises `InvalidName`
+    for the name of a built-in corpus, `TextTooShort`, and what `Source.pieces` and `Corpora.add` raise; then nothing is kept.
     """
     if name is not None and is_builtin(name) and source.name != name:
         raise InvalidName("corpus", name, reserved=True)
     corpus = store.corpora.add(source.name if name is None else name, _watched(source, watch), source.origin, exact=name is not None)
-    if name is None and corpus.name != source.name:
+    if name is None and not anew and corpus.name != source.name:
         twins = [each for each in store.corpora.list() if each.text_id == corpus.text_id and each.id != corpus.id]
         if twins:
             store.corpora.remove(corpus.name)

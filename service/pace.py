@@ -33,9 +33,18 @@ def length_in_steps(training: TrainingConfig, streams: Streams) -> int:
 class Pace:
     """Measures one run as this process trains it."""
 
-    def __init__(self, training: TrainingConfig, streams: Streams, text: Text, assessor: Assessor, seconds: Callable[[], float]) -> None:
-        """`seconds` tells the time spent on the run so far, over all resumptions."""
+    def __init__(
+        self,
+        training: TrainingConfig,
+        streams: Streams,
+        text: Text,
+        assessor: Assessor,
+        seconds: Callable[[], float],
+        max_steps: int | None = None,
+    ) -> None:
+        """`seconds` tells the time spent on the run so far, over all resumptions; after `max_steps` any run ends."""
         self._training, self._assessor, self._seconds = training, assessor, seconds
+        self._max_steps = max_steps or math.inf
         self._chunks, self._symbols = streams.chunks, streams.symbols  # of an epoch
         self._validation_symbols = text.split.stop - text.split.start
         self._last = 0.0  # seconds that the last validation took, or the first one will probably take
@@ -43,6 +52,9 @@ class Pace:
 
     def share(self, state: TrainingState) -> float:
         """The share of the run that is done. Of a budget, time for the baselines, the last validation and the end is set aside."""
+        return max((state.step - state.first_step) / self._max_steps, self._share(state))
+
+    def _share(self, state: TrainingState) -> float:
         if self._training.budget is None:
             return by_steps(state)
         aside = min(0.5 * self._training.budget, 1.2 * self._last + self._assessor.seconds_to_prepare + 0.3)

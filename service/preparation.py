@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from model.batches import Streams
@@ -40,16 +41,34 @@ def adopt_ranks(store: Store, run: Run, model: ModelConfig, training: TrainingCo
     return store.runs.configure(run, environment=now)
 
 
-def material(store: Store, run: Run, config: ModelConfig, training: TrainingConfig, ranks: int, notes: list[str]) -> Material:
+def material(
+    store: Store,
+    run: Run,
+    config: ModelConfig,
+    training: TrainingConfig,
+    ranks: int,
+    notes: list[str],
+    tick: Callable[[], None] | None = None,
+) -> Material:
     """Read the text, and load the last checkpoint or make a new model; `notes` get what the user should know.
 
-    Raises as `reading.read`, `capacity.refuse_too_large` and `Checkpoint.from_bytes` do.
+    `tick` is called now and then; what it raises ends the reading. Raises as `reading.read`, `capacity.refuse_too_large` and
+    `Checkpoint.from_bytes` do.
     """
     checkpoint, state = _last_checkpoint(store, run, notes)
-    text = read(store, run.corpus or "", config, training, checkpoint.vocabulary if checkpoint else None)
+    text = read(store, run.corpus or "", config, training, checkpoint.vocabulary if checkpoint else None, run.validation_corpus, tick)
     streams = Streams(text.ids[: text.split.training], training.batch_size, training.seq_length)
     refuse_too_large(config, training.optimizer, text.vocabulary.size, streams.chunk(0)[0].size)
-    model = checkpoint.model if checkpoint else LanguageModel.new(config, text.vocabulary.size, training.seed)
+    if checkpoint:  # a parent's may have had another dropout
+        model = LanguageModel(config, text.vocabulary.size, checkpoint.model.parameters)
+    else:
+        model = LanguageModel.new(config, text.vocabulary.size, training.seed)
+    if run.parent and state is None and text.strangers.symbols:
+        count, different = text.strangers
+        notes.append(
+            f"{count:,} of the {len(text.ids):,} symbols of corpus {run.corpus} ({different:,} different ones) are not in the alphabet of"
+            f" model {run.parent}: they are read as the unknown symbol, and never written"
+        )
     if text.note:
         notes.append(text.note)
     if streams.batch_size < training.batch_size:
@@ -62,8 +81,11 @@ def material(store: Store, run: Run, config: ModelConfig, training: TrainingConf
 
 
 def _last_checkpoint(store: Store, run: Run, notes: list[str]) -> tuple[Checkpoint | None, TrainingState | None]:
-    """Where the run stands in the store; it begins anew where it was stopped before its first checkpoint."""
+    """Where the run stands in the store; it begins anew where it was stopped before its first checkpoint of its own."""
     try:
+        if run.parent and not store.checkpoints.get(run, "last").step:
+            _, model = store.checkpoints.load(run, "last")
+            return Checkpoint.from_bytes(model, f"model {run.parent}"), None
         _, model, state = store.checkpoints.load_state(run)
     except CheckpointNotFound:
         return None, None

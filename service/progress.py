@@ -10,9 +10,9 @@ from service.store.times import age
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """What is being trained. A run that was only just started may not be in the store yet: then it has no name."""
+    """A run that is being trained, or waits for that."""
 
-    run: str | None = None
+    run: str
     share: float | None = None  # 0 to 1; None where it cannot be told
     step: int = 0
     epoch: float = 0.0
@@ -34,8 +34,10 @@ def share_done(run: Run) -> float | None:
 
 
 def training(store: Store) -> Training | None:
-    """The run that is being trained now, the newest where there are several; None where there is none."""
-    run = next((run for run in store.runs.list() if run.state == "running"), None)
+    """The run that is being trained now, the newest where there are several, else the one that is next; None where there is none."""
+    runs = store.runs.list()
+    waiting = (run for run in reversed(runs) if run.state == "queued" and run.queued)
+    run = next((run for run in runs if run.state == "running"), None) or next(waiting, None)
     if run is None:
         return None
     return Training(run=run.name, share=share_done(run), step=run.step, epoch=run.epoch, validation_loss=run.best_validation_loss)

@@ -18,9 +18,10 @@ import numpy as np
 
 from model.batches import Streams
 from model.cells import CELLS
-from model.config import ModelConfig, TrainingConfig, settings_of
+from model.config import ModelConfig, TrainingConfig
 from model.functions import UNKNOWN_COST
 from model.language_model import LanguageModel
+from model.settings import settings_of
 from model.training import TrainingState, train
 from service import machine
 from service.machine import Workers

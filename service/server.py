@@ -1,4 +1,4 @@
-"""Serving over HTTP: gunicorn in one process with many threads, and beside it, where asked for, a process that trains a first model.
+"""Serving over HTTP: gunicorn in one process with many threads, and beside it a worker that carries out training jobs.
 
 Nothing here imports numpy before `serve` has limited its BLAS to one thread: many threads that each multiply small matrices
 would only fight each other, and the process that forks must have no second thread.
@@ -9,57 +9,50 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
-import mmap
 import os
 import resource
-import signal
 import socket
-import subprocess
-import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
 
-from model.errors import AddressUnusable, InvalidSetting
+from model.errors import AddressUnusable, CharloomError, InvalidSetting
+from service import logs
+from service.admission import Access, admitted, announcement
 from service.blas import THREAD_VARIABLES
+from service.companion import Companion
 from service.config import ServiceConfig
-from service.connections import Log, Worker
+from service.connections import Worker
 
 if TYPE_CHECKING:
     from flask import Flask
 
     from service.serving import Service
 
-SPARE_THREADS = 32  # beside those that write or wait: for everything that is answered at once
+CONNECTIONS = 2000  # at most, as far as there are files for them
+SPARE_THREADS = 32  # beside those that write, wait or follow: for everything that is answered at once
 GRACE = 30  # seconds for open streams after SIGTERM
-SAVING = 60  # seconds for the trainer of the first model to save, after SIGTERM
 SHARED_MEMORY = "/dev/shm"  # gunicorn's sign of life is a file, which should not wait for a disk
 
 log = logging.getLogger("charloom")
-
-
-def announcement(url: str) -> None:
-    """Say on standard output where the service is, and how to try it."""
-    body = '{"prompt": "def ", "length": 300}'
-    sys.stdout.write(f"\nCharloom is at {url}\n\n  curl {url}/generate -H 'Content-Type: application/json' -d '{body}'\n\n")
-    sys.stdout.flush()
 
 
 @dataclass(frozen=True, kw_only=True)
 class ServerSettings(ServiceConfig):
     """A `ServiceConfig` and where to listen; port 0 takes a free one.
 
-    `train_command` trains a first model, or goes on with it; it is started where none is stored. `announce` is called with the
-    URL once requests are answered.
+    With `train_default`, a first model is queued where none is stored, or what is left of it. `announce` is called once requests
+    are answered, with the URL, who is let in, and the database.
     """
 
     host: str = "127.0.0.1"
     port: int = 8000
-    train_command: Sequence[str] | None = None
-    announce: Callable[[str], None] = announcement
+    train_default: bool = False
+    announce: Callable[[str, Access, Path], None] = announcement
 
 
 def serve(settings: ServerSettings) -> NoReturn:
@@ -69,21 +62,26 @@ def serve(settings: ServerSettings) -> NoReturn:
     """
     for name in THREAD_VARIABLES:
         os.environ[name] = "1"
-    command = settings.train_command if _needs_first_model(settings) else None
     listener = listen(settings.host, settings.port)
-    trainer = FirstModel(command)
+    settings, access = admitted(settings, listener.getsockname()[0])
+    if settings.train_default:
+        _order_first_model(settings)
+    companion = Companion(settings)
     _raise_file_limit()
-    _Arbiter(_Application(replace(settings, first_model=trainer.is_working), listener, trainer), trainer).run()
+    _Arbiter(_Application(settings, access, listener, companion), companion).run()
     raise SystemExit  # the arbiter leaves by itself
 
 
-def _needs_first_model(settings: ServerSettings) -> bool:
-    """Whether no model can be used yet, or the first one waits to be finished. Opens the store, which may fail with a sentence."""
-    from service.first import unfinished
+def _order_first_model(settings: ServerSettings) -> None:
+    """Queue the first model where it is missing or unfinished; what is in the way is no reason not to serve."""
+    from service import first
     from service.store import Store
 
-    with Store(settings.db) as store:
-        return not any(run.checkpoints for run in store.runs.list()) or unfinished(store) is not None
+    try:
+        with Store(settings.db) as store:
+            first.order(store)
+    except CharloomError as error:
+        log.error("the first model cannot be trained: %s", error)
 
 
 # ── where to listen ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -142,14 +140,14 @@ def _raise_file_limit() -> None:
 class _Application(BaseApplication):  # type: ignore[misc]
     """What gunicorn asks: its options, and the WSGI application, which is made in the worker."""
 
-    def __init__(self, settings: ServerSettings, listener: socket.socket, trainer: FirstModel) -> None:
-        self._settings, self._trainer = settings, trainer
+    def __init__(self, settings: ServerSettings, access: Access, listener: socket.socket, companion: Companion) -> None:
+        self._settings, self._access, self._companion = settings, access, companion
         self._url = url_of(listener)
         self._listener = listener.detach()  # gunicorn takes the descriptor over
         super().__init__()
 
     def load_config(self) -> None:
-        threads = self._settings.max_rows + self._settings.max_waiting + SPARE_THREADS
+        threads = self._settings.max_rows + self._settings.max_waiting + self._settings.max_followers + SPARE_THREADS
         files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         options = {
             "bind": [f"fd://{self._listener}"],
@@ -157,12 +155,12 @@ class _Application(BaseApplication):  # type: ignore[misc]
             "threads": threads,
             "worker_class": Worker,
             # A connection more than there are files for would end the worker.
-            "worker_connections": max(threads + 1, min(1000, files - 3 * threads - 64)),
+            "worker_connections": max(threads + 1, min(CONNECTIONS, files - 3 * threads - 64)),
             "worker_tmp_dir": SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else None,
             "control_socket_disable": True,
             "graceful_timeout": GRACE,
             "timeout": 120,  # for the main thread, which never waits for a stream
-            "logger_class": Log,
+            "logger_class": logs.logger(self._settings.log_format, self._settings.log_level),
             "loglevel": "warning",
             "when_ready": lambda arbiter: self._when_ready(),
             "worker_int": lambda worker: self._service.engine.stop(),  # Ctrl-C: whoever waits for text is told at once
@@ -172,8 +170,8 @@ class _Application(BaseApplication):  # type: ignore[misc]
             self.cfg.set(name, value)
 
     def _when_ready(self) -> None:
-        self._trainer.start()
-        self._settings.announce(self._url)
+        self._companion.start()
+        self._settings.announce(self._url, self._access, self._settings.db)
 
     def load(self) -> Flask:
         from service.app import create_app
@@ -184,81 +182,25 @@ class _Application(BaseApplication):  # type: ignore[misc]
 
 
 class _Arbiter(Arbiter):  # type: ignore[misc]
-    """gunicorn's master, which also looks after the trainer of the first model."""
+    """gunicorn's master, which also looks after the worker."""
 
-    def __init__(self, application: _Application, trainer: FirstModel) -> None:
-        self._trainer = trainer
+    def __init__(self, application: _Application, companion: Companion) -> None:
+        self._companion = companion
         super().__init__(application)
 
     def reap_workers(self) -> None:
-        self._trainer.look()  # before gunicorn, which would take its exit status
+        self._companion.look()  # before gunicorn, which would take its exit status
         super().reap_workers()
 
     def manage_workers(self) -> None:
-        self._trainer.look()
+        self._companion.look()
         super().manage_workers()
 
     def stop(self, graceful: bool = True) -> None:
-        self._trainer.terminate()
+        self._companion.terminate()
         super().stop(graceful)
-        self._trainer.wait()
+        self._companion.wait()
 
     def handle_hup(self) -> None:
         """A closed terminal ends the service; there is no configuration to read anew."""
         raise StopIteration
-
-
-# ── the first model ───────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-class FirstModel:
-    """The process that trains a first model. It saves and pauses when it gets SIGTERM, and can go on at the next start."""
-
-    def __init__(self, command: Sequence[str] | None) -> None:
-        self._command = command
-        self._process: subprocess.Popen[bytes] | None = None
-        self._terminated = False
-        self._working = mmap.mmap(-1, 1)  # shared with the worker, which is forked later
-        self._working[0] = command is not None
-
-    def is_working(self) -> bool:
-        """Whether it is at work; may be asked in the worker, too."""
-        return bool(self._working[0])
-
-    def start(self) -> None:
-        """Start it; what it prints goes to the log."""
-        if self._command is None:
-            return
-        environment = {name: value for name, value in os.environ.items() if name not in THREAD_VARIABLES}
-        try:
-            # In a session of its own, so that Ctrl-C reaches it once, through `terminate`.
-            self._process = subprocess.Popen(
-                self._command, stdin=subprocess.DEVNULL, stdout=sys.stderr.fileno(), env=environment, start_new_session=True
-            )
-        except OSError as error:
-            log.error("the first model cannot be trained: %s", error)
-            self._working[0] = False
-
-    def look(self) -> None:
-        """Notice its end."""
-        if self._process is not None and self._process.poll() is not None:
-            if self._process.returncode and not self._terminated:
-                log.error("training the first model ended with exit status %s; it goes on at the next start", self._process.returncode)
-            self._process = None
-            self._working[0] = False
-
-    def terminate(self) -> None:
-        """Ask it to save and pause."""
-        if self._process is not None:
-            self._terminated = True
-            with contextlib.suppress(ProcessLookupError):
-                self._process.send_signal(signal.SIGTERM)
-
-    def wait(self) -> None:
-        """Until it has saved."""
-        if self._process is not None:
-            try:
-                self._process.wait(SAVING)
-            except subprocess.TimeoutExpired:
-                log.error("the trainer of the first model did not end in %s seconds and was killed; its last checkpoint is kept", SAVING)
-                self._process.kill()

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 from model.config import SamplingConfig
 from model.errors import InvalidSetting, ModelInTraining, NoModelYet
+from service import machine
 from service.config import ServiceConfig
-from service.engine import Engine, Request
-from service.models import Models
+from service.crew import Crew
+from service.engine import Engine
+from service.models import Model, Models
+from service.observer import Measurements
 from service.progress import Training, training
+from service.requests import Request
+from service.room import check_room
+from service.running import Running
+from service.scoring import Scorer
 from service.store import Store
 from service.writing import with_seed
+
+Prompt = str | Sequence[int]  # as text, or as ids of symbols
 
 
 class Service:
@@ -17,38 +29,64 @@ class Service:
 
     def __init__(self, config: ServiceConfig) -> None:
         self.config = config
+        self.measurements = Measurements()
         self.store = Store(config.db)
-        self.models = Models(self.store, config.model_memory)
-        self.engine = Engine(max_rows=config.max_rows, max_waiting=config.max_waiting)
+        self._crew = Crew(machine.cores())
+        self.models = Models(self.store, config.model_memory, config.max_prompt, self._crew)
+        self.engine = Engine(
+            max_rows=config.max_rows, max_waiting=config.max_waiting, max_seconds=config.max_seconds, observer=self.measurements
+        )
 
-    def begin(self, model: str, config: SamplingConfig, *, whole: bool) -> Request:
-        """Put a request for text to the engine, with a seed made up where it has none.
+        self.running = Running()
+        self.scorer = Scorer(config.max_seconds)
 
-        Raises `InvalidSetting` over a limit of this service, `ModelInTraining`, and as `Models.get` and `Engine.submit`.
+    def begin(self, model: str, config: SamplingConfig, prompts: Sequence[Prompt] | None = None, *, whole: bool) -> Request:
+        """Put a request for text to the engine, with a seed made up where it has none; the same for each of several `prompts`.
+
+        Raises `InvalidSetting` over a limit of this service, and as `find` and `Engine.submit`.
         """
-        self._check_limits(config)
+        config = with_seed(config)
+        configs = [config] if prompts is None else [_continuing(prompt, config) for prompt in prompts]
+        self._check_limits(config, len(configs))
+        return self.engine.submit(self.find(model), configs, whole=whole)
+
+    def find(self, model: str) -> Model:
+        """The model that a name means now. Raises `ModelInTraining` also where it is the very first, and as `Models.get`."""
         try:
-            found = self.models.get(model)
+            return self.models.get(model)
         except NoModelYet:
             at_work = self.training()
             if at_work is None:
                 raise
-            raise ModelInTraining(at_work.run or "default", at_work.share) from None
-        return self.engine.submit(found, with_seed(config), whole=whole)
+            raise ModelInTraining(at_work.run, at_work.share) from None
 
-    def _check_limits(self, config: SamplingConfig) -> None:
+    def _check_limits(self, config: SamplingConfig, prompts: int) -> None:
         hint = "the limit of this service"
         if config.length > self.config.max_length:
             raise InvalidSetting("length", config.length, f"a whole number from 0 to {self.config.max_length:,}", hint)
-        if config.n > self.config.max_texts:
-            raise InvalidSetting("n", config.n, f"a whole number from 1 to {self.config.max_texts:,}", hint)
+        if prompts > self.config.max_texts:
+            raise InvalidSetting("prompt", f"a list of {prompts:,}", f"a list of at most {self.config.max_texts:,}", hint)
+        if config.n > self.config.max_texts // prompts:
+            each = f" for each of {prompts:,} prompts" if prompts > 1 else ""
+            raise InvalidSetting("n", config.n, f"a whole number from 1 to {self.config.max_texts // prompts:,}{each}", hint)
+
+    def check_room(self, extra: int = 0) -> None:
+        """Raise `NoRoomLeft` where something that takes room (`extra` bytes that are known of) should not begin."""
+        check_room(self.store.path, self.config.min_disk, extra)
 
     def training(self) -> Training | None:
-        """What is being trained at this moment, if anything."""
-        found = training(self.store)
-        return found or (Training(share=0.0) if self.config.first_model() else None)
+        """What is being trained at this moment, or waits for that, if anything."""
+        return training(self.store)
 
     def close(self) -> None:
         """Stop writing and close the database."""
         self.engine.stop()
+        self._crew.close()
         self.store.close()
+
+
+def _continuing(prompt: Prompt, config: SamplingConfig) -> SamplingConfig:
+    """The same request with another prompt."""
+    if isinstance(prompt, str):
+        return replace(config, prompt=prompt, prompt_ids=None)
+    return replace(config, prompt="", prompt_ids=tuple(prompt))

@@ -1,7 +1,7 @@
 """Carries out one run: text from the store, `model.training`, and what comes of it back into the store.
 
 The command line and the worker both consume `Trainer.events`: they print or pass on what happened, and never store anything
-themselves. At every validation, metrics, checkpoint and sample are stored in one transaction; between validations a checkpoint
+themselves. At every validation, metrics, checkpoint, sample and event are stored in one transaction; between validations a checkpoint
 is stored every `SAVE_EVERY` seconds. A process that is killed at any moment loses the steps since the last of them, and a run
 that goes on from there computes the same weights as if nothing had happened.
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -19,31 +19,29 @@ from typing import Any
 import numpy as np
 
 from model.batches import Streams
-from model.checkpoint import Checkpoint, pack_state
-from model.config import ModelConfig, SamplingConfig, TrainingConfig
-from model.errors import CharloomError, DatabaseBusy, InvalidSetting, OutOfMemory, ProcessLost, StoreError, TextError, TrainingDiverged
-from model.group import ALONE, Group
+from model.config import ModelConfig, TrainingConfig
+from model.errors import CharloomError, InvalidSetting, OutOfMemory, TextError, TrainingDiverged
+from model.group import Group
 from model.language_model import LanguageModel
-from model.sampling import generate
 from model.training import Progress, TrainingState, evaluate, train
-from model.vocabulary import Vocabulary
 from model.workspace import Workspace
-from service import machine
+from service import chronicle, machine
 from service.assessor import Assessor
 from service.events import Ended, Event, Prepared, Stepped, Validated
+from service.lookout import Lookout, Stopped
 from service.meter import Meter
 from service.orders import extension
 from service.pace import Pace, length_in_steps
 from service.parallel import mpi
 from service.parallel.processes import together
-from service.preparation import adopt_ranks, material
+from service.preparation import Material, adopt_ranks, material
 from service.reading import Text
+from service.saving import Saver, draw
+from service.settling import settle
 from service.store import Metric, Run, Sample, Store
+from service.telling import Teller
 
 SAVE_EVERY = 60.0  # seconds between checkpoints, at most
-SAVE_ATTEMPTS = 6  # each waits for a locked database as long as the store does, about ten seconds
-HEARTBEAT = 15.0  # seconds; the lease of service.owner is four times that
-SAMPLE = SamplingConfig(length=240, temperature=0.8, seed=0)
 
 
 def resume(
@@ -60,8 +58,15 @@ def resume(
 
     Raises `RunNotFound`, `RunBusy`, `InvalidSetting`, and `RunCannotGoOn` for a finished run without a length or an imported one.
     """
-    longer = extension(store.runs.get(name), epochs=epochs, steps=steps, budget=budget)
-    return Trainer(store, store.runs.claim(name), began=began, extension=longer, ranks=ranks)
+    longer = partial(extension, epochs=epochs, steps=steps, budget=budget)
+    longer(store.runs.get(name))  # refused before it is claimed
+    run = store.runs.claim(name)
+    try:
+        run, notes = settle(store, run)
+    except BaseException as error:
+        chronicle.given_up(store, run, error)
+        raise
+    return Trainer(store, run, began=began, extension=longer(run), ranks=ranks, notes=notes)
 
 
 class Trainer:
@@ -69,6 +74,8 @@ class Trainer:
 
     _assessor: Assessor  # as soon as the text is read
     _pace: Pace
+    _saver: Saver
+    _teller: Teller
 
     def __init__(
         self,
@@ -95,15 +102,17 @@ class Trainer:
         self.run = run
         self._training = extension or TrainingConfig.from_dict(run.training_config)
         self._model_config = ModelConfig.from_dict(run.model_config)
-        self._stopping = ""
+        self._lookout = Lookout(store, run, clock)
         self._workspace = Workspace()
         self._ranks = ranks
-        self._group: Group = ALONE
         self._notes = list(notes)
 
-    def stop(self, reason: str) -> None:
-        """Ask it to save and end after the present step; the run is then paused, with `reason` as its message."""
-        self._stopping = self._stopping or reason
+    def stop(self, reason: str, state: str = "paused") -> None:
+        """Ask it to save and end after the present step; the run then gets that `state`, with `reason` as its message.
+
+        It also stops by itself, within a second, where somebody asked that in the store.
+        """
+        self._lookout.stop(reason, state)
 
     @property
     def seconds(self) -> float:
@@ -129,14 +138,9 @@ class Trainer:
 
     def _give_up(self, error: BaseException) -> None:
         """Give the run back when something ends it before its time; its checkpoints stay."""
-        stopped = isinstance(error, (KeyboardInterrupt, SystemExit, GeneratorExit))
-        message = str(error) if isinstance(error, CharloomError) else f"{type(error).__name__}: {error}"
-        if stopped:
-            message = "stopped before the last steps were saved"
-        state = "paused" if stopped or isinstance(error, (StoreError, ProcessLost)) else "failed"
         # Where the store itself is the trouble, or the run is another's now, it reads as paused once this process is gone.
         with contextlib.suppress(CharloomError):
-            self.run = self._store.runs.release(self.run, state, message)
+            self.run = chronicle.given_up(self._store, self.run, error)
             if self._new and isinstance(error, (InvalidSetting, TextError)):
                 self._store.runs.remove(self.run.name)
 
@@ -144,7 +148,17 @@ class Trainer:
 
     def _events(self) -> Iterator[Event]:
         self.run = adopt_ranks(self._store, self.run, self._model_config, self._training, self._ranks, self._notes)
-        text, streams, model, state, is_new = material(self._store, self.run, self._model_config, self._training, self._ranks, self._notes)
+        arguments = self._store, self.run, self._model_config, self._training, self._ranks, self._notes
+        try:
+            found = material(*arguments, self._lookout.tick_reading)
+        except Stopped:
+            yield self._end()
+        else:
+            yield from self._carry_out(found)
+
+    def _carry_out(self, found: Material) -> Iterator[Event]:
+        text, streams, model, state, is_new = found
+        self._saver = Saver(self._store, text)
         if is_new:
             state.last_step = length_in_steps(self._training, streams)
             self._adopt_extension()
@@ -152,31 +166,35 @@ class Trainer:
             self._extend(model, state, text, length_in_steps(self._training, streams))
         earlier = (each for each in self._store.metrics.list(self.run, after=state.first_step) if each.step <= state.step)
         self._assessor = Assessor(text, self._training.budget, earlier)
-        self._pace = Pace(self._training, streams, text, self._assessor, self._spent)
+        max_steps = self.run.environment.get("max_steps")
+        self._pace = Pace(self._training, streams, text, self._assessor, self._spent, max_steps)
+        self._teller = Teller(self._store, text, self._clock, state.step)
         by_budget = self._training.budget is not None
-        yield Prepared(
+        prepared = Prepared(
             run=self.run,
             symbols=streams.symbols,
             validation_symbols=text.split.stop - text.split.start,
             vocabulary_size=text.vocabulary.size,
             parameters=len(model.parameters.flat),
-            steps=None if by_budget else state.last_step - state.step,
+            steps=None if by_budget else min(state.last_step, state.first_step + (max_steps or state.last_step)) - state.step,
             notes=self._notes,
         )
+        chronicle.begun(self._store, prepared)
+        yield prepared
         processes = min(self._ranks if self._ranks > 1 else self.run.environment["processes"], streams.batch_size)
         ids = text.ids[: text.split.training]
         form = partial(mpi.together, threads=self.run.environment["threads"]) if self._ranks > 1 else together
         with form(processes, model, streams, ids, self._training, state, text.vocabulary.unknown_cost) as (model, state, group):
-            self._group = group
+            self._saver.group = group
             yield from self._train(model, streams, state, text, group)
-        if self._stopping:
-            self.run = self._store.runs.release(self.run, "paused", self._stopping)
-        else:
-            self.run = self._store.runs.release(self.run, "succeeded")
-        if math.isfinite(state.best_loss):
-            yield Ended(run=self.run, best_step=state.best_step, best=self._assessor.place(state.best_loss))
-        else:
-            yield Ended(run=self.run)
+        yield self._end(state)
+
+    def _end(self, state: TrainingState | None = None) -> Ended:
+        ending, message = (self._lookout.stopping.state, self._lookout.stopping.reason) if self._lookout.stopping else ("succeeded", None)
+        self.run = chronicle.ended(self._store, self.run, ending, message)
+        if state and math.isfinite(state.best_loss):
+            return Ended(run=self.run, best_step=state.best_step, best=self._assessor.place(state.best_loss))
+        return Ended(run=self.run)
 
     def _extend(self, model: LanguageModel, state: TrainingState, text: Text, steps: int) -> None:
         """Start the schedule once more, over so many steps or over the new budget."""
@@ -193,7 +211,7 @@ class Trainer:
         )
         with self._store.immediate(durable=True):  # the settings and the state that follows them: both or neither
             self._adopt_extension()
-            self._save(model, state, text, metric)
+            self._save(model, state, metric)
 
     def _adopt_extension(self) -> None:
         if self._extension:
@@ -206,7 +224,13 @@ class Trainer:
         pace = self._pace
         limit = self._training.budget if self._training.max_epochs is None else None  # what the time left is told from
         meter = Meter(self._clock)
-        validated = saved = beat = self._clock()
+        if self._owes_validation(state):
+            try:
+                told = self._validate(model, state, text, self._store.metrics.list(self.run, after=state.step - 1)[0])
+            except Stopped:
+                return
+            yield told
+        validated = saved = self._clock()
         metric, validated_step = None, -1
         for progress in train(model, streams, self._training, state, pace.share, group, text.vocabulary.unknown_cost, self._workspace):
             meter.add(progress)
@@ -220,66 +244,75 @@ class Trainer:
                 characters_per_second=meter.speed / text.symbols_per_char,
             )
             metric = self._metric(progress, meter, text)
-            if self._stopping:
+            text_now = partial(draw, model, text.vocabulary, progress.step, self._lookout.look)
+            self._teller.stepped(self.run, progress, metric, min(1.0, spent), meter.seconds_left(spent, limit), text_now)
+            self._lookout.look()
+            if self._lookout.stopping:
                 break
             if spent < 1 and pace.is_due(state, now - validated):
-                yield self._validate(model, state, text, metric, meter.seconds_left(spent, limit))
+                try:
+                    told = self._validate(model, state, text, metric, meter.seconds_left(spent, limit))
+                except Stopped:
+                    break
+                yield told
                 validated_step = state.step
                 if self._training.patience and state.stale >= self._training.patience:
                     break
-                validated = saved = beat = self._clock()
+                validated = saved = self._clock()
                 meter.restart()
             elif now - saved > SAVE_EVERY:
-                self._save(model, state, text, metric)
-                saved = beat = self._clock()
-            elif now - beat > HEARTBEAT:
-                with contextlib.suppress(DatabaseBusy):  # the next one will do
-                    self._store.runs.heartbeat(self.run)
-                beat = now
-        if self._stopping and metric is not None:
-            self._save(model, state, text, metric)
-        elif not self._stopping and validated_step != state.step:  # a validation may have taken the rest of a budget
-            yield self._validate(model, state, text, metric or Metric(step=state.step, epoch=state.epoch + state.chunk / streams.chunks))
+                self._save(model, state, metric)
+                saved = self._clock()
+        if not self._lookout.stopping and validated_step != state.step:  # a validation may have taken the rest of a budget
+            metric = metric or Metric(step=state.step, epoch=state.epoch + state.chunk / streams.chunks)
+            try:
+                told = self._validate(model, state, text, metric)
+            except Stopped:
+                pass
+            else:
+                yield told
+                validated_step = state.step
+        if self._lookout.stopping and metric is not None and validated_step != state.step:
+            self._save(model, state, metric)
+
+    def _owes_validation(self, state: TrainingState) -> bool:
+        """Whether the run was stopped when it was to be validated: by steps, since by the clock it was another moment."""
+        if self._training.budget is not None or state.step == state.first_step or not self._pace.is_due(state, 0.0):
+            return False
+        return self._pace.share(state) < 1 and self._store.checkpoints.get(self.run, "last").validation_loss is None
 
     # ── checkpoints ───────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _validate(self, model: LanguageModel, state: TrainingState, text: Text, metric: Metric, seconds_left: float = 0.0) -> Validated:
-        self._assessor.prepare()
-        began = self._clock()
+        """Validate and store what came of it, or nothing: raises `Stopped`."""
+        self._assessor.prepare(self._lookout.tick)
+        began, split, unknown_cost = self._clock(), text.split, text.vocabulary.unknown_cost
         with np.errstate(all="ignore"):  # what is not finite is found below, and named
-            found = evaluate(model, text.ids, text.split.start, text.split.stop, text.vocabulary.unknown_cost, self._workspace)
+            found = evaluate(model, text.validation, split.start, split.stop, unknown_cost, self._workspace, self._lookout.tick)
         if not math.isfinite(found.loss):
             raise TrainingDiverged(state.step, "validation loss", found.loss)
+        sample = draw(model, text.vocabulary, state.step, self._lookout.tick)
         best = state.validated(found.loss)
-        sample = Sample(step=state.step, text=self._sample(model, text.vocabulary), temperature=SAMPLE.temperature, seed=SAMPLE.seed)
         metric = replace(
             metric, validation_loss=found.loss, bits_per_char=found.loss * text.symbols_per_char / math.log(2), seconds=self.seconds
         )
-        self._save(model, state, text, metric, [sample])
-        self._pace.validated(self._clock() - began)
         standing = self._assessor.assess(metric, seconds_left)
+        told = self._teller.validated(metric, min(1.0, self._pace.share(state)), seconds_left, sample, standing, self._assessor.baselines)
+        self._save(model, state, metric, sample, told)
+        self._pace.validated(self._clock() - began)
         return Validated(metric=metric, sample=sample.text, best=best, standing=standing)
 
-    def _sample(self, model: LanguageModel, vocabulary: Vocabulary) -> str:
-        with machine.blas_threads(1):  # as every sample, so that the same seed gives the same text anywhere
-            return "".join(piece.text for piece in generate(model, vocabulary, SAMPLE, machine.prepare_for(model)))
-
-    def _save(self, model: LanguageModel, state: TrainingState, text: Text, metric: Metric, samples: list[Sample] | None = None) -> None:
+    def _save(
+        self,
+        model: LanguageModel,
+        state: TrainingState,
+        metric: Metric,
+        sample: Sample | None = None,
+        told: Mapping[str, Any] | None = None,
+    ) -> None:
         self._workspace.clear()  # a checkpoint is made of several copies, for which there would else be less room
-        text.release()
-        facts: dict[str, Any] = {"run": self.run.name, "step": state.step, "corpus": self.run.corpus}
-        if metric.validation_loss is not None:
-            facts |= {"validation_loss": metric.validation_loss, "bits_per_char": metric.bits_per_char}
-        checkpoint = Checkpoint(model, text.vocabulary, facts)
-        model_bytes, state_bytes = checkpoint.to_bytes(), pack_state(replace(state, hidden=self._group.collect(state.hidden)))
-        for attempt in range(1, SAVE_ATTEMPTS + 1):
-            try:
-                self._store.checkpoints.save(self.run, metric, model_bytes, state_bytes, samples or [])
-                self.run = replace(self.run, step=metric.step, epoch=metric.epoch, seconds=metric.seconds)
-                return
-            except DatabaseBusy:
-                if attempt == SAVE_ATTEMPTS:
-                    raise
+        self.run = self._saver.save(self.run, model, state, metric, sample, told)
+        self._lookout.saved()
 
     def _metric(self, progress: Progress, meter: Meter, text: Text) -> Metric:
         return Metric(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import codecs
+import hashlib
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -21,7 +23,7 @@ from click.testing import CliRunner, Result
 import cli
 from model.config import ModelConfig, SamplingConfig, TrainingConfig
 from model.errors import DatabaseUnusable
-from service import facts, first, intake, recipe, server, trainer
+from service import facts, first, intake, jobs, recipe, server, trainer, worker
 from service.blas import THREAD_VARIABLES
 from service.store import Store
 from service.terminal import display, options
@@ -80,6 +82,9 @@ def test_every_field_is_an_option_with_its_default(command: str, config: type) -
     found = {option.name: option for option in cli.main.commands[command].params if isinstance(option, click.Option)}
     defaults = config()
     for field in fields(config):
+        if not field.metadata["setting"].option:  # only a program can give it: by HTTP
+            assert field.name not in found
+            continue
         option = found[field.name]
         assert option.opts == ["--" + field.name.replace("_", "-")]
         assert option.default == getattr(defaults, field.name) or (option.multiple and option.default in (None, (), click.core.UNSET))
@@ -600,5 +605,94 @@ def test_serve_is_told_where(charloom: Charloom, monkeypatch: pytest.MonkeyPatch
     assert charloom("serve", "--host", "::1", "--port", "8001", *["--train-default"] * train_default).exit_code == 0
     settings = given[0]
     assert (settings.host, settings.port, str(settings.db)) == ("::1", 8001, str(Path("charloom.db").absolute()))
-    command = list(settings.train_command or [])
-    assert command[2:4] == (["start", "--no-serve"] if train_default else [])
+    assert (settings.train_default, settings.workers) == (train_default, 1)
+
+
+def test_a_service_has_as_many_workers_as_are_asked_for(charloom: Charloom, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[server.ServerSettings] = []
+    monkeypatch.setattr(server, "serve", given.append)
+    assert charloom("serve", "--workers", "0").exit_code == 0
+    monkeypatch.setenv("CHARLOOM_WORKERS", "3")
+    assert charloom("serve").exit_code == 0
+    assert [settings.workers for settings in given] == [0, 3]
+    result = charloom("serve", "--workers", "-1")
+    assert result.exit_code == 1
+    assert "workers is -1; it must be a whole number from 0 to 256" in result.output
+
+
+def test_a_worker_is_told_its_database(charloom: Charloom, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[tuple[Path, int]] = []
+    monkeypatch.setattr(worker, "carry_out", lambda db, jobs: given.append((db, jobs)))
+    assert charloom("worker").exit_code == 0
+    assert charloom("worker", "--workers", "3").exit_code == 0
+    assert given == [(Path("charloom.db").absolute(), 1), (Path("charloom.db").absolute(), 3)]
+    assert charloom("worker", "--workers", "0").exit_code == 2
+
+
+def test_a_job_that_waits_can_be_trained_here(charloom: Charloom) -> None:
+    assert charloom("corpus", "add", "tale.txt", "--name", "tale").exit_code == 0
+    with Store("charloom.db") as store:
+        jobs.submit(store, jobs.JobSpec(corpus="tale", name="waiting", model={"hidden_size": 4}, training={"steps": 5}))
+    assert charloom("train", "--resume", "waiting").exit_code == 0
+    with Store("charloom.db") as store:
+        run = store.runs.get("waiting")
+        assert (run.state, run.step, run.queued) == ("succeeded", 5, False)
+    shown = charloom("runs", "show", "waiting").output
+    assert "steps 5," in shown
+    assert "order" not in shown
+
+
+# ── keys ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_key_is_printed_once_listed_and_revoked(charloom: Charloom) -> None:
+    result = charloom("key", "new", "laptop")
+    key = result.stdout.strip()
+    assert re.fullmatch(r"cl-[A-Za-z0-9_-]{43}", key)
+    assert "key laptop is made" in result.stderr
+    assert key not in charloom("key", "list").output
+    with Store("charloom.db") as store:
+        assert store.keys.hashes() == {"laptop": hashlib.sha256(key.encode()).hexdigest()}
+        store.keys.used("laptop")
+    assert re.search(r"^laptop +\d{4}-\d\d-\d\d +\d{4}-\d\d-\d\d \d\d:\d\d$", charloom("key", "list").output, re.MULTILINE)
+    assert charloom("key", "revoke", "laptop").exit_code == 0
+    assert charloom("key", "list").output == "no key yet; make one with: charloom key new\n"
+    result = charloom("key", "revoke", "laptop")
+    assert result.exit_code == 1
+    assert "there is no key 'laptop'" in result.output
+
+
+def test_a_service_is_told_its_limits_and_keys(charloom: Charloom, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[server.ServerSettings] = []
+    monkeypatch.setattr(server, "serve", given.append)
+    Path("keys").write_text("0123456789abcdef\n")
+    monkeypatch.setenv("CHARLOOM_API_KEYS", "fedcba9876543210,another-key-of-mine")
+    monkeypatch.setenv("CHARLOOM_MAX_UPLOAD", "20MB")
+    monkeypatch.setenv("CHARLOOM_LOG_FORMAT", "json")
+    result = charloom("serve", "--api-keys-file", "keys", "--max-rows", "7", "--max-seconds", "2m", "--max-body", "3MB")
+    assert result.exit_code == 0, result.output
+    [settings] = given
+    assert (settings.max_upload, settings.max_rows, settings.max_seconds, settings.max_body) == (20_000_000, 7, 120.0, 3_000_000)
+    assert (settings.log_format, settings.max_waiting) == ("json", 32)
+    expected = ("fedcba9876543210", "another-key-of-mine", "0123456789abcdef")
+    assert settings.keys == tuple(hashlib.sha256(key.encode()).hexdigest() for key in expected)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variables", "said"),
+    [
+        (["--max-rows", "0"], {}, "max_rows is 0; it must be a whole number from 1 to 1,024"),
+        ([], {"CHARLOOM_MAX_TEXTS": "9999"}, "max_texts is 9999; it must be a whole number from 1 to 1,024"),
+        ([], {"CHARLOOM_API_KEYS": "secret"}, "a key in CHARLOOM_API_KEYS cannot be used; a key has at least 16"),
+        (["--api-keys-file", "none"], {}, "none cannot be read: No such file or directory"),
+    ],
+)
+def test_wrong_limits_and_keys(
+    charloom: Charloom, monkeypatch: pytest.MonkeyPatch, arguments: list[str], variables: dict[str, str], said: str
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    result = charloom("serve", *arguments)
+    assert result.exit_code == 1
+    assert said in result.output
+    assert "secret" not in result.output

@@ -19,14 +19,29 @@ OUTSIDE_WORLD = frozenset(
     "asyncio builtins ctypes datetime fileinput glob http io logging mmap multiprocessing os pathlib random secrets select shutil signal"
     " socket socketserver sqlite3 ssl subprocess tempfile threading time urllib uuid".split()
 )
+# What runs code that stands in the data. MPI's methods for objects (in small letters) pickle them.
+PICKLING = frozenset("cloudpickle dill joblib jsonpickle marshal pickle pickletools shelve torch yaml _pickle".split())
+PICKLING_CALLS = frozenset("bcast ibcast scatter allgather alltoall allreduce sendrecv".split())
 REACHING_OUT = frozenset({"open", "print", "input", "exec", "eval"})
 WITHOUT_NUMPY = ("model/__init__.py", "model/config.py", "model/errors.py")
 THIRD_PARTY = {
-    "service": {"flask", "gunicorn", "mpi4py", "msgspec", "numpy", "sqlite_utils", "threadpoolctl", "werkzeug"},
+    "service": {
+        "flask",
+        "gunicorn",
+        "markupsafe",
+        "mpi4py",
+        "msgspec",
+        "numpy",
+        "prometheus_client",
+        "pydivsufsort",
+        "sqlite_utils",
+        "threadpoolctl",
+        "werkzeug",
+    },
     "model": {"numpy"},
 }
 # What the command line needs before it knows which command is meant: the only part of the service that knows of click.
-AT_ONCE = ("service.terminal.commands", "service.terminal.options", "service.terminal.units")
+AT_ONCE = ("service.config", "service.terminal.commands", "service.terminal.options", "service.terminal.units")
 WITH_CLICK = {"service/terminal/commands.py", "service/terminal/options.py"}
 LAZY_IN_CLI = frozenset({"flask", "gunicorn", "numpy", "safetensors", "service", "sqlite_utils", "werkzeug"})
 
@@ -80,6 +95,13 @@ def allowed(path: str, name: str) -> bool:
     return top in THIRD_PARTY.get(layer, ()) and path not in WITHOUT_NUMPY
 
 
+def pickles(call: ast.Call) -> bool:
+    """Whether a call may pickle or unpickle objects."""
+    if isinstance(call.func, ast.Attribute) and call.func.attr in PICKLING_CALLS:
+        return True
+    return any(keyword.arg == "allow_pickle" and ast.unparse(keyword.value) != "False" for keyword in call.keywords)
+
+
 def needed_at_once(name: str) -> bool:
     """Whether a dotted name is one of the modules that the command line begins with, or stands in one."""
     return any(name == module or name.startswith(f"{module}.") for module in AT_ONCE)
@@ -93,6 +115,9 @@ def faults(path: str, source: str) -> list[str]:
     found = [f"{path} imports {name}: its SQLite is another" for name in names if name.split(".")[0] == "sqlite3"]
     if layer in PRODUCT:
         found += [f"{path} imports {name}" for name in names if not allowed(path, name) and name.split(".")[0] != "sqlite3"]
+    if layer in (*PRODUCT, "cli.py"):
+        found += [f"{path} imports {name}, which can run what it reads" for name in names if name.split(".")[0] in PICKLING]
+        found += [f"{path} pickles with {ast.unparse(call)}" for call in ast.walk(tree) if isinstance(call, ast.Call) and pickles(call)]
     if layer == "model":
         calls = (node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name))
         found += [f"{path} calls {name}()" for name in calls if name in REACHING_OUT]
@@ -147,6 +172,13 @@ def test_every_part_is_seen() -> None:
         ("service/terminal/options.py", "import numpy"),
         ("service/terminal/options.py", "from service.terminal import display"),
         ("service/trainer.py", "import importlib\nimportlib.import_module('torch')"),
+        ("service/exchange.py", "import pickle"),
+        ("service/exchange.py", "from pickle import loads"),
+        ("model/checkpoint.py", "def read():\n    import marshal"),
+        ("corpora/reading.py", "import shelve"),
+        ("cli.py", "import pickle"),
+        ("service/cache.py", "np.load(path, allow_pickle=True)"),
+        ("service/parallel/mpi.py", "world.comm.bcast(plan)"),
         ("service/store/connection.py", "import sqlite3"),
         ("service/store/connection.py", "from sqlite3 import dbapi2"),
         ("tools/tree.py", "__import__('sqlite3')"),
@@ -171,6 +203,7 @@ def test_what_is_forbidden_is_found(path: str, source: str) -> None:
         ("model/sampling.py", "stream.open()\nlog.print()"),
         ("service/app.py", "import flask, os, threading\nfrom corpora import reading\nfrom model import config"),
         ("service/store/connection.py", "from sqlite_utils.utils import sqlite3"),
+        ("service/cache.py", "np.load(path, mmap_mode='r', allow_pickle=False)"),
         ("cli.py", "import click\nfrom model.config import ModelConfig\ndef serve():\n    import numpy\n    from service import app"),
         ("cli.py", "from service.terminal.options import database"),
         ("service/terminal/options.py", "import click\nfrom service.terminal.units import parse_size"),

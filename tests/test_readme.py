@@ -11,7 +11,7 @@ import click
 import pytest
 
 from cli import main
-from model.config import settings_of
+from model.settings import settings_of
 from service.app import create_app
 from tools import documentation
 from tools.help_pages import WIDTH, command_table, contexts, help_pages

@@ -15,6 +15,7 @@ from pathlib import Path
 import click
 
 from tools.help_pages import command_table, help_pages
+from tools.http_tables import errors_table, routes_table
 from tools.settings_tables import settings_tables
 from tools.tree import tree
 
@@ -31,6 +32,7 @@ def command_line() -> click.Command:
 # file -> name of the block -> what makes it
 BLOCKS: Mapping[str, Mapping[str, Callable[[], str]]] = {
     "README.md": {"commands": lambda: command_table(command_line()), "tree": lambda: tree(ROOT)},
+    "docs/http.md": {"routes": routes_table, "errors": errors_table},
     "docs/cli.md": {"help": lambda: help_pages(command_line())},
     "docs/settings.md": {"settings": settings_tables},
 }

@@ -11,6 +11,9 @@ moments: while the program starts, reads, trains, validates or stores. After eac
 In the end all weights, the optimizer's memory, the hidden state and every validation loss are the same to the last bit as those
 of the run that was never interrupted. A summary is printed; the status is 1 where something was lost. 25 kills, the default,
 take a minute or two; `--seed` chooses other moments, `--folder` keeps the databases.
+
+With ``--victim trainer``, ``worker`` or ``service`` it is a service with jobs, under load, of which such processes are killed ten
+times (`tools.kill_jobs`): a few minutes each.
 """
 
 from __future__ import annotations
@@ -50,6 +53,34 @@ def require(holds: object, promise: str) -> None:
         raise Lost(promise)
 
 
+def words(rng: random.Random) -> str:
+    """A text to learn from: 400 lines of words that are made up."""
+    known = ["".join(rng.choices("abcdefghij", k=rng.randint(1, 6))) for _ in range(50)]
+    return "\n".join(" ".join(rng.choices(known, k=8)) for _ in range(400))
+
+
+def sound(store: Store) -> None:
+    """Raise `Lost` where the file is damaged."""
+    found = [row[0] for row in store.db.execute("PRAGMA integrity_check").fetchall()]
+    require(found == ["ok"], f"the file is damaged: {found}")
+    require(not store.db.execute("PRAGMA foreign_key_check").fetchall(), "rows refer to others that are not there")
+
+
+def outcome(store: Store, run: Run) -> dict[str, Any]:
+    """What must be the same of a finished run, whether it was interrupted or not."""
+    require(run.state == "succeeded", f"{run.name} is {run.state} in {store.path}")
+    _, model, packed = store.checkpoints.load_state(run)
+    state = unpack_state(packed)
+    return {
+        "weights": Checkpoint.from_bytes(model).model.parameters.flat.tobytes(),
+        "hidden state": state.hidden.tobytes(),
+        "optimizer": {name: vector.tobytes() for name, vector in state.memory.items()},
+        "place": {key: value for key, value in vars(state).items() if key not in ("hidden", "memory")},
+        "validations": {each.step: each.validation_loss for each in store.metrics.list(run) if each.validation_loss is not None},
+        "samples": {each.step: each.text for each in store.samples.list(run)},
+    }
+
+
 @dataclass
 class Torture:
     """One run that is killed, and what is known about it."""
@@ -66,9 +97,8 @@ class Torture:
 
     def __post_init__(self) -> None:
         self.random = random.Random(self.seed)
-        words = ["".join(self.random.choices("abcdefghij", k=self.random.randint(1, 6))) for _ in range(50)]
         self.text = self.folder / "text.txt"
-        self.text.write_text("\n".join(" ".join(self.random.choices(words, k=8)) for _ in range(400)))
+        self.text.write_text(words(self.random))
         self.validate_every = max(1, self.steps // ((VALIDATIONS + 1) * (self.kills + 1)))
 
     # ── the command line ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -175,9 +205,7 @@ class Torture:
     def check(self) -> None:
         """All that must hold after a kill."""
         with Store(self.folder / "killed.db") as store:
-            found = [row[0] for row in store.db.execute("PRAGMA integrity_check").fetchall()]
-            require(found == ["ok"], f"the file is damaged: {found}")
-            require(not store.db.execute("PRAGMA foreign_key_check").fetchall(), "rows refer to others that are not there")
+            sound(store)
         run = self.run()
         require(run is not None or not self.reported, "the run is gone")
         if run is None:
@@ -215,16 +243,7 @@ class Torture:
         require(run is not None and run.state == "succeeded" and run.step == self.steps, f"{db} does not hold the finished run")
         assert run is not None
         with Store(self.folder / db) as store:
-            _, model, packed = store.checkpoints.load_state(run)
-            state = unpack_state(packed)
-            return {
-                "weights": Checkpoint.from_bytes(model).model.parameters.flat.tobytes(),
-                "hidden state": state.hidden.tobytes(),
-                "optimizer": {name: vector.tobytes() for name, vector in state.memory.items()},
-                "place": {key: value for key, value in vars(state).items() if key not in ("hidden", "memory")},
-                "validations": {each.step: each.validation_loss for each in store.metrics.list(run) if each.validation_loss is not None},
-                "samples": {each.step: each.text for each in store.samples.list(run)},
-            }
+            return outcome(store, run)
 
     def carry_out(self, tell: bool = True) -> None:
         """Both runs, and the comparison. Raises `Lost`."""
@@ -254,20 +273,28 @@ def _errors(process: subprocess.Popen[str]) -> str:
 def main() -> None:
     """Read the arguments, torture, exit 1 where something was lost."""
     parser = argparse.ArgumentParser(prog="python -m tools.kill_test", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--kills", type=int, default=25, help="how many times the run is killed (default 25)")
-    parser.add_argument("--steps", type=int, default=3000, help="length of the run (default 3000)")
+    parser.add_argument("--victim", choices=("run", "trainer", "worker", "service"), default="run", help="what is killed (default run)")
+    parser.add_argument("--kills", type=int, help="how many times it is killed (default 25; of a service ten)")
+    parser.add_argument("--steps", type=int, help="length of the run (default 3000), or of each job (1500)")
     parser.add_argument("--seed", type=int, default=0, help="of the moments, the text and the weights (default 0)")
-    parser.add_argument("--hidden-size", type=int, default=32, help="units in each of two layers (default 32)")
+    parser.add_argument("--hidden-size", type=int, default=32, help="units in each of two layers of the run (default 32)")
     parser.add_argument("--folder", type=Path, help="where the databases are made, and stay; by default one that is removed")
     given = parser.parse_args()
-    least = (VALIDATIONS + 1) * (given.kills + 1)
-    if given.kills < 0 or given.steps < least:
-        parser.error(f"{given.kills} kills need a run of at least {least} steps")
+    alone = given.victim == "run"
+    kills, steps = given.kills or (25 if alone else 10), given.steps or (3000 if alone else 1500)
+    least = (VALIDATIONS + 1) * (kills + 1)
+    if kills < 0 or (alone and steps < least):
+        parser.error(f"{kills} kills need a run of at least {least} steps")
     with tempfile.TemporaryDirectory() as removed:
         folder = given.folder or Path(removed)
         os.makedirs(folder, exist_ok=True)
         try:
-            Torture(folder, given.kills, given.steps, given.seed, given.hidden_size).carry_out()
+            if alone:
+                Torture(folder, kills, steps, given.seed, given.hidden_size).carry_out()
+            else:
+                from tools.kill_jobs import Siege
+
+                Siege(folder, given.victim, kills, steps, given.seed).carry_out()
         except Lost as lost:
             sys.exit(f"LOST: {lost}")
 

@@ -19,6 +19,7 @@ T time, B batch, H hidden units, G gates, S states (1 for RNN and GRU, 2 for LST
   A gradient that arrives at the state after the last step may be given as `dstate`, so that chunks can be chained.
 - A tape is used up by `backward`, which may write dz over its gates.
 - `grads` has the names of `p`; the backward pass *adds* to it.
+- `signals` shows what can be seen of a layer on its tape (`model.cells.signals`): views, of any part of the time.
 - A `step` is the forward pass of one step, for writing text: each call takes `z` (B, G*H) and moves `state` (S, B, H) on, both where
   they are. Its product is ``bind(W, a, out)``, which gives a function that writes ``a W`` to `out` each time (`model.products`).
 
@@ -34,6 +35,7 @@ from typing import Any, NamedTuple, Protocol
 from numpy.typing import NDArray
 
 from model.cells import gru, lstm, rnn
+from model.cells.signals import Signals
 from model.config import ModelConfig
 from model.workspace import FRESH, Workspace
 
@@ -70,12 +72,13 @@ class Cell(NamedTuple):
     forward: Forward
     backward: Backward
     stepper: Stepper
+    signals: Callable[[Any], Signals]
 
 
 CELLS: dict[str, Cell] = {
-    "rnn": Cell(rnn.GATES, rnn.STATES, rnn.shapes, rnn.forward, rnn.backward, rnn.stepper),
-    "gru": Cell(gru.GATES, gru.STATES, gru.shapes, gru.forward, gru.backward, gru.stepper),
-    "lstm": Cell(lstm.GATES, lstm.STATES, lstm.shapes, lstm.forward, lstm.backward, lstm.stepper),
+    "rnn": Cell(rnn.GATES, rnn.STATES, rnn.shapes, rnn.forward, rnn.backward, rnn.stepper, rnn.signals),
+    "gru": Cell(gru.GATES, gru.STATES, gru.shapes, gru.forward, gru.backward, gru.stepper, gru.signals),
+    "lstm": Cell(lstm.GATES, lstm.STATES, lstm.shapes, lstm.forward, lstm.backward, lstm.stepper, lstm.signals),
 }
 
 

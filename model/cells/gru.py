@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from model.cells.signals import Signals
 from model.functions import by_gate, sigmoid, sigmoid_slope, tanh_slope
 from model.workspace import FRESH, Workspace, last_to_first
 
@@ -89,6 +90,12 @@ def _advance(gates: Parts, inputs: Parts, recurrents: Parts, bn: Array, h_before
     np.subtract(h_before, n, out=kept)  # (1 - z) n + z h = n + z (h - n)
     np.multiply(kept, zt, out=kept)
     np.add(n, kept, out=h)
+
+
+def signals(tape: Tape) -> Signals:
+    """See `model.cells`."""
+    r, z, _ = tape.gates.swapaxes(0, 1)
+    return Signals(tape.h[1:], tape.h[1:], {"r": r, "z": z})
 
 
 def stepper(p: Mapping[str, Array], z: Array, state: Array, bind: Bind) -> Callable[[], None]:

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from model.cells.signals import Signals
 from model.functions import by_gate, sigmoid, sigmoid_slope, tanh_slope
 from model.workspace import FRESH, Workspace, last_to_first
 
@@ -84,6 +85,12 @@ def _advance(parts: tuple[Array, ...], c_before: Array, c: Array, tanh_c: Array,
     np.add(c, written, out=c)
     np.tanh(c, out=tanh_c)
     np.multiply(o, tanh_c, out=h)
+
+
+def signals(tape: Tape) -> Signals:
+    """See `model.cells`."""
+    i, f, o, _ = tape.gates.swapaxes(0, 1)
+    return Signals(tape.h[1:], tape.tanh_c, {"i": i, "f": f, "o": o})
 
 
 def stepper(p: Mapping[str, Array], z: Array, state: Array, bind: Bind) -> Callable[[], None]:

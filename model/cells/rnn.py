@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from model.cells.signals import Signals
 from model.functions import relu_slope, tanh_slope
 from model.workspace import FRESH, Workspace
 
@@ -75,6 +76,11 @@ def forward(
         recurrent += z[t]
         phi(recurrent, out=h[t + 1])
     return h[1:], h[-1:].copy(), Tape(h)
+
+
+def signals(tape: Tape) -> Signals:
+    """See `model.cells`."""
+    return Signals(tape.h[1:], tape.h[1:], {})
 
 
 def stepper(p: Mapping[str, Array], z: Array, state: Array, bind: Bind, activation: str = "tanh") -> Callable[[], None]:

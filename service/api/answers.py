@@ -1,16 +1,18 @@
-"""Answers: JSON, and events of a stream."""
+"""Answers: JSON, events of a stream, and moments as OpenAI's API tells them."""
 
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from typing import Any
 
+import msgspec
 from flask import Response
 
 
 def encoded(value: Any) -> bytes:
-    """A value as JSON in UTF-8. Half a surrogate pair, which UTF-8 cannot say, becomes a question mark."""
-    return json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8", "replace")
+    """A value, or an object of `service.api.shapes`, as JSON in UTF-8. Half a surrogate pair, which UTF-8 cannot say, becomes `?`."""
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, default=msgspec.to_builtins).encode("utf-8", "replace")
 
 
 def answer(value: Any, status: int = 200) -> Response:
@@ -18,9 +20,22 @@ def answer(value: Any, status: int = 200) -> Response:
     return Response(encoded(value) + b"\n", status, mimetype="application/json")
 
 
-def event(value: Any) -> bytes:
-    """One server-sent event. JSON has no line ends of its own, so it is always one line."""
-    return b"data: " + encoded(value) + b"\n\n"
+def event(value: Any, id: str | None = None) -> bytes:
+    """One server-sent event, with an `id` (a plain word) where a client may ask for what follows it.
+
+    JSON has no line ends of its own, so it is always one line.
+    """
+    try:
+        data = msgspec.json.encode(value)  # in a twentieth of the time
+    except UnicodeEncodeError:
+        data = encoded(value)
+    return (f"id: {id}\n".encode() if id is not None else b"") + b"data: " + data + b"\n\n"
 
 
+KEEP_ALIVE = b": still here\n"  # a comment; an empty line behind it would be an event without data to OpenAI's client
 DONE = b"data: [DONE]\n\n"
+
+
+def seconds(moment: str) -> int:
+    """A moment of the store in whole seconds since 1970."""
+    return int(datetime.fromisoformat(moment).timestamp())

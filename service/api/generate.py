@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from flask import Blueprint, Response, request
 
 from model.config import SamplingConfig
-from model.errors import CharloomError
-from service.api.answers import DONE, answer, event
+from model.errors import CheckpointError, InvalidSetting, NotFound, ServiceError, TooManyRequests
+from service.api.answers import answer
 from service.api.bodies import client_left, json_body
-from service.api.schema import GENERATE
-from service.engine import Request
-from service.errors import body_of
+from service.api.operations import operation
+from service.api.schema import GENERATE, WITHOUT
+from service.api.shapes import Error, Generated, GeneratedPiece, Shape
+from service.api.writing import Writing, streamed, substituted
 from service.serving import Service
 
-log = logging.getLogger("charloom")
+RAISES = (InvalidSetting, NotFound, TooManyRequests, ServiceError, CheckpointError)
 
 
 def routes(service: Service) -> Blueprint:
@@ -25,84 +25,58 @@ def routes(service: Service) -> Blueprint:
     blueprint = Blueprint("generate", __name__)
 
     @blueprint.post("/generate")
+    @operation(
+        "texts",
+        body=GENERATE,
+        example={"prompt": "Once", "length": 200, "temperature": 0.7},
+        answer=Generated,
+        events=(GeneratedPiece, Generated, Error),
+        raises=RAISES,
+    )
     def generate() -> Response:
+        """Write a text.
+
+        The simple door: every field is optional, and so is the body. With `stream` an event comes for each piece, then one with the
+        facts, then `[DONE]`.
+        """
         values = GENERATE.parse(json_body(request))
         model, stream = values.pop("model", "latest"), values.pop("stream", False)
         begun = service.begin(model, SamplingConfig.from_dict(values), whole=not stream)
-        writing = Writing(begun)
+        writing, left = Writing(begun), client_left(request)
         if stream:
-            return _streamed(writing, service)
-        with begun:
-            for _ in writing.pieces(client_left(request)):
-                pass
-        return answer(writing.text() | writing.facts())
+            return streamed(begun, events(writing, left), service)
+        writing.finish(left)
+        texts = [choice.text for choice in writing.choices]
+        return answer(facts(writing, text=texts[0]) if len(texts) == 1 else facts(writing, texts=texts))
 
     return blueprint
 
 
-def _streamed(writing: Writing, service: Service) -> Response:
-    """Server-sent events: a piece of text each, then the facts, then ``[DONE]``; an error ends the stream."""
-    left = client_left(request)
-
-    def events() -> Iterator[bytes]:
-        try:
-            for index, text in writing.pieces(left):
-                yield event({"text": text, "index": index})
-            yield event(writing.facts())
-            yield DONE
-        except Exception as error:  # it is too late for a status
-            if not isinstance(error, CharloomError):
-                log.exception("a stream failed")
-            yield event(body_of(error, service))
-
-    response = Response(events(), mimetype="text/event-stream", headers={"X-Accel-Buffering": "no"})
-    response.call_on_close(writing.begun.cancel)  # a generator that was never started would not get to its end
-    return response
+def events(writing: Writing, left: Callable[[], bool]) -> Iterator[Shape]:
+    """A piece of text each, then the facts."""
+    for news in writing.news(left):
+        if news.text:
+            yield GeneratedPiece(text=news.text, index=news.choice)
+    yield facts(writing)
 
 
-class Writing:
-    """A request while its text arrives, and what is told about it at the end."""
-
-    def __init__(self, begun: Request) -> None:
-        self.begun = begun
-        self._texts: list[list[str]] = [[] for _ in range(begun.config.n)]
-        self._reasons: list[str | None] = [None] * begun.config.n
-        self._symbols = [0] * begun.config.n
-
-    def pieces(self, left: Callable[[], bool]) -> Iterator[tuple[int, str]]:
-        """(index of the text, what is new of it), as it is made."""
-        for pieces in self.begun.pieces(left):
-            new: dict[int, str] = {}
-            for piece in pieces:
-                new[piece.choice] = new.get(piece.choice, "") + piece.text
-                self._symbols[piece.choice] = piece.symbols
-                self._reasons[piece.choice] = piece.finish_reason
-            for index, text in new.items():
-                if text:
-                    self._texts[index].append(text)
-                    yield index, text
-
-    def text(self) -> dict[str, Any]:
-        """``text``, or ``texts`` where more than one was asked for."""
-        texts = ["".join(parts) for parts in self._texts]
-        return {"text": texts[0]} if len(texts) == 1 else {"texts": texts}
-
-    def facts(self) -> dict[str, Any]:
-        """All that is needed to make the text again, and how it went."""
-        begun, accepted, config = self.begun, self.begun.accepted, self.begun.config
-        written = sum(len(part) for parts in self._texts for part in parts)
-        parameters = config.to_dict()
-        del parameters["prompt"], parameters["seed"]
-        one = config.n == 1
-        return {
-            "model": begun.model.run.name,
-            "checkpoint": begun.model.name,
-            "seed": config.seed,
-            **({"finish_reason": self._reasons[0]} if one else {"finish_reasons": self._reasons}),
-            "substituted": [substitution._asdict() for substitution in accepted.substituted] if accepted else [],
-            "prompt_truncated": bool(accepted and accepted.truncated),
-            "prompt_symbols": accepted.prompt_symbols if accepted else 0,
-            "symbols": sum(self._symbols),
-            "parameters": parameters,
-            "characters_per_second": round(written / max(begun.seconds, 1e-6), 1),
-        }
+def facts(writing: Writing, **texts: Any) -> Generated:
+    """All that is needed to make the text again, and how it went."""
+    begun = writing.begun
+    [part] = begun.parts
+    accepted, reasons = part.accepted, [choice.finish_reason for choice in writing.choices]
+    parameters = {name: value for name, value in part.config.to_dict().items() if name not in ("prompt", "seed", *WITHOUT)}
+    return Generated(
+        model=begun.model.run.name,
+        checkpoint=begun.model.name,
+        seed=part.config.seed or 0,
+        **({"finish_reason": reasons[0]} if len(reasons) == 1 else {"finish_reasons": reasons}),
+        out_of_time=begun.cut,
+        substituted=substituted(part),
+        prompt_truncated=bool(accepted and accepted.truncated),
+        prompt_symbols=accepted.prompt_symbols if accepted else 0,
+        symbols=writing.symbols,
+        parameters=parameters,
+        characters_per_second=round(sum(len(choice.text) for choice in writing.choices) / max(begun.seconds, 1e-6), 1),
+        **texts,
+    )

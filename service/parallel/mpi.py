@@ -28,7 +28,7 @@ from model.language_model import LanguageModel
 from model.parameters import Parameters, shapes_of
 from model.training import TrainingState, train
 from service import machine
-from service.parallel.ranks import Ranks, hear, shares, tell
+from service.parallel.ranks import Ranks, hear, hear_plan, shares, tell, tell_plan
 
 if TYPE_CHECKING:
     from mpi4py.MPI import Comm
@@ -164,17 +164,17 @@ def together(
     plan: dict[str, Any] = {
         "size": size,
         "threads": threads,
-        "model": model.config,
-        "training": config,
+        "model": model.config.to_dict(),
+        "training": config.to_dict(),
         "vocabulary_size": model.vocabulary_size,
         "unknown_cost": unknown_cost,
         "state": {name: value for name, value in vars(state).items() if name not in ("hidden", "memory")},
-        "hidden": (state.hidden.shape, state.hidden.dtype),
+        "hidden": (state.hidden.shape, state.hidden.dtype.str),
         "memory": list(state.memory),
-        "weights": model.parameters.flat.dtype,
-        "ids": (len(ids), ids.dtype),
+        "weights": model.parameters.flat.dtype.str,
+        "ids": (len(ids), ids.dtype.str),
     }
-    world.comm.bcast(plan)
+    tell_plan(world.comm, plan)
     comm = world.comm.Split(0, 0)
     for array in (model.parameters.flat, *state.memory.values(), state.hidden):
         comm.Bcast(array)
@@ -194,7 +194,7 @@ def together(
 def obey(world: Comm) -> None:
     """The other side of `together`, as often as there is work."""
     while hear(world) == WORK:
-        plan = world.bcast(None)
+        plan = hear_plan(world)
         rank, size = world.Get_rank(), plan["size"]
         comm = world.Split(0 if rank < size else 1, rank)
         if rank < size:
@@ -204,8 +204,7 @@ def obey(world: Comm) -> None:
 
 
 def _train_along(comm: Comm, plan: dict[str, Any]) -> None:
-    model_config: ModelConfig = plan["model"]
-    config: TrainingConfig = plan["training"]
+    model_config, config = ModelConfig.from_dict(plan["model"]), TrainingConfig.from_dict(plan["training"])
     shapes = shapes_of(model_config, plan["vocabulary_size"])
     weights = np.empty(sum(math.prod(shape) for shape in shapes.values()), plan["weights"])
     memory = {name: np.empty_like(weights) for name in plan["memory"]}

@@ -14,9 +14,10 @@ What goes between two of n ranks in a step is what the best all-reduce needs: ea
 from __future__ import annotations
 
 import itertools
+import json
 import math
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -128,3 +129,19 @@ def hear(comm: Comm) -> float:
     while not request.Test():
         time.sleep(next(pauses))
     return float(word[0])
+
+
+def tell_plan(comm: Comm, plan: dict[str, Any]) -> None:
+    """Rank 0 gives a plan, whatever JSON can say, to those that `hear_plan`. (MPI's own way for objects would be pickle.)"""
+    data = np.frombuffer(json.dumps(plan).encode(), np.uint8)
+    comm.Bcast(np.array([len(data)]))
+    comm.Bcast(data.copy())
+
+
+def hear_plan(comm: Comm) -> dict[str, Any]:
+    """The next plan of rank 0."""
+    size = np.empty(1, np.int64)
+    comm.Bcast(size)
+    data = np.empty(size[0], np.uint8)
+    comm.Bcast(data)
+    return cast(dict[str, Any], json.loads(data.tobytes()))

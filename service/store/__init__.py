@@ -25,10 +25,13 @@ from service.store.backup import backup
 from service.store.checkpoints import Checkpoint, Checkpoints
 from service.store.connection import BUSY_TIMEOUT, Connections
 from service.store.corpora import Corpora, Corpus
+from service.store.events import Event, Events
+from service.store.keys import Key, Keys
 from service.store.metrics import Metric, Metrics, Sample, Samples
+from service.store.queue import Queue
 from service.store.runs import STATES, Run, Runs, Which
 
-__all__ = ["STATES", "Checkpoint", "Corpus", "Metric", "Run", "Sample", "Store", "Which"]
+__all__ = ["STATES", "Checkpoint", "Corpus", "Event", "Key", "Metric", "Run", "Sample", "Store", "Which"]
 
 
 class Store:
@@ -45,6 +48,9 @@ class Store:
         self.journal_mode = self._file.journal_mode
         self.corpora = Corpora(self._file)
         self.runs = Runs(self._file, self.corpora)
+        self.events = Events(self._file)
+        self.queue = Queue(self._file, self.runs, self.events)
+        self.keys = Keys(self._file)
         self.metrics = Metrics(self._file)
         self.samples = Samples(self._file)
         self.checkpoints = Checkpoints(self._file, self.runs, self.metrics, self.samples)

@@ -6,11 +6,11 @@ Kept are the last one (alone with its training state), the best, whatever is pin
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from model.errors import CheckpointNotFound, DamagedCheckpoint, RunCannotGoOn
+from model.errors import CheckpointInUse, CheckpointNotFound, DamagedCheckpoint, RunCannotGoOn
 from service.store import blobs, retention
 from service.store.connection import Connections
 from service.store.metrics import Metric, Metrics, Sample, Samples, finite
@@ -61,11 +61,20 @@ class Checkpoints:
 
     # ── storing ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def save(self, run: Run, metric: Metric, model: bytes, state: bytes | None, samples: Sequence[Sample] = ()) -> Checkpoint:
+    def save(
+        self,
+        run: Run,
+        metric: Metric,
+        model: bytes,
+        state: bytes | None,
+        samples: Sequence[Sample] = (),
+        tell: Callable[[], None] | None = None,
+    ) -> Checkpoint:
         """Store the step that ``metric`` tells of: metric, checkpoint, samples and the run's progress, all or nothing, and on the disk.
 
         A metric without a validation loss is a save in between. A step that is stored again takes the place of the older one
-        (and keeps its validation loss if the model is the same). Checkpoints that are not worth their room any more go.
+        (and keeps its validation loss if the model is the same). Checkpoints that are not worth their room any more go. What `tell`
+        stores is part of the transaction.
         Raises `RunNotFound`, `RunBusy` or `RunCannotGoOn` where ``run`` is not the caller's any more; `StoreError`.
         """
         with self._file.immediate(durable=True) as db:
@@ -97,9 +106,21 @@ class Checkpoints:
             self._retain(run)
             self._tell_run(run, metric)
             blobs.drop_unused(self._file, before - blobs.used_by(self._file, run.id))
+            if tell:
+                tell()
             saved = self.get(run, metric.step)
         self._file.reclaim(keep=2 * (len(model) + len(state or b"")))
         return saved
+
+    def begin_with(self, run: Run, model: Checkpoint) -> None:
+        """Make another run's model the checkpoint of step 0 of a new one, without copying it.
+
+        Inside the caller's transaction. Raises `CheckpointNotFound` where the model is gone.
+        """
+        if self._file.row("SELECT 1 FROM blobs WHERE sha256 = ?", model.model_sha256) is None:
+            raise CheckpointNotFound(model.run, model.step)
+        sql = "INSERT INTO checkpoints (run, step, epoch, model_sha256, created_at) VALUES (?, 0, 0, ?, ?)"
+        self._file.execute(sql, run.id, model.model_sha256, now())
 
     def _retain(self, run: Run) -> None:
         rows = self.list(run)
@@ -130,6 +151,21 @@ class Checkpoints:
             if not db.execute("UPDATE checkpoints SET pinned = ? WHERE run = ? AND step = ?", (int(pinned), run.id, step)).rowcount:
                 raise self._missing(run, step)
             return self.get(run, step)
+
+    def remove(self, run: Run, step: int) -> None:
+        """Forget a checkpoint, also a pinned one. Raises `CheckpointNotFound`, and `CheckpointInUse` for the last one of the run."""
+        with self._file.immediate() as db:
+            if self.get(run, step).last:
+                raise CheckpointInUse(run.name, step)
+            before = blobs.used_by(self._file, run.id)
+            db.execute("DELETE FROM checkpoints WHERE run = ? AND step = ?", (run.id, step))
+            best = self.get(run, "best")
+            db.execute(
+                "UPDATE runs SET best_validation_loss = ?, best_bits_per_char = ? WHERE id = ?",
+                (best.validation_loss, best.bits_per_char, run.id),
+            )
+            blobs.drop_unused(self._file, before - blobs.used_by(self._file, run.id))
+        self._file.reclaim()
 
     # ── reading ───────────────────────────────────────────────────────────────────────────────────────────────────────
 

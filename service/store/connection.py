@@ -112,7 +112,8 @@ class Connections:
     def _prepare(self, db: Database) -> str:
         """Bring the file to this release's schema; the journal mode it ended in."""
         self._refuse_strangers(db)
-        db.execute("PRAGMA auto_vacuum = INCREMENTAL")  # counts only before the first table
+        if not db.table_names():
+            db.execute("PRAGMA auto_vacuum = INCREMENTAL")  # counts only before the first table, and a read-only file refuses it
         mode = self._set_journal_mode(db)
         if release.pending(db):
             db.execute("BEGIN IMMEDIATE")
@@ -244,6 +245,15 @@ class Connections:
         """One statement that writes; how many rows it touched."""
         with self.using() as db:
             return int(db.execute(sql, values).rowcount)
+
+    def shorten_log(self) -> None:
+        """Bring the write-ahead log into the file, and give its room back; not while others read or write, since that can wait."""
+        with contextlib.suppress(StoreError), self.using() as db:
+            db.execute("PRAGMA busy_timeout = 0")
+            try:
+                db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            finally:
+                db.execute(f"PRAGMA busy_timeout = {int(self.busy_timeout * 1000)}")
 
     def reclaim(self, keep: int = 0) -> None:
         """Give freed pages back to the file system, but for ``keep`` bytes that the next write will need; in short transactions.

@@ -99,7 +99,7 @@ class Corpora:
         """Forget a corpus, and its text where no other name has it. Raises `CorpusNotFound`, and `CorpusInUse` while runs need it."""
         with self._file.immediate() as db:
             corpus = self.get(name)
-            runs = self._file.rows("SELECT name FROM runs WHERE corpus = ? ORDER BY name", corpus.id)
+            runs = self._file.rows("SELECT name FROM runs WHERE corpus = ?1 OR validation_corpus = ?1 ORDER BY name", corpus.id)
             if runs:
                 raise CorpusInUse(name, [run["name"] for run in runs])
             db.execute("DELETE FROM corpora WHERE id = ?", (corpus.id,))

@@ -84,6 +84,15 @@ class Metrics:
         rows = self._file.rows(f"SELECT {columns} FROM metrics WHERE run = ? AND step > ? ORDER BY step", run.id, after)
         return tuple(Metric(**row) for row in rows)
 
+    def last(self, run: Run) -> Metric | None:
+        """The newest row with a loss; its validation loss is the last that was measured."""
+        row = self._file.row(
+            """SELECT step, loss, (SELECT validation_loss FROM metrics WHERE run = ?1 AND validation_loss IS NOT NULL
+            ORDER BY step DESC LIMIT 1) AS validation_loss FROM metrics WHERE run = ?1 AND loss IS NOT NULL ORDER BY step DESC LIMIT 1""",
+            run.id,
+        )
+        return Metric(**row) if row else None
+
 
 class Samples:
     """The table `samples`."""

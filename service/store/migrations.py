@@ -151,6 +151,53 @@ def create_checkpoints(db: Database) -> None:
     db.execute("CREATE INDEX checkpoints_state_sha256 ON checkpoints (state_sha256)")
 
 
+@release()
+def create_queue(db: Database) -> None:
+    """Runs that wait for a worker, what is asked of those that are trained, what they go on from, and what happened to them.
+
+    `wanted` is the state that a running run should take; `queued` is 1 for a run that workers may take (again); it is the
+    `attempt`-th try to get beyond `attempt_step`; `parent` is RUN@STEP.
+    """
+    db.execute("ALTER TABLE runs ADD COLUMN wanted TEXT CHECK (wanted IN ('paused', 'cancelled'))")
+    db.execute("ALTER TABLE runs ADD COLUMN queued INTEGER NOT NULL DEFAULT 0 CHECK (queued IN (0, 1))")
+    db.execute("ALTER TABLE runs ADD COLUMN attempt INTEGER NOT NULL DEFAULT 1")
+    db.execute("ALTER TABLE runs ADD COLUMN attempt_step INTEGER")
+    db.execute("ALTER TABLE runs ADD COLUMN parent TEXT")
+    db.execute("ALTER TABLE runs ADD COLUMN validation_corpus INTEGER REFERENCES corpora(id)")
+    db.execute("CREATE INDEX runs_validation_corpus ON runs (validation_corpus)")
+    db.execute("CREATE INDEX runs_queue ON runs (state) WHERE queued = 1")
+    db.execute(
+        """
+        CREATE TABLE events (
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            run INTEGER NOT NULL REFERENCES runs(id) ON DELETE CASCADE,
+            created_at TEXT NOT NULL,
+            level TEXT NOT NULL CHECK (level IN ('info', 'warn', 'error')),
+            type TEXT NOT NULL CHECK (type IN ('message', 'metrics')),
+            message TEXT NOT NULL,
+            data TEXT
+        ) STRICT
+        """
+    )
+    db.execute("CREATE INDEX events_run ON events (run, id)")
+
+
+@release()
+def create_keys(db: Database) -> None:
+    """Who may call: the hash of each key, never the key."""
+    db.execute(
+        """
+        CREATE TABLE keys (
+            id INTEGER PRIMARY KEY,
+            name TEXT NOT NULL UNIQUE,
+            sha256 TEXT NOT NULL UNIQUE,
+            created_at TEXT NOT NULL,
+            used_at TEXT
+        ) STRICT
+        """
+    )
+
+
 def _names() -> frozenset[str]:
     with Database(memory=True, execute_plugins=False) as empty:
         return frozenset(migration.name for migration in release.pending(empty))

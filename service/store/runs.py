@@ -19,8 +19,9 @@ STATES = ("queued", "running", "paused", *ENDED)
 Which = int | Literal["best", "last"]  # a checkpoint of a run, by step or by merit
 
 SELECT = """
-    SELECT runs.*, corpora.name AS corpus_name, (SELECT count(*) FROM checkpoints WHERE checkpoints.run = runs.id) AS checkpoints
-    FROM runs LEFT JOIN corpora ON corpora.id = runs.corpus
+    SELECT runs.*, corpora.name AS corpus_name, validation.name AS validation_corpus_name,
+        (SELECT count(*) FROM checkpoints WHERE checkpoints.run = runs.id) AS checkpoints
+    FROM runs LEFT JOIN corpora ON corpora.id = runs.corpus LEFT JOIN corpora AS validation ON validation.id = runs.validation_corpus
 """
 
 
@@ -30,7 +31,9 @@ class Run:
 
     `step`, `epoch`, `seconds` (time spent training) are those of the last checkpoint; losses are nats per symbol. `environment`
     is what its bits depend on besides the settings: threads, processes, BLAS kernels, versions. `owner` is the process that
-    trains it. `corpus` is None for an imported model.
+    trains it. `corpus` is None for an imported model. `queued` runs are trained by workers, which also go on with those whose process
+    is gone, three times at the same step; this is the `attempt`-th try to get beyond `attempt_step`. `wanted` is ``paused`` or
+    ``cancelled`` where somebody asked that of a running one. `parent` (RUN@STEP) is what its weights began as.
     """
 
     id: int
@@ -52,6 +55,12 @@ class Run:
     ended_at: str | None
     owner: str | None
     heartbeat_at: str | None
+    wanted: str | None = None
+    queued: bool = False
+    attempt: int = 1
+    attempt_step: int | None = None
+    parent: str | None = None
+    validation_corpus: str | None = None
 
 
 class Runs:
@@ -65,25 +74,26 @@ class Runs:
 
     def get(self, name: str) -> Run:
         """Raises `RunNotFound`. A run whose process is gone reads as paused, and its message says so."""
-        row = self._file.row(f"{SELECT} WHERE runs.name = ?", name)
-        if row is None:
+        found = select(self._file, "WHERE runs.name = ?", name)
+        if not found:
             raise RunNotFound(name, [run["name"] for run in self._file.rows("SELECT name FROM runs ORDER BY id DESC")])
-        return _run(row)
+        return found[0]
 
     def list(self) -> tuple[Run, ...]:
         """All runs, the newest first."""
-        return tuple(_run(row) for row in self._file.rows(f"{SELECT} ORDER BY runs.id DESC"))
+        return tuple(select(self._file, "ORDER BY runs.id DESC"))
 
     def latest(self) -> Run:
         """The run that succeeded last, else the one with the newest checkpoint. Raises `NoModelYet`."""
-        row = self._file.row(
-            f"""{SELECT} WHERE EXISTS (SELECT 1 FROM checkpoints WHERE checkpoints.run = runs.id)
+        found = select(
+            self._file,
+            """WHERE EXISTS (SELECT 1 FROM checkpoints WHERE checkpoints.run = runs.id)
             ORDER BY state = 'succeeded' DESC, CASE state WHEN 'succeeded' THEN ended_at END DESC,
-                (SELECT max(created_at) FROM checkpoints WHERE checkpoints.run = runs.id) DESC, runs.id DESC LIMIT 1"""
+                (SELECT max(created_at) FROM checkpoints WHERE checkpoints.run = runs.id) DESC, runs.id DESC LIMIT 1""",
         )
-        if row is None:
+        if not found:
             raise NoModelYet
-        return _run(row)
+        return found[0]
 
     def resolve(self, text: str | None) -> tuple[Run, Which]:
         """What ``RUN``, ``RUN@STEP``, ``RUN@best``, ``RUN@last``, ``latest`` or None (``latest``) means.
@@ -115,10 +125,13 @@ class Runs:
         environment: Mapping[str, Any] | None = None,
         state: str = "queued",
         exact: bool = True,
+        queued: bool = False,
+        parent: str | None = None,
+        validation_corpus: str | None = None,
     ) -> Run:
         """A new run in ``state``. With ``exact=False`` the name is only a wish, made free as by `free_name`.
 
-        Raises `InvalidName`, `NameTaken` and `CorpusNotFound`.
+        Only a `queued` one is for workers; others wait for whoever made them. Raises `InvalidName`, `NameTaken` and `CorpusNotFound`.
         """
         if exact:
             names.checked("run", name)
@@ -137,6 +150,9 @@ class Runs:
                 "environment": _json(environment or {}),
                 "created_at": created,
                 "ended_at": created if state in ENDED else None,
+                "queued": int(queued),
+                "parent": parent,
+                "validation_corpus": self._corpora.get(validation_corpus).id if validation_corpus is not None else None,
             }
             db.execute(f"INSERT INTO runs ({', '.join(values)}) VALUES ({', '.join(':' + key for key in values)})", values)
             return self.get(name)
@@ -182,8 +198,8 @@ class Runs:
 
     # ── who trains it ─────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def claim(self, name: str, owner: str | None = None) -> Run:
-        """Take a run, in any state, for this process (or ``owner``) and make it `running`.
+    def claim(self, name: str, owner: str | None = None, *, queued: bool = False) -> Run:
+        """Take a run, in any state, for this process (or ``owner``) and make it `running`; workers leave it alone from then on.
 
         The run that is returned is the right to change it: pass it to `heartbeat`, `release` and `Checkpoints.save`. What was
         measured after its last checkpoint is forgotten, since those steps are trained again.
@@ -193,9 +209,9 @@ class Runs:
         with self._file.immediate() as db:
             run = self._idle(name)
             db.execute(
-                """UPDATE runs SET state = 'running', message = NULL, owner = ?, heartbeat_at = ?, ended_at = NULL,
-                started_at = coalesce(started_at, ?) WHERE id = ?""",
-                (owner or owners.identity(), moment, moment, run.id),
+                """UPDATE runs SET state = 'running', wanted = NULL, queued = ?, message = NULL, owner = ?, heartbeat_at = ?,
+                ended_at = NULL, started_at = coalesce(started_at, ?) WHERE id = ?""",
+                (int(queued), owner or owners.identity(), moment, moment, run.id),
             )
             db.execute(
                 "DELETE FROM metrics WHERE run = ? AND step > coalesce((SELECT max(step) FROM checkpoints WHERE run = ?), -1)",
@@ -214,7 +230,7 @@ class Runs:
         with self._file.immediate() as db:
             self.check_owner(run)
             db.execute(
-                "UPDATE runs SET state = ?, message = ?, owner = NULL, heartbeat_at = NULL, ended_at = ? WHERE id = ?",
+                "UPDATE runs SET state = ?, wanted = NULL, message = ?, owner = NULL, heartbeat_at = NULL, ended_at = ? WHERE id = ?",
                 (state, message, now() if state in ENDED else None, run.id),
             )
             return self.get(run.name)
@@ -240,13 +256,19 @@ class Runs:
         return run
 
 
+def select(file: Connections, where: str, *values: Any) -> list[Run]:
+    """The runs for which the end of an SQL query asks."""
+    return [_run(row) for row in file.rows(f"{SELECT} {where}", *values)]
+
+
 def _run(row: dict[str, Any]) -> Run:
-    row["corpus"] = row.pop("corpus_name")
+    row["corpus"], row["validation_corpus"], row["queued"] = row.pop("corpus_name"), row.pop("validation_corpus_name"), bool(row["queued"])
     for column in ("model_config", "training_config", "environment"):
         row[column] = json.loads(row[column])
     if row["state"] == "running" and not owners.is_alive(row["owner"], age(row["heartbeat_at"])):
-        row["state"] = "paused"
-        row["message"] = f"its {owners.describe(row['owner'])} is gone; go on with: charloom train --resume {row['name']}"
+        row["state"] = row["wanted"] or ("queued" if row["queued"] else "paused")
+        next_step = "a worker goes on with it" if row["state"] == "queued" else f"go on with: charloom train --resume {row['name']}"
+        row["message"] = f"its {owners.describe(row['owner'])} is gone; {next_step}"
     return Run(**row)
 
 

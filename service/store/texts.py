@@ -152,6 +152,7 @@ class Texts:
                 pass
             self._file.execute("DELETE FROM texts WHERE id = ? AND state != 'ready'", text)
             self._file.reclaim()
+            self._file.shorten_log()  # what could not be stored may have filled the disk
 
     def sweep(self) -> None:
         """Free what processes that live no more left behind."""

@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 
 import click
 
-from model.config import Setting, Settings, settings_of, types_of
+from model.settings import Setting, Settings, settings_of, types_of
+from service.config import ServiceConfig
 from service.terminal.units import parse_duration, parse_size
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -39,13 +40,16 @@ class Size(click.ParamType[int]):
         return count if count is not None else self.fail(f"{value!r} is no size; write 500000, 20MB or 1.5GB", param, context)
 
 
-def options_of(*configs: type[Settings], without: tuple[str, ...] = ()) -> Callable[[Command], Command]:
-    """An option for every field of the configurations; the dataclass itself checks the ranges."""
+def options_of(*configs: type[Settings], without: tuple[str, ...] = (), variables: bool = False) -> Callable[[Command], Command]:
+    """An option for every field of the configurations; the dataclass itself checks the ranges.
+
+    With `variables` each has an environment variable too: CHARLOOM_ and its name in capitals.
+    """
 
     def decorate(command: Command) -> Command:
         fields = [(config, *each) for config in configs for each in settings_of(config)]
         for config, field, setting in reversed(fields):
-            if field.name not in without:
+            if setting.option and field.name not in without:
                 kind, _ = types_of(config)[field.name]
                 command = click.option(
                     f"--{field.name.replace('_', '-')}",
@@ -53,6 +57,7 @@ def options_of(*configs: type[Settings], without: tuple[str, ...] = ()) -> Calla
                     type=_type_of(field.name, kind, setting),
                     default=None if kind is tuple else field.default,
                     multiple=kind is tuple,
+                    envvar=f"CHARLOOM_{field.name.upper()}" if variables else None,
                     help=f"{setting.meaning[0].upper()}{setting.meaning[1:]}.",
                 )(command)
         return command
@@ -63,8 +68,10 @@ def options_of(*configs: type[Settings], without: tuple[str, ...] = ()) -> Calla
 def _type_of(name: str, kind: type, setting: Setting) -> click.ParamType[Any] | type:
     if setting.choices:
         return click.Choice(setting.choices)
-    if name == "budget":
+    if setting.unit == "seconds":
         return Duration()
+    if setting.unit == "bytes":
+        return Size()
     return str if kind is tuple else kind
 
 
@@ -94,3 +101,11 @@ def address(command: Command) -> Command:
     port = click.IntRange(1, 65535)
     command = click.option("--port", type=port, default=8000, envvar="CHARLOOM_PORT", show_envvar=True, help="Port to listen on.")(command)
     return click.option("--host", default="127.0.0.1", help="Address to listen on.")(command)
+
+
+def limits(command: Command) -> Command:
+    """What a service allows, and who may call."""
+    command = click.option(
+        "--api-keys-file", type=PATH, envvar="CHARLOOM_API_KEYS_FILE", show_envvar=True, help="A file of keys that may call, one a line."
+    )(command)
+    return options_of(ServiceConfig, variables=True)(command)

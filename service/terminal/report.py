@@ -44,18 +44,21 @@ def run_report(store: Store, run: Run, width: int) -> str:
     """All about a run: settings, losses as a plot, checkpoints, samples over time."""
     metrics, samples, checkpoints = store.metrics.list(run), store.samples.list(run), store.checkpoints.list(run)
     facts = {
-        "run": f"{run.name}, {run.state}" + (f": {run.message}" if run.message else ""),
-        "corpus": run.corpus or "-",
+        "run": f"{run.name}, {run.state}" + (f", to be {run.wanted}" if run.wanted else "") + (f": {run.message}" if run.message else ""),
+        "corpus": (run.corpus or "-") + (f", validated on {run.validation_corpus}" if run.validation_corpus else ""),
+        "parent": run.parent or "",
         "network": _network(run),
         "trained": f"{run.step:,} steps, {run.epoch:.2f} epochs, {duration(run.seconds)}",
         "best": f"{_loss(run.best_validation_loss)} nats, {_loss(run.best_bits_per_char)} bits per character, on validation",
         "model": _settings(run.model_config),
         "training": _settings(run.training_config),
-        "on": _settings(run.environment),
+        "on": _settings({name: value for name, value in run.environment.items() if not isinstance(value, dict)}),
         "times": f"created {run.created_at}, started {run.started_at or '-'}, ended {run.ended_at or '-'}",
     }
     if run.best_validation_loss is None:
         del facts["best"]
+    if run.parent is None:
+        del facts["parent"]
     lines = [f"{label:<{LABEL}}{wrapped(text, width, LABEL)}" for label, text in facts.items()]
     training = [(each.step, each.loss) for each in metrics if each.loss is not None]
     validation = [(each.step, each.validation_loss) for each in metrics if each.validation_loss is not None]

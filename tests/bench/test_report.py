@@ -74,6 +74,42 @@ def test_quality_shows_when_each_loss_was_reached() -> None:
     assert lines[5] == "1m: gru 2x384, dropout 0.25, 16x64, rate 0.004"
 
 
+def test_serving_tells_the_lowest_of_each_and_what_is_left() -> None:
+    found = {
+        "network": "lstm 2x256",
+        "texts": 64,
+        "length": 500,
+        "streams": {
+            "charloom": [9000.0, 8000.0],
+            "bare": [10_000.0, 12_000.0],
+            "plain": {1: [300.0, 400.0], 2: [200.0, 100.0]},
+            "plain_ratio": 22.857,
+            "bare_ratio": 0.667,
+        },
+        "first": {"idle_median": 0.012, "training_median": 0.0345},
+        "crowd": {
+            "clients": 1000,
+            "statuses": {"200": 96, "429": 904},
+            "written": 96,
+            "seconds": 6.25,
+            "peak": 123_400_000,
+            "threads": 150,
+            "threads_before": 150,
+            "rows": 0,
+            "waiting": 0,
+        },
+    }
+    lines = report.serving(found).splitlines()
+    assert lines[0] == "serving lstm 2x256, 64 streams of 500 characters, characters per second"
+    assert words(lines[2])[-3:] == ["8,000", "8,000", "9,000"]
+    assert words(lines[4])[-4:] == ["threads", "300", "300", "400"]
+    assert lines[6] == "22.9 times the plain service, 67% of the bare Sampler (lowest run)"
+    assert lines[7] == "first characters, median: 12 ms, 34 ms during a job"
+    assert lines[8] == "1,000 clients at once, answered in 6.2 s: 96 with 200, 904 with 429, 96 texts in full, 123 MB at most"
+    assert lines[9] == "afterwards 0 rows, 0 waiting, 150 threads (150 before)"
+    assert report.serving({"network": "lstm 2x256", "first": found["first"]}).splitlines() == [lines[7]]
+
+
 def test_a_busy_machine_is_named() -> None:
     machine = {"processor": "P", "cores": 2, "python": "3", "numpy": "2", "kernels": "K", "torch": "2", "pytorch_kernels": "T"}
     machine |= {"onnxruntime": "1"}

@@ -156,3 +156,12 @@ def test_numbers_are_found_even_where_keys_share_slots(keys: set[int], others: l
 
 def test_models_have_names() -> None:
     assert [name(order) for order in baselines.ORDERS] == ["uniform", "unigram", "bigram", "trigram", "4-gram", "5-gram"]
+
+
+def test_counting_may_be_broken_off() -> None:
+    ids = np.arange(300) % 7
+    ticks: list[int] = []
+    assert ngram_losses(ids, 200, 200, 300, 7, tick=lambda: ticks.append(1)) == ngram_losses(ids, 200, 200, 300, 7)
+    assert len(ticks) == max(baselines.ORDERS)  # once for each order of a text that is counted in one go
+    with pytest.raises(ZeroDivisionError):
+        ngram_losses(ids, 200, 200, 300, 7, tick=lambda: 1 / 0)  # type: ignore[arg-type, return-value]

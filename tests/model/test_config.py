@@ -7,6 +7,7 @@ import json
 import math
 import subprocess
 import sys
+import typing
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.config import ModelConfig, SamplingConfig, Setting, TrainingConfig, settings_of, types_of
+from model.config import ModelConfig, SamplingConfig, TrainingConfig
 from model.errors import InvalidSetting, UnknownSetting
+from model.settings import Biases, Numbers, Setting, default_of, settings_of, types_of
 
 CONFIGS = (ModelConfig, TrainingConfig, SamplingConfig)
 
@@ -59,11 +61,22 @@ RANGES: dict[tuple[type[Any], str], tuple[list[Any], list[Any]]] = {
     (TrainingConfig, "patience"): ([0, 10**12], [-1, 10**12 + 1]),
     (TrainingConfig, "seed"): ([0, 2**63 - 1], [-1, 2**63]),
     (SamplingConfig, "prompt"): (["", "\x00", "\ud800", "x" * 10**6], []),
+    (SamplingConfig, "prompt_ids"): ([None, (), (0, 5, 5), (-1, 10**30)], []),
     (SamplingConfig, "length"): ([0, 10**9], [-1, 10**9 + 1]),
-    (SamplingConfig, "temperature"): ([0.0, -0.0, TINY, 100.0], [-TINY, 100.1]),
+    (SamplingConfig, "min_length"): ([0, 10**9], [-1, 10**9 + 1]),
+    (SamplingConfig, "temperature"): (
+        [0.0, -0.0, TINY, 100.0, ((0, 1.0),), ((0, 0.0), (1, 100.0), (10**12, 0.5)), tuple((i, 0.5) for i in range(1000))],
+        [-TINY, 100.1, (), ((0, 100.1),), ((1, 1.0),), ((0, 1.0), (0, 2.0)), ((0, 1.0), (5, 1.0), (4, 1.0)), ((-1, 1.0),)],
+    ),
     (SamplingConfig, "top_k"): ([0, 2_000_000], [-1, 2_000_001]),
     (SamplingConfig, "top_p"): SHARE_ABOVE_ZERO,
     (SamplingConfig, "min_p"): SHARE,
+    (SamplingConfig, "repetition_penalty"): ([TINY, 1.0, 100.0], [0.0, -1.0, 100.1]),
+    (SamplingConfig, "presence_penalty"): ([-2.0, 0.0, 2.0], [-2.1, 2.1]),
+    (SamplingConfig, "frequency_penalty"): ([-2.0, 0.0, 2.0], [-2.1, 2.1]),
+    (SamplingConfig, "logit_bias"): ([{}, {0: -100.0, 7: 100.0}, {-1: 0.0, 10**19: 1.0}], [{0: 100.1}, {0: 1.0, 1: -101.0}, {0: math.nan}]),
+    (SamplingConfig, "logprobs"): ([None, 0, 20], [-1, 21]),
+    (SamplingConfig, "echo"): ([False, True], []),
     (SamplingConfig, "stop"): ([(), ("a",), ("a",) * 16], [("a",) * 17, ("",), ("a", "")]),
     (SamplingConfig, "seed"): ([None, 0, 2**63 - 1], [-1, 2**63]),
     (SamplingConfig, "n"): ([1, 1024], [0, 1025]),
@@ -91,15 +104,15 @@ def test_beyond_the_range_is_refused_by_name(cls: type[Any], name: str) -> None:
         assert str(refused.value).startswith(f"{name} is ")
 
 
-OF_NO_FIELD = [True, False, math.nan, math.inf, -math.inf, 10**400, -(10**400), 10**5000, b"x", [1], [True], [[]], ["a", 1], (None,), {}]
+OF_NO_FIELD = [math.nan, math.inf, -math.inf, 10**400, -(10**400), 10**5000, b"x", [True], [[]], ["a", 1], (None,), {"a": 1}, {1: "a"}]
 OF_NO_FIELD += [1j, object(), np.int64(1), np.float64(0.5)]
-OF_ONE_KIND: dict[type, Any] = {int: 1, float: 0.5, str: "char", tuple: ["a"]}
+OF_ONE_KIND: dict[Any, Any] = {int: 1, float: 0.5, str: "char", bool: True, tuple: ["a"], Numbers: [1], Biases: {1: 1.0}}
 
 
 @each_field
 def test_values_of_other_types_are_refused_and_nothing_else_is_raised(cls: type[Any], name: str) -> None:
     kind, optional = types_of(cls)[name]
-    others = [value for other, value in OF_ONE_KIND.items() if other is not kind and (other, kind) != (int, float)]
+    others = [value for other, value in OF_ONE_KIND.items() if other != kind and (other, kind) != (int, float)]
     for value in OF_NO_FIELD + others + ([] if optional else [None]):
         with pytest.raises(InvalidSetting):
             cls(**{name: value})
@@ -111,14 +124,41 @@ def test_defaults_are_valid_and_of_their_type(cls: type[Any]) -> None:
     for field, _ in settings_of(cls):
         kind, optional = types_of(cls)[field.name]
         value = getattr(config, field.name)
-        assert type(value) is kind or (optional and value is None)
+        assert isinstance(value, typing.get_origin(kind) or kind) or (optional and value is None)
+        assert default_of(field) == value
         assert cls(**{field.name: value}) == config
 
 
-def test_a_whole_number_serves_for_a_number_and_a_list_for_a_tuple() -> None:
-    config = SamplingConfig(temperature=1, stop=["a", "b"])  # type: ignore[arg-type]
+def test_what_serves_for_what() -> None:
+    """A whole number for a number, a list for a tuple, and what JSON makes of the keys of an object."""
+    config = SamplingConfig(temperature=1, stop=["a", "b"], prompt_ids=[1, 2], logit_bias={"3": 4, "-5": 0})  # type: ignore[arg-type, dict-item]
     assert type(config.temperature) is float
     assert config.stop == ("a", "b")
+    assert config.prompt_ids == (1, 2)
+    assert config.logit_bias == {3: 4.0, -5: 0.0}
+    assert SamplingConfig(temperature=[[0, 1], [7, 2]]).temperature == ((0, 1.0), (7, 2.0))  # type: ignore[arg-type]
+    for key in ("", "-", "1.0", "1_0", " 1", "+1", "01", "1\n", "١", "x", "1" * 21):
+        with pytest.raises(InvalidSetting, match="logit_bias"):
+            SamplingConfig(logit_bias={key: 1.0})  # type: ignore[dict-item]
+
+
+def test_the_course_of_the_temperature() -> None:
+    assert SamplingConfig(temperature=0.5).course == ((0, 0.5),)
+    assert SamplingConfig(temperature=((0, 0.5), (9, 1.0))).course == ((0, 0.5), (9, 1.0))
+
+
+MALFORMED = [((0,),), ((0, 1.0, 2.0),), ((0.0, 1.0),), ((0, None),), ((0, math.nan),), ((True, 1.0),), (5,), ("ab",)]
+
+
+@pytest.mark.parametrize("course", [*MALFORMED, tuple((i, 0.5) for i in range(1001))])
+def test_what_is_no_course(course: Any) -> None:
+    with pytest.raises(InvalidSetting, match=r"\[position, value\] pairs"):
+        SamplingConfig(temperature=course)
+
+
+def test_a_prompt_is_given_once() -> None:
+    with pytest.raises(InvalidSetting, match=r"prompt_ids is .* left out where prompt is given"):
+        SamplingConfig(prompt="a", prompt_ids=(1,))
 
 
 @pytest.mark.parametrize(
@@ -133,6 +173,10 @@ def test_a_whole_number_serves_for_a_number_and_a_list_for_a_tuple() -> None:
         (lambda: ModelConfig(dropout=1.0), "dropout is 1.0; it must be a number of 0 or more and below 1 (0 drops nothing)"),
         (lambda: TrainingConfig(learning_rate=0.0), "learning_rate is 0.0; it must be a number above 0 and at most 1,000"),
         (lambda: TrainingConfig(validation_size=-1), "validation_size is -1; it must be a whole number from 0 to 1,000,000,000,000"),
+        (
+            lambda: SamplingConfig(temperature=((1, 0.5),)),
+            "temperature is ((1, 0.5),); it must be a list of up to 1,000 [position, value] pairs, positions ascending from 0, each value",
+        ),
         (lambda: SamplingConfig(prompt=5), "prompt is 5; it must be a string"),  # type: ignore[arg-type]
         (lambda: SamplingConfig(stop="ab"), "stop is 'ab'; it must be a list of strings"),  # type: ignore[arg-type]
         (lambda: SamplingConfig(stop=("",)), "stop is ['']; it must be made of strings that are not empty"),
@@ -151,7 +195,7 @@ def test_messages_word_for_word(make: Any, message: str) -> None:
     with pytest.raises(InvalidSetting) as refused:
         make()
     assert str(refused.value).startswith(message)
-    assert str(refused.value) == message or isinstance(refused.value, UnknownSetting)
+    assert str(refused.value) == message or isinstance(refused.value, UnknownSetting) or "pairs" in message
 
 
 def test_only_rnn_has_a_choice_of_activation() -> None:
@@ -178,6 +222,8 @@ def test_to_json_and_back(data: st.DataObject) -> None:
     cls = data.draw(st.sampled_from(CONFIGS))
     values = {name: data.draw(st.sampled_from(good)) for (of, name), (good, _) in RANGES.items() if of is cls and data.draw(st.booleans())}
     values = {name: value for name, value in values.items() if name not in ("epochs", "budget")}
+    if values.get("prompt_ids") is not None:
+        values.pop("prompt", None)
     config = cls(**values)
     assert cls.from_dict(json.loads(json.dumps(config.to_dict()))) == config
     assert list(config.to_dict()) == [name for of, name in FIELDS if of is cls]

@@ -12,15 +12,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import example, given
-from hypothesis import strategies as st
 
 from model.config import CELLS, ModelConfig, SamplingConfig
 from model.errors import InvalidSetting
 from model.language_model import LanguageModel
 from model.normalization import normalize
-from model.sampling import FINISHING, MAX_PROMPT, SLICE, Piece, Sampler, coolness, filtered, generate, tempered
+from model.sampling import MAX_PROMPT, SLICE, Sampler, generate
 from model.substitution import Substitution
+from model.texts import FINISHING, Piece
 from model.vocabulary import SymbolCounts, Vocabulary
 
 
@@ -123,50 +122,6 @@ def test_extreme_temperatures_draw_without_a_warning(temperature: float) -> None
     words = vocabulary("abcde")
     written = text(memoryless(FIVE, words), words, temperature=temperature, length=200)
     assert set(written) == ({"a"} if temperature < 1 else set("abcde"))
-
-
-probabilities = st.lists(st.one_of(st.floats(1e-9, 1), st.sampled_from([0.0, 0.25, 0.5, 1.0])), min_size=1, max_size=12).filter(any)
-
-
-def naive_filter(p: list[float], top_k: int, top_p: float, min_p: float) -> list[float]:
-    """One symbol at a time, as the words of the settings say it."""
-    order = sorted(range(len(p)), key=lambda i: (-p[i], i))
-    if top_k:
-        order = order[:top_k]
-    if top_p < 1:
-        total, reached, kept = float(np.cumsum([p[i] for i in order])[-1]), 0.0, []
-        for i in order:
-            kept.append(i)
-            reached += p[i]
-            if reached >= top_p * total:
-                break
-        order = kept
-    if min_p:
-        order = [i for i in order if p[i] >= min_p * p[order[0]]]
-    return [p[i] if i in order else 0.0 for i in range(len(p))]
-
-
-@given(probabilities, st.integers(0, 13), st.floats(1e-6, 1), st.floats(0, 1))
-@example([0.25, 0.5, 0.25, 0.1], 0, 1.0, 0.5)
-@example([0.25, 0.5, 0.5], 0, 1.0, 1.0)
-@example([0.25, 0.5, 0.25], 0, 0.5, 0.0)
-@example([0.25, 0.5, 0.25], 0, 0.75, 0.0)
-def test_filters_keep_what_a_naive_one_keeps(p: list[float], top_k: int, top_p: float, min_p: float) -> None:
-    kept = filtered(np.array(p), top_k, top_p, min_p)
-    assert kept.tolist() == naive_filter(p, top_k, top_p, min_p)
-    assert kept[p.index(max(p))] == max(p), "the likeliest always stays"
-
-
-@given(st.lists(st.floats(-50, 50), min_size=1, max_size=9), st.one_of(st.just(0.0), st.floats(0.01, 100)))
-def test_tempered_is_a_softmax(scores: list[float], temperature: float) -> None:
-    both = np.array([scores, scores[::-1]])
-    p = tempered(both, both.max(axis=1, keepdims=True), coolness(np.array([temperature, temperature])))
-    assert (p[0] == p[1][::-1]).all()
-    for score, share in zip(scores, p[0], strict=True):
-        if temperature:
-            assert share == pytest.approx(math.exp((score - max(scores)) / temperature), rel=1e-6 * (1 + 100 / temperature))
-        else:
-            assert share == 1 or score < max(scores)
 
 
 # ── requests ──────────────────────────────────────────────────────────────────────────────────────────────────────────

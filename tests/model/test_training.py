@@ -377,3 +377,13 @@ def test_a_model_that_overflows_has_no_finite_loss_and_gives_no_warning() -> Non
     model = LanguageModel.new(ModelConfig(cell="rnn", activation="identity", hidden_size=4), WORDS.size)
     model.parameters.flat[:] = 1e38
     assert not math.isfinite(evaluate(model, IDS, 40, len(IDS)).loss)
+
+
+def test_an_evaluation_may_be_broken_off() -> None:
+    ticks: list[int] = []
+    model = LanguageModel.new(ModelConfig(hidden_size=3), WORDS.size)
+    found = evaluate(model, IDS, 40, len(IDS), tick=lambda: ticks.append(1))
+    assert found == evaluate(model, IDS, 40, len(IDS))
+    assert len(ticks) > 1
+    with pytest.raises(ZeroDivisionError):
+        evaluate(model, IDS, 40, len(IDS), tick=lambda: 1 / 0)  # type: ignore[arg-type, return-value]

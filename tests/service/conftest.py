@@ -1,11 +1,21 @@
-"""Fixtures: a store in a folder of its own, with a short tale in it, and models that know nothing yet."""
+"""Fixtures: a store in a folder of its own, with a short tale in it, models that know nothing yet, and a real gunicorn."""
 
 from __future__ import annotations
 
+import http.client
+import json
+import os
 import random
-from collections.abc import Callable, Iterator
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -73,3 +83,117 @@ def put_model() -> Callable[..., Run]:
 def add_model(store: Store, put_model: Callable[..., Run]) -> Callable[..., Run]:
     """`put_model` into the test's own store."""
     return partial(put_model, store)
+
+
+# ── a real gunicorn ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+ROOT = Path(__file__).resolve().parents[2]
+
+SERVE = """
+import json, sys
+from pathlib import Path
+from service import connections, server
+from service.server import ServerSettings, serve
+
+limits = json.loads(sys.argv[2])
+connections.NEXT_BYTES, connections.WHOLE_REQUEST = limits.pop("next_bytes", 10.0), limits.pop("whole_request", 30.0)
+server.CONNECTIONS = limits.pop("connections", server.CONNECTIONS)
+serve(ServerSettings(db=Path(sys.argv[1]), port=0, **limits))
+"""
+
+
+class Server(NamedTuple):
+    """A service in another process."""
+
+    process: subprocess.Popen[str]
+    port: int
+    greeting: str
+    db: Path
+
+    @property
+    def url(self) -> str:
+        """Where it is."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def ask(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
+        """(status, JSON)"""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection.request(method, path, None if body is None else json.dumps(body), {"Content-Type": "application/json"})
+        answer = connection.getresponse()
+        data = json.loads(answer.read())
+        connection.close()
+        return answer.status, data
+
+    def health(self) -> Any:
+        """What /health says."""
+        return self.ask("GET", "/health")[1]
+
+    def connect(self, data: bytes = b"") -> socket.socket:
+        """A connection over which `data` was sent."""
+        connection = socket.create_connection(("127.0.0.1", self.port), timeout=30)
+        connection.sendall(data)
+        return connection
+
+    def stop(self, how: int = signal.SIGTERM) -> tuple[int, str]:
+        """(exit status, what it wrote on stderr)"""
+        self.process.send_signal(how)
+        _, errors = self.process.communicate(timeout=60)
+        return self.process.returncode, errors
+
+
+def start(path: Path, environment: Mapping[str, str] | None = None, **limits: Any) -> Server:
+    """A service over a database, without workers; `limits` are fields of its `ServerSettings`."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", SERVE, str(path), json.dumps({"log_level": "warning", "workers": 0, **limits})],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **(environment or {})},
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    greeting = "".join(process.stdout.readline() for _ in range(5))
+    found = re.search(r"http://127\.0\.0\.1:(\d+)", greeting)
+    if found is None:
+        process.kill()
+        raise AssertionError(process.communicate()[1])
+    return Server(process, int(found[1]), greeting, path)
+
+
+def end(server: Server) -> None:
+    """Kill a service that still runs."""
+    if server.process.poll() is None:
+        server.process.kill()
+        server.process.communicate()
+
+
+@pytest.fixture
+def launch(path: Path) -> Iterator[Callable[..., Server]]:
+    """Start services over the test's own database, or another; what still runs at its end is killed."""
+    with ExitStack() as stack:
+
+        def launched(environment: Mapping[str, str] | None = None, db: Path = path, **limits: Any) -> Server:
+            server = start(db, environment, **limits)
+            stack.callback(end, server)
+            return server
+
+        yield launched
+
+
+@pytest.fixture(scope="module")
+def server_settings() -> dict[str, Any]:
+    """What a module's `server` is given; a module may have its own."""
+    return {}
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, put_model: Callable[..., Run], server_settings: dict[str, Any]) -> Iterator[Server]:
+    """One service, with an untrained model, for a module's tests that leave it idle; it must not have reported anything at the end."""
+    path = tmp_path_factory.mktemp("server") / "charloom.db"
+    with Store(path) as store:
+        put_model(store)
+    started = start(path, **server_settings)
+    yield started
+    left = started.health()["rows"], started.stop()
+    end(started)
+    assert left == (0, (0, ""))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 from model.baselines import ngram_losses
@@ -97,3 +98,23 @@ def test_a_validation_is_judged_with_those_before_it(text: Text) -> None:
     resumed = Assessor(text, None, [metric(100, 2.0), between, metric(200, 1.8), metric(300, 1.7)])
     assert resumed.assess(metric(400, 1.65), 60).outlook == told[3]
     assert resumed.place(1.65).outlook is None
+
+
+def test_another_corpus_is_judged_by_what_was_counted_in_the_first(store: Store, corpus: Corpus) -> None:
+    store.corpora.add("other", ["the loom weaves " * 20], "x")
+    text = read(store, corpus.name, ModelConfig(), TrainingConfig(), validation_corpus="other")
+    judge = Assessor(text, None, [])
+    judge.prepare()
+    together = np.concatenate([text.ids, text.validation])
+    expected = ngram_losses(together, 1500, 1501, 1820, text.vocabulary.size)
+    assert judge._baselines == pytest.approx(expected)
+    assert expected[3] < expected[0]
+
+
+def test_counting_may_be_broken_off_and_begins_anew(text: Text) -> None:
+    judge = Assessor(text, None, [])
+    with pytest.raises(ZeroDivisionError):
+        judge.prepare(lambda: 1 / 0)  # type: ignore[arg-type, return-value]
+    assert judge.seconds_to_prepare > 0
+    judge.prepare()
+    assert judge.place(1.0).worse_than is not None

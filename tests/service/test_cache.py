@@ -231,6 +231,18 @@ def test_at_most_half_of_the_free_disk_is_taken(cache: Cache, monkeypatch: pytes
     assert names(cache) == [key(1).file_name]
 
 
+def test_whether_there_is_room_can_be_asked_before(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=3000 if folder.exists() else 0))
+    assert cache.has_room(1500)
+    assert not cache.has_room(1501)
+    assert not cache.folder.exists()
+    put(cache, 0, IDS[:500])
+    size = (cache.folder / key(0).file_name).stat().st_size
+    assert cache.has_room((3000 + size) // 2)
+    assert not cache.has_room((3000 + size) // 2 + 1)
+    assert cache.load(key(0), np.uint16) is not None
+
+
 def test_leftovers_and_what_belongs_to_no_text_go(cache: Cache) -> None:
     put(cache)
     put(cache, 0, text=OTHER)

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import os
+import warnings
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import safetensors.numpy
+from hypothesis import given
+from hypothesis import strategies as st
 
 from model.checkpoint import Checkpoint
-from model.config import ModelConfig
+from model.config import ModelConfig, SamplingConfig
 from model.errors import (
+    CheckpointError,
     CheckpointNotFound,
     DamagedCheckpoint,
     FileTaken,
@@ -23,6 +30,7 @@ from model.errors import (
     UnsupportedCheckpoint,
 )
 from model.language_model import LanguageModel
+from model.sampling import generate
 from model.vocabulary import Vocabulary
 from service import exchange
 from service.store import Metric, Run, Store
@@ -132,3 +140,71 @@ def test_facts_of_others_are_not_trusted(store: Store, tmp_path: Path, facts: di
     (tmp_path / "model").write_bytes(checkpoint(1, **facts).to_bytes())
     run = exchange.import_file(store, tmp_path / "model")
     assert (run.step, run.best_validation_loss) == (step, loss)
+
+
+# ── files of strangers ────────────────────────────────────────────────────────────────────────────────────────────────
+
+DTYPES = ["float32", "float64", "float16", "int8", "int64", "uint8", "bool"]
+NUMBERS = st.sampled_from([0.0, 1.0, -1e30, 3e38, 1e-45, 1e300, np.nan, np.inf, -np.inf])
+ODD = st.one_of(st.none(), st.booleans(), st.integers(-2, 70_000), st.floats(), st.text(max_size=5), st.lists(st.integers(), max_size=3))
+
+
+def changed(draw: st.DataObject, about: dict[str, Any], tensors: dict[str, Any]) -> None:
+    """One thing, in place: a tensor's name, shape, type or number, or a word of the description."""
+    name = draw.draw(st.sampled_from(sorted(tensors)))
+    tensor = tensors[name]
+    match draw.draw(st.integers(0, 6)):
+        case 0:
+            tensors[draw.draw(st.sampled_from([*sorted(tensors), "rnn.weight_ih_l1", "x", ""]))] = tensors.pop(name)
+        case 1:
+            shape = draw.draw(st.lists(st.integers(0, 9), max_size=4))
+            tensors[name] = np.zeros(shape, tensor.dtype)
+        case 2:
+            tensors[name] = np.ascontiguousarray(tensor.T) if draw.draw(st.booleans()) else tensor.reshape(-1)
+        case 3:
+            with np.errstate(all="ignore"), warnings.catch_warnings(action="ignore"):
+                tensors[name] = tensor.astype(draw.draw(st.sampled_from(DTYPES)))
+        case 4 if tensor.size and tensor.dtype.kind == "f":
+            with np.errstate(all="ignore"):
+                tensor.reshape(-1)[draw.draw(st.integers(0, tensor.size - 1))] = draw.draw(NUMBERS)
+        case 5:
+            part = about[draw.draw(st.sampled_from(["config", "vocabulary", "facts"]))]
+            if isinstance(part, dict):
+                part[draw.draw(st.sampled_from([*part, "hidden_size", "step"]))] = draw.draw(ODD)
+        case _:
+            about[draw.draw(st.sampled_from([*about, "x"]))] = draw.draw(ODD)
+
+
+@given(st.integers(1, 4), st.data())
+def test_a_file_is_refused_or_it_writes(changes: int, draw: st.DataObject) -> None:
+    """Whatever a stranger's file holds: no other error, no warning, and what is accepted can be sampled and stored again."""
+    data = checkpoint(1, step=3).to_bytes()
+    size = int.from_bytes(data[:8], "little")
+    about = json.loads(json.loads(data[8 : 8 + size])["__metadata__"]["charloom"])
+    tensors = {name: tensor.copy() for name, tensor in safetensors.numpy.load(data).items()}
+    for _ in range(changes):
+        if tensors:
+            changed(draw, about, tensors)
+    file = safetensors.numpy.save(tensors, {"charloom": json.dumps(about)})
+    try:
+        found = Checkpoint.from_bytes(file)
+    except CheckpointError:
+        return
+    assert Checkpoint.from_bytes(found.to_bytes()).to_bytes() == found.to_bytes()
+    assert np.isfinite(found.model.parameters.flat).all()
+    assert found.model.parameters.flat.dtype == np.float32
+    with np.errstate(all="ignore"):
+        text = "".join(piece.text for piece in generate(found.model, found.vocabulary, SamplingConfig(prompt="ab", length=5, seed=1)))
+    assert len(text) == 5
+    assert set(text) <= set("\n abcde")
+
+
+@pytest.mark.parametrize("size", [10**5, 2**40, 2**63, 2**64 - 1])
+def test_a_file_that_says_it_is_large_takes_no_memory(tmp_path: Path, store: Store, size: int) -> None:
+    """The length of the header, of a tensor, and of the model are only words."""
+    header = json.dumps({"a": {"dtype": "F32", "shape": [size], "data_offsets": [0, min(size * 4, 2**63)]}}).encode()
+    for data in (size.to_bytes(8, "little") + header, len(header).to_bytes(8, "little") + header + b"\0" * 64):
+        (tmp_path / "large.safetensors").write_bytes(data)
+        with pytest.raises(CheckpointError):
+            exchange.import_file(store, tmp_path / "large.safetensors")
+    assert store.runs.list() == ()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Callable
 
 import pytest
 
-from model.errors import CheckpointNotFound, InvalidSetting, ModelInTraining, NoModelYet, RunNotFound
+from model.config import SamplingConfig
+from model.errors import CheckpointNotFound, InvalidSetting, ModelInTraining, ModelsInUse, NoModelYet, RunNotFound
 from service import exchange
 from service.models import Models
 from service.store import Metric, Run, Store
@@ -98,13 +100,29 @@ def test_a_name_that_is_used_anew_is_another_model(store: Store, add_model: AddM
 def test_the_model_used_longest_ago_makes_room(store: Store, add_model: AddModel) -> None:
     for name in ("one", "two", "three"):
         add_model(name)
-    size = Models(store, 0).get("one").bytes
+    size = 2 * store.checkpoints.get(store.runs.get("one")).model_bytes
     models = Models(store, 2 * size)
-    one, two = models.get("one"), models.get("two")
+    one, two = models.get("one"), weakref.ref(models.get("two"))
     assert models.get("one") is one
     models.get("three")
     assert models.get("one") is one
-    assert models.get("two") is not two
+    assert two() is None
+
+
+def test_models_that_are_writing_are_not_doubled_by_others(store: Store, add_model: AddModel) -> None:
+    for name in ("one", "two", "three"):
+        add_model(name)
+    size = 2 * store.checkpoints.get(store.runs.get("one")).model_bytes
+    models = Models(store, 2 * size)
+    writing = [models.get("one"), models.get("two")]
+    with pytest.raises(ModelsInUse, match="the model three@100 cannot be loaded") as raised:
+        models.get("three")
+    assert raised.value.param == "model"
+    assert models.get("one") is writing[0]
+    del writing
+    assert models.get("three").name == "three@100"
+    small = Models(store, 0)
+    assert small.get("one").name == "one@100", "a single one may always be loaded"
 
 
 def test_size(store: Store, add_model: AddModel) -> None:
@@ -112,3 +130,15 @@ def test_size(store: Store, add_model: AddModel) -> None:
     models = Models(store, 2**20)
     assert models.size(run) == (len(models.get("first").checkpoint.model.parameters.flat), 3)
     assert models.size(add_model("empty", steps=(), state="failed")) is None
+
+
+def test_the_engine_need_not_wait_for_what_can_be_done_while_a_model_is_loaded(store: Store, add_model: AddModel) -> None:
+    add_model(cell="lstm", num_layers=2)
+    sampler = Models(store, 2**20).get("latest").sampler
+    assert sampler is not None
+    prepared = dict(sampler._products._prepared)
+    sampler.add(SamplingConfig(seed=0, n=3, length=20))
+    while sampler.active:
+        sampler.step()
+    assert sampler._products._prepared == prepared
+    assert len(prepared) == 4, "Wh of both layers, Wx of the second, and the output's"

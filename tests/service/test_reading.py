@@ -72,3 +72,50 @@ def test_what_leaves_no_alphabet_or_nothing_to_learn_is_refused(store: Store) ->
         read(store, "two", ModelConfig(), TrainingConfig(validation_fraction=0.5))
     with pytest.raises(CorpusNotFound):
         read(store, "none", ModelConfig(), TrainingConfig())
+
+
+# ── another corpus that validates ─────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(("size", "stop"), [(0, 400), (200_000, 400), (399, 400), (50, 51)])
+def test_another_corpus_validates_and_all_of_the_first_is_learned_from(store: Store, size: int, stop: int) -> None:
+    store.corpora.add("first", ["abc\n" * 50], "x")
+    store.corpora.add("other", ["cab\n" * 99 + "cad\n"], "x")
+    text = read(store, "first", ModelConfig(), TrainingConfig(validation_size=size), validation_corpus="other")
+    assert (text.split.training, text.split.start, text.split.stop) == (200, 1, stop)
+    assert text.ids.tolist() == [1, 2, 3, 0] * 50  # "\n" a b c
+    assert text.validation.tolist() == [3, 1, 2, 0] * 99 + [3, 1, 4, 0]  # d is not in the alphabet
+    assert text.symbols_per_char == 1
+    ids, start, end = text.after(3)
+    assert (ids.tolist(), start, end) == ([2, 3, 0, *text.validation[:stop]], 4, 3 + stop)
+
+
+def test_without_another_corpus_the_end_of_the_text_validates(store: Store) -> None:
+    store.corpora.add("first", ["abc\n" * 50], "x")
+    text = read(store, "first", ModelConfig(), TrainingConfig(validation_fraction=0.25))
+    assert text.validation is text.ids
+    ids, start, stop = text.after(3)
+    assert (ids.tolist(), start, stop) == (text.ids[147:].tolist(), 3, 53)
+
+
+def test_a_corpus_too_short_to_validate_on(store: Store) -> None:
+    store.corpora.add("first", ["abc\n" * 50], "x")
+    store.corpora.add("other", ["c"], "x")
+    with pytest.raises(TextTooShort, match="corpus other has 1 characters"):
+        read(store, "first", ModelConfig(), TrainingConfig(), validation_corpus="other")
+
+
+def test_strangers_are_counted(store: Store) -> None:
+    store.corpora.add("first", ["abc\n" * 50 + "xyy"], "x")
+    own = read(store, "first", ModelConfig(), TrainingConfig())
+    assert own.strangers == (0, 0)
+    text = read(store, "first", ModelConfig(), TrainingConfig(), Vocabulary("char", "nfc", [ord(c) for c in "\nabcz"]))
+    assert text.strangers == (3, 2)
+
+
+@pytest.mark.parametrize("small", [0, encoding.SMALL])
+def test_a_tick_may_end_the_reading(store: Store, monkeypatch: pytest.MonkeyPatch, small: int) -> None:
+    store.corpora.add("first", ["abc\n" * 50], "x")
+    monkeypatch.setattr(encoding, "SMALL", small)
+    with pytest.raises(ZeroDivisionError):
+        read(store, "first", ModelConfig(), TrainingConfig(), tick=lambda: 1 / 0)  # type: ignore[arg-type, return-value]

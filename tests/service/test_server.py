@@ -10,70 +10,27 @@ import signal
 import socket
 import subprocess
 import sys
-import textwrap
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
-from model.errors import AddressUnusable, InvalidSetting
-from service.server import listen, url_of
+from model.errors import AddressUnusable, InvalidSetting, SourceNotFound
+from service import first, jobs
+from service.jobs import JobSpec
+from service.server import ServerSettings, _order_first_model, listen, url_of
 from service.store import Run, Store
 
 ROOT = Path(__file__).resolve().parents[2]
-
-SERVE = """
-import json, sys
-from pathlib import Path
-from service import connections
-from service.server import ServerSettings, serve
-
-limits = json.loads(sys.argv[2])
-connections.NEXT_BYTES, connections.WHOLE_REQUEST = limits.pop("next_bytes", 4.0), limits.pop("whole_request", 30.0)
-serve(ServerSettings(db=Path(sys.argv[1]), port=0, **limits))
-"""
-
-
-class Server(NamedTuple):
-    """A service in another process."""
-
-    process: subprocess.Popen[str]
-    port: int
-    greeting: str
-
-    def ask(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
-        """(status, JSON)"""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
-        connection.request(method, path, None if body is None else json.dumps(body), {"Content-Type": "application/json"})
-        answer = connection.getresponse()
-        data = json.loads(answer.read())
-        connection.close()
-        return answer.status, data
-
-    def health(self) -> Any:
-        """What /health says."""
-        return self.ask("GET", "/health")[1]
-
-    def connect(self, data: bytes = b"") -> socket.socket:
-        """A connection over which `data` was sent."""
-        connection = socket.create_connection(("127.0.0.1", self.port), timeout=30)
-        connection.sendall(data)
-        return connection
-
-    def stop(self, how: int = signal.SIGTERM) -> tuple[int, str]:
-        """(exit status, what it wrote on stderr)"""
-        self.process.send_signal(how)
-        _, errors = self.process.communicate(timeout=60)
-        return self.process.returncode, errors
+Server = Any  # of conftest.py
 
 
 def post(body: str, *headers: str) -> bytes:
     """A request for /generate as bytes; without `headers` its length is told."""
-    head = "\r\n".join(["Host: x", "Content-Type: application/json", *(headers or [f"Content-Length: {len(body)}"])])
+    head = "\r\n".join(["Host: localhost", "Content-Type: application/json", *(headers or [f"Content-Length: {len(body)}"])])
     return f"POST /generate HTTP/1.1\r\n{head}\r\n\r\n{body}".encode()
 
 
@@ -100,69 +57,17 @@ def eventually(condition: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
-def start(path: Path, **limits: Any) -> Server:
-    """A service over a database."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", SERVE, str(path), json.dumps(limits)],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    assert process.stdout is not None
-    greeting = "".join(process.stdout.readline() for _ in range(5))
-    found = re.search(r"http://127\.0\.0\.1:(\d+)", greeting)
-    if found is None:
-        process.kill()
-        raise AssertionError(process.communicate()[1])
-    return Server(process, int(found[1]), greeting)
-
-
-def end(server: Server) -> None:
-    """Kill a service that still runs."""
-    if server.process.poll() is None:
-        server.process.kill()
-        server.process.communicate()
-
-
-@pytest.fixture
-def launch(path: Path) -> Iterator[Callable[..., Server]]:
-    """Start services over the test's own database; what still runs at its end is killed."""
-    with ExitStack() as stack:
-
-        def launched(**limits: Any) -> Server:
-            server = start(path, **limits)
-            stack.callback(end, server)
-            return server
-
-        yield launched
-
-
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory, put_model: Callable[..., Run]) -> Iterator[Server]:
-    """One service for the tests that leave it as it was; it must not have reported anything at the end."""
-    path = tmp_path_factory.mktemp("shared") / "charloom.db"
-    with Store(path) as store:
-        put_model(store)
-    server = start(path)
-    yield server
-    left = server.health()["rows"], server.stop()
-    end(server)
-    assert left == (0, (0, ""))
-
-
 LONG = '{"stream": true, "length": 100000, "seed": 1}'
 
 
-def test_it_says_where_it_is_and_how_to_try_it(shared: Server) -> None:
-    curl = re.search(r"curl (http://\S+)(/generate) -H 'Content-Type: application/json' -d '(.*)'", shared.greeting)
+def test_it_says_where_it_is_and_how_to_try_it(server: Server) -> None:
+    curl = re.search(r"curl (http://\S+)(/generate) -H 'Content-Type: application/json' -d '(.*)'", server.greeting)
     assert curl
-    assert curl[1] == f"http://127.0.0.1:{shared.port}"
-    status, body = shared.ask("POST", curl[2], json.loads(curl[3]))
+    assert curl[1] == f"http://127.0.0.1:{server.port}"
+    status, body = server.ask("POST", curl[2], json.loads(curl[3]))
     assert (status, len(body["text"])) == (200, 300)
-    assert shared.health()["status"] == "ok"
-    assert shared.ask("GET", "/nothing")[0] == 404
+    assert server.health()["status"] == "ok"
+    assert server.ask("GET", "/nothing")[0] == 404
 
 
 def test_open_streams_finish_on_sigterm(launch: Callable[..., Server], add_model: Callable[..., Run]) -> None:
@@ -187,34 +92,16 @@ def test_ctrl_c_ends_open_streams_with_an_error(launch: Callable[..., Server], a
     connection = server.connect(post(LONG))
     first = connection.recv(1000)
     assert server.stop(signal.SIGINT) == (0, "")
-    assert b'"code": "service_stopping"' in first + everything(connection)
+    assert b'"code":"service_stopping"' in first + everything(connection)
 
 
-def test_clients_that_leave_in_mid_stream_free_their_rows(shared: Server) -> None:
+def test_clients_that_leave_in_mid_stream_free_their_rows(server: Server) -> None:
     for body in (LONG, LONG.replace("true", "false")):
-        connections = [shared.connect(post(body)) for _ in range(50)]
-        eventually(lambda: shared.health()["rows"] == 50)
+        connections = [server.connect(post(body)) for _ in range(50)]
+        eventually(lambda: server.health()["rows"] == 50)
         for connection in connections:
             connection.close()
-        eventually(lambda: shared.health()["rows"] == 0)
-
-
-def test_half_sent_requests_do_not_silence_it(launch: Callable[..., Server], add_model: Callable[..., Run]) -> None:
-    add_model()
-    server = launch(next_bytes=0.3)
-    halves = [
-        b"",
-        b"GET /hea",
-        b"POST /generate HTTP/1.1\r\nHost: x\r\n",
-        post('{"length": 1}')[:-4],
-        post("7\r\n{", *CHUNKED),
-    ]
-    with ExitStack() as stack:
-        for number in range(200):
-            stack.enter_context(server.connect(halves[number % 5]))
-        assert server.health()["status"] == "ok"
-        assert server.ask("POST", "/generate", {"length": 1})[0] == 200
-    assert server.stop() == (0, "")
+        eventually(lambda: server.health()["rows"] == 0)
 
 
 def test_a_request_that_arrives_byte_by_byte_is_cut_off(launch: Callable[..., Server], add_model: Callable[..., Run]) -> None:
@@ -252,8 +139,8 @@ def test_a_request_that_arrives_byte_by_byte_is_cut_off(launch: Callable[..., Se
         (b"100001\r\n" + b" " * 0x100001 + b"\r\n0\r\n\r\n", b"413"),
     ],
 )
-def test_chunked_bodies(shared: Server, chunks: bytes, status: bytes) -> None:
-    answer = everything(shared.connect(post("", *CHUNKED) + chunks))
+def test_chunked_bodies(server: Server, chunks: bytes, status: bytes) -> None:
+    answer = everything(server.connect(post("", *CHUNKED) + chunks))
     assert answer.split()[1] == status
     assert json.loads(answer.split(b"\r\n\r\n")[1])
 
@@ -269,8 +156,8 @@ def test_chunked_bodies(shared: Server, chunks: bytes, status: bytes) -> None:
         (post("{}", "Content-Length: -1"), b"400"),
     ],
 )
-def test_what_is_not_http(shared: Server, request_: bytes, status: bytes) -> None:
-    answer = everything(shared.connect(request_))
+def test_what_is_not_http(server: Server, request_: bytes, status: bytes) -> None:
+    answer = everything(server.connect(request_))
     assert answer.split()[1] == status
     assert json.loads(answer.split(b"\r\n\r\n")[1])["error"]["message"]
 
@@ -288,68 +175,76 @@ def test_a_worker_that_is_killed_is_replaced(launch: Callable[..., Server], add_
     assert server.stop()[0] == 0
 
 
-# ── the first model ───────────────────────────────────────────────────────────────────────────────────────────────────
+# ── jobs ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-TRAIN = textwrap.dedent("""
-    import signal, sys
-    from model.config import ModelConfig, TrainingConfig
-    from service import first, trainer
-    from service.store import Store
 
-    with Store(sys.argv[1]) as store:
-        if store.runs.list():
-            work = trainer.resume(store, "default", steps=3)
-        else:
-            training = TrainingConfig(steps=10**8, validation_interval=10**8)
-            run = trainer.create(store, "tale", ModelConfig(hidden_size=4), training, name="default")
-            work = trainer.Trainer(store, first.marked(store, run))
-        signal.signal(signal.SIGTERM, lambda *_: work.stop("SIGTERM"))
-        for event in work.events():
-            pass
-    print("the trainer has ended")
-""")
+def put_job(store: Store, name: str, steps: int, **mark: bool) -> None:
+    settings = {"steps": steps, "batch_size": 2, "seq_length": 8, "validation_interval": 10**8}
+    jobs.submit(store, JobSpec(corpus="tale", name=name, model={"hidden_size": 4}, training=settings, mark=mark))
 
 
 @pytest.mark.usefixtures("corpus")
-def test_the_first_model_is_trained_meanwhile_paused_with_the_service_and_goes_on(
-    launch: Callable[..., Server], path: Path, store: Store
-) -> None:
-    command = [sys.executable, "-c", TRAIN, str(path)]
-    server = launch(train_command=command)
-    assert server.health()["status"] == "training"
+def test_a_job_is_trained_meanwhile_saved_with_the_service_and_goes_on(launch: Callable[..., Server], store: Store) -> None:
+    put_job(store, "default", 2000)
+    server = launch(workers=1)
+    health = server.health()
+    assert (health["status"], health["training"]["run"]) == ("training", "default")
     status, body = server.ask("POST", "/generate")
     assert status == 503
-    assert "is being trained" in body["error"]["message"]
-    eventually(lambda: server.health()["training"]["run"] == "default")
-    assert server.stop() == (0, "the trainer has ended\n")
-    assert store.runs.get("default").state == "paused"
+    assert "the model default is being trained" in body["error"]["message"]
+    eventually(lambda: any(each.message.startswith("begins") for each in jobs.events(store, "default")))
+    assert server.stop() == (0, "")
+    run = store.runs.get("default")
+    assert (run.state, run.message) == ("queued", "its worker was stopped")
+    assert 0 < store.checkpoints.load_state(run)[0].step < 2000
 
-    server = launch(train_command=command)
+    server = launch(workers=1)
     eventually(lambda: server.health()["training"] is None)
     assert server.health()["status"] == "ok"
     assert server.ask("POST", "/generate", {"length": 5})[0] == 200
     assert store.runs.get("default").state == "succeeded"
-    assert server.stop() == (0, "the trainer has ended\n")
+    assert server.stop() == (0, "")
 
 
-@pytest.mark.parametrize(
-    ("command", "said"), [([sys.executable, "-c", "exit(3)"], "ended with exit status 3"), (["/no/such/program"], "cannot be trained")]
-)
-def test_a_trainer_that_fails_or_does_not_exist_is_reported(launch: Callable[..., Server], command: list[str], said: str) -> None:
-    server = launch(train_command=command)
-    eventually(lambda: server.health()["status"] == "ok")
-    assert server.ask("POST", "/generate")[0] == 404
-    status, errors = server.stop()
-    assert status == 0
-    assert said in errors
+@pytest.mark.usefixtures("corpus")
+def test_when_the_service_is_killed_its_jobs_save_and_go_on_with_the_next_one(launch: Callable[..., Server], store: Store) -> None:
+    put_job(store, "run", 3000)
+    server = launch(workers=1)
+    eventually(lambda: any(each.message.startswith("begins") for each in jobs.events(store, "run")))
+    server.process.kill()
+    server.process.communicate()
+    eventually(lambda: store.runs.get("run").state == "queued")
+    assert store.runs.get("run").step > 0
+    server = launch(workers=1)
+    eventually(lambda: store.runs.get("run").state == "succeeded")
+    assert server.stop() == (0, "")
 
 
-def test_no_first_model_where_there_is_one(launch: Callable[..., Server], add_model: Callable[..., Run], tmp_path: Path) -> None:
+def test_the_first_model_is_queued_once(launch: Callable[..., Server], store: Store, tale: str) -> None:
+    store.corpora.add(first.CORPUS, [tale], "test")
+    for _ in range(2):
+        server = launch(train_default=True)
+        assert server.health()["status"] == "training"
+        assert server.health()["training"] == {"run": "default", "share": 0.0, "step": 0, "epoch": 0.0, "validation_loss": None}
+        assert server.stop() == (0, "")
+    [run] = store.runs.list()
+    assert (run.name, run.state, run.training_config["budget"]) == ("default", "queued", first.BUDGET)
+
+
+def test_no_first_model_where_there_is_one(launch: Callable[..., Server], add_model: Callable[..., Run], store: Store) -> None:
     add_model()
-    server = launch(train_command=[sys.executable, "-c", f"open({str(tmp_path / 'ran')!r}, 'w')"])
+    server = launch(train_default=True)
     assert server.health()["training"] is None
     assert server.stop() == (0, "")
-    assert not (tmp_path / "ran").exists()
+    assert len(store.runs.list()) == 1
+
+
+def test_a_first_model_that_cannot_be_made_is_no_reason_not_to_serve(
+    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(first, "order", lambda store: (_ for _ in ()).throw(SourceNotFound("python")))
+    _order_first_model(ServerSettings(db=path))
+    assert "the first model cannot be trained: 'python' is no stored corpus" in caplog.text
 
 
 # ── where to listen ───────────────────────────────────────────────────────────────────────────────────────────────────

@@ -26,7 +26,7 @@ from model.errors import (
 from model.language_model import LanguageModel
 from model.optimizer import learning_rate
 from model.training import Evaluation
-from service import assessor, machine, orders, trainer
+from service import assessor, lookout, machine, orders, saving, trainer
 from service.events import Ended, Event, Prepared, Stepped, Validated
 from service.parallel.processes import SUPPORTED
 from service.store import Corpus, Metric, Run, Store
@@ -48,7 +48,7 @@ class Clock:
 
 @pytest.fixture(autouse=True)
 def _short_samples(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trainer, "SAMPLE", replace(trainer.SAMPLE, length=12))
+    monkeypatch.setattr(saving, "SAMPLE", replace(saving.SAMPLE, length=12))
 
 
 @pytest.fixture
@@ -130,6 +130,8 @@ def test_a_run_that_was_paused_ends_as_if_it_had_not_been(
     whole(work)
     assert store.runs.get("paused").state == "succeeded"
     assert result(store, "paused") == result(store, "whole")
+    losses = [{each.step: each.validation_loss for each in store.metrics.list(store.runs.get(name))} for name in ("paused", "whole")]
+    assert {step: losses[0][step] for step in losses[1]} == losses[1]
 
 
 @pytest.mark.parametrize("kills", [(3,), (11,), (19, 20, 38)], ids=str)
@@ -472,7 +474,7 @@ def test_a_locked_database_is_waited_for(
         with pytest.raises(DatabaseBusy):
             whole(work)
     assert store.runs.get("run").state == state
-    assert tried == [10] * min(times + 1, trainer.SAVE_ATTEMPTS)
+    assert tried == [10] * min(times + 1, saving.SAVE_ATTEMPTS)
 
 
 # ── time ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -593,7 +595,7 @@ def test_saves_and_heartbeats_come_in_time(
     monkeypatch.setattr(store.runs, "heartbeat", beaten)
     ticking(make("run", steps=300, validation_interval=300), clock, 1)
     moments = [1000.0, *(moment for _, moment in signs)]
-    assert max(later - earlier for earlier, later in itertools.pairwise(moments)) <= trainer.HEARTBEAT + 2
+    assert max(later - earlier for earlier, later in itertools.pairwise(moments)) <= lookout.HEARTBEAT + 2
     saves = [1000.0, *(moment for sign, moment in signs if sign == "save")]
     assert max(later - earlier for earlier, later in itertools.pairwise(saves)) <= trainer.SAVE_EVERY + 2
     assert len(saves) == pytest.approx(6, abs=1)

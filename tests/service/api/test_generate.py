@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from model.config import SamplingConfig
 from model.errors import GenerationFailed
-from model.sampling import Piece
+from model.texts import Piece
+from service.api.schema import WITHOUT
 from service.store import Run, Store
 from service.writing import write
 
@@ -50,7 +51,21 @@ def test_an_answer(client: FlaskClient) -> None:
         "prompt_truncated": False,
         "prompt_symbols": 2,
         "symbols": 30,
-        "parameters": {"length": 30, "temperature": 0.8, "top_k": 0, "top_p": 1.0, "min_p": 0.0, "stop": ["zz"], "n": 1},
+        "out_of_time": False,
+        "parameters": {
+            "length": 30,
+            "min_length": 0,
+            "temperature": 0.8,
+            "top_k": 0,
+            "top_p": 1.0,
+            "min_p": 0.0,
+            "repetition_penalty": 1.0,
+            "presence_penalty": 0.0,
+            "frequency_penalty": 0.0,
+            "logit_bias": {},
+            "stop": ["zz"],
+            "n": 1,
+        },
     }
 
 
@@ -63,9 +78,10 @@ def test_everything_is_optional_and_the_seed_makes_it_again(client: FlaskClient)
 
 
 def test_it_is_the_text_of_the_command_line(client: FlaskClient, store: Store) -> None:
-    asked = SamplingConfig(prompt="c", length=40, seed=3, temperature=1.2)
+    asked = SamplingConfig(prompt="c", length=40, seed=3, temperature=1.2, repetition_penalty=1.3, presence_penalty=0.5, min_length=3)
     written = "".join(write(store, None, asked).pieces())
-    assert "c" + client.post("/generate", json=asked.to_dict()).get_json()["text"] + "\n" == written
+    body = {name: value for name, value in asked.to_dict().items() if name not in WITHOUT}
+    assert "c" + client.post("/generate", json=body).get_json()["text"] + "\n" == written
 
 
 @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -95,6 +111,23 @@ def test_a_stream_is_the_answer_in_pieces(client: FlaskClient, body: dict[str, A
     whole.pop("characters_per_second")
     last.pop("characters_per_second")
     assert last == whole
+
+
+def test_a_course_of_the_temperature_and_a_bias(client: FlaskClient) -> None:
+    hot = {"temperature": [[0, 3], [20, 0]], "length": 40, "seed": 5}
+    text = client.post("/generate", json=hot).get_json()["text"]
+    assert text[:20] == client.post("/generate", json={**hot, "temperature": 3}).get_json()["text"][:20]
+    body = client.post("/generate", json={**hot, "logit_bias": {"1": 100, "77": 100}}).get_json()
+    assert body["text"] == " " * 40
+    assert body["parameters"]["logit_bias"] == {"1": 100.0, "77": 100.0}
+    assert body["parameters"]["temperature"] == [[0, 3.0], [20, 0.0]]
+
+
+def test_what_takes_too_long_says_so(client: FlaskClient, app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app.extensions["charloom"].engine, "_max_seconds", 0.02)
+    body = client.post("/generate", json={"length": 1000, "n": 4}).get_json()
+    assert (body["out_of_time"], body["finish_reasons"]) == (True, ["length"] * 4)
+    assert body["symbols"] < 4000
 
 
 def test_several_texts(client: FlaskClient) -> None:
@@ -175,6 +208,7 @@ def test_a_large_body(client: FlaskClient) -> None:
 
 def test_a_full_queue(client: FlaskClient, app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(app.extensions["charloom"].engine, "_max_waiting", 0)
+    monkeypatch.setattr(app.extensions["charloom"].engine._queue, "rows", 10**6)
     answer = client.post("/generate")
     assert answer.status_code == 429
     assert int(answer.headers["Retry-After"]) >= 1
@@ -202,7 +236,7 @@ def test_a_fault_while_writing(client: FlaskClient, app: Flask, monkeypatch: pyt
 
 
 def test_an_unforeseen_fault_in_a_stream_says_nothing_internal(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.api.generate.Writing.facts", lambda self: broken())
+    monkeypatch.setattr("service.api.generate.facts", lambda writing: broken())
     *_, error = events(client.post("/generate", json={"stream": True, "length": 1}).data)
     assert error["error"]["code"] == "internal_error"
     assert "secret" not in str(error)

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 from flask.testing import FlaskClient
 
-from service.app import create_app
-from service.config import ServiceConfig
 from service.store import Run, Store
 
 
@@ -40,13 +37,13 @@ def test_the_first_model_is_being_trained(client: FlaskClient, add_model: Callab
         assert answer.get_json()["error"]["message"].startswith("the model default is being trained (0% done)")
 
 
-def test_the_process_that_trains_it_has_not_begun_a_run_yet(path: Path) -> None:
-    app = create_app(ServiceConfig(db=path, first_model=lambda: True))
-    client = app.test_client()
-    assert client.get("/health").get_json()["training"]["run"] is None
-    assert client.get("/health").get_json()["status"] == "training"
-    assert client.post("/generate").status_code == 503
-    app.extensions["charloom"].close()
+def test_it_waits_for_a_worker(client: FlaskClient, store: Store) -> None:
+    store.runs.create("default", corpus=None, model_config={}, training_config={"steps": 400}, queued=True)
+    store.runs.create("next", corpus=None, model_config={}, training_config={"steps": 400}, queued=True)
+    health = client.get("/health").get_json()
+    assert (health["status"], health["training"]["run"], health["training"]["share"]) == ("training", "default", 0.0)
+    for body in ({}, {"model": "default"}):
+        assert client.post("/generate", json=body).status_code == 503
 
 
 def test_another_run_is_being_trained(client: FlaskClient, add_model: Callable[..., Run]) -> None:

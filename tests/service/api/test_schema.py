@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 import pytest
@@ -13,9 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from werkzeug.exceptions import BadRequest
 
-from model.config import ModelConfig, SamplingConfig, TrainingConfig, settings_of
+from model.config import ModelConfig, SamplingConfig, TrainingConfig
 from model.errors import CharloomError, InvalidSetting, UnknownSetting
-from service.api.schema import GENERATE, Body, fields_of
+from model.settings import Setting, settings_of
+from service.api.fields import REQUIRED, ROUTE_FIELDS, Field, route_fields
+from service.api.schema import GENERATE, Body, Query, fields_of
 
 BODIES = {each: Body(each.__name__, fields_of(each)) for each in (ModelConfig, TrainingConfig, SamplingConfig)}
 VALUES = st.one_of(
@@ -28,7 +30,8 @@ VALUES = st.one_of(
     st.text(max_size=3),
     st.sampled_from(["lstm", "adam", "nfc", "byte"]),
     st.lists(st.one_of(st.text(min_size=1, max_size=2), st.integers()), max_size=3),
-    st.dictionaries(st.text(max_size=2), st.integers(), max_size=2),
+    st.lists(st.one_of(st.tuples(st.integers(-1, 3), st.floats(-1, 101)), st.lists(st.integers(0, 1), max_size=3)), max_size=3),
+    st.dictionaries(st.text("0123-_a", max_size=2), st.integers(-101, 101), max_size=2),
 )
 
 
@@ -67,9 +70,12 @@ def test_route_fields() -> None:
 
 def test_the_schema_knows_ranges_and_meanings() -> None:
     schema = msgspec.json.schema(GENERATE.type)["$defs"]["Generate"]["properties"]
-    assert schema["temperature"]["minimum"] == 0
-    assert schema["temperature"]["maximum"] == 100
+    assert schema["min_p"]["minimum"] == 0
+    assert schema["min_p"]["maximum"] == 1
     assert schema["temperature"]["default"] == 0.8
+    number, course = schema["temperature"]["anyOf"]
+    assert (number["minimum"], number["maximum"]) == (0, 100)
+    assert course["items"]["prefixItems"][1] == number
     assert schema["stream"]["type"] == "boolean"
     assert all("description" in json.dumps(field) for field in schema.values())
 
@@ -125,3 +131,65 @@ def test_no_bytes_break_it(data: bytes) -> None:
 def test_words_of_json_are_shown_as_the_client_wrote_them(body: bytes, sentence: str) -> None:
     with pytest.raises(InvalidSetting, match=f"^{re.escape(sentence)}"):
         GENERATE.parse(body)
+
+
+# ── what routes add ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+INNER = Body("Inner", {"size": Field(int, False, REQUIRED, Setting(meaning="how large", at_least=1))})
+OUTER = Body(
+    "Outer",
+    {
+        "inner": Field(INNER, True, None, Setting(meaning="what is inside")),
+        "names": Field(tuple, False, ("a",), Setting(meaning="what they are called")),
+        "either": Field(Literal["auto"] | Annotated[float, msgspec.Meta(gt=0)], True, None, Setting(meaning="x"), "auto or more than 0"),
+    },
+)
+WORDS = Query(
+    "Words",
+    {
+        "limit": Field(int, False, 20, Setting(meaning="at most", at_least=1, at_most=100)),
+        "stream": Field(bool, False, False, Setting(meaning="whether")),
+        "glob": Field(tuple, False, (), Setting(meaning="which")),
+        "after": Field(str, False, None, Setting(meaning="behind")),
+    },
+)
+
+
+@pytest.mark.parametrize(
+    ("data", "param", "sentence"),
+    [
+        (b'{"inner": {}}', "inner.size", "inner.size is missing; it must be given: how large"),
+        (b'{"inner": {"size": 0}}', "inner.size", "inner.size is 0; it must be a whole number of 1 or more"),
+        (b'{"inner": {"size": 1, "colour": 2}}', "inner.colour", "inner.colour is not a known setting; known are: size"),
+        (b'{"inner": 5}', "inner", "inner is 5; it must be an object"),
+        (b'{"inner": null, "either": 0}', "either", "either is 0; it must be auto or more than 0"),
+        (b'{"names": ["a", 1]}', "names", "names is ['a', 1]; it must be a list of strings"),
+    ],
+)
+def test_objects_inside_objects(data: bytes, param: str, sentence: str) -> None:
+    with pytest.raises(InvalidSetting, match=f"^{re.escape(sentence)}") as raised:
+        OUTER.parse(data)
+    assert raised.value.param == param
+
+
+def test_objects_inside_objects_that_are_right() -> None:
+    for body in ({}, {"inner": None, "either": None}, {"inner": {"size": 3}, "either": "auto", "names": []}, {"either": 2}):
+        assert OUTER.parse(json.dumps(body).encode()) == body
+
+
+def test_words_become_values_of_the_right_type() -> None:
+    assert WORDS.read({}) == {"limit": 20, "stream": False, "glob": [], "after": None}
+    asked = {"limit": ["3", "5"], "stream": ["true"], "glob": ["a", "b"], "after": ["x"], "utm_source": ["y"]}
+    assert WORDS.read(asked) == {"limit": 5, "stream": True, "glob": ["a", "b"], "after": "x"}
+    for name, word in (("limit", "0"), ("limit", "x"), ("limit", "1.5"), ("limit", "9" * 5000), ("stream", "maybe")):
+        with pytest.raises(InvalidSetting, match=f"^{name} is") as raised:
+            WORDS.read({name: [word]})
+        assert raised.value.param == name
+
+
+def test_the_one_table_of_route_fields() -> None:
+    assert list(route_fields("list")) == ["after", "limit", "order"]
+    assert list(route_fields("list", "limit")) == ["limit"]
+    for name, field in ROUTE_FIELDS.items():
+        assert field.setting.meaning, name
+        assert not field.setting.meaning.endswith("."), name

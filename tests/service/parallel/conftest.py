@@ -152,9 +152,6 @@ class FakeComm:
         part = self._hub.parts.setdefault((self._splits, color), Hub(len(keys)))
         return FakeComm(sorted(keys).index((key, self._rank)), part)
 
-    def bcast(self, thing: Any) -> Any:
-        return self._meet("bcast", thing)[0]
-
     def Bcast(self, array: Any) -> None:
         array[...] = self._meet("Bcast", array)[0]
 

@@ -1,4 +1,4 @@
-"""The exact schema; a file of a newer release stays as it is."""
+"""The exact schema; the oldest file still upgrades; a file of a newer release stays as it is."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from model.errors import DatabaseTooNew
 from service.store import Store
 from service.store.migrations import KNOWN, release
 
-SCHEMA = {
+# The tables of the first release: never to be changed, since there are files of it.
+FIRST = {
     "_sqlite_migrations": "id INTEGER PRIMARY KEY, migration_set TEXT, name TEXT, applied_at TEXT",
     "blobs": "sha256 TEXT NOT NULL PRIMARY KEY, size INTEGER NOT NULL, data BLOB NOT NULL",
     "checkpoints": (
@@ -52,14 +53,31 @@ SCHEMA = {
         " CHECK ((state = 'ready') = (sha256 IS NOT NULL))"
     ),
 }
-INDEXES = {
-    "checkpoints_model_sha256",
-    "checkpoints_state_sha256",
-    "corpora_text",
-    "idx__sqlite_migrations_migration_set_name",
-    "runs_corpus",
-    "samples_run_step",
+FIRST_INDEXES = {
+    "checkpoints_model_sha256": "checkpoints (model_sha256)",
+    "checkpoints_state_sha256": "checkpoints (state_sha256)",
+    "corpora_text": "corpora (text)",
+    "idx__sqlite_migrations_migration_set_name": "_sqlite_migrations (migration_set, name)",
+    "runs_corpus": "runs (corpus)",
+    "samples_run_step": "samples (run, step)",
 }
+FIRST_MIGRATIONS = ["create_corpora", "create_runs", "create_checkpoints"]
+
+SCHEMA = FIRST | {
+    "events": (
+        "id INTEGER PRIMARY KEY AUTOINCREMENT, run INTEGER NOT NULL REFERENCES runs(id) ON DELETE CASCADE, created_at TEXT NOT NULL,"
+        " level TEXT NOT NULL CHECK (level IN ('info', 'warn', 'error')), type TEXT NOT NULL CHECK (type IN ('message', 'metrics')),"
+        " message TEXT NOT NULL, data TEXT"
+    ),
+    "keys": ("id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, sha256 TEXT NOT NULL UNIQUE, created_at TEXT NOT NULL, used_at TEXT"),
+    "runs": FIRST["runs"]
+    + (
+        ", wanted TEXT CHECK (wanted IN ('paused', 'cancelled')), queued INTEGER NOT NULL DEFAULT 0 CHECK (queued IN (0, 1)),"
+        " attempt INTEGER NOT NULL DEFAULT 1, attempt_step INTEGER, parent TEXT, validation_corpus INTEGER REFERENCES corpora(id)"
+    ),
+    "sqlite_sequence": "name,seq",
+}
+INDEXES = {*FIRST_INDEXES, "events_run", "runs_queue", "runs_validation_corpus"}
 WITHOUT_ROWID = {"checkpoints", "metrics"}
 
 
@@ -76,6 +94,49 @@ def test_the_exact_schema(store: Store) -> None:
     assert {name for (name,) in indexes} == INDEXES
 
 
+def first_release(path: Path) -> None:
+    """A file as the first release left it, with a corpus and two runs, one of them unfinished."""
+    with Database(path) as db:
+        db.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        db.execute("PRAGMA journal_mode = wal")
+        for name, inner in FIRST.items():
+            kind = "" if name.startswith("_") else " STRICT, WITHOUT ROWID" if name in WITHOUT_ROWID else " STRICT"
+            db.execute(f"CREATE TABLE {name} ({inner}){kind}")
+        for name, on in FIRST_INDEXES.items():
+            db.execute(f"CREATE {'UNIQUE ' if name.startswith('idx') else ''}INDEX {name} ON {on}")
+        for migration in FIRST_MIGRATIONS:
+            row = {"migration_set": "charloom", "name": migration, "applied_at": "2026-07-04"}
+            db.table("_sqlite_migrations").insert(row)
+        db.table("texts").insert({"id": 1, "state": "ready", "sha256": "0" * 64, "characters": 5, "alphabet": '{"a": 5}'})
+        db.table("corpora").insert({"id": 1, "name": "tale", "text": 1, "origin": "x", "created_at": "2026-07-04T00:00:00.000Z"})
+        for state in ("succeeded", "queued"):  # a run was `queued` for the moment between its making and its claim
+            row = {"name": state, "corpus": 1, "state": state, "model_config": '{"cell": "gru"}', "training_config": "{}"}
+            db.table("runs").insert({**row, "environment": '{"threads": 1}', "created_at": "2026-07-04T00:00:00.000Z"})
+        db.table("blobs").insert({"sha256": hashlib.sha256(b"model").hexdigest(), "size": 5, "data": b"model"})
+        kept = {"run": 1, "step": 100, "epoch": 1.0, "validation_loss": 2.0, "created_at": "2026-07-04T00:00:00.000Z"}
+        db.table("checkpoints").insert({**kept, "model_sha256": hashlib.sha256(b"model").hexdigest()})
+
+
+def test_a_file_of_the_first_release_is_brought_up_to_date(path: Path) -> None:
+    first_release(path)
+    with Store(path) as store:
+        test_the_exact_schema(store)
+        run = store.runs.get("succeeded")
+        assert (run.corpus, run.model_config, run.environment, run.checkpoints) == ("tale", {"cell": "gru"}, {"threads": 1}, 1)
+        assert (run.wanted, run.queued, run.attempt, run.attempt_step, run.parent, run.validation_corpus) == (
+            None,
+            False,
+            1,
+            None,
+            None,
+            None,
+        )
+        assert store.checkpoints.load(run)[1] == b"model"
+        assert store.events.list(run) == ()
+        assert store.queue.claim_next() is None  # what nobody queued is no worker's
+        assert store.runs.claim("queued").state == "running"
+
+
 def test_tables_are_strict_and_without_rowid_as_meant(store: Store) -> None:
     for _, name, kind, _, without_rowid, strict in store.db.execute("PRAGMA main.table_list").fetchall():
         if kind == "table" and not name.startswith(("sqlite_", "_sqlite_")):
@@ -85,8 +146,8 @@ def test_tables_are_strict_and_without_rowid_as_meant(store: Store) -> None:
 
 def test_names_of_migrations_never_change(store: Store) -> None:
     """Append only: a name that is missing here was released, and files that have it would be refused."""
-    assert [migration.name for migration in release.applied(store.db)] == ["create_corpora", "create_runs", "create_checkpoints"]
-    assert len(KNOWN) == 3
+    assert [migration.name for migration in release.applied(store.db)] == [*FIRST_MIGRATIONS, "create_queue", "create_keys"]
+    assert len(KNOWN) == 5
 
 
 def test_a_file_of_a_newer_release_is_refused_and_left_alone(path: Path) -> None:

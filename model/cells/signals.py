@@ -1,0 +1,17 @@
+"""What can be seen of a layer while it reads."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+
+class Signals(NamedTuple):
+    """Views of a tape, as it is before `backward` uses it up; T time, B batch, H hidden units."""
+
+    h: Array  # (T, B, H) the output
+    memory: Array  # (T, B, H) what is carried on, between -1 and 1: an LSTM's tanh(c), else h (which relu and identity do not bound)
+    gates: dict[str, Array]  # those between 0 and 1, by their names in `GATES`: (T, B, H)

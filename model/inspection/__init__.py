@@ -1,0 +1,3 @@
+"""Looking inside a network while it reads a text."""
+
+from __future__ import annotations

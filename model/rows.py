@@ -1,0 +1,94 @@
+"""The texts of some steps as rows of arrays (B, ...), which are made once for all of these steps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from model.filters import filtered
+from model.functions import OVERFLOW, Array, Ids, log_probabilities, plain_arithmetic
+from model.scoring import likeliest
+from model.stepping import Stepper
+from model.temperature import coolness, tempered
+from model.texts import Opinion, Piece, Text
+from model.utf8 import Utf8Guide
+
+
+class Rows:
+    """Some texts, and the part of the network's state that is theirs."""
+
+    def __init__(self, stepper: Stepper, texts: list[Text], guide: Utf8Guide | None, names: Sequence[str]) -> None:
+        """Row b of the stepper is of text b. `names` are the symbols in words."""
+        self.texts = texts
+        self._stepper, self._guide, self._names = stepper, guide, names
+        self._filtered = [(row, text.config) for row, text in enumerate(texts) if text.filtered]
+        self._penalized = [(row, text.penalties) for row, text in enumerate(texts) if text.penalties]
+        self._scored = [row for row, text in enumerate(texts) if text.config.logprobs is not None]
+        self._opinions: list[list[Opinion]] = [[] for _ in texts]
+        self._sums = np.empty((len(texts), stepper.logits.shape[1]))
+        self.look()
+
+    def look(self) -> None:
+        """Look at the temperatures, which may have changed."""
+        self._moving = any(text.temperatures.moves for text in self.texts)
+        temperatures = np.array([text.temperature for text in self.texts])
+        self._coolness, self._cold = coolness(temperatures), np.flatnonzero(temperatures == 0)
+
+    def step(self, count: int) -> list[Piece]:
+        """Draw `count` symbols of each text, which is no more than any of them has left. Returns what there is to show."""
+        if self._moving:
+            self.look()
+        draws = np.array([text.draw(count) for text in self.texts]).T  # (count, B)
+        drawn = np.empty((count, len(self.texts)), np.intp)
+        last = np.array([text.last for text in self.texts])  # (B,)
+        with plain_arithmetic():  # a model that overflows still writes something; see choose
+            for index in range(count):
+                drawn[index] = last = self.choose(self._stepper.step(last), draws[index])
+        symbols = drawn.T.tolist()
+        if not self._scored:
+            return [piece for text, own in zip(self.texts, symbols, strict=True) if (piece := text.take(own))]
+        opinions, self._opinions = self._opinions, [[] for _ in self.texts]
+        taken = zip(self.texts, symbols, opinions, strict=True)
+        return [piece for text, own, opinion in taken if (piece := text.take(own, opinion))]
+
+    def choose(self, scores: Array, draws: Array) -> Ids:
+        """One symbol per row of logits (B, V), which are overwritten, with one random number each.
+
+        Each row depends on nothing but its own logits and settings. Weights so large that a sum overflows give logits that are no
+        numbers: those symbols are never drawn but where all are.
+        """
+        plain = scores[self._scored] if self._scored else None
+        for row, penalties in self._penalized:
+            penalties.apply(scores[row])
+        forbidden = ~self._guide.allowed[[text.writer.utf8_state for text in self.texts]] if self._guide else None
+        if forbidden is not None:
+            scores[forbidden] = -np.inf
+        highest = np.maximum.reduce(scores, axis=1, keepdims=True)
+        if not math.isfinite(np.add.reduce(highest, axis=None)):
+            np.nan_to_num(scores, copy=False, nan=-OVERFLOW, posinf=OVERFLOW, neginf=-OVERFLOW)
+            if forbidden is not None:
+                scores[forbidden] = -np.inf
+            highest = np.maximum.reduce(scores, axis=1, keepdims=True)
+        p = tempered(scores, highest, self._coolness)
+        for row, config in self._filtered:
+            p[row] = filtered(p[row], config.top_k, config.top_p, config.min_p)
+        sums = np.cumsum(p, axis=1, dtype=np.float64, out=self._sums)
+        places = draws * sums[:, -1]
+        chosen: Ids = (sums > places[:, None]).argmax(axis=1)
+        if self._cold.size:
+            chosen[self._cold] = p[self._cold].argmax(axis=1)
+        for row, penalties in self._penalized:
+            penalties.count(int(chosen[row]))
+        if plain is not None:
+            self._score(plain, chosen)
+        return chosen
+
+    def _score(self, logits: Array, chosen: Ids) -> None:
+        """Note the log-probabilities of what was chosen where they are wanted; logits are those of these rows."""
+        for row, logs in zip(self._scored, log_probabilities(logits), strict=True):
+            symbol = int(chosen[row])
+            found = likeliest(logs, self.texts[row].config.logprobs or 0)
+            alternatives = [(self._names[each], float(logs[each])) for each in found.tolist()]
+            self._opinions[row].append((self._names[symbol], float(logs[symbol]), alternatives))

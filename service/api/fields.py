@@ -1,0 +1,152 @@
+"""What only routes know of their fields: `ROUTE_FIELDS`, the one table of what no configuration has."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, NamedTuple
+
+import msgspec
+
+from model.settings import Setting
+
+
+class Field(NamedTuple):
+    """One field of a body, of a form or of a query."""
+
+    type: Any  # a key of KINDS, a `Body` of its own, or another type that msgspec knows, with its `words`
+    optional: bool  # whether null is allowed
+    default: Any  # REQUIRED where there is none
+    setting: Setting
+    words: str = ""  # the kind of value, where KINDS does not have it
+
+
+REQUIRED = msgspec.NODEFAULT
+AUTO = Literal["auto"]
+ROUTE_FIELDS = {
+    # ── texts
+    "model": Field(str, False, "latest", Setting(meaning="who writes: latest, RUN, RUN@STEP, RUN@best or RUN@last")),
+    "stream": Field(bool, False, False, Setting(meaning="answer with server-sent events, as the text is written")),
+    "completion.prompt": Field(
+        str | list[str | int | list[int]],
+        True,
+        "",
+        Setting(meaning="text to continue, or several; each may also be a list of symbol ids"),
+        "a string, a list of strings, a list of symbol ids, or a list of such lists",
+    ),
+    "completion.stop": Field(
+        str | Annotated[list[str], msgspec.Meta(max_length=4)],
+        True,
+        None,
+        Setting(meaning="end before this string, or before any of up to 4"),
+        "a string, or a list of at most 4",
+    ),
+    "completion.best_of": Field(
+        int,
+        True,
+        0,
+        Setting(
+            meaning="texts to write, of which the n with the highest mean log-probability are answered; 0 as many as n",
+            at_least=0,
+            at_most=1024,
+        ),
+    ),
+    "completion.suffix": Field(str, True, None, Setting(meaning="taken as other services want it, and not used")),
+    "completion.user": Field(str, True, None, Setting(meaning="taken as other services want it, and not used")),
+    "stream_options.include_usage": Field(
+        bool, True, False, Setting(meaning="let one more event, without choices, tell how many symbols were read and written")
+    ),
+    "stream_options.include_obfuscation": Field(bool, True, False, Setting(meaning="taken as other services want it, and not used")),
+    "score.text": Field(str, False, REQUIRED, Setting(meaning="the text to score")),
+    "score.model": Field(
+        str | Annotated[list[str], msgspec.Meta(min_length=1, max_length=16)],
+        False,
+        "latest",
+        Setting(meaning="who is asked: latest, RUN, RUN@STEP, RUN@best or RUN@last, or up to 16 of them"),
+        "a string, or a list of 1 to 16",
+    ),
+    "score.logprobs": Field(
+        int,
+        True,
+        0,
+        Setting(
+            meaning="tell the log-probability of each symbol, and so many of the likeliest in its place; null tells neither",
+            at_least=0,
+            at_most=20,
+        ),
+    ),
+    "path.completion": Field(str, False, REQUIRED, Setting(meaning="the id that the first event of a stream tells")),
+    # ── lists
+    "list.after": Field(str, False, None, Setting(meaning="the id behind which to begin: the last one of the part before")),
+    "list.limit": Field(int, False, 20, Setting(meaning="at most so many", at_least=1, at_most=10_000)),
+    "list.order": Field(str, False, "desc", Setting(meaning="by time: desc, the newest first, or asc", choices=("desc", "asc"))),
+    # ── files
+    "file.purpose": Field(str, False, "fine-tune", Setting(meaning="taken as other services want it; every file is a text to learn from")),
+    "file.name": Field(str, False, None, Setting(meaning="the id that the file gets; by default one made from its own name")),
+    "file.encoding": Field(
+        str, False, None, Setting(meaning="of the text, such as latin-1; by default UTF-8, or what a byte order mark says")
+    ),
+    "file.glob": Field(tuple, False, (), Setting(meaning="which files of an archive are read, such as *.txt; may be sent several times")),
+    # ── jobs
+    "job.model": Field(str, False, REQUIRED, Setting(meaning="lstm, gru or rnn, or a model to continue from, whose alphabet is kept")),
+    "job.training_file": Field(str, False, REQUIRED, Setting(meaning="the file to learn from")),
+    "job.validation_file": Field(
+        str, True, None, Setting(meaning="the file to validate with; by default the end of the training file is kept for that")
+    ),
+    "job.name": Field(str, True, None, Setting(meaning="of the run, the id of job and model; by default made from file and cell")),
+    "job.suffix": Field(
+        Annotated[str, msgspec.Meta(max_length=64)],
+        True,
+        None,
+        Setting(meaning="added to a name that is made up"),
+        "a string of at most 64 characters",
+    ),
+    "job.metadata": Field(
+        Annotated[
+            dict[Annotated[str, msgspec.Meta(max_length=64)], Annotated[str, msgspec.Meta(max_length=512)]], msgspec.Meta(max_length=16)
+        ],
+        True,
+        None,
+        Setting(meaning="kept with the job and told again"),
+        "an object of at most 16 strings, with names of at most 64 and values of at most 512 characters",
+    ),
+    "job.integrations": Field(
+        Annotated[list[Any], msgspec.Meta(max_length=0)], True, None, Setting(meaning="this service has none"), "an empty list or left out"
+    ),
+    "hyperparameters.n_epochs": Field(
+        AUTO | Annotated[float, msgspec.Meta(gt=0, le=1_000_000)],
+        True,
+        None,
+        Setting(meaning="passes over the training file; auto trains for a time"),
+        "auto or a number above 0 and at most 1,000,000",
+    ),
+    "hyperparameters.batch_size": Field(
+        AUTO | Annotated[int, msgspec.Meta(ge=1, le=65_536)],
+        True,
+        None,
+        Setting(meaning="streams of text that are read side by side"),
+        "auto or a whole number from 1 to 65,536",
+    ),
+    "hyperparameters.learning_rate_multiplier": Field(
+        AUTO | Annotated[float, msgspec.Meta(gt=0, le=1000)],
+        True,
+        None,
+        Setting(meaning="of the learning rate that would be chosen"),
+        "auto or a number above 0 and at most 1,000",
+    ),
+    "method.type": Field(Literal["supervised"], False, "supervised", Setting(meaning="the way of training"), "supervised"),
+    # ── names in an address
+    "path.model": Field(str, False, REQUIRED, Setting(meaning="RUN, RUN@STEP, RUN@best, RUN@last or latest")),
+    "path.file": Field(str, False, REQUIRED, Setting(meaning="the id of a file: the name of its corpus")),
+    "path.job": Field(str, False, REQUIRED, Setting(meaning="the id of a job: the name of its run")),
+    "path.filename": Field(str, False, REQUIRED, Setting(meaning="the name of a file")),
+    # ── events of jobs
+    "events.after": Field(
+        str, False, None, Setting(meaning="the id of an event: the list goes on with older ones, a stream with newer ones")
+    ),
+    "events.stream": Field(bool, False, False, Setting(meaning="answer with server-sent events, until the job ends")),
+}
+
+
+def route_fields(group: str, *names: str) -> dict[str, Field]:
+    """The fields of `ROUTE_FIELDS` of one group, or those of them that are named, by their own names."""
+    found = {key.removeprefix(f"{group}."): field for key, field in ROUTE_FIELDS.items() if key.startswith(f"{group}.")}
+    return {name: found[name] for name in names or found}

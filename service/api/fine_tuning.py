@@ -1,0 +1,151 @@
+"""``/v1/fine_tuning/jobs``: training. A job's id is the name of its run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from flask import Blueprint, Response, request
+
+from model.errors import Conflict, InvalidSetting, ModelTooLarge, NotFound, RunNotFound, TextTooShort, TooManyFollowers
+from service import jobs
+from service.api.answers import answer
+from service.api.bodies import client_left, json_body
+from service.api.fields import route_fields
+from service.api.following import Followers, follow
+from service.api.jobs import EVENT, checkpoint_shown, described, event_shown
+from service.api.lists import page
+from service.api.operations import operation
+from service.api.orders import JOB, ordered
+from service.api.schema import Query
+from service.api.shapes import Error, Job, JobCheckpoint, JobEvent, Page
+from service.errors import about
+from service.serving import Service
+from service.store import Run
+from service.store.runs import ENDED
+
+ID = "fine_tuning_job_id"
+LIST = Query("Jobs", route_fields("list", "after", "limit"))
+EVENTS = Query("Events", {**route_fields("events"), **route_fields("list", "limit")})
+EXAMPLE = {"model": "lstm", "training_file": "tale", "budget": 60}
+CHANGE = 3.0  # seconds to wait for a running job to become what was asked for; it takes two at most
+LOOK = 0.1  # seconds between two looks meanwhile
+
+
+def routes(service: Service) -> Blueprint:
+    """The routes and their views."""
+    blueprint = Blueprint("fine_tuning", __name__, url_prefix="/v1/fine_tuning/jobs")
+    store = service.store
+    followers = Followers(service.config.max_followers)
+
+    @blueprint.post("")
+    @operation(
+        "jobs", body=JOB, answer=Job, makes="job", example=EXAMPLE, raises=(InvalidSetting, ModelTooLarge, NotFound, TextTooShort, Conflict)
+    )
+    def create() -> Response:
+        """Order a training job.
+
+        It waits for a worker. `model` is a cell, or a model to continue from. Every setting of a model and of training may be given;
+        those that are not are chosen from the text and the time, which is three minutes where no length is given.
+        """
+        return answer(described(ordered(service, JOB.parse(json_body(request)))))
+
+    @blueprint.get("")
+    @operation("jobs", query=LIST, answer=Page[Job])
+    def index() -> Response:
+        """List the jobs, the newest first: every run that has something to learn from, whoever trains it."""
+        asked = LIST.read(request.args.to_dict(flat=False))
+        found = [run for run in store.runs.list() if run.corpus]
+        return answer(page(found, lambda run: run.name, described, asked["after"], asked["limit"]))
+
+    @blueprint.get("/<job>")
+    @operation("jobs", answer=Job, raises=(RunNotFound,))
+    def job(job: str) -> Response:
+        """Describe a job."""
+        with about(ID):
+            return answer(described(store.runs.get(job)))
+
+    def changed(change: Callable[..., Run], name: str) -> Response:
+        """Ask for a change, and give a running job the time to make it."""
+        with about(ID):
+            run = change(store, name)
+            deadline = time.monotonic() + CHANGE
+            while run.wanted is not None and run.state == "running" and time.monotonic() < deadline:
+                time.sleep(LOOK)
+                run = store.runs.get(name)
+        return answer(described(run))
+
+    @blueprint.post("/<job>/cancel")
+    @operation("jobs", answer=Job, raises=(RunNotFound, Conflict))
+    def cancel(job: str) -> Response:
+        """Cancel a job. A running one keeps a checkpoint of where it is."""
+        return changed(jobs.cancel, job)
+
+    @blueprint.post("/<job>/pause")
+    @operation("jobs", answer=Job, raises=(RunNotFound, Conflict))
+    def pause(job: str) -> Response:
+        """Pause a job. A running one keeps a checkpoint of where it is."""
+        return changed(jobs.pause, job)
+
+    @blueprint.post("/<job>/resume")
+    @operation("jobs", answer=Job, raises=(RunNotFound, Conflict))
+    def resume(job: str) -> Response:
+        """Let a paused, cancelled or failed job go on from its last checkpoint, as soon as a worker is free."""
+        return changed(jobs.resume, job)
+
+    @blueprint.get("/<job>/events")
+    @operation(
+        "jobs",
+        query=EVENTS,
+        headers={"Last-Event-ID": "the last event that the client has of a stream that was broken off"},
+        answer=Page[JobEvent],
+        events=(JobEvent, Error),
+        others={204: "the stream that was broken off had come to its end"},
+        raises=(RunNotFound, TooManyFollowers),
+    )
+    def events(job: str) -> Response:
+        """List or follow the events of a job.
+
+        A list has the newest first. With `stream=true`, or where `Accept` is `text/event-stream`, they come as server-sent events in the
+        order in which they happen, until the job ends: then `[DONE]`. `Last-Event-ID`, or `after`, goes on where a stream was broken off.
+        """
+        asked = EVENTS.read(request.args.to_dict(flat=False))
+        with about(ID):
+            run = store.runs.get(job)
+        if asked["stream"] or request.accept_mimetypes.best == "text/event-stream":
+            last = request.headers.get("Last-Event-ID")
+            after = _number(last or asked["after"] or "0")
+            if last and run.state in ENDED and not jobs.events(store, job, after=after, limit=1):
+                return Response(status=204)  # else an EventSource would come back again and again
+            return _stream(service, followers, run, after)
+        before = _number(asked["after"]) if asked["after"] is not None else None
+        found = jobs.events(store, job, before=before, limit=asked["limit"] + 1, newest_first=True)
+        return answer(page(found, lambda event: f"{EVENT}{event.id}", event_shown, None, asked["limit"]))
+
+    @blueprint.get("/<job>/checkpoints")
+    @operation("jobs", query=LIST, answer=Page[JobCheckpoint], raises=(RunNotFound,))
+    def checkpoints(job: str) -> Response:
+        """List the checkpoints that a job has kept, the newest first; each is a model."""
+        asked = LIST.read(request.args.to_dict(flat=False))
+        with about(ID):
+            found = store.checkpoints.list(store.runs.get(job))[::-1]
+        return answer(page(found, lambda each: f"{each.run}@{each.step}", checkpoint_shown, asked["after"], asked["limit"]))
+
+    return blueprint
+
+
+def _stream(service: Service, followers: Followers, run: Run, after: int) -> Response:
+    leave = followers.join()
+    stopping = request.environ.get("charloom.stopping", lambda: False)
+    events = follow(service, run.name, after, client_left(request), stopping)
+    response = Response(events, mimetype="text/event-stream", headers={"X-Accel-Buffering": "no"})
+    response.call_on_close(leave)
+    return response
+
+
+def _number(event: str) -> int:
+    """The number of an event. Raises `InvalidSetting` for what is no event's id."""
+    number = event.removeprefix(EVENT)
+    if not (number.isascii() and number.isdigit() and len(number) < 19):
+        raise InvalidSetting("after", event, f"the id of an event, such as {EVENT}12")
+    return int(number)

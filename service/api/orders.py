@@ -1,0 +1,128 @@
+"""What a client asks for when it orders a training job: in OpenAI's words and ours, and the `JobSpec` that it means."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from model.config import CELLS, ModelConfig, TrainingConfig
+from model.errors import CharloomError, InvalidSetting
+from model.settings import Setting, settings_of
+from service import jobs
+from service.api.fields import Field, route_fields
+from service.api.schema import Body, fields_of
+from service.errors import about
+from service.jobs import JobSpec
+from service.serving import Service
+from service.store import Run
+
+MARK = "fine_tuning"  # under this key of a run's environment stands what only OpenAI's API asks for
+HYPERPARAMETERS = Body("HyperparametersOrder", route_fields("hyperparameters"))
+SUPERVISED = Body("SupervisedOrder", {"hyperparameters": Field(HYPERPARAMETERS, True, None, Setting(meaning="as beside this"))})
+METHOD = Body("MethodOrder", {**route_fields("method"), "supervised": Field(SUPERVISED, True, None, Setting(meaning="its settings"))})
+OURS = {"n_epochs": "epochs", "batch_size": "batch_size"}  # what our configurations call the same
+EXCLUSIVE = {"n_epochs": ("epochs", "steps", "budget"), "batch_size": ("batch_size",), "learning_rate_multiplier": ("learning_rate",)}
+PARAMS = {"corpus": "training_file", "validation_corpus": "validation_file"}
+
+
+def _optional(field: Field) -> Field:
+    """A setting of ours, which is chosen where it is not given."""
+    return field._replace(optional=True, default=None)
+
+
+JOB = Body(
+    "JobOrder",
+    {
+        **route_fields("job"),
+        "hyperparameters": Field(HYPERPARAMETERS, True, None, Setting(meaning="the most usual settings, as OpenAI's API calls them")),
+        "method": Field(METHOD, True, None, Setting(meaning="the same, as newer clients send them")),
+        **{name: _optional(field) for config in (TrainingConfig, ModelConfig) for name, field in fields_of(config).items()},
+    },
+)
+
+
+def ordered(service: Service, asked: dict[str, Any]) -> Run:
+    """Queue the job that `asked`, the values of `JOB`, describes.
+
+    Raises `InvalidSetting` for settings that contradict each other, and as `jobs.submit`; errors name the parameter as the client does.
+    """
+    asked = {name: clean(value) for name, value in asked.items() if value is not None}
+    for file in ("training_file", "validation_file"):
+        if file in asked:
+            with about(file):
+                jobs.long_enough(service.store, asked[file])
+    if "name" in asked and "suffix" in asked:
+        raise InvalidSetting("suffix", asked["suffix"], "left out where name is given", "it is added to a name that is made up")
+    model, parent = _network(service, asked)
+    hyperparameters = _hyperparameters(asked)
+    training = {name: asked[name] for name in _names(TrainingConfig) if name in asked}
+    training |= {ours: hyperparameters[theirs] for theirs, ours in OURS.items() if theirs in hyperparameters}
+    name = asked.get("name")
+    if "suffix" in asked:
+        name = f"{asked['training_file']}-{model.get('cell', 'continued')}-{asked['suffix']}"
+    spec = JobSpec(
+        corpus=asked["training_file"],
+        validation_corpus=asked.get("validation_file"),
+        model=model,
+        training=training,
+        learning_rate_multiplier=hyperparameters.get("learning_rate_multiplier", 1.0),
+        parent=parent,
+        name=name,
+        exact="name" in asked,
+        max_steps=service.config.max_job_steps,
+        mark={
+            MARK: {
+                "suffix": asked.get("suffix"),
+                "metadata": asked.get("metadata"),
+                "learning_rate_multiplier": hyperparameters.get("learning_rate_multiplier"),
+            }
+        },
+    )
+    service.check_room()
+    try:
+        return jobs.submit(service.store, spec)
+    except CharloomError as error:
+        error.param = PARAMS.get(error.param or "", error.param)
+        raise
+
+
+def _network(service: Service, asked: dict[str, Any]) -> tuple[dict[str, Any], str | None]:
+    """(settings of the network, the model to continue from, if any)"""
+    model = {name: asked[name] for name in _names(ModelConfig) if name in asked}
+    if asked["model"] not in CELLS:
+        with about("model"):
+            service.store.checkpoints.get(*service.store.runs.resolve(asked["model"]))
+        return model, asked["model"]
+    cell = model.setdefault("cell", asked["model"])
+    if cell != asked["model"]:
+        raise InvalidSetting("cell", cell, f"left out, or {asked['model']}", "which is the model that was asked for")
+    return model, None
+
+
+def _hyperparameters(asked: dict[str, Any]) -> dict[str, Any]:
+    """Those that are given, from the two places where clients put them; `auto` is none."""
+    supervised = (asked.get("method") or {}).get("supervised") or {}
+    found: dict[str, Any] = {}
+    for place in (asked.get("hyperparameters"), supervised.get("hyperparameters")):
+        for name, value in (place or {}).items():
+            if value is None or value == "auto":
+                continue
+            if found.get(name, value) != value:
+                raise InvalidSetting(f"method.supervised.hyperparameters.{name}", value, f"{found[name]}, as in hyperparameters")
+            found[name] = value
+    for name, others in EXCLUSIVE.items():
+        if name in found and (other := next((each for each in others if each in asked), None)):
+            raise InvalidSetting(f"hyperparameters.{name}", found[name], f"left out where {other} is given", "both decide the same")
+    return found
+
+
+def _names(configuration: Any) -> list[str]:
+    return [field.name for field, _ in settings_of(configuration)]
+
+
+def clean(value: Any) -> Any:
+    """A value without halves of surrogate pairs, which are in no name, and which the database cannot store."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    if isinstance(value, dict):
+        return {clean(name): clean(each) for name, each in value.items()}
+    return value

@@ -1,0 +1,170 @@
+"""A file that is being uploaded: its multipart body is read once, piece by piece, and what the file holds goes on as it arrives.
+
+Nothing is ever held as a whole, neither in memory nor in a temporary file (but for a zip, whose table stands at its end).
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Any, Self
+
+from flask import Request
+from werkzeug.exceptions import BadRequest, ClientDisconnected, HTTPException, RequestTimeout, UnsupportedMediaType
+from werkzeug.sansio.multipart import Data, Epilogue, Field, File, MultipartDecoder, NeedData
+
+from corpora.naming import printable
+from model.errors import InvalidSetting, MissingSetting, UnknownSetting
+from service.api.schema import Query
+
+BLOCK = 64 * 1024  # bytes that are read at once
+LONGEST_FIELD = 256 * 1024  # bytes; of the headers of a part, too
+MOST_PARTS = 100
+REST = 64 * 1024**2  # bytes behind an error that are still read: many clients listen only when they have sent everything
+
+
+class Upload:
+    """The form of a request, with one file called ``file``: a stream of the file's bytes, with fields around it.
+
+    ::
+
+        with Upload(request, FORM) as upload:
+            settings = upload.begin()
+            while data := upload.read(65536):
+                ...
+            upload.finish()
+
+    Reading raises `BadRequest` where the form is malformed, `RequestEntityTooLarge`, `RequestTimeout`, and `InvalidSetting`,
+    `UnknownSetting` or `MissingSetting` for what is wrong with the fields. What is left after an error is read and thrown away.
+    """
+
+    def __init__(self, request: Request, form: Query) -> None:
+        """Raises `UnsupportedMediaType` and `BadRequest` where the headers tell that it is no form."""
+        kind, boundary = request.mimetype, request.mimetype_params.get("boundary")
+        if kind != "multipart/form-data":
+            raise UnsupportedMediaType(
+                f"the content type is {kind or 'not given'}; it must be multipart/form-data (curl -F file=@tale.txt sends that)"
+            )
+        if not boundary:
+            raise BadRequest("the content type multipart/form-data names no boundary; let your client set that header by itself")
+        self.file_name = ""
+        self._request, self._form = request, form
+        self._boundary = b"--" + boundary.encode("utf-8", "replace")
+        self._decoder = MultipartDecoder(self._boundary[2:])
+        self._values: dict[str, list[str]] = {}
+        self._data = self._file_data()
+        self._held = b""
+        self._read = 0
+        self._begun = self._ended = False
+
+    def begin(self) -> dict[str, Any]:
+        """Read up to the file; the fields that stand before it."""
+        self._held = next(self._data, b"")
+        return self._form.read(self._values)
+
+    def read(self, size: int, /) -> bytes:
+        """At most `size` bytes of the file; none at its end."""
+        while not self._held:
+            data = next(self._data, None)
+            if data is None:
+                return b""
+            self._held = data
+        data, self._held = self._held[:size], self._held[size:]
+        return data
+
+    def finish(self) -> None:
+        """Read what stands behind the file."""
+        for _ in self._data:
+            pass
+
+    def seekable(self) -> bool:
+        """It comes over the network."""
+        return False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        enough = self._read + REST
+        if isinstance(error, Exception):
+            with contextlib.suppress(HTTPException):
+                while not self._ended and self._read < enough:
+                    self._more()
+
+    # ── parsing ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _file_data(self) -> Iterator[bytes]:
+        """The bytes of the file; fields are noted on the way. It begins with an empty piece."""
+        name, field, parts = "", bytearray(), 0
+        while not isinstance(event := self._next(), Epilogue):
+            if isinstance(event, (File, Field)):
+                name, field, parts = event.name or "", bytearray(), parts + 1
+                if parts > MOST_PARTS:
+                    raise BadRequest(f"the form has more than {MOST_PARTS} parts; it has one file and a few fields")
+                if self._begin_part(name, event):
+                    yield b""
+            elif isinstance(event, Data) and name == "file":
+                yield event.data
+            elif isinstance(event, Data):
+                field += event.data
+                if len(field) > LONGEST_FIELD:
+                    raise BadRequest(f"the field {name} is longer than {LONGEST_FIELD:,} bytes; send a shorter one")
+                if not event.more_data:
+                    self._values.setdefault(name, []).append(field.decode("utf-8", "replace"))
+        self._form.read(self._values)
+        if not self._begun:
+            raise MissingSetting("file", "a text, or an archive of texts")
+
+    def _begin_part(self, name: str, event: File | Field) -> bool:
+        """Whether it is the file."""
+        if name == "file":
+            if self._begun:
+                raise InvalidSetting(
+                    "file", getattr(event, "filename", ""), "sent once", "upload several files one by one, or as an archive"
+                )
+            self._begun, self.file_name = True, printable(getattr(event, "filename", ""))
+            return True
+        if name not in self._form.fields:
+            raise UnknownSetting(name[:60], [*self._form.fields, "file"])
+        if self._begun and name != "purpose":
+            raise InvalidSetting(name, "", "sent before the file", "which is read as it arrives")
+        return False
+
+    def _next(self) -> object:
+        """The decoder's next event."""
+        try:
+            while isinstance(event := self._decoder.next_event(), NeedData):
+                self._feed()
+                while self._ends_in_boundary() and not self._ended:
+                    self._feed()
+        except ValueError as error:
+            raise BadRequest(f"the form cannot be read ({error}); send multipart/form-data as curl -F file=@tale.txt does") from None
+        return event
+
+    def _feed(self) -> None:
+        if len(self._decoder.buffer) > LONGEST_FIELD:
+            raise BadRequest(f"the form has a part whose headers are longer than {LONGEST_FIELD:,} bytes")
+        self._decoder.receive_data(self._more() or None)
+
+    def _ends_in_boundary(self) -> bool:
+        """Whether what has arrived may end in the middle of a boundary's line: of such a one the decoder gives its CR to the file."""
+        _, found, rest = self._decoder.buffer.rpartition(self._boundary)
+        return bool(found) and not rest.strip(b"- \t")
+
+    def _more(self) -> bytes:
+        """Some more of the body; nothing at its end."""
+        late = RequestTimeout("the file did not arrive in time, or not as a whole; send it again")
+        length = self._request.content_length
+        self._ended = True  # unless it is seen that there is more
+        if self._read == length:
+            return b""
+        try:
+            data = self._request.stream.read(BLOCK)
+        except ClientDisconnected:
+            raise late from None
+        if not data and length is not None:
+            raise late
+        self._read += len(data)
+        self._ended = not data
+        return data

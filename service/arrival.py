@@ -1,0 +1,77 @@
+"""A request while it arrives: when enough of it is there that a thread can be given to it.
+
+Threads are few, and a client that sends half a request and no more would keep one. So bytes are gathered without a thread until the
+request is whole; only the body of an upload, which is too large to be kept, is left to the thread that reads it.
+"""
+
+from __future__ import annotations
+
+import re
+
+HEAD = 2**15  # bytes of a request line with its headers
+BODY = 2**16  # bytes of a body that is gathered; a larger one is read by its thread
+LONGEST_LINE = 300  # bytes before a chunk, its extensions included
+
+LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,18})[ \t]*(?=\r\n)", re.IGNORECASE)
+CHUNKED = re.compile(rb"\r\ntransfer-encoding:", re.IGNORECASE)
+CONTINUE = re.compile(rb"\r\nexpect:", re.IGNORECASE)
+CHUNK = re.compile(rb"([0-9A-Fa-f]{1,8})[ \t]*(?:;[^\r\n]*)?\r\n")
+
+
+class Arrival:
+    """The bytes of one request. `ready` once a thread should have it; it is `whole` where that thread will wait for nothing."""
+
+    def __init__(self) -> None:
+        self.data = bytearray()
+        self.ready = self.whole = self.endless = False  # endless: its head is longer than any is
+        self._seen = 0  # bytes in which the end of the head, or of a chunk, was looked for
+        self._body: int | None = None  # where it begins
+        self._length: int | None = None  # of the body; None for chunks
+
+    def add(self, data: bytes) -> None:
+        """Take what has arrived; what it costs does not grow with what was there before."""
+        self.data += data
+        if self._body is None:
+            self._find_head()
+        if self._body is not None and not self.ready:
+            self._look_at_body(self._body)
+
+    def _find_head(self) -> None:
+        end = self.data.find(b"\r\n\r\n", max(0, self._seen - 3))
+        self._seen = len(self.data)
+        if end < 0 or end > HEAD:
+            self.endless = end > HEAD or self._seen > HEAD
+            return
+        self._body = self._seen = end + 4
+        head = bytes(self.data[: end + 2])
+        lengths = LENGTH.findall(head)
+        if CONTINUE.search(head):  # the client waits for a word
+            self.ready = True
+        if not CHUNKED.search(head):
+            self._length = int(lengths[0]) if lengths else 0
+        self.whole = self._length is not None and len(self.data) - self._body >= self._length
+
+    def _look_at_body(self, begin: int) -> None:
+        arrived = len(self.data) - begin
+        if self._length is None:
+            self._look_at_chunks()
+        else:
+            self.whole = arrived >= self._length
+        self.ready = self.ready or self.whole or arrived >= BODY
+
+    def _look_at_chunks(self) -> None:
+        """Follow the chunks from where the last one ended; malformed ones are left to whoever reads the request."""
+        while (found := CHUNK.match(self.data, self._seen)) is not None:
+            size = int(found[1], 16)
+            if size == 0:  # trailers may follow, up to an empty line
+                self.ready = self.whole = self.data.find(b"\r\n\r\n", found.end() - 2) >= 0
+                return
+            end = found.end() + size
+            if end + 2 > len(self.data):
+                return
+            if self.data[end : end + 2] != b"\r\n":
+                self.ready = True
+                return
+            self._seen = end + 2
+        line = self.data[self._seen : self._seen + LONGEST_LINE]
+        self.ready = b"\r\n" in line or len(line) == LONGEST_LINE

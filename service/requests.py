@@ -1,0 +1,103 @@
+"""A request for texts on its way through the engine: what it asks for, and how what is written reaches whoever reads it.
+
+One request may have several prompts; each is a part of its own in the engine, and their texts are counted through: choice
+``i n + j`` is text j of prompt i.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING
+
+from model.config import SamplingConfig
+from model.errors import CharloomError
+from model.sampling import Accepted
+from model.settings import Course
+from model.texts import Piece
+from service.models import Model
+
+if TYPE_CHECKING:
+    from service.engine import Engine
+
+LOOK = 0.25  # seconds between two looks whether the client of a silent request is still there
+
+Message = list[Piece] | CharloomError
+
+
+class Part:
+    """One prompt of a request. Once it has begun, the engine's thread alone changes it."""
+
+    def __init__(self, config: SamplingConfig, first: int) -> None:
+        """`first` is which choice its first text is."""
+        self.config, self.first = config, first
+        self.accepted: Accepted | None = None  # once it has begun
+        self.rows = config.n  # texts that are not finished
+        self.course: Course = config.course  # the temperatures that are in force
+
+
+class Request:
+    """Made by `Engine.submit`, read by one thread, as a context manager: leaving it early frees its rows at once.
+
+    What is known of its parts is there with their first pieces. `cut` tells whether its time ran out before all was written.
+    """
+
+    def __init__(self, engine: Engine, model: Model, configs: Sequence[SamplingConfig], whole: bool, seconds: float) -> None:
+        """`configs` ask for the same number of texts each. `seconds` is the time it may take, with that in the queue."""
+        self.model, self.whole = model, whole
+        self.parts = [Part(config, index * config.n) for index, config in enumerate(configs)]
+        self.submitted = time.monotonic()
+        self.deadline = self.submitted + seconds
+        self.began = self.ended = 0.0  # when its first rows were given to it, and when the last was done
+        self.cut = False
+        self.written = False  # whether any of it was
+        self.begun = 0  # parts that were given rows
+        self.choices = sum(part.rows for part in self.parts)
+        self.unfinished = self.choices  # for the engine's thread
+        self.messages: SimpleQueue[Message] = SimpleQueue()
+        self.held: list[Piece] = []  # pieces that the reader has not been given
+        self.told = 0.0  # when the reader was given some
+        self._engine = engine
+
+    @property
+    def seconds(self) -> float:
+        """Time spent writing, without the time in the queue."""
+        return self.ended - self.began
+
+    def pieces(self, left: Callable[[], bool] = lambda: False) -> Iterator[list[Piece]]:
+        """What was written since the last time, until all texts are finished; nothing more once `left()` is true.
+
+        Raises `GenerationFailed`, `WaitedTooLong` and `ServiceStopping`.
+        """
+        unfinished = self.choices
+        while unfinished:
+            try:
+                message = self.messages.get(timeout=LOOK)
+            except Empty:
+                if left():
+                    return
+                continue
+            if isinstance(message, CharloomError):
+                raise message
+            while not self.messages.empty():  # under load, what has gathered meanwhile goes out together
+                more = self.messages.get()
+                if isinstance(more, CharloomError):
+                    raise more
+                message += more
+            unfinished -= sum(piece.finish_reason is not None for piece in message)
+            yield message
+
+    def set_temperature(self, value: float) -> None:
+        """Change the temperature of all that is not written yet. Raises `ServiceStopping`."""
+        self._engine.set_temperature(self, value)
+
+    def cancel(self) -> None:
+        """Forget it; whatever of it is not finished is not written."""
+        self._engine.cancel(self)
+
+    def __enter__(self) -> Request:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.cancel()

@@ -1,0 +1,97 @@
+"""What stored models think of a text: read in slices beside whoever writes, a few texts at a time, no longer than a request may take."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple
+
+from model import scoring
+from model.decoding import TextWriter
+from model.echo import Echo
+from model.errors import TookTooLong, TooManyRequests, WaitedTooLong
+from model.texts import Score
+from service.models import Model
+
+AT_ONCE = 2  # texts that are read at the same time: more would only take the processors from whoever writes
+WAITING = 6  # requests that wait for that
+
+
+class Judgement(NamedTuple):
+    """What one model thinks of a text."""
+
+    model: str  # RUN@STEP
+    symbols: int
+    unknown: int  # symbols outside of its alphabet
+    log_likelihood: float  # nats, of the whole text
+    scores: list[Score] | None  # of each symbol, where they are wanted
+
+
+class Scorer:
+    """May be used from any thread."""
+
+    def __init__(self, seconds: float) -> None:
+        """`seconds` is what one request may take, waiting included."""
+        self._seconds = seconds
+        self._places = threading.BoundedSemaphore(AT_ONCE + WAITING)
+        self._turns = threading.BoundedSemaphore(AT_ONCE)
+
+    def judge(
+        self, find: Callable[[str], Model], names: Sequence[str], text: str, alternatives: int | None, left: Callable[[], bool]
+    ) -> list[Judgement]:
+        """What each of the models that are named thinks of a text, with `alternatives` for each symbol; None leaves symbols out.
+
+        One model at a time is held. Stops where whoever asked has `left`. Raises `TooManyRequests`, `WaitedTooLong`, `TookTooLong`,
+        and as `find`.
+        """
+        deadline = time.monotonic() + self._seconds
+
+        def is_over() -> bool:
+            if time.monotonic() > deadline:
+                raise TookTooLong(self._seconds)
+            return left()
+
+        with self._turn():
+            return [judgement for name in names if (judgement := judged(find(name), text, alternatives, is_over))]
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        if not self._places.acquire(blocking=False):
+            raise TooManyRequests(WAITING)
+        try:
+            if not self._turns.acquire(timeout=self._seconds):
+                raise WaitedTooLong(self._seconds)
+            try:
+                yield
+            finally:
+                self._turns.release()
+        finally:
+            self._places.release()
+
+
+def judged(model: Model, text: str, alternatives: int | None, is_over: Callable[[], bool]) -> Judgement | None:
+    """What a model thinks of a text; None where it `is_over` before its end."""
+    vocabulary = model.checkpoint.vocabulary
+    ids = vocabulary.encode(text)
+    spelled = vocabulary.spelled(text) if alternatives is not None else []
+    echo = Echo(TextWriter(vocabulary), vocabulary.names)
+    total, done, unknown = 0.0, 0, 0
+    for part in scoring.score(model.checkpoint.model, vocabulary, ids, alternatives or 0):
+        total += math.fsum(part.logprobs)
+        unknown += int((part.ids == vocabulary.unknown).sum())
+        if alternatives is not None:
+            echo.add(part, spelled[done : done + len(part.ids)])
+        done += len(part.ids)
+        if is_over():
+            return None
+    return Judgement(model.name, len(ids), unknown, total, echo.scores if alternatives is not None else None)
+
+
+def posterior(log_likelihoods: Sequence[float]) -> list[float]:
+    """How likely each of several models wrote a text, where all were equally likely before: Bayes' rule."""
+    highest = max(log_likelihoods)
+    shares = [math.exp(each - highest) for each in log_likelihoods]
+    return [share / math.fsum(shares) for share in shares]

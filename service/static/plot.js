@@ -1,0 +1,230 @@
+// Lines on a canvas: smooth with many points, crisp on any screen, and also a table for those who do not see it.
+//
+// What follows the pointer is on a canvas of its own, so that moving it draws no line again; strokes.js tells what is drawn of lines.
+
+import { more, newId } from "./components.js";
+import { el } from "./dom.js";
+import { linear, logarithmic } from "./scale.js";
+import { BOTTOM, LEFT, RIGHT, TOP, Strokes } from "./strokes.js";
+import { t } from "./texts.js";
+import { colour, onTheme } from "./theme.js";
+
+const ROWS = 24; // of the table, at most
+
+export class Plot {
+  // label: its name. x, y: { label, format(value) -> text, tick(value) -> short text }. empty: what stands where there is nothing yet.
+  constructor({ label, x, y, empty = "", signal }) {
+    Object.assign(this, { label, x, y, series: [], rules: [], end: null, log: false, mark: null, cursor: null, drawn: 0, draws: 0 });
+    this.lines = el("canvas", { "aria-hidden": "true" });
+    this.over = el("canvas", { "aria-hidden": "true" });
+    this.card = el("div", { class: "plot-card", hidden: true });
+    this.said = el("p", { class: "unseen", "aria-live": "polite" });
+    this.nothing = el("p", { class: "plot-nothing" }, empty);
+    const keys = el("span", { class: "unseen", id: newId("keys") }, t("plot.keys"));
+    this.box = el("div", { class: "plot-box", tabindex: 0, role: "group", "aria-label": label, "aria-describedby": keys.id }, this.lines, this.over, this.nothing, this.card);
+    this.legend = el("ul", { class: "plot-legend" });
+    this.table = el("div", { class: "plot-table", tabindex: 0, role: "group", "aria-label": label });
+    this.told = more(t("plot.table"), this.table);
+    this.told.addEventListener("toggle", () => this.#tell());
+    this.element = el("figure", { class: "plot" }, this.legend, this.box, keys, this.said, this.told);
+    this.#listen(signal);
+  }
+
+  // series: [{ name, short, xs, ys, colour, width, faint }], xs ascending; rules: [{ name, y }] across the whole; end: where x ends, if not
+  // at the last point. What is in xs and ys may grow; then call set again, or draw.
+  set({ series = this.series, rules = this.rules, end = this.end }) {
+    const names = JSON.stringify(series.map(({ name, colour, faint }) => [name, colour, faint]));
+    Object.assign(this, { series, rules, end });
+    if (names !== this.named) this.#legend();
+    this.named = names;
+    this.draw();
+  }
+
+  set logarithmic(on) {
+    this.log = on;
+    this.draw();
+  }
+
+  // A line across the plot at x, or none (null)
+  at(x) {
+    this.mark = x;
+    this.draw();
+  }
+
+  // Draws before the next frame, however often it is called.
+  draw() {
+    this.waiting ??= requestAnimationFrame(() => {
+      this.waiting = null;
+      this.#draw();
+    });
+  }
+
+  // ── drawing ──
+
+  #draw() {
+    const { width, height } = this.size ?? {};
+    const some = this.series.some(({ xs }) => xs.length);
+    this.nothing.hidden = some;
+    if (!width) return;
+    const to = this.#begin(this.lines);
+    this.drawn = 0;
+    this.draws++;
+    if (some) {
+      this.#scales(width, height);
+      const strokes = new Strokes(to, this, this.look);
+      strokes.grid(this.x, this.y);
+      to.save();
+      to.beginPath();
+      to.rect(LEFT, 0, width - LEFT, height - BOTTOM);
+      to.clip();
+      strokes.rules(this.rules);
+      for (const each of this.series) this.drawn += strokes.line(each);
+      if (this.mark !== null) strokes.upright(this.mark, "ink");
+      strokes.ruleNames(this.rules);
+      to.restore();
+    }
+    this.box.dataset.drawn = this.drawn;
+    this.#point();
+    if (this.told.open) this.#tell();
+  }
+
+  #begin(canvas) {
+    const { width, height } = this.size;
+    const ratio = devicePixelRatio || 1;
+    if (canvas.width !== Math.round(width * ratio) || canvas.height !== Math.round(height * ratio)) {
+      canvas.width = Math.round(width * ratio);
+      canvas.height = Math.round(height * ratio);
+    }
+    const to = canvas.getContext("2d");
+    to.setTransform(ratio, 0, 0, ratio, 0, 0);
+    to.clearRect(0, 0, width, height);
+    to.font = `12px ${this.look.font}`;
+    to.lineJoin = "bevel";
+    return to;
+  }
+
+  #scales(width, height) {
+    const filled = this.series.filter(({ xs }) => xs.length);
+    const last = Math.max(this.end ?? 0, ...filled.map(({ xs }) => xs.at(-1)));
+    const first = Math.min(...filled.map(({ xs }) => xs.find((x) => x > 0) ?? last));
+    let [low, high] = [Infinity, -Infinity];
+    for (const { ys } of filled) for (const y of ys) [low, high] = [Math.min(low, y), Math.max(high, y)];
+    // All rules are shown. What is above them are the first moments, which may leave the plot at the top once they are over.
+    if (this.rules.length) {
+      const [bottom, top] = [Math.min(...this.rules.map(({ y }) => y)), Math.max(...this.rules.map(({ y }) => y))];
+      high = low < top ? top : high;
+      low = Math.min(low, bottom);
+    }
+    const across = [LEFT, width - RIGHT];
+    this.toX = this.log && first < last ? logarithmic(first, last, across) : linear(0, last || 1, across, Math.max(2, Math.floor(width / 110)));
+    const room = (high - low || 1) * 0.08;
+    this.toY = linear(Math.max(0, low - room), high + room, [height - BOTTOM, TOP], 5);
+  }
+
+  // ── pointing ──
+
+  // The values that are nearest to this.cursor
+  #point() {
+    if (!this.size?.width) return;
+    const to = this.#begin(this.over);
+    const x = this.cursor;
+    this.card.hidden = x === null || !this.series.some(({ xs }) => xs.length);
+    if (this.card.hidden) return;
+    const near = this.series.filter(({ xs }) => xs.length).map((each) => ({ ...each, index: nearest(each.xs, x) }));
+    new Strokes(to, this, this.look).upright(x, "quiet");
+    const rows = near.map(({ name, short = name, ys, index, colour: shade, xs }) => {
+      to.fillStyle = this.look[shade];
+      to.beginPath();
+      to.arc(this.toX(xs[index]), Math.max(TOP, this.toY(ys[index])), 4.5, 0, 2 * Math.PI);
+      to.fill();
+      return [short, shade, this.y.format(ys[index])];
+    });
+    const lines = rows.map(([name, shade, text]) => el("p", {}, el("i", { style: { background: `var(--${shade})` } }), el("span", {}, name), el("b", {}, text)));
+    this.card.replaceChildren(el("p", {}, this.x.format(x)), ...lines);
+    const left = this.toX(x);
+    const right = left > this.size.width / 2;
+    this.card.style.setProperty("left", right ? "auto" : `${left + 14}px`);
+    this.card.style.setProperty("right", right ? `${this.size.width - left + 14}px` : "auto");
+    this.spoken = [this.x.format(x), ...rows.map(([name, , text]) => `${name} ${text}`)].join("; ");
+  }
+
+  #look() {
+    const names = ["ink", "quiet", "line", "sheet", "accent", "second", ...Array.from({ length: 6 }, (_, index) => `plot-${index + 1}`)];
+    this.look = Object.fromEntries(names.map((name) => [name, colour(name)]));
+    this.look.font = getComputedStyle(document.body).fontFamily;
+  }
+
+  #listen(signal) {
+    this.#look();
+    onTheme(() => (this.#look(), this.draw()), signal);
+    const seen = new ResizeObserver(([{ contentRect }]) => {
+      this.size = { width: contentRect.width, height: contentRect.height };
+      this.draw();
+    });
+    seen.observe(this.box);
+    signal?.addEventListener("abort", () => seen.disconnect());
+    this.box.addEventListener("pointermove", (event) => this.#follow(event.clientX - this.box.getBoundingClientRect().left));
+    for (const name of ["pointerleave", "blur"]) this.box.addEventListener(name, () => this.#go(null));
+    this.box.addEventListener("keydown", (event) => this.#walk(event));
+  }
+
+  #follow(pixel) {
+    if (!this.toX) return;
+    const all = this.series.flatMap(({ xs }) => (xs.length ? [xs[nearest(xs, this.toX.invert(pixel))]] : []));
+    const away = (x) => Math.abs(this.toX(x) - pixel);
+    this.#go(all.length ? all.reduce((best, x) => (away(x) < away(best) ? x : best)) : null);
+  }
+
+  #go(x) {
+    this.cursor = x;
+    this.pointing ??= requestAnimationFrame(() => {
+      this.pointing = null;
+      this.#point();
+    });
+  }
+
+  // Arrow keys go through the points of the first series that has some.
+  #walk(event) {
+    const steps = { ArrowLeft: -1, ArrowRight: 1, PageUp: -10, PageDown: 10, Home: -Infinity, End: Infinity };
+    const xs = this.series.find((each) => each.xs.length)?.xs;
+    if (event.key === "Escape") this.#go(null);
+    if (!(event.key in steps) || !xs) return;
+    event.preventDefault();
+    const from = this.cursor === null ? (event.key === "ArrowLeft" ? xs.length : -1) : nearest(xs, this.cursor);
+    this.cursor = xs[Math.max(0, Math.min(xs.length - 1, from + steps[event.key]))];
+    this.#point();
+    this.said.textContent = this.spoken;
+  }
+
+  // ── in words ──
+
+  #legend() {
+    const items = this.series.map(({ name, colour: shade, faint, width = 2 }) =>
+      el("li", {}, el("i", { class: faint ? "faint" : null, style: { "--shade": `var(--${shade})`, "--width": `${width}px` } }), name),
+    );
+    this.legend.replaceChildren(...items);
+  }
+
+  #tell() {
+    if (!this.told.open) return;
+    const walked = this.series.find(({ xs }) => xs.length)?.xs ?? [];
+    const step = Math.max(1, walked.length / ROWS);
+    const picked = Array.from({ length: Math.min(ROWS, walked.length) }, (_, index) => walked[Math.min(walked.length - 1, Math.round((index + 1) * step) - 1)]);
+    const value = ({ xs, ys }, x) => (xs.length ? this.y.format(ys[nearest(xs, x)]) : "–");
+    const head = [this.x.label, ...this.series.map(({ name }) => name)].map((name) => el("th", { scope: "col" }, name));
+    const rows = picked.map((x) => el("tr", {}, el("th", { scope: "row" }, this.x.format(x)), this.series.map((each) => el("td", {}, value(each, x)))));
+    const rules = this.rules.map(({ name, y }) => el("p", {}, `${name}: ${this.y.format(y)}`));
+    this.table.replaceChildren(el("table", {}, el("caption", { class: "unseen" }, this.label), el("thead", {}, el("tr", {}, head)), el("tbody", {}, rows)), ...rules);
+  }
+}
+
+// The index of the value nearest to x in an ascending list
+function nearest(xs, x) {
+  let [low, high] = [0, xs.length - 1];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (xs[middle] < x) low = middle + 1;
+    else high = middle;
+  }
+  return low > 0 && x - xs[low - 1] < xs[low] - x ? low - 1 : low;
+}

@@ -1,0 +1,74 @@
+// A run as it is now: its job, its checkpoints and its course, kept up to date by the stream of its events.
+//
+// While nobody looks, the stream is closed: a browser allows only a few connections to one service. What happened meanwhile is read
+// when somebody looks again.
+
+import { ask, follow } from "../api.js";
+import { throttled } from "../dom.js";
+import { Course, ENDED, jobPath } from "./course.js";
+
+const AGAIN = 400; // milliseconds between two looks at the job, at least
+
+export class Live {
+  // changed() whenever something is new; failed(error) where it cannot go on
+  constructor(name, { signal, changed, failed }) {
+    Object.assign(this, { name, signal, failed, job: null, checkpoints: [], course: new Course(), stream: null, cut: false });
+    this.changed = throttled(changed, 100);
+    this.look = throttled(() => this.refresh().catch((error) => this.#told(error)), AGAIN);
+    document.addEventListener("visibilitychange", () => (document.hidden ? this.stream?.abort() : this.#return()), { signal });
+  }
+
+  // Raises ApiError where there is no such run.
+  async begin() {
+    await Promise.all([this.refresh(), this.course.read(this.name, this.signal)]);
+    this.changed();
+    this.#follow();
+  }
+
+  // Looks at the job and its checkpoints.
+  async refresh() {
+    const { name, signal } = this;
+    const [job, list] = await Promise.all([ask(jobPath(name), { signal }), ask(jobPath(name, "/checkpoints?limit=1000"), { signal })]);
+    this.checkpoints = list.data.reverse().map((each) => ({ step: each.step_number, bits: each.metrics.bits_per_char }));
+    this.set(job);
+  }
+
+  set(job) {
+    this.job = job;
+    this.changed();
+    this.#follow();
+  }
+
+  async #return() {
+    try {
+      await Promise.all([this.refresh(), this.course.read(this.name, this.signal)]);
+      this.changed();
+    } catch (error) {
+      this.#told(error);
+    }
+  }
+
+  async #follow() {
+    if (this.stream || document.hidden || !this.course.newest || ENDED.includes(this.job.status)) return;
+    this.stream = new AbortController();
+    const signal = AbortSignal.any([this.signal, this.stream.signal]);
+    const hear = (cut) => this.cut !== cut && ((this.cut = cut), this.changed());
+    try {
+      for await (const { data } of follow(jobPath(this.name, "/events?stream=true"), { after: this.course.newest, signal, oncut: () => hear(true) })) {
+        hear(false);
+        this.course.take(data);
+        this.changed();
+        if (data.type === "message" || data.data.sample) this.look();
+      }
+      this.look();
+    } catch (error) {
+      this.#told(error);
+    } finally {
+      this.stream = null;
+    }
+  }
+
+  #told(error) {
+    if (error.name !== "AbortError") this.failed(error);
+  }
+}

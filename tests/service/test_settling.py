@@ -1,0 +1,56 @@
+"""What was left open is chosen once, by the process that begins, and stored with the run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from model.config import ModelConfig, TrainingConfig
+from service import jobs, machine, recipe
+from service.jobs import JobSpec
+from service.settling import settle
+from service.store import Corpus, Run, Store
+
+
+@pytest.fixture(autouse=True)
+def _small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recipe, "SIZES", (4,))
+    monkeypatch.setattr(recipe, "speed", lambda: recipe.Speed(1e9, recipe.Workers(3, 1)))
+
+
+def claimed(store: Store, **asked: Any) -> Run:
+    jobs.submit(store, JobSpec(**{"corpus": "tale", **asked}))
+    run = store.queue.claim_next()
+    assert run is not None
+    return run
+
+
+def test_where_steps_rule_nothing_is_chosen_but_the_machine(store: Store, corpus: Corpus) -> None:
+    run = claimed(store, training={"steps": 3, "batch_size": 64}, model={"hidden_size": 64})
+    settled, notes = settle(store, run)
+    assert notes == []
+    assert settled == store.runs.get(run.name)
+    assert (settled.model_config, settled.training_config) == (run.model_config, run.training_config)
+    workers = machine.workers_for(ModelConfig(hidden_size=64), TrainingConfig(batch_size=64))
+    assert settled.environment.items() >= machine.environment(workers).items()
+
+
+def test_it_happens_once(store: Store, corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    settled, _ = settle(store, claimed(store, training={"budget": 5.0}))
+    monkeypatch.setattr(recipe, "choose", lambda *_: pytest.fail("it was chosen already"))
+    assert settle(store, settled) == (settled, [])
+
+
+def test_without_any_length_it_is_three_minutes(store: Store, corpus: Corpus) -> None:
+    run, notes = settle(store, claimed(store))
+    assert run.training_config["budget"] == 180
+    assert notes[0].startswith("chosen")
+
+
+def test_a_learning_rate_that_is_given_is_not_multiplied(store: Store, corpus: Corpus) -> None:
+    for given, expected in (({"learning_rate": 0.02}, 0.02), ({}, 0.03)):
+        run = claimed(store, training={"steps": 3, **given}, learning_rate_multiplier=3.0)
+        assert settle(store, run)[0].training_config["learning_rate"] == pytest.approx(expected)
+    run = claimed(store, training={"steps": 3}, learning_rate_multiplier=1000.0)
+    assert settle(store, run)[0].training_config["learning_rate"] == 10
