@@ -273,21 +273,32 @@ def carry_out(context: click.Context, work: Trainer, as_json: bool = False) -> N
 @main.command()
 @click.argument("model", required=False)
 @options_of(SamplingConfig)
+@click.option("--novelty", is_flag=True, help="Tell what of the text was copied from the corpus that MODEL has learned from.")
 @database
-def sample(db: Path, model: str | None, **settings: Any) -> None:
+def sample(db: Path, model: str | None, novelty: bool, **settings: Any) -> None:
     """Write text with MODEL (by default latest).
 
-    The text appears as it is drawn."""
+    The text appears as it is drawn; with --novelty as a whole, its copied parts underlined on a terminal, and a report goes to standard
+    error. For that, and for --max-copy, an index of the corpus is made and kept beside the database."""
     one_blas_thread()
     from service import writing
+    from service.novelty import Indexes
+    from service.terminal.novelty import compared, index_of
 
-    with opened(db) as store:
-        texts = writing.write(store, model, SamplingConfig(**{**settings, "stop": settings["stop"] or ()}))
+    with opened(db) as store, Indexes(store) as indexes:
+        config = SamplingConfig(**{**settings, "stop": settings["stop"] or ()})
+        find = partial(index_of, indexes, echo_beside)
+        texts = writing.write(store, model, config, find if novelty or config.max_copy is not None else None)
         terminal = sys.stdout.isatty()
         for note in texts.notes:
             say(f"note: {note}", err=True)
-        for piece in texts.pieces():
-            say_piece(piece, terminal)
+        if novelty:
+            for text, report in compared(texts, terminal):
+                say_piece(text, False)
+                say(report, err=True)
+        else:
+            for piece in texts.pieces():
+                say_piece(piece, terminal)
         if terminal or sys.stderr.isatty():
             say(f"\n[{texts.model}, seed {texts.config.seed}]", err=True)
 

@@ -86,7 +86,7 @@ class TrainingConfig(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class SamplingConfig(Settings):
-    """How a text is drawn from a model. What changes probabilities applies in the order penalties, logit_bias, temperature, top_k, top_p, min_p."""
+    """How a text is drawn from a model. What changes probabilities applies in the order penalties, logit_bias, max_copy, temperature, top_k, top_p, min_p."""
 
     # fmt: off
     prompt: str = setting("", "text to continue; empty begins as after a line end")
@@ -105,6 +105,8 @@ class SamplingConfig(Settings):
     logit_bias: Mapping[int, float] = setting({}, "added to the logits of symbols, by id; others than the alphabet's do nothing",
                                               at_least=-100, at_most=100, option=False)
     stop: tuple[str, ...] = setting((), "end before any of these strings")
+    max_copy: int | None = setting(None, "characters in a row that may be copied from the corpus, at most; where nothing else can follow, the text ends",
+                                   unit="characters", at_least=1, at_most=1_000_000_000)
     logprobs: int | None = setting(None, "tell the log-probability of each symbol, and so many of the likeliest in its place",
                                    at_least=0, at_most=20, option=False)
     echo: bool = setting(False, "let the text begin with the prompt as it was read", option=False)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from model.copying import Mask
 from model.filters import filtered
 from model.functions import OVERFLOW, Array, Ids, log_probabilities, plain_arithmetic
 from model.scoring import likeliest
@@ -26,6 +27,8 @@ class Rows:
         self._filtered = [(row, text.config) for row, text in enumerate(texts) if text.filtered]
         self._penalized = [(row, text.penalties) for row, text in enumerate(texts) if text.penalties]
         self._scored = [row for row, text in enumerate(texts) if text.config.logprobs is not None]
+        self._guarded = [(row, text.guard) for row, text in enumerate(texts) if text.guard]
+        self._stuck: dict[int, int] = {}  # rows in which no symbol may follow -> how many of this step's symbols could
         self._opinions: list[list[Opinion]] = [[] for _ in texts]
         self._sums = np.empty((len(texts), stepper.logits.shape[1]))
         self.look()
@@ -45,16 +48,38 @@ class Rows:
         last = np.array([text.last for text in self.texts])  # (B,)
         with plain_arithmetic():  # a model that overflows still writes something; see choose
             for index in range(count):
-                drawn[index] = last = self.choose(self._stepper.step(last), draws[index])
+                drawn[index] = last = self.choose(self._stepper.step(last), draws[index], self._forbidden(index))
+                self._advance(last)
         symbols = drawn.T.tolist()
-        if not self._scored:
+        if not (self._scored or self._stuck):
             return [piece for text, own in zip(self.texts, symbols, strict=True) if (piece := text.take(own))]
         opinions, self._opinions = self._opinions, [[] for _ in self.texts]
-        taken = zip(self.texts, symbols, opinions, strict=True)
-        return [piece for text, own, opinion in taken if (piece := text.take(own, opinion))]
+        stuck, self._stuck = self._stuck, {}
+        taken = zip(self.texts, symbols, opinions, map(stuck.get, range(len(symbols))), strict=True)
+        return [piece for text, own, opinion, end in taken if (piece := text.take(own[:end], opinion[:end], stuck=end is not None))]
 
-    def choose(self, scores: Array, draws: Array) -> Ids:
-        """One symbol per row of logits (B, V), which are overwritten, with one random number each.
+    def _forbidden(self, index: int) -> Mask | None:
+        """Which symbols no row may be given as its symbol `index` of this step, (B, V), if any."""
+        forbidden = ~self._guide.allowed[[text.writer.utf8_state for text in self.texts]] if self._guide else None
+        for row, guard in self._guarded:
+            copied = None if row in self._stuck else guard.forbidden()
+            if copied is None:
+                continue
+            if copied.all():
+                self._stuck[row] = index  # whatever is drawn there from now on is not looked at
+                continue
+            if forbidden is None:
+                forbidden = np.zeros((len(self.texts), len(copied)), bool)
+            forbidden[row] |= copied
+        return forbidden
+
+    def _advance(self, chosen: Ids) -> None:
+        for row, guard in self._guarded:
+            if row not in self._stuck:
+                guard.advance(int(chosen[row]))
+
+    def choose(self, scores: Array, draws: Array, forbidden: Mask | None = None) -> Ids:
+        """One symbol per row of logits (B, V), which are overwritten, with one random number each; some may be `forbidden`.
 
         Each row depends on nothing but its own logits and settings. Weights so large that a sum overflows give logits that are no
         numbers: those symbols are never drawn but where all are.
@@ -62,7 +87,6 @@ class Rows:
         plain = scores[self._scored] if self._scored else None
         for row, penalties in self._penalized:
             penalties.apply(scores[row])
-        forbidden = ~self._guide.allowed[[text.writer.utf8_state for text in self.texts]] if self._guide else None
         if forbidden is not None:
             scores[forbidden] = -np.inf
         highest = np.maximum.reduce(scores, axis=1, keepdims=True)

@@ -4,8 +4,8 @@
 Requests join and leave between steps. Each text has its own generator, seeded by its request, and its rows are computed
 independently of the others' (`model.products`), so that a text is the same whether it is written alone or in company.
 
-What changes probabilities applies in this order: penalties and bias (`model.penalties`), temperature (`model.temperature`), top_k,
-top_p, min_p (`model.filters`). T time, B active texts, V symbols, (L, S, B, H) states.
+What changes probabilities applies in this order: penalties and bias (`model.penalties`), max_copy (`model.copying`), temperature
+(`model.temperature`), top_k, top_p, min_p (`model.filters`). T time, B active texts, V symbols, (L, S, B, H) states.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.config import SamplingConfig
+from model.copying import CopyGuard, CopyRules, Source
 from model.decoding import TextWriter
 from model.echo import Echo
 from model.errors import InvalidSetting
@@ -74,6 +75,7 @@ class _Prompt:
     ids: Ids
     temperatures: Temperatures
     state: Array  # (L, S, 1, H)
+    source: Source | None = None  # what is not to be copied
     done: int = 0
     echo: Echo | None = None  # where its log-probabilities are told
 
@@ -102,6 +104,7 @@ class Sampler:
             self._table = model.input_table()
         self._guide = Utf8Guide(vocabulary.symbols) if vocabulary.level == "byte" else None
         self._names = vocabulary.names
+        self._copy_rules: CopyRules | None = None  # once they are needed
         self._prompts: deque[_Prompt] = deque()
         self._texts: list[Text] = []
         self._groups: list[Rows] = []  # what has to be made anew where the texts are others
@@ -117,19 +120,21 @@ class Sampler:
         """Texts being written and requests whose prompt is being read."""
         return len(self._texts) + len(self._prompts)
 
-    def add(self, config: SamplingConfig) -> Accepted:
-        """Begin a request; its texts come out of the following steps.
+    def add(self, config: SamplingConfig, source: Source | None = None) -> Accepted:
+        """Begin a request; its texts come out of the following steps. With `max_copy`, `source` is what they must not copy from.
 
-        Raises `InvalidSetting` without a seed: nothing here is random by itself.
+        Raises `InvalidSetting` without a seed, since nothing here is random by itself, and for `max_copy` without a source.
         """
         if config.seed is None:
             raise InvalidSetting("seed", None, "given here", "whoever calls the sampler chooses it")
+        if config.max_copy is not None and source is None:
+            raise InvalidSetting("max_copy", config.max_copy, "left out here", "there is no text that must not be copied")
         if config.prompt_ids is None:
             ids, substituted, truncated = self.vocabulary.encode_prompt(config.prompt, self.max_prompt)
         else:
             ids, substituted, truncated = self.vocabulary.encode_ids(config.prompt_ids, self.max_prompt)
         self._requests += 1
-        prompt = _Prompt(self._requests, config, ids, Temperatures(config.course), self.model.zero_state(1))
+        prompt = _Prompt(self._requests, config, ids, Temperatures(config.course), self.model.zero_state(1), source)
         if config.echo and config.logprobs is not None:
             prompt.echo = Echo(TextWriter(self.vocabulary, self._guide), self._names)
             prompt.echo.begin(int(ids[0]))
@@ -253,7 +258,17 @@ class Sampler:
             prompt.temperatures,
             StopWatch(normalize(stop, normalization) for stop in config.stop),  # texts come out composed
         )
-        return [Text(start, choice, TextWriter(self.vocabulary, self._guide), self.vocabulary.size) for choice in range(config.n)]
+        return [
+            Text(start, choice, TextWriter(self.vocabulary, self._guide), self.vocabulary.size, self._guard(prompt))
+            for choice in range(config.n)
+        ]
+
+    def _guard(self, prompt: _Prompt) -> CopyGuard | None:
+        """What keeps one text of a request from copying, where that is wanted."""
+        if prompt.config.max_copy is None or prompt.source is None:
+            return None
+        self._copy_rules = self._copy_rules or CopyRules(self.vocabulary)
+        return CopyGuard(self._copy_rules, prompt.source, prompt.config.max_copy)
 
     def _keep(self, which: list[bool]) -> None:
         if not all(which):
@@ -262,9 +277,11 @@ class Sampler:
             self._groups = []
 
 
-def generate(model: LanguageModel, vocabulary: Vocabulary, config: SamplingConfig, prepare: Prepare = RowByRow) -> Iterator[Piece]:
-    """One request by itself: its pieces as they are made."""
+def generate(
+    model: LanguageModel, vocabulary: Vocabulary, config: SamplingConfig, prepare: Prepare = RowByRow, source: Source | None = None
+) -> Iterator[Piece]:
+    """One request by itself: its pieces as they are made. Raises as `Sampler.add`."""
     sampler = Sampler(model, vocabulary, prepare=prepare)
-    sampler.add(config)
+    sampler.add(config, source)
     while sampler.active:
         yield from sampler.step()

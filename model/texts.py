@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from model.config import SamplingConfig
+from model.copying import CopyGuard
 from model.decoding import TextWriter
 from model.functions import Ids
 from model.penalties import Penalties
@@ -19,7 +20,7 @@ DRAWS = 64  # random numbers that a text takes from its generator at a time
 BELOW_ONE = 1 - 2.0**-40  # draws are scaled by it, so that rounding never carries one past the last symbol
 FINISHING = 8  # further symbols that a text may take to finish the character in which it would be cut
 
-FinishReason = Literal["length", "stop"]
+FinishReason = Literal["length", "stop", "max_copy"]
 Alternatives = list[tuple[str, float]]  # symbols and their log-probabilities, the likeliest first
 Opinion = tuple[str, float, Alternatives]  # what a `Score` begins with
 
@@ -59,11 +60,11 @@ class Start(NamedTuple):
 class Text:
     """One text that is being written: a row of the batch."""
 
-    def __init__(self, start: Start, choice: int, writer: TextWriter, V: int) -> None:
-        """`choice` is which of the request's n texts, V the number of symbols."""
+    def __init__(self, start: Start, choice: int, writer: TextWriter, V: int, guard: CopyGuard | None = None) -> None:
+        """`choice` is which of the request's n texts, V the number of symbols; a `guard` keeps it from copying."""
         self.request, self.choice, self.config, self.temperatures = start.request, choice, start.config, start.temperatures
         config = start.config
-        self.writer, self._stops = writer, start.stops.again()
+        self.writer, self.guard, self._stops = writer, guard, start.stops.again()
         self.last = int(start.prompt[-1])
         self.filtered = bool(config.top_k or config.top_p < 1 or config.min_p)
         self.penalties = Penalties(config, start.prompt, V) if Penalties.wanted(config) else None
@@ -96,12 +97,11 @@ class Text:
         """The piece before the first symbol: the prompt."""
         return self._piece("", None)
 
-    def take(self, symbols: list[int], opinions: Sequence[Opinion] = ()) -> Piece | None:
+    def take(self, symbols: list[int], opinions: Sequence[Opinion] = (), *, stuck: bool = False) -> Piece | None:
         """Add drawn symbols, of which those behind a stop string count no more; returns what there is to show, if anything.
 
-        There is an opinion on each where scores are wanted.
+        There is an opinion on each where scores are wanted. A text that is `stuck` has no symbol that could follow them.
         """
-        self.last = symbols[-1]
         text = ""
         if self.config.stop or opinions:
             for index, symbol in enumerate(symbols):
@@ -115,18 +115,21 @@ class Text:
         else:
             self.symbols += len(symbols)
             text = self.writer.write(symbols)
+        if stuck:
+            return self.finish(text, "max_copy")
+        self.last = symbols[-1]
         over = self.symbols - self.config.length
         if over >= 0 and (not self.writer.inside_character or over >= FINISHING):
             return self.finish(text)
         return self._piece(text, None) if text else None
 
-    def finish(self, text: str = "") -> Piece:
-        """The last piece, with all that was held back."""
+    def finish(self, text: str = "", reason: FinishReason = "length") -> Piece:
+        """The last piece, with all that was held back; `reason` is why it ends where no stop string is why."""
         if not self._stops.stopped:
             text += self._stops.push(self.writer.flush(), self.symbols >= self.config.min_length)
         if self._stops.stopped:
             return self._piece(text, "stop")
-        return self._piece(text + self._stops.flush(), "length")
+        return self._piece(text + self._stops.flush(), reason)
 
     def _piece(self, text: str, finish_reason: FinishReason | None) -> Piece:
         if self._echo:

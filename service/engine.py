@@ -16,6 +16,7 @@ from dataclasses import replace
 from queue import SimpleQueue
 
 from model.config import SamplingConfig
+from model.copying import Source
 from model.errors import CharloomError, GenerationFailed, ServiceStopping, TooManyRequests, WaitedTooLong
 from model.texts import Piece
 from service import machine
@@ -63,12 +64,13 @@ class Engine:
         """Requests that wait for rows."""
         return len(self._queue)
 
-    def submit(self, model: Model, configs: Sequence[SamplingConfig], *, whole: bool = False) -> Request:
+    def submit(self, model: Model, configs: Sequence[SamplingConfig], *, whole: bool = False, source: Source | None = None) -> Request:
         """Begin a request of one or more prompts; each config has a seed, and they ask for the same number of texts.
 
-        With `whole` its pieces come all at once, which costs everybody less. Raises `TooManyRequests` and `ServiceStopping`.
+        With `whole` its pieces come all at once, which costs everybody less. `source` is what `max_copy` is about. Raises
+        `TooManyRequests` and `ServiceStopping`.
         """
-        request = Request(self, model, configs, whole, self._max_seconds)
+        request = Request(self, model, configs, whole, self._max_seconds, source)
         with self._changed:
             if self._stopping:
                 raise ServiceStopping
@@ -153,7 +155,7 @@ class Engine:
         try:
             if model.sampler is None:
                 model.sampler = model.new_sampler()
-            part.accepted = model.sampler.add(part.config)
+            part.accepted = model.sampler.add(part.config, request.source)
         except Exception:
             log.exception("a request for %s could not begin", model.name)
             self._leave(request, GenerationFailed(model.name))

@@ -12,6 +12,7 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
 from model.config import SamplingConfig
+from model.copying import Source
 from model.errors import CharloomError
 from model.sampling import Accepted
 from model.settings import Course
@@ -43,9 +44,14 @@ class Request:
     What is known of its parts is there with their first pieces. `cut` tells whether its time ran out before all was written.
     """
 
-    def __init__(self, engine: Engine, model: Model, configs: Sequence[SamplingConfig], whole: bool, seconds: float) -> None:
-        """`configs` ask for the same number of texts each. `seconds` is the time it may take, with that in the queue."""
-        self.model, self.whole = model, whole
+    def __init__(
+        self, engine: Engine, model: Model, configs: Sequence[SamplingConfig], whole: bool, seconds: float, source: Source | None = None
+    ) -> None:
+        """`configs` ask for the same number of texts each. `seconds` is the time it may take, with that in the queue.
+
+        `source` is what its texts must not copy from, where they must not.
+        """
+        self.model, self.whole, self.source = model, whole, source
         self.parts = [Part(config, index * config.n) for index, config in enumerate(configs)]
         self.submitted = time.monotonic()
         self.deadline = self.submitted + seconds

@@ -8,6 +8,7 @@ from dataclasses import replace
 from model.config import SamplingConfig
 from model.errors import InvalidSetting, ModelInTraining, NoModelYet
 from service import machine
+from service.comparing import Comparer
 from service.config import ServiceConfig
 from service.crew import Crew
 from service.engine import Engine
@@ -39,16 +40,24 @@ class Service:
 
         self.running = Running()
         self.scorer = Scorer(config.max_seconds)
+        self.comparer = Comparer(self.store, config.max_seconds)
 
-    def begin(self, model: str, config: SamplingConfig, prompts: Sequence[Prompt] | None = None, *, whole: bool) -> Request:
+    def begin(
+        self, model: str, config: SamplingConfig, prompts: Sequence[Prompt] | None = None, *, whole: bool, novelty: bool = False
+    ) -> Request:
         """Put a request for text to the engine, with a seed made up where it has none; the same for each of several `prompts`.
 
-        Raises `InvalidSetting` over a limit of this service, and as `find` and `Engine.submit`.
+        With `novelty` its texts will be held against their corpus. Raises `InvalidSetting` over a limit of this service, and as `find`,
+        `Engine.submit` and, where its corpus is needed, `Comparer.prepare` and `Comparer.source`.
         """
         config = with_seed(config)
         configs = [config] if prompts is None else [_continuing(prompt, config) for prompt in prompts]
         self._check_limits(config, len(configs))
-        return self.engine.submit(self.find(model), configs, whole=whole)
+        found = self.find(model)
+        if novelty:
+            self.comparer.prepare(found.run)
+        source = self.comparer.source(found.run) if config.max_copy is not None else None
+        return self.engine.submit(found, configs, whole=whole, source=source)
 
     def find(self, model: str) -> Model:
         """The model that a name means now. Raises `ModelInTraining` also where it is the very first, and as `Models.get`."""
@@ -82,6 +91,7 @@ class Service:
         """Stop writing and close the database."""
         self.engine.stop()
         self._crew.close()
+        self.comparer.close()
         self.store.close()
 
 

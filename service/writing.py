@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from model.config import SamplingConfig
 from model.sampling import Accepted, Sampler
+from model.texts import FinishReason
 from service import machine
 from service.exchange import load
-from service.store import Store
+from service.novelty import Index
+from service.store import Run, Store
 
 SEEDS = 2**32  # seeds that are made up for a caller stay below it, so that they can be typed
 
@@ -20,14 +23,23 @@ def with_seed(config: SamplingConfig) -> SamplingConfig:
     return config if config.seed is not None else replace(config, seed=secrets.randbelow(SEEDS))
 
 
+class Whole(NamedTuple):
+    """A text that is finished."""
+
+    text: str  # without its prompt
+    finish_reason: FinishReason
+
+
 @dataclass(frozen=True)
 class Texts:
     """Texts that are about to be written."""
 
     model: str  # RUN@STEP
+    run: Run
     config: SamplingConfig  # with its seed
     accepted: Accepted
     sampler: Sampler
+    index: Index | None  # of the corpus, where it is needed
 
     @property
     def notes(self) -> list[str]:
@@ -41,6 +53,21 @@ class Texts:
             notes.append(f"the prompt is long; its last {self.accepted.prompt_symbols:,} symbols were read")
         return notes
 
+    def head(self, turn: int) -> str:
+        """What stands above a text where there are several."""
+        return f"--- text {turn + 1} of {self.config.n}, seed {self.config.seed or 0} + {turn} ---\n" if self.config.n > 1 else ""
+
+    def whole(self) -> list[Whole]:
+        """All texts, once they are finished."""
+        parts: list[list[str]] = [[] for _ in range(self.config.n)]
+        reasons: list[FinishReason] = ["length"] * self.config.n
+        with machine.blas_threads(1):
+            while self.sampler.active:
+                for piece in self.sampler.step():
+                    parts[piece.choice].append(piece.text)
+                    reasons[piece.choice] = piece.finish_reason or "length"
+        return [Whole("".join(part), reason) for part, reason in zip(parts, reasons, strict=True)]
+
     def pieces(self) -> Iterator[str]:
         """What to print: each prompt with its text, one text after the other, as far as possible while they are drawn."""
         waiting: list[list[str]] = [[self.config.prompt] for _ in range(self.config.n)]
@@ -50,7 +77,7 @@ class Texts:
             while turn < self.config.n:
                 if self.config.n > 1 and turn != headed:
                     headed = turn
-                    yield f"--- text {turn + 1} of {self.config.n}, seed {self.config.seed or 0} + {turn} ---\n"
+                    yield self.head(turn)
                 yield from waiting[turn]
                 waiting[turn].clear()
                 if done[turn]:
@@ -62,9 +89,13 @@ class Texts:
                     done[piece.choice] = piece.finish_reason is not None
 
 
-def write(store: Store, model: str | None, config: SamplingConfig) -> Texts:
-    """Begin to write with MODEL (see `Runs.resolve`). Raises as `exchange.load`."""
+def write(store: Store, model: str | None, config: SamplingConfig, index_of: Callable[[Run], Index] | None = None) -> Texts:
+    """Begin to write with MODEL (see `Runs.resolve`); `index_of` finds that of its corpus, for `max_copy`.
+
+    Raises as `exchange.load`, `Sampler.add` and `index_of`.
+    """
     run, stored, checkpoint = load(store, model)
+    index = index_of(run) if index_of else None
     config = with_seed(config)
     sampler = Sampler(checkpoint.model, checkpoint.vocabulary, prepare=machine.prepare_for(checkpoint.model))
-    return Texts(f"{run.name}@{stored.step}", config, sampler.add(config), sampler)
+    return Texts(f"{run.name}@{stored.step}", run, config, sampler.add(config, index), sampler, index)

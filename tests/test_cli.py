@@ -404,6 +404,22 @@ def test_output_that_cannot_be_written_is_a_sentence(trained: str) -> None:
 # ── writing ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+def test_what_is_copied_is_told_and_can_be_forbidden(charloom: Charloom, trained: str) -> None:
+    tale = Path("tale.txt").read_text()
+    plain = charloom("sample", trained, "--length", "60", "--seed", "5", "--n", "2")
+    told = charloom("sample", trained, "--length", "60", "--seed", "5", "--n", "2", "--novelty")
+    assert told.stdout == plain.stdout
+    assert told.stderr.count("corpus tale") == told.stderr.count("lines are new") == 2
+    guarded = charloom("sample", trained, "--length", "60", "--seed", "5", "--max-copy", "1").stdout.rstrip("\n")
+    assert not any(guarded[at : at + 2] in tale for at in range(len(guarded) - 1))
+    charloom("export", trained, "m.safetensors")
+    charloom("import", "m.safetensors", "--name", "elsewhere")
+    for option in (["--novelty"], ["--max-copy", "3"]):
+        refused = charloom("sample", "elsewhere", *option)
+        assert (refused.exit_code, refused.stdout) == (1, "")
+        assert "the corpus of model elsewhere is not stored here" in refused.stderr
+
+
 def test_texts_are_written_with_what_was_asked_for(charloom: Charloom, trained: str) -> None:
     one = charloom("sample", trained, "--length", "40", "--seed", "5", "--prompt", "warp ").stdout
     assert one.startswith("warp ")

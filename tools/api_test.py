@@ -30,7 +30,7 @@ from service.store import Metric, Store
 
 ROOT = Path(__file__).resolve().parent.parent
 TEXT = "the loom weaves a thread of red and gold\n" * 40
-PER_EXAMPLE = 30  # requests that one more example for each route makes, at least
+PER_EXAMPLE = 26  # requests that one more example for each route makes, at least
 # Nobody else is asked, whatever the environment says.
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
 SERVE = """

@@ -7,19 +7,23 @@ from collections.abc import Callable, Iterator, Sequence
 
 from msgspec import UNSET, UnsetType
 
+from model.errors import CharloomError
 from model.texts import FinishReason, Score
 from service.api.asking import Asked
-from service.api.shapes import Completion, CompletionChoice, CompletionFacts, CompletionLogprobs, PromptFacts, Usage
+from service.api.novelty import fault, told
+from service.api.shapes import Completion, CompletionChoice, CompletionFacts, CompletionLogprobs, PromptFacts, TextNovelty, Usage
 from service.api.writing import Choice, Writing, substituted
 from service.requests import Part, Request
+from service.serving import Service
 
 
 class Answering:
     """One completion."""
 
-    def __init__(self, name: str, asked: Asked, begun: Request, version: str) -> None:
+    def __init__(self, name: str, asked: Asked, begun: Request, service: Service, version: str) -> None:
         """`name` is its id, `version` that of the release."""
-        self._name, self._asked, self._begun = name, asked, begun
+        self._name, self._asked, self._begun, self._service = name, asked, begun, service
+        self._untold: CharloomError | None = None  # why nobody can tell what was copied
         self._writing = Writing(begun)
         self._created = int(time.time())
         self._fingerprint = f"charloom-{version} {begun.model.name}"
@@ -27,20 +31,24 @@ class Answering:
     def whole(self, left: Callable[[], bool]) -> Completion:
         """All at once: of each prompt the n best of its texts."""
         self._writing.finish(left)
-        choices = [choice for part in self._begun.parts for choice in self._best(part)]
-        return self._completion(
-            [self._choice(index, each.text, each.scores, each.finish_reason) for index, each in enumerate(choices)],
-            usage=self._usage(),
-            charloom=facts(self._begun),
-        )
+        found = [(number, choice) for part in self._begun.parts for number, choice in self._best(part)]
+        choices = []
+        for index, (number, each) in enumerate(found):
+            choice = self._choice(index, each.text, each.scores, each.finish_reason)
+            choice.novelty = self._novelty(number)
+            choices.append(choice)
+        return self._completion(choices, usage=self._usage(), charloom=self._facts())
 
-    def _best(self, part: Part) -> list[Choice]:
-        """The texts of a prompt that are answered: where more were written, those with the highest mean log-probability first."""
-        choices = self._writing.choices[part.first : part.first + part.config.n]
+    def _best(self, part: Part) -> list[tuple[int, Choice]]:
+        """The texts of a prompt that are answered, with their numbers.
+
+        Where more were written, those with the highest mean log-probability come first.
+        """
+        choices = [(number, self._writing.choices[number]) for number in range(part.first, part.first + part.config.n)]
         if len(choices) == self._asked.n:
             return choices
         echoed = part.accepted.prompt_symbols if part.accepted and part.config.echo else 0
-        return sorted(choices, key=lambda choice: -mean_logprob(choice.scores[echoed:]))[: self._asked.n]
+        return sorted(choices, key=lambda found: -mean_logprob(found[1].scores[echoed:]))[: self._asked.n]
 
     def events(self, left: Callable[[], bool]) -> Iterator[Completion]:
         """As it is written, one choice an event; the last has the facts."""
@@ -49,9 +57,25 @@ class Answering:
             if news.text or news.finish_reason:
                 last = news.last and not self._asked.include_usage
                 choice = self._choice(news.choice, news.text, news.scores, news.finish_reason)
-                yield self._completion([choice], usage=usage, charloom=facts(self._begun) if last else UNSET)
+                if news.finish_reason:
+                    choice.novelty = self._novelty(news.choice)
+                yield self._completion([choice], usage=usage, charloom=self._facts() if last else UNSET)
         if self._asked.include_usage and not self._begun.unfinished:
-            yield self._completion([], usage=self._usage(), charloom=facts(self._begun))
+            yield self._completion([], usage=self._usage(), charloom=self._facts())
+
+    def _novelty(self, number: int) -> TextNovelty | UnsetType | None:
+        """What of a finished text was copied, where that is wanted."""
+        if not self._asked.novelty:
+            return UNSET
+        choice = self._writing.choices[number]
+        found = told(self._service, self._begun, number, choice.text, choice.finish_reason)
+        self._untold = self._untold or found.error
+        return found.novelty
+
+    def _facts(self) -> CompletionFacts:
+        found = facts(self._begun)
+        found.novelty_error = fault(self._untold, self._service)
+        return found
 
     def _completion(
         self, choices: list[CompletionChoice], usage: Usage | UnsetType | None, charloom: CompletionFacts | UnsetType

@@ -22,7 +22,7 @@ def _fields() -> dict[str, Field]:
     theirs = {ours: name for name, ours in NAMES.items()}
     found = {
         theirs.get(name, name): field._replace(optional=True)
-        for name, field in fields_of(SamplingConfig, "model", "stream", without=OURS_ALONE).items()
+        for name, field in fields_of(SamplingConfig, "model", "stream", "novelty", without=OURS_ALONE).items()
     }
     top_k = found["top_k"].setting
     found["top_k"] = found["top_k"]._replace(setting=replace(top_k, at_least=-1, meaning=f"{top_k.meaning}, and so does -1"))
@@ -48,13 +48,14 @@ class Asked(NamedTuple):
     logprobs: int | None  # that are answered
     stream: bool
     include_usage: bool
+    novelty: bool
 
 
 def read(data: bytes) -> Asked:
     """What a body asks for. Raises as `Body.parse`, and `InvalidSetting` where two fields contradict each other."""
     values = {name: value for name, value in COMPLETION.parse(data).items() if value is not None}
     prompts = prompts_of(values.pop("prompt", ""))
-    model, stream = values.pop("model", "latest"), values.pop("stream", False)
+    model, stream, novelty = values.pop("model", "latest"), values.pop("stream", False), values.pop("novelty", False)
     include_usage = bool(values.pop("stream_options", {}).get("include_usage"))
     n, best_of, logprobs = values.get("n", 1), values.pop("best_of", 0), values.get("logprobs")
     if best_of > 1 and best_of < n:
@@ -69,7 +70,7 @@ def read(data: bytes) -> Asked:
     for name in ("suffix", "user"):
         values.pop(name, None)
     config = SamplingConfig.from_dict({NAMES.get(name, name): value for name, value in values.items()})
-    return Asked(model, prompts, config, n, logprobs, stream, include_usage)
+    return Asked(model, prompts, config, n, logprobs, stream, include_usage, novelty)
 
 
 def prompts_of(given: str | list[Any]) -> list[Prompt]:

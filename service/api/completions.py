@@ -38,9 +38,9 @@ def routes(service: Service, version: str) -> Blueprint:
         """
         asked = read(json_body(request))
         with in_their_words(asked):
-            begun = service.begin(asked.model, asked.config, asked.prompts, whole=not asked.stream)
+            begun = service.begin(asked.model, asked.config, asked.prompts, whole=not asked.stream, novelty=asked.novelty)
         name = service.running.add(caller(), begun) if asked.stream else service.running.new()
-        answering, left = Answering(name, asked, begun, version), client_left(request)
+        answering, left = Answering(name, asked, begun, service, version), client_left(request)
         if not asked.stream:
             return answer(answering.whole(left))
         response = streamed(begun, answering.events(left), service)

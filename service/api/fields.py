@@ -25,6 +25,9 @@ ROUTE_FIELDS = {
     # ── texts
     "model": Field(str, False, "latest", Setting(meaning="who writes: latest, RUN, RUN@STEP, RUN@best or RUN@last")),
     "stream": Field(bool, False, False, Setting(meaning="answer with server-sent events, as the text is written")),
+    "novelty": Field(
+        bool, False, False, Setting(meaning="tell what of each text was copied from the corpus that the model has learned from")
+    ),
     "completion.prompt": Field(
         str | list[str | int | list[int]],
         True,
@@ -72,6 +75,17 @@ ROUTE_FIELDS = {
             at_least=0,
             at_most=20,
         ),
+    ),
+    "novelty.text": Field(str, False, REQUIRED, Setting(meaning="the text to hold against the corpus")),
+    "novelty.model": Field(
+        str, False, "latest", Setting(meaning="whose corpus is meant: that of latest, RUN, RUN@STEP, RUN@best or RUN@last")
+    ),
+    "novelty.prompt": Field(
+        str, True, "", Setting(meaning="what stands before the text; it is not compared, but the first line begins there")
+    ),
+    "novelty.ended": Field(bool, True, True, Setting(meaning="whether the last line is whole; only whole lines are looked up in a list")),
+    "novelty.min_length": Field(
+        int, True, 30, Setting(meaning="of the spans that are listed", unit="characters", at_least=1, at_most=1_000_000_000)
     ),
     "path.completion": Field(str, False, REQUIRED, Setting(meaning="the id that the first event of a stream tells")),
     # ── lists

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 from flask import Blueprint, Response, request
@@ -11,6 +12,7 @@ from model.config import SamplingConfig
 from model.errors import CheckpointError, InvalidSetting, NotFound, ServiceError, TooManyRequests
 from service.api.answers import answer
 from service.api.bodies import client_left, json_body
+from service.api.novelty import fault, told
 from service.api.operations import operation
 from service.api.schema import GENERATE, WITHOUT
 from service.api.shapes import Error, Generated, GeneratedPiece, Shape
@@ -40,27 +42,36 @@ def routes(service: Service) -> Blueprint:
         facts, then `[DONE]`.
         """
         values = GENERATE.parse(json_body(request))
-        model, stream = values.pop("model", "latest"), values.pop("stream", False)
-        begun = service.begin(model, SamplingConfig.from_dict(values), whole=not stream)
+        model, stream, novelty = values.pop("model", "latest"), values.pop("stream", False), values.pop("novelty", False)
+        begun = service.begin(model, SamplingConfig.from_dict(values), whole=not stream, novelty=novelty)
         writing, left = Writing(begun), client_left(request)
+        compared = partial(novelties, writing, service) if novelty else dict
         if stream:
-            return streamed(begun, events(writing, left), service)
+            return streamed(begun, events(writing, left, compared), service)
         writing.finish(left)
         texts = [choice.text for choice in writing.choices]
-        return answer(facts(writing, text=texts[0]) if len(texts) == 1 else facts(writing, texts=texts))
+        return answer(facts(writing, **({"text": texts[0]} if len(texts) == 1 else {"texts": texts}), **compared()))
 
     return blueprint
 
 
-def events(writing: Writing, left: Callable[[], bool]) -> Iterator[Shape]:
-    """A piece of text each, then the facts."""
+def events(writing: Writing, left: Callable[[], bool], compared: Callable[[], dict[str, Any]]) -> Iterator[Shape]:
+    """A piece of text each, then the facts, with what `compared` finds in the end."""
     for news in writing.news(left):
         if news.text:
             yield GeneratedPiece(text=news.text, index=news.choice)
-    yield facts(writing)
+    yield facts(writing, **compared())
 
 
-def facts(writing: Writing, **texts: Any) -> Generated:
+def novelties(writing: Writing, service: Service) -> dict[str, Any]:
+    """The fields that tell what of the texts was copied."""
+    found = [told(service, writing.begun, index, each.text, each.finish_reason) for index, each in enumerate(writing.choices)]
+    error = next((each.error for each in found if each.error), None)
+    fields: dict[str, Any] = {"novelty": found[0].novelty} if len(found) == 1 else {"novelties": [each.novelty for each in found]}
+    return {**fields, "novelty_error": fault(error, service)}
+
+
+def facts(writing: Writing, **further: Any) -> Generated:
     """All that is needed to make the text again, and how it went."""
     begun = writing.begun
     [part] = begun.parts
@@ -78,5 +89,5 @@ def facts(writing: Writing, **texts: Any) -> Generated:
         symbols=writing.symbols,
         parameters=parameters,
         characters_per_second=round(sum(len(choice.text) for choice in writing.choices) / max(begun.seconds, 1e-6), 1),
-        **texts,
+        **further,
     )

@@ -164,4 +164,4 @@ def _kind(value: object) -> str:
 
 
 WITHOUT = ("prompt_ids", "logprobs", "echo")  # settings that the simple door does without
-GENERATE = Body("Generate", fields_of(SamplingConfig, "model", "stream", without=WITHOUT))
+GENERATE = Body("Generate", fields_of(SamplingConfig, "model", "stream", "novelty", without=WITHOUT))

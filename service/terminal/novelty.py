@@ -2,12 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
 
-from service.novelty import Copied, Novelty
-from service.terminal.text import safe, sentence, table
+from service.novelty import Copied, Index, Indexes, Novelty, Progress, compare
+from service.store import Run
+from service.terminal.text import clipped, safe, sentence, table, terminal_width
+from service.writing import Texts
 
 LISTED = 10  # records of either kind that are named
+
+
+def index_of(indexes: Indexes, echo: Callable[[str], None], run: Run) -> Index:
+    """The index of a model's corpus; while it is made a line says how far it is, where standard error is a terminal.
+
+    Raises `NothingToCompare` and `IndexUnavailable`.
+    """
+    corpus, drawn = indexes.corpus_of(run), False
+
+    def watch(progress: Progress) -> None:
+        nonlocal drawn
+        if sys.stderr.isatty():
+            drawn = True
+            echo(f"\r{clipped(f'making the index of corpus {corpus.name}: {progress.share:.0%}', terminal_width() - 1)}\x1b[K")
+
+    try:
+        return indexes.wait(corpus, watch)
+    finally:
+        if drawn:
+            echo("\r\x1b[K")
+
+
+def compared(texts: Texts, terminal: bool) -> Iterator[tuple[str, str]]:
+    """Each text with its prompt as it is to be printed, on a `terminal` with what is copied underlined, and the report about it."""
+    assert texts.index is not None
+    for turn, (text, reason) in enumerate(texts.whole()):
+        prompt = texts.config.prompt
+        found = compare(texts.index, text, corpus=texts.run.corpus or "", prompt=prompt, ended=reason == "stop")
+        shown = safe(prompt) + underlined(text, found.spans) if terminal else prompt + text
+        yield f"{texts.head(turn)}{shown}\n", novelty_report(text, found, terminal_width())
 
 
 def underlined(text: str, spans: Sequence[Copied]) -> str:

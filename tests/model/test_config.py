@@ -78,6 +78,7 @@ RANGES: dict[tuple[type[Any], str], tuple[list[Any], list[Any]]] = {
     (SamplingConfig, "logprobs"): ([None, 0, 20], [-1, 21]),
     (SamplingConfig, "echo"): ([False, True], []),
     (SamplingConfig, "stop"): ([(), ("a",), ("a",) * 16], [("a",) * 17, ("",), ("a", "")]),
+    (SamplingConfig, "max_copy"): ([None, 1, 10**9], [0, -1, 10**9 + 1]),
     (SamplingConfig, "seed"): ([None, 0, 2**63 - 1], [-1, 2**63]),
     (SamplingConfig, "n"): ([1, 1024], [0, 1025]),
 }

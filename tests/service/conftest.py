@@ -63,12 +63,13 @@ def put_model() -> Callable[..., Run]:
         steps: tuple[int, ...] = (100,),
         state: str = "succeeded",
         text: str = "abc \n",
+        corpus: str | None = None,
         seed: int = 0,
         **config: object,
     ) -> Run:
         model = ModelConfig.from_dict({"cell": "gru", "hidden_size": 8, **config})
         vocabulary = Vocabulary.build(SymbolCounts(model.level, model.normalization).add([text]))
-        store.runs.create(name, corpus=None, model_config=model.to_dict(), training_config={"steps": 400})
+        store.runs.create(name, corpus=corpus, model_config=model.to_dict(), training_config={"steps": 400})
         run = store.runs.claim(name)
         for step in steps:
             checkpoint = Checkpoint(LanguageModel.new(model, vocabulary.size, seed + step), vocabulary, {"step": step})

@@ -24,6 +24,7 @@ from service.api.shapes.jobs import (
     Supervised,
 )
 from service.api.shapes.models import Model, ModelFacts
+from service.api.shapes.novelty import ComparedRecord, CopiedSpan, TextNovelty
 from service.api.shapes.service import Health, Training
 from service.api.shapes.texts import (
     Completion,
@@ -42,10 +43,12 @@ from service.api.shapes.texts import (
 __all__ = [
     "Auto",
     "CheckpointMetrics",
+    "ComparedRecord",
     "Completion",
     "CompletionChoice",
     "CompletionFacts",
     "CompletionLogprobs",
+    "CopiedSpan",
     "Count",
     "Deleted",
     "Error",
@@ -74,6 +77,7 @@ __all__ = [
     "State",
     "Substituted",
     "Supervised",
+    "TextNovelty",
     "TextScore",
     "Training",
     "Usage",

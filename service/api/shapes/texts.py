@@ -6,7 +6,8 @@ from typing import Any, Literal
 
 import msgspec
 
-from service.api.shapes.base import Count, Seconds, Shape
+from service.api.shapes.base import Count, Fault, Seconds, Shape
+from service.api.shapes.novelty import TextNovelty
 
 
 class Substituted(Shape, kw_only=True):
@@ -20,7 +21,8 @@ class Substituted(Shape, kw_only=True):
 class Generated(Shape, kw_only=True, omit_defaults=True):
     """The answer of ``POST /generate``, and the last event of its stream (without the text).
 
-    `out_of_time` tells that the request took all the time that it may, and was ended with what there was.
+    Of several texts there are `texts`, `finish_reasons` and `novelties`. `novelty` is null where nobody can tell, and `novelty_error` says
+    why. `out_of_time` tells that the request took all the time that it may, and was ended with what there was.
     """
 
     text: str | msgspec.UnsetType = msgspec.UNSET
@@ -30,6 +32,9 @@ class Generated(Shape, kw_only=True, omit_defaults=True):
     seed: int
     finish_reason: str | msgspec.UnsetType | None = msgspec.UNSET
     finish_reasons: list[str | None] | msgspec.UnsetType = msgspec.UNSET
+    novelty: TextNovelty | msgspec.UnsetType | None = msgspec.UNSET
+    novelties: list[TextNovelty | None] | msgspec.UnsetType = msgspec.UNSET
+    novelty_error: Fault | msgspec.UnsetType = msgspec.UNSET
     out_of_time: bool
     substituted: list[Substituted]
     prompt_truncated: bool
@@ -49,12 +54,17 @@ class CompletionLogprobs(Shape, kw_only=True):
 
 
 class CompletionChoice(Shape, kw_only=True):
-    """A text, or what is new of it."""
+    """A text, or what is new of it.
+
+    `finish_reason` is `max_copy` where every symbol that could follow would have copied too much. `novelty` stands beside it where it was
+    asked for; it is null where nobody can tell, and `novelty_error` of the facts says why.
+    """
 
     text: str
     index: Count
     logprobs: CompletionLogprobs | None
-    finish_reason: Literal["stop", "length"] | None
+    finish_reason: Literal["stop", "length", "max_copy"] | None
+    novelty: TextNovelty | msgspec.UnsetType | None = msgspec.UNSET
 
 
 class Usage(Shape, kw_only=True):
@@ -87,6 +97,7 @@ class CompletionFacts(Shape, kw_only=True):
     temperature: list[tuple[int, float]]
     out_of_time: bool
     prompts: list[PromptFacts]
+    novelty_error: Fault | msgspec.UnsetType = msgspec.UNSET
 
 
 class Completion(Shape, kw_only=True):

@@ -64,6 +64,7 @@ def test_an_answer(client: FlaskClient) -> None:
             "frequency_penalty": 0.0,
             "logit_bias": {},
             "stop": ["zz"],
+            "max_copy": None,
             "n": 1,
         },
     }

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from functools import partial
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.novelty import Copied, Novelty, Record
-from service.terminal.novelty import LISTED, novelty_report, underlined
+from model.config import SamplingConfig
+from service.novelty import Copied, Indexes, Novelty, Record, compare
+from service.store import Corpus, Run, Store
+from service.terminal import novelty as terminal_novelty
+from service.terminal.novelty import LISTED, compared, index_of, novelty_report, underlined
 from service.terminal.text import columns, safe
+from service.writing import write
 
 
 def span(start: int, stop: int, **facts: int) -> Copied:
@@ -80,3 +87,23 @@ def test_a_table_fits_and_is_harmless() -> None:
     found = novelty_report("\x1b[2J한" * 40, novelty(span(0, 200)), 60)
     assert "\x1b" not in found
     assert all(columns(line) <= 60 for line in found.splitlines())
+
+
+def test_a_text_on_a_terminal_has_its_copies_underlined(
+    store: Store, add_model: Callable[..., Run], corpus: Corpus, tale: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Word by word, since a model that knows nothing copies little."""
+    run = add_model(corpus=corpus.name, text=tale)
+    monkeypatch.setattr(terminal_novelty, "compare", partial(compare, min_length=2))
+    echoed: list[str] = []
+    with Indexes(store) as indexes:
+        texts = write(store, run.name, SamplingConfig(prompt="the", length=40, seed=1, n=2), partial(index_of, indexes, echoed.append))
+        found = list(compared(texts, terminal=True))
+    again = list(write(store, run.name, SamplingConfig(prompt="the", length=40, seed=1, n=2)).pieces())
+    assert re.sub(r"\x1b\[\d+m", "", "".join(text for text, _ in found)) == safe("".join(again))
+    for text, report in found:
+        marked = re.findall(r"\x1b\[4m(.*?)\x1b\[24m", text)
+        assert marked
+        assert all(part in tale for part in marked)
+        assert "are copied from corpus tale" in report
+    assert echoed == []  # standard error is no terminal here
