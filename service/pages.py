@@ -25,6 +25,7 @@ PRELOADED = (
     "views/write.js",
     "views/form.js",
     "views/sheet.js",
+    "views/copied.js",
     "views/telling.js",
     "views/completion.js",
     "views/written.js",

@@ -29,12 +29,21 @@ export function colour(name) {
   return found;
 }
 
+// A choice of whoever looks at the page; null forgets it.
 export function keep(name, value) {
   try {
     if (value === null) localStorage.removeItem(name);
     else localStorage.setItem(name, value);
   } catch {
     // storage may be closed to us; the choice then lasts as long as the page
+  }
+}
+
+export function kept(name) {
+  try {
+    return localStorage.getItem(name);
+  } catch {
+    return null;
   }
 }
 

@@ -105,12 +105,19 @@ def begin(db: Path, environment: dict[str, str] | None = None, **settings: Any) 
 
 @pytest.fixture(scope="session")
 def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database with two small trained models: `tale`, of English lines, and `hangul`, of Korean ones in jamo. Copy it before use."""
+    """A database with small trained models: `tale`, of English lines, `hangul`, of Korean ones in jamo, and `parrot`, which has read
+    one line again and again. Copy it before use."""
     folder = tmp_path_factory.mktemp("stored")
     (folder / "tale.txt").write_text(lines(WORDS, 1, 600), encoding="utf-8")
     (folder / "hangul.txt").write_text(lines(SYLLABLES, 2, 300), encoding="utf-8")
-    for name, size, options in (("hangul", "32", ["--normalization", "nfd"]), ("tale", "48", [])):
-        settings = ["--name", name, "--steps", "240", "--validation-interval", "60", "--batch-size", "8", "--hidden-size", size]
+    (folder / "parrot.txt").write_text("abcdefghijklmnopqrstuvwxyz\n\n" * 60, encoding="utf-8")
+    models = (
+        ("parrot", "32", "160", ["--learning-rate", "0.02"]),
+        ("hangul", "32", "240", ["--normalization", "nfd"]),
+        ("tale", "48", "240", []),
+    )
+    for name, size, steps, options in models:
+        settings = ["--name", name, "--steps", steps, "--validation-interval", "60", "--batch-size", "8", "--hidden-size", size]
         arguments = ["train", str(folder / f"{name}.txt"), *settings, *options, "--db", str(folder / "charloom.db")]
         subprocess.run([sys.executable, "cli.py", *arguments], cwd=ROOT, env=ENVIRONMENT, check=True, capture_output=True, timeout=120)
     return folder / "charloom.db"

@@ -77,14 +77,15 @@ export class Form {
       top_k: numeric("top_k", 0),
       top_p: numeric("top_p", 1),
       min_p: numeric("min_p", 0),
+      max_copy: numeric("max_copy", null),
       stop: this.fields.stop.control.value.split("\n").filter(Boolean).map(unescaped),
     };
   }
 
   // The same backwards
-  fill({ model, prompt, seed, top_k, top_p, min_p, stop, length }) {
+  fill({ model, prompt, seed, top_k, top_p, min_p, max_copy, stop, length }) {
     this.#choose(model);
-    const filters = { top_k: top_k || "", top_p: top_p === 1 ? "" : top_p, min_p: min_p || "" };
+    const filters = { top_k: top_k || "", top_p: top_p === 1 ? "" : top_p, min_p: min_p || "", max_copy: max_copy ?? "" };
     const values = { length, seed, ...filters, stop: stop.map(escaped).join("\n") };
     for (const [each, value] of Object.entries(values)) this.fields[each].control.value = value;
     this.prompt.value = prompt;
@@ -116,6 +117,7 @@ export class Form {
     const length = count({ min: 1, max: LONGEST, value: LENGTH, required: true });
     const seed = count({ min: 0, max: Number.MAX_SAFE_INTEGER, placeholder: t("write.seed.new") });
     const top_k = count({ min: 0, max: 2_000_000, placeholder: t("write.off") });
+    const max_copy = count({ min: 1, max: 1_000_000_000, placeholder: t("write.off") });
     const stop = textarea({ rows: 2, spellcheck: "false", placeholder: "\\n\\n" });
     this.fields = {
       length: field({ label: t("write.length"), control: length }),
@@ -123,6 +125,7 @@ export class Form {
       top_k: field({ label: "top-k", control: top_k, hint: t("write.topk") }),
       top_p: field({ label: "top-p", control: share(), hint: t("write.topp") }),
       min_p: field({ label: "min-p", control: share(), hint: t("write.minp") }),
+      max_copy: field({ label: t("write.max_copy"), control: max_copy, hint: t("write.max_copy.hint"), wide: true }),
       stop: field({ label: t("write.stop"), control: stop, hint: t("write.stop.hint"), wide: true }),
     };
     this.model = select({ onchange: () => this.#checkpoints("") });
@@ -158,7 +161,7 @@ export class Form {
         t("write.more"),
         el("div", { class: "fields" }, shown(["length", "seed"])),
         el("div", { class: "fields thirds" }, shown(["top_k", "top_p", "min_p"])),
-        shown(["stop"]),
+        shown(["max_copy", "stop"]),
       ),
     );
     this.prompt.addEventListener("keydown", (event) => event.key === "Enter" && (event.ctrlKey || event.metaKey) && form.requestSubmit());

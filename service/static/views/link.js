@@ -5,7 +5,7 @@
 import { address } from "../router.js";
 
 // Settings that are left out where they do nothing, and how they are read. Lengths are in symbols.
-const NUMBERS = { top_k: 0, top_p: 1, min_p: 0 };
+const NUMBERS = { top_k: 0, top_p: 1, min_p: 0, max_copy: null };
 
 // request: { model, prompt, seed, top_k, …, stop }, texts: [{ course: [[position, value], …], length }, …]
 export function linkOf(request, texts) {
@@ -36,7 +36,7 @@ export function readLink(params) {
   }));
   const numbers = [
     request.seed,
-    ...Object.keys(NUMBERS).map((name) => request[name]),
+    ...Object.entries(NUMBERS).map(([name, nothing]) => (request[name] === nothing ? 0 : request[name])),
     ...texts.flatMap(({ course, length }) => [length, ...course.flat()]),
   ];
   return texts.length && numbers.every(Number.isFinite) ? { request, texts } : null;

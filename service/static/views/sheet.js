@@ -5,6 +5,7 @@ import { el, throttled } from "../dom.js";
 import { TextView } from "../text-view.js";
 import { t } from "../texts.js";
 import { number } from "../words.js";
+import { Copied } from "./copied.js";
 import { trimmed } from "./link.js";
 import { LONG, Telling } from "./telling.js";
 import { Written } from "./written.js";
@@ -13,11 +14,12 @@ const MOVES = 100; // milliseconds between two moves of the temperature that are
 
 export class Sheet {
   // act: { copy, save, again, link, remove }, called with the sheet; changed() whenever it begins or ends to write
-  constructor({ temperature, tinted, slow, act, changed }) {
+  constructor({ temperature, tinted, marked, slow, act, changed }) {
     Object.assign(this, {
       act,
       changed,
       tinted,
+      marked,
       slow,
       written: new Written(),
       request: null,
@@ -90,7 +92,20 @@ export class Sheet {
     this.view.layer("surprise", on && this.request ? (index) => (index < this.start ? null : this.written.tint(index - this.start)) : null);
   }
 
+  // Underlines what is copied, and tells of it.
+  mark(on) {
+    this.marked = on;
+    if (on && !this.writing && this.outcome?.checkpoint) this.#compare();
+    else this.copied.forget();
+  }
+
   // ── inside ──
+
+  #compare() {
+    const { checkpoint, reason, cut } = this.outcome;
+    const text = { model: checkpoint, prompt: this.request.prompt, text: this.written.text, start: this.start };
+    this.copied.show({ ...text, ended: reason === "stop" && !cut });
+  }
 
   #build(temperature) {
     this.slider = slider({
@@ -105,8 +120,8 @@ export class Sheet {
     });
     this.view = new TextView({
       label: t("write.text"),
-      describe: (index) => (index < this.start ? null : this.written.describe(index - this.start, this.#character(index))),
-      speak: (index) => (index < this.start ? this.#character(index) : this.written.speak(index - this.start, this.#character(index))),
+      describe: (index) => (index < this.start ? null : this.#describe(index)),
+      speak: (index) => (index < this.start ? this.#character(index) : this.#speak(index)),
     });
     this.hint = el("p", { class: "sheet-hint" }, t("write.hint"));
     this.view.pane.append(this.hint);
@@ -132,6 +147,7 @@ export class Sheet {
     this.title = el("h2", { class: "unseen", id: heading }, t("write.text"));
     // Whatever else is known about a text, such as what it has in common with its corpus, has its place between text and facts.
     this.notes = el("div", { class: "sheet-notes" });
+    this.copied = new Copied(this.view, this.notes);
     this.element = el(
       "article",
       { class: "sheet card", "aria-labelledby": heading },
@@ -146,6 +162,17 @@ export class Sheet {
     this.start = 0;
   }
 
+  #describe(index) {
+    const [card, copied] = [this.written.describe(index - this.start, this.#character(index)), this.copied.about(index)];
+    if (card && copied) card.append(el("p", { class: "opinion-copied" }, copied));
+    return card;
+  }
+
+  #speak(index) {
+    const [said, copied] = [this.written.speak(index - this.start, this.#character(index)), this.copied.about(index)];
+    return copied ? `${said}; ${copied}` : said;
+  }
+
   #character(index) {
     return index < this.start ? this.prompt[index] : this.characters[index - this.start];
   }
@@ -157,7 +184,7 @@ export class Sheet {
     this.start = this.prompt.length;
     this.hint.hidden = true;
     this.wrong.show("");
-    this.notes.replaceChildren();
+    this.copied.forget();
     this.view.clear();
     this.view.follow = this.slow || this.request.length > LONG;
     this.view.append(prompt);
@@ -200,6 +227,7 @@ export class Sheet {
     if (document.activeElement === this.halt) this.view.pane.focus();
     this.halt.hidden = true;
     this.actions.hidden = !this.outcome.checkpoint;
+    this.mark(this.marked);
   }
 
   #told() {
@@ -213,7 +241,7 @@ export class Sheet {
       written.symbols > 0 && t("write.mean", { bits: number(written.sum / Math.LN2 / Math.max(1, characters.length), 2) }),
       speed > 0 && t("write.speed", { speed: Math.round(speed) }),
       moves > 0 && t("write.moves", { count: moves }),
-      cut ? t("write.stopped") : reason === "stop" && t("write.ended"),
+      cut ? t("write.stopped") : { stop: t("write.ended"), max_copy: t("write.only.copies") }[reason],
       truncated && t("write.truncated"),
       ...substituted.map(({ character, by }) => t(by === null ? "write.unknown" : "write.substituted", { character, by })),
     ];

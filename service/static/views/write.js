@@ -6,6 +6,7 @@ import { el } from "../dom.js";
 import { facts, watch } from "../facts.js";
 import { address } from "../router.js";
 import { t } from "../texts.js";
+import { keep, kept } from "../theme.js";
 import { percent } from "../words.js";
 import { Form } from "./form.js";
 import { linkOf, readLink } from "./link.js";
@@ -27,6 +28,7 @@ class Write {
   constructor() {
     this.sheets = [];
     this.tinted = true;
+    this.marked = kept("copied") !== "off";
     this.slow = !matchMedia("(prefers-reduced-motion: reduce)").matches; // so that there is time to move the temperature
     this.shown = ""; // the address of what is on the sheets
     this.link = null; // what is to be written as soon as models are known
@@ -60,8 +62,9 @@ class Write {
     const legend = { class: "scale", role: "img", "aria-label": t("write.scale.label") };
     this.scale = el("div", legend, el("span", {}, "0"), ...steps, el("span", {}, t("write.scale")));
     this.adder = button({ text: t("write.add"), icon: "plus", onclick: () => this.#add() });
+    const mark = toggle({ label: t("copied.mark"), checked: this.marked, onchange: (on) => this.#mark(on) });
     const slow = toggle({ label: t("write.slowly"), checked: this.slow, onchange: (on) => this.#pace(on) });
-    const bar = el("div", { class: "desk-bar" }, el("div", { class: "desk-tint" }, tint.element, this.scale), slow.element, this.adder);
+    const bar = el("div", { class: "desk-bar" }, el("div", { class: "desk-tint" }, tint.element, this.scale), mark.element, slow.element, this.adder);
     return el("div", { class: "desk" }, bar, this.desk);
   }
 
@@ -69,6 +72,12 @@ class Write {
     this.tinted = on;
     this.scale.classList.toggle("off", !on);
     for (const sheet of this.sheets) sheet.tint(on);
+  }
+
+  #mark(on) {
+    this.marked = on;
+    keep("copied", on ? null : "off");
+    for (const sheet of this.sheets) sheet.mark(on);
   }
 
   #pace(on) {
@@ -84,7 +93,7 @@ class Write {
       link: (sheet) => this.#link(sheet),
       remove: (sheet) => this.#remove(sheet),
     };
-    const sheet = new Sheet({ temperature, tinted: this.tinted, slow: this.slow, act, changed: () => this.#changed() });
+    const sheet = new Sheet({ temperature, tinted: this.tinted, marked: this.marked, slow: this.slow, act, changed: () => this.#changed() });
     const pattern = this.sheets.find((each) => each.request);
     this.sheets.push(sheet);
     this.desk.append(sheet.element);
