@@ -158,6 +158,8 @@ class Trainer:
 
     def _carry_out(self, found: Material) -> Iterator[Event]:
         text, streams, model, state, is_new = found
+        epoch = {"epoch": {"symbols": streams.symbols}}  # for whoever wants to know how many were read
+        self.run = self._store.runs.configure(self.run, environment={**self.run.environment, **epoch})
         self._saver = Saver(self._store, text)
         if is_new:
             state.last_step = length_in_steps(self._training, streams)

@@ -47,7 +47,7 @@ def described(run: Run) -> Job:
         status=cast(State, run.state),
         training_file=run.corpus,
         validation_file=run.validation_corpus,
-        trained_tokens=None,
+        trained_tokens=round(run.epoch * run.environment["epoch"]["symbols"]) if "epoch" in run.environment else None,
         hyperparameters=hyperparameters,
         method=Method(supervised=Supervised(hyperparameters=hyperparameters)),
         seed=run.training_config.get("seed", 0),

@@ -130,6 +130,25 @@ def test_a_key_is_asked_for(launch: Callable[..., Any], visit: Callable[..., Any
     assert page.locator("dialog").count() == 0
 
 
+def test_a_page_behind_the_door(launch: Callable[..., Any], visit: Callable[..., Any], accessible: Callable[..., None]) -> None:
+    """Addresses that need a key show a page that asks for one, and then what is there; the tab keeps the key."""
+    site = launch(keys=[hashed(KEY)])
+    page = visit(site)
+    page.watch.allowed.append("401")
+    page.goto(f"{site.url}/docs")
+    assert page.get_by_role("heading", name="Charloom").is_visible()
+    accessible(page)
+    page.get_by_label("Key").fill("another")
+    page.get_by_role("button", name="Enter").click()
+    page.until("document.querySelector('[role=status]').textContent.includes('charloom key')")
+    page.get_by_label("Key").fill(KEY)
+    page.keyboard.press("Enter")
+    page.get_by_role("heading", name="The API").wait_for()
+    accessible(page)
+    page.goto(f"{site.url}/openapi.json")
+    page.until("document.querySelector('pre')?.textContent.includes('\"openapi\"')")
+
+
 def test_a_key_in_the_address(launch: Callable[..., Any], visit: Callable[..., Any]) -> None:
     page = visit(launch(keys=[hashed(KEY)]), f"#key={KEY}")
     page.wait_for_selector(".sheet")

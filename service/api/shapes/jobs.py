@@ -61,7 +61,10 @@ class JobFacts(Shape, kw_only=True):
 
 
 class Job(Shape, kw_only=True):
-    """A run. `fine_tuned_model` is its name as soon as it has ended, or is paused, with a checkpoint."""
+    """A run. `fine_tuned_model` is its name as soon as it has ended, or is paused, with a checkpoint.
+
+    `trained_tokens` are the symbols that were read up to its last checkpoint, counted each time; null before it begins.
+    """
 
     id: str
     object: Literal["fine_tuning.job"] = "fine_tuning.job"

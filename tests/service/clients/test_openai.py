@@ -82,7 +82,7 @@ def test_a_file_that_is_refused_while_it_arrives(client: OpenAI) -> None:
 # ── training ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_train_follow_list_and_complete(client: OpenAI, tale_id: str) -> None:
+def test_train_follow_list_and_complete(client: OpenAI, tale_id: str, tale: str) -> None:
     job = client.fine_tuning.jobs.create(
         model="gru",
         training_file=tale_id,
@@ -98,6 +98,8 @@ def test_train_follow_list_and_complete(client: OpenAI, tale_id: str) -> None:
     done = client.fine_tuning.jobs.retrieve(job.id)
     assert (done.status, done.fine_tuned_model, done.error) == ("succeeded", job.id, None)
     assert done.finished_at is not None
+    assert done.trained_tokens is not None
+    assert 0.8 * len(tale) < done.trained_tokens < len(tale)  # once all that is not kept for validation
     assert [event.id for event in events] == [event.id for event in client.fine_tuning.jobs.list_events(job.id, limit=2)][::-1]
     assert {event.type for event in events} == {"message", "metrics"}
     with streamed(client, job.id, headers={"Last-Event-ID": events[-3].id}) as stream:
