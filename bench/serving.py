@@ -28,6 +28,7 @@ NETWORK = Network("lstm", 2, 256)
 STREAMS, LENGTH = 64, 500
 TEMPERATURE = 0.8
 CROWD = 1000  # connections
+ROUNDS = 6  # of a crowd, until there are all threads
 EVERY = 0.1  # seconds between two looks at the memory, and between two clients that come one after the other
 
 
@@ -150,12 +151,16 @@ class Training:
 def crowd(db: Path, quick: bool) -> dict[str, Any]:
     """What becomes of `CROWD` requests at once, the most memory meanwhile, and what is left of them in the end.
 
-    They come twice, since threads of a pool are made when they are first needed: afterwards there should be as many as before.
+    They come several times before, since threads of a pool are made when they are first needed: afterwards there should be as many as before.
     """
     clients = 100 if quick else CROWD
     with services.charloom(db, "--workers", "0") as service:
-        ask(service.port, "/v1/completions", [ours_body(seed) for seed in range(clients)])
-        before = threads(service)
+        before = -1
+        for _ in range(1 if quick else ROUNDS):
+            ask(service.port, "/v1/completions", [ours_body(seed) for seed in range(clients)])
+            if threads(service) == before:
+                break
+            before = threads(service)
         with Memory(service.process.pid) as memory:
             answers = ask(service.port, "/v1/completions", [ours_body(seed) for seed in range(clients)])
         health = service.ask("GET", "/health")
