@@ -151,7 +151,7 @@ class Training:
 def crowd(db: Path, quick: bool) -> dict[str, Any]:
     """What becomes of `CROWD` requests at once, the most memory meanwhile, and what is left of them in the end.
 
-    They come several times before, since threads of a pool are made when they are first needed: afterwards there should be as many as before.
+    They come several times before, since threads of a pool are made when they are first needed: then there should be as many as before.
     """
     clients = 100 if quick else CROWD
     with services.charloom(db, "--workers", "0") as service:
