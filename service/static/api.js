@@ -73,9 +73,10 @@ function failed(status, text, wait) {
 // ── events ──
 
 // The events of a stream, as { id, data }; `data` is parsed. Ends at [DONE]; an event with an error raises it.
-// Raises ApiError with the code "cut" where the stream ends before that.
-export async function* events(path, options) {
+// Raises ApiError with the code "cut" where the stream ends before that. onopen() when it begins.
+export async function* events(path, { onopen = () => {}, ...options } = {}) {
   const answer = await request(path, options);
+  onopen();
   if (answer.status === 204) return; // it had ended
   const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
@@ -110,19 +111,22 @@ export async function* events(path, options) {
   }
 }
 
+const PASSING = ["cut", "unreachable", "service_stopping"];
+
 // The same for a stream that can be taken up again: after a cut it goes on behind the last event, for as long as it takes.
+// oncut(error) at each cut, oncut(null) when it is there again.
 export async function* follow(path, { after = null, signal, oncut = () => {} } = {}) {
   let last = after;
   for (let failures = 0; ; failures++) {
     try {
-      for await (const event of events(path, { signal, headers: last === null ? {} : { "Last-Event-ID": last } })) {
+      for await (const event of events(path, { signal, onopen: () => failures && oncut(null), headers: last === null ? {} : { "Last-Event-ID": last } })) {
         failures = 0;
         last = event.id ?? last;
         yield event;
       }
       return;
     } catch (error) {
-      const passing = error.code === "cut" || error.code === "unreachable" || error.status === 429 || error.status >= 500;
+      const passing = PASSING.includes(error.code) || error.status === 429 || error.status >= 500;
       if (!passing || signal?.aborted) throw error;
       oncut(error);
       await pause(error.wait ? error.wait * 1000 : Math.min(10_000, 500 * 2 ** failures), signal);

@@ -23,7 +23,7 @@ export function mount(root, { signal }) {
 
 class Compare {
   constructor(signal) {
-    Object.assign(this, { signal, runs: [], across: "characters", both: true });
+    Object.assign(this, { signal, runs: [], rows: new Map(), across: "characters", both: true });
     this.wrong = notice({ kind: "bad" });
     this.other = notice({ kind: "warn" });
     this.plot = this.#plot("characters");
@@ -118,7 +118,9 @@ class Compare {
     this.other.show(files.size > 1 ? t("compare.other") : "");
     this.same = files.size === 1;
     this.#lines();
-    this.list.replaceChildren(...found.map((run, index) => this.#row(run, index)));
+    const rows = found.map((run, index) => this.#row(run, index));
+    // Nothing is moved where nothing is new, so that what has the focus keeps it.
+    if (rows.length !== this.list.children.length || rows.some((row, index) => this.list.children[index] !== row)) this.list.replaceChildren(...rows);
   }
 
   #lines() {
@@ -133,14 +135,25 @@ class Compare {
   }
 
   #row({ name, job, course }, index) {
+    if (!this.rows.has(name)) this.rows.set(name, this.#made(name));
+    const { node, colour, state, told } = this.rows.get(name);
     const best = job.meta.bits_per_char;
-    const told = [network(job), job.training_file, best && lossWords(best, course.scale), course.last && t("run.read.short", { count: short(course.last.characters) }), duration(course.last?.seconds ?? job.meta.seconds)];
-    return el(
-      "li",
-      {},
-      el("i", { style: { background: `var(--plot-${index + 1})` } }),
-      el("div", {}, el("p", { class: "compared-name" }, el("a", { href: address("run", name) }, name), badge(job)), el("p", { class: "hint" }, told.filter(Boolean).join(" · "))),
-      button({ icon: "close", label: t("compare.remove", { name }), kind: "quiet", onclick: () => this.#choose(this.names.filter((each) => each !== name)) }),
-    );
+    const words = [network(job), job.training_file, best && lossWords(best, course.scale), course.last && t("run.read.short", { count: short(course.last.characters) }), duration(course.last?.seconds ?? job.meta.seconds)];
+    colour.style.setProperty("background", `var(--plot-${index + 1})`);
+    state.replaceChildren(badge(job));
+    told.textContent = words.filter(Boolean).join(" · ");
+    return node;
+  }
+
+  #made(name) {
+    const [colour, state, told] = [el("i"), el("span"), el("p", { class: "hint" })];
+    const remove = button({ icon: "close", label: t("compare.remove", { name }), kind: "quiet", onclick: () => this.#remove(name) });
+    const body = el("div", {}, el("p", { class: "compared-name" }, el("a", { href: address("run", name) }, name), state), told);
+    return { node: el("li", {}, colour, body, remove), colour, state, told };
+  }
+
+  #remove(name) {
+    this.#choose(this.names.filter((each) => each !== name));
+    this.more.focus(); // the button is gone
   }
 }

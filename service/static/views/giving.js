@@ -6,6 +6,7 @@ import { el } from "../dom.js";
 import { chosen, filesOf, packed } from "../tar.js";
 import { t } from "../texts.js";
 import { short, size } from "../words.js";
+import { Encoding } from "./encoding.js";
 import { seen } from "./seen.js";
 
 const KEPT = "teach.file"; // the file that was chosen, and what the reader warned of, for a page that is loaded again
@@ -15,10 +16,11 @@ export class Giving {
   constructor({ signal, changed }) {
     Object.assign(this, { signal, changed, file: null });
     this.wrong = notice({ kind: "bad" });
+    this.encoding = new Encoding((name) => this.#send(this.given, name));
     this.ways = this.#ways();
     this.sending = this.#sending();
     this.seen = el("div", { class: "seen", hidden: true });
-    this.element = el("div", { class: "giving" }, this.ways, this.sending, this.wrong.element, this.seen);
+    this.element = el("div", { class: "giving" }, this.wrong.element, this.encoding.element, this.ways, this.sending, this.seen);
     this.#restore();
   }
 
@@ -61,8 +63,10 @@ export class Giving {
     this.zone.addEventListener("drop", async (event) => {
       event.preventDefault();
       mark(false);
+      const text = event.dataTransfer.getData("text/plain");
       try {
-        this.#send(packed(await filesOf(event.dataTransfer)));
+        const files = packed(await filesOf(event.dataTransfer));
+        this.#send(files ?? pasted(text));
       } catch (error) {
         this.#failed(error);
       }
@@ -74,7 +78,7 @@ export class Giving {
   #paste() {
     const text = textarea({ rows: 6, spellcheck: "false" });
     const name = input({ maxlength: 64, placeholder: t("teach.paste.name.empty") });
-    const use = button({ text: t("teach.paste.use"), onclick: () => this.#send({ data: new Blob([text.value]), name: `${name.value.trim() || t("teach.paste.default")}.txt` }), disabled: true });
+    const use = button({ text: t("teach.paste.use"), onclick: () => this.#send(pasted(text.value, name.value.trim())), disabled: true });
     text.addEventListener("input", () => (use.disabled = !text.value.trim()));
     return more(t("teach.paste"), field({ label: t("teach.paste.text"), control: text }).element, field({ label: t("teach.paste.name"), control: name }).element, el("div", { class: "actions" }, use));
   }
@@ -92,10 +96,14 @@ export class Giving {
     return el("div", { class: "sending", hidden: true }, this.sent, this.bar.element, el("div", { class: "actions" }, button({ text: t("cancel"), onclick: () => this.end.abort() })));
   }
 
-  async #send(given) {
-    if (!given || !given.data.size) return this.wrong.show(t("teach.nothing"));
+  // given: { data, name }; encoding: of a text that is not in UTF-8
+  async #send(given, encoding = null) {
+    this.given = given;
+    this.encoding.show(false);
+    if (!given?.data.size) return this.wrong.show(t("teach.nothing"));
     const form = new FormData();
     form.append("purpose", "fine-tune");
+    if (encoding) form.append("encoding", encoding);
     form.append("file", given.data, given.name);
     const whole = size(given.data.size);
     const told = (share, bytes) => {
@@ -109,19 +117,23 @@ export class Giving {
       this.#take(await upload("/v1/files", form, { signal: this.end.signal, onprogress: told }));
     } catch (error) {
       this.#stage("ways");
+      this.encoding.show(error.code === "undecodable_text");
+      if (error.code === "undecodable_text" && !encoding) this.wrong.show(t("teach.encoding.wrong", { name: given.name }));
+      else this.#failed(error);
+    }
+  }
+
+  async #look(id) {
+    try {
+      this.#take(await this.#described(id));
+    } catch (error) {
+      this.known.value = "";
       this.#failed(error);
     }
   }
 
-  async #look(id, warnings = []) {
-    try {
-      const file = await ask(`/v1/files/${encodeURIComponent(id)}`, { signal: this.signal });
-      this.#take({ ...file, meta: { ...file.meta, warnings } });
-    } catch (error) {
-      sessionStorage.removeItem(KEPT);
-      this.#stage("ways");
-      this.#failed(error);
-    }
+  #described(id) {
+    return ask(`/v1/files/${encodeURIComponent(id)}`, { signal: this.signal });
   }
 
   // ── what is there ──
@@ -147,6 +159,7 @@ export class Giving {
 
   #stage(name) {
     this.wrong.show("");
+    this.encoding.show(false);
     for (const each of ["ways", "sending", "seen"]) this[each].hidden = each !== name;
   }
 
@@ -154,12 +167,17 @@ export class Giving {
     if (error.name !== "AbortError") this.wrong.show(error.message);
   }
 
-  #restore() {
+  // The text of a page that is loaded again; there is none where it has been deleted meanwhile.
+  async #restore() {
+    const [id, warnings] = JSON.parse(sessionStorage.getItem(KEPT) ?? "[]");
+    if (!id) return;
     try {
-      const [id, warnings] = JSON.parse(sessionStorage.getItem(KEPT));
-      this.#look(id, warnings);
-    } catch {
-      // there is none
+      const { meta, ...file } = await this.#described(id);
+      if (!this.ways.hidden) this.#take({ ...file, meta: { ...meta, warnings } });
+    } catch (error) {
+      if (error.status === 404) sessionStorage.removeItem(KEPT);
     }
   }
 }
+
+const pasted = (text, name = "") => (text.trim() ? { data: new Blob([text]), name: `${name || t("teach.paste.default")}.txt` } : null);

@@ -8,21 +8,34 @@ import { throttled } from "../dom.js";
 import { Course, ENDED, jobPath } from "./course.js";
 
 const AGAIN = 400; // milliseconds between two looks at the job, at least
+const PATIENCE = 2000; // milliseconds after which a service that did not answer is asked again
 
 export class Live {
-  // changed() whenever something is new; failed(error) where it cannot go on
+  // changed() whenever something is new; failed(error) where it cannot go on, failed(null) once it does
   constructor(name, { signal, changed, failed }) {
-    Object.assign(this, { name, signal, failed, job: null, checkpoints: [], course: new Course(), stream: null, cut: false });
+    Object.assign(this, { name, signal, failed, job: null, checkpoints: [], course: new Course(), reading: null, stream: null, cut: false, lost: false });
     this.changed = throttled(changed, 100);
     this.look = throttled(() => this.refresh().catch((error) => this.#told(error)), AGAIN);
-    document.addEventListener("visibilitychange", () => (document.hidden ? this.stream?.abort() : this.#return()), { signal });
+    document.addEventListener("visibilitychange", () => (document.hidden ? this.stream?.abort() : this.begin()), { signal });
   }
 
-  // Raises ApiError where there is no such run.
+  // Reads what is there, now or when somebody looks again, and goes on from that.
   async begin() {
-    await Promise.all([this.refresh(), this.course.read(this.name, this.signal)]);
-    this.changed();
-    this.#follow();
+    try {
+      await Promise.all([this.refresh(), this.#read()]);
+      if (this.lost) this.failed(null);
+      this.lost = false;
+      this.changed();
+      this.#follow();
+    } catch (error) {
+      this.#told(error);
+    }
+  }
+
+  // What has happened so far, read once at a time. Only behind it the stream may be followed, so that nothing is heard twice.
+  #read() {
+    this.reading ??= this.course.read(this.name, this.signal).finally(() => (this.reading = null));
+    return this.reading;
   }
 
   // Looks at the job and its checkpoints.
@@ -39,23 +52,13 @@ export class Live {
     this.#follow();
   }
 
-  async #return() {
-    try {
-      await Promise.all([this.refresh(), this.course.read(this.name, this.signal)]);
-      this.changed();
-    } catch (error) {
-      this.#told(error);
-    }
-  }
-
   async #follow() {
-    if (this.stream || document.hidden || !this.course.newest || ENDED.includes(this.job.status)) return;
+    if (this.stream || this.reading || document.hidden || !this.course.newest || ENDED.includes(this.job.status)) return;
     this.stream = new AbortController();
     const signal = AbortSignal.any([this.signal, this.stream.signal]);
     const hear = (cut) => this.cut !== cut && ((this.cut = cut), this.changed());
     try {
-      for await (const { data } of follow(jobPath(this.name, "/events?stream=true"), { after: this.course.newest, signal, oncut: () => hear(true) })) {
-        hear(false);
+      for await (const { data } of follow(jobPath(this.name, "/events?stream=true"), { after: this.course.newest, signal, oncut: (error) => hear(error !== null) })) {
         this.course.take(data);
         this.changed();
         if (data.type === "message" || data.data.sample) this.look();
@@ -69,6 +72,11 @@ export class Live {
   }
 
   #told(error) {
-    if (error.name !== "AbortError") this.failed(error);
+    if (error.name === "AbortError") return;
+    this.failed(error);
+    if (error.status) return; // it did answer; asking again would not help
+    this.lost = true;
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => this.begin(), PATIENCE);
   }
 }

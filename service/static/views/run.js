@@ -4,7 +4,7 @@ import { factList, linkButton, more, newId, notice, progress, toggle } from "../
 import { el } from "../dom.js";
 import { Plot } from "../plot.js";
 import { address } from "../router.js";
-import { t } from "../texts.js";
+import { language, t } from "../texts.js";
 import "../texts-teach.js";
 import { duration, moment, number, percent, short } from "../words.js";
 import { Controls } from "./controls.js";
@@ -15,6 +15,7 @@ import { Travel } from "./travel.js";
 
 const RULES = ["unigram", "5-gram"];
 const TICK = 500; // milliseconds between two looks at the clock
+const EARLY = 0.95; // share of the time that was given: a run that took less has ended before its time
 const STEADY = 0.15; // the expected end of the run may be that much off before the plot is drawn to another
 
 export function mount(root, { signal }) {
@@ -38,9 +39,10 @@ export function mount(root, { signal }) {
 
 class RunView {
   constructor(name, signal) {
-    this.live = new Live(name, { signal, changed: () => this.#show(), failed: (error) => this.wrong.show(error.message) });
+    this.live = new Live(name, { signal, changed: () => this.#show(), failed: (error) => this.wrong.show(error?.message ?? "") });
     this.wrong = notice({ kind: "bad" });
-    this.controls = new Controls(this.live, (error) => this.wrong.show(error ? error.message : ""));
+    this.fault = notice({ kind: "bad" });
+    this.controls = new Controls(this.live, (error) => this.wrong.show(error?.message ?? ""));
     this.state = el("p", { class: "run-state", role: "status" });
     this.about = el("p", { class: "run-about" });
     this.bar = progress({ label: t("run.progress") });
@@ -48,7 +50,7 @@ class RunView {
     this.facts = el("div", {});
     this.standing = el("p", { class: "run-standing" });
     this.samples = new Samples();
-    this.travel = new Travel(name, { signal, at: (step) => this.#mark(step) });
+    this.travel = new Travel(name, { signal, at: (step) => this.#mark(step), gone: () => this.live.look() });
     this.plot = this.#plot(signal);
     this.words = el("ol", { class: "run-words" });
     this.settings = el("div", {});
@@ -56,14 +58,14 @@ class RunView {
     for (const each of this.element.children) each.hidden = each !== this.element.firstChild; // until something is known
     const timer = setInterval(() => this.#clock(), TICK);
     signal.addEventListener("abort", () => clearInterval(timer));
-    this.live.begin().catch((error) => error.name !== "AbortError" && this.wrong.show(error.message));
+    this.live.begin();
   }
 
   // ── what it is made of ──
 
   #top() {
     const head = el("div", { class: "run-head" }, el("div", {}, this.state, this.about), this.controls.element);
-    return el("div", { class: "run-top" }, head, this.wrong.element, el("div", { class: "run-progress" }, this.bar.element, this.time));
+    return el("div", { class: "run-top" }, head, this.wrong.element, this.fault.element, el("div", { class: "run-progress" }, this.bar.element, this.time));
   }
 
   #plot(signal) {
@@ -102,20 +104,19 @@ class RunView {
     this.state.replaceChildren(badge(job), cut ? el("span", { class: "quiet-text" }, t("run.cut")) : "");
     this.about.replaceChildren(...this.#aboutWords(job));
     this.controls.show();
-    if (job.status === "failed") this.wrong.show(job.error.message);
+    this.fault.show(job.status === "failed" ? job.error.message : "");
     this.#lines();
     this.#numbers();
     this.samples.show(course.samples);
     this.travel.show(checkpoints);
-    const told = course.words.map(({ at, level, message }) => el("li", { class: level }, el("time", {}, moment(at)), " ", message));
-    if (told.length !== this.words.children.length) this.words.replaceChildren(...told);
+    if (course.words.length !== this.words.children.length) this.words.replaceChildren(...course.words.map(word));
     this.#settings(job);
     this.#clock();
   }
 
-  #aboutWords({ training_file: file, meta }) {
-    const size = meta.model_config.hidden_size && meta.step ? network({ meta }) : meta.model_config.cell.toUpperCase();
-    const parts = [size, file && t("write.corpus", { name: file }), meta.parent && t("run.parent", { name: meta.parent })];
+  #aboutWords(job) {
+    const { training_file: file, meta } = job;
+    const parts = [network(job), file && t("write.corpus", { name: file }), meta.parent && t("run.parent", { name: meta.parent })];
     return [parts.filter(Boolean).join(" · ")];
   }
 
@@ -171,7 +172,16 @@ class RunView {
       const time = outlook.gain_seconds ? duration(outlook.gain_seconds) : "";
       words.push(gain && time ? t(`outlook.${outlook.verdict}.gain`, { gain, time }) : t(`outlook.${outlook.verdict}`));
     }
+    const early = this.#early(job);
+    if (early) words.push(early);
     return [words.join(" ")];
+  }
+
+  // Why a run has ended before the time that it was given
+  #early({ status, meta: { epoch, seconds, training_config: { budget, max_epochs: most, patience } } }) {
+    if (status !== "succeeded" || !budget || seconds > EARLY * budget) return null;
+    if (most && epoch > EARLY * most) return t("run.enough", { passes: number(epoch, 1) });
+    return patience > 0 && t("run.no-gain", { count: patience });
   }
 
   #settings({ meta }) {
@@ -180,7 +190,7 @@ class RunView {
     if (shown === this.shown) return;
     this.shown = shown;
     const pairs = Object.entries(all).filter(([, value]) => value !== null);
-    this.settings.replaceChildren(factList(pairs.map(([name, value]) => [name, typeof value === "number" ? value.toLocaleString(undefined, { maximumSignificantDigits: 6 }) : String(value)])));
+    this.settings.replaceChildren(factList(pairs.map(([name, value]) => [name, typeof value === "number" ? value.toLocaleString(language, { maximumSignificantDigits: 6 }) : String(value)])));
   }
 
   // How far it is at this moment: between two events, time passes evenly.
@@ -205,3 +215,5 @@ class RunView {
     this.plot.at(last && step !== null ? (step * last.characters) / last.step : null);
   }
 }
+
+const word = ({ at, level, message }) => el("li", { class: level }, el("time", {}, moment(at)), " ", message);

@@ -16,8 +16,8 @@ export class Runs {
   constructor(signal) {
     Object.assign(this, { signal, rows: new Map(), shown: false });
     this.wrong = notice({ kind: "bad" });
-    this.nothing = el("p", { class: "quiet-text" }, t("runs.none"));
-    this.list = el("ul", { class: "runs" });
+    this.nothing = el("p", { class: "quiet-text", hidden: true }, t("runs.none"));
+    this.list = el("ul", { class: "runs", hidden: true });
     this.compare = button({ text: t("runs.compare"), disabled: true, onclick: () => go("compare", this.chosen.join(",")) });
     this.element = el("section", { class: "runs-part" }, el("div", { class: "card-head" }, el("h2", {}, t("runs.title")), this.compare), this.wrong.element, this.nothing, this.list);
     watch(() => this.shown && this.look(), signal);
@@ -52,6 +52,7 @@ export class Runs {
 
   #show(jobs) {
     this.nothing.hidden = jobs.length > 0;
+    this.list.hidden = !jobs.length;
     this.compare.hidden = jobs.length < 2;
     const names = jobs.map(({ id }) => id);
     for (const name of [...this.rows.keys()]) if (!names.includes(name)) this.rows.delete(name);
@@ -68,7 +69,7 @@ export class Runs {
     if (row.known === now) return;
     row.known = now;
     row.head.replaceChildren(badge(job));
-    const told = [job.meta.step ? network(job) : job.meta.model_config.cell.toUpperCase(), job.training_file !== null && !job.id.startsWith(job.training_file) && t("write.corpus", { name: job.training_file }), jobWords(job)];
+    const told = [network(job), job.training_file !== null && !job.id.startsWith(job.training_file) && t("write.corpus", { name: job.training_file }), jobWords(job)];
     row.told.textContent = told.filter(Boolean).join(" · ");
     row.bar.element.hidden = job.status !== "running";
     row.bar.set(job.meta.share);

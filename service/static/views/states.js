@@ -11,7 +11,8 @@ export function stateOf({ status, meta }) {
 
 export const badge = (job) => el("span", { class: `badge ${job.status}` }, t(`state.${stateOf(job)}`));
 
-export const network = ({ meta: { model_config: model } }) => `${model.cell.toUpperCase()} ${model.num_layers}×${model.hidden_size}`;
+// Its network; until a run has begun, its size may not have been chosen.
+export const network = ({ meta: { model_config: model, step } }) => (step ? `${model.cell.toUpperCase()} ${model.num_layers}×${model.hidden_size}` : model.cell.toUpperCase());
 
 // Bits per character, with nats behind
 export const lossWords = (value, scale) => t("run.loss", { bits: number(value, 3), nats: number(value / scale, 3) });

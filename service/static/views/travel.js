@@ -12,9 +12,9 @@ const TYPING = 400; // milliseconds after the last key before a prompt is used
 const LONGEST = 2000; // characters; longer texts are for Write
 
 export class Travel {
-  // at(step): which checkpoint is shown, or null
-  constructor(name, { signal, at }) {
-    Object.assign(this, { name, signal, at, checkpoints: [], texts: new Map(), index: -1, moved: false, playing: null });
+  // at(step): which checkpoint is shown, or null; gone() where one is no longer kept
+  constructor(name, { signal, at, gone }) {
+    Object.assign(this, { name, signal, at, gone, checkpoints: [], texts: new Map(), index: -1, moved: false, playing: null });
     this.#build();
     signal.addEventListener("abort", () => this.#halt());
   }
@@ -49,7 +49,7 @@ export class Travel {
       seed: field({ label: t("write.seed"), control: control({ type: "number", min: 0, max: 2 ** 32 - 1, step: 1, value: 1 }) }),
       length: field({ label: t("write.length"), control: control({ type: "number", min: 1, max: LONGEST, step: 1, value: 400 }) }),
     };
-    this.text = el("p", { class: "travel-text", lang: "", tabindex: 0, role: "group", "aria-label": t("travel.text"), "aria-live": "polite" });
+    this.text = el("p", { class: "travel-text", lang: "", tabindex: 0, role: "group", "aria-label": t("travel.text") });
     this.wrong = notice({ kind: "bad" });
     this.link = linkButton({ text: t("travel.write"), href: "#write" });
     this.element = el(
@@ -74,8 +74,14 @@ export class Travel {
 
   #take(index) {
     this.#halt();
-    this.moved = true;
+    this.#move();
     this.#go(index);
+  }
+
+  // Somebody travels: from now on the slider stays where it is put, and texts are read out.
+  #move() {
+    this.moved = true;
+    this.text.setAttribute("aria-live", "polite");
   }
 
   // What is asked for at a step; null where a field is wrong
@@ -102,12 +108,18 @@ export class Travel {
       this.wrong.show("");
       this.text.replaceChildren(el("span", { class: "travel-prompt" }, prompt), text);
       this.text.dataset.step = step;
-      for (const each of [index + 1, index - 1]) this.#prefetch(each);
+      if (this.moved) for (const each of [index + 1, index - 1]) this.#prefetch(each);
     } catch (error) {
-      if (this.asked === request && error.name !== "AbortError") this.wrong.show(error.message);
+      if (this.asked === request && error.name !== "AbortError") this.#failed(error);
     } finally {
       if (this.asked === request) this.text.removeAttribute("aria-busy");
     }
+  }
+
+  // A run keeps a part of its checkpoints only: one that has gone meanwhile makes room for those that are there.
+  #failed(error) {
+    if (error.status === 404) this.gone();
+    else this.wrong.show(error.message);
   }
 
   #prefetch(index) {
@@ -130,7 +142,7 @@ export class Travel {
 
   async #start() {
     const playing = (this.playing = {});
-    this.moved = true;
+    this.#move();
     this.#label();
     for (let index = this.index === this.checkpoints.length - 1 ? 0 : this.index; index < this.checkpoints.length; index++) {
       await Promise.all([this.#go(index), new Promise((resolve) => setTimeout(resolve, PACE))]);

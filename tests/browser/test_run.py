@@ -1,0 +1,301 @@
+"""A run: it learns before one's eyes, can be paused, left and come back to; time travel; comparing; and the plot."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+DRAWN = "Number(document.querySelector('.plot-box').dataset.drawn)"
+SAMPLES = "[...document.querySelectorAll('.sample-head b')].map((each) => each.textContent)"
+BADGE = "document.querySelector('.run-state .badge').textContent"
+POINTS = 10_000
+
+
+def text(count: int = 500) -> str:
+    """So many lines of a few words."""
+    rng = random.Random(5)
+    return "".join(" ".join(rng.choices("the loom weaves red gold thread night after night".split(), k=6)) + "\n" for _ in range(count))
+
+
+def opened(visit: Callable[..., Any], site: Any, name: str = "tale", **options: Any) -> Any:
+    """The page of a run, with everything on it."""
+    page = visit(site, f"#run/{name}", **options)
+    page.until(f"{DRAWN} > 0")
+    page.wait_for_selector(".travel-text[data-step]:not([aria-busy])")
+    return page
+
+
+def numbers(page: Any) -> list[str]:
+    """The plot as a table, row by row."""
+    if not page.locator(".plot details").evaluate("node => node.open"):
+        page.get_by_text("As a table").click()
+    page.wait_for_selector(".plot-table tbody tr")
+    return [str(each) for each in page.locator(".plot-table tbody tr").all_text_contents()]
+
+
+def travel_to(page: Any, index: int) -> str:
+    """Move the slider to a checkpoint; its text."""
+    page.locator(".travel .slider").evaluate(
+        "(node, value) => { node.value = value; node.dispatchEvent(new Event('input', { bubbles: true })); }", index
+    )
+    page.wait_for_selector(".travel-text:not([aria-busy])")
+    return str(page.locator(".travel-text").text_content())
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 1600])
+def test_it_is_accessible(site: Any, visit: Callable[..., Any], accessible: Callable[..., None], width: int, scheme: str) -> None:
+    page = opened(visit, site, width=width, scheme=scheme)
+    numbers(page)
+    page.get_by_text("What happened").click()
+    page.get_by_text("Settings of this run").click()
+    page.locator(".plot-box").focus()
+    page.keyboard.press("End")
+    accessible(page)
+    page = visit(site, "#compare/tale,hangul", width=width, scheme=scheme)
+    page.until(f"{DRAWN} > 0")
+    accessible(page)
+
+
+def test_from_a_text_to_a_model(school: Any, visit: Callable[..., Any], tmp_path: Path) -> None:
+    (tmp_path / "weaver.txt").write_text(text())
+    page = visit(school, "#teach")
+    page.locator("input[type=file]:not([webkitdirectory])").set_input_files(tmp_path / "weaver.txt")
+    page.wait_for_selector(".seen:not([hidden])")
+    page.get_by_label("Other", exact=True).check()
+    page.get_by_label("Length", exact=True).fill("1000000")
+    page.get_by_label("Unit of the length").select_option("steps")
+    page.get_by_text("All settings").click()
+    for name, value in {"hidden_size": 12, "batch_size": 4, "seq_length": 16, "validation_interval": 100, "name": "weaver"}.items():
+        page.get_by_label(name, exact=True).fill(str(value))
+    page.get_by_role("button", name="Start").click()
+    page.until("location.hash === '#run/weaver'")
+    page.wait_for_selector("h1:text-is('weaver')")
+
+    # It learns before one's eyes.
+    page.until(f"document.querySelector('.plot-box') && {DRAWN} > 3 && {SAMPLES}.length > 2", 60)
+    before = page.evaluate(DRAWN)
+    page.until(f"{DRAWN} > {before}", 30)
+    assert page.evaluate(BADGE) == "learning"
+    assert "left" in page.locator(".run-time").text_content()
+    assert page.locator("#training").is_visible()
+
+    # Where nobody looks, nothing is asked for; what happened meanwhile is there again when somebody does.
+    look = """hidden => {
+        Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
+        document.dispatchEvent(new Event("visibilitychange"));
+    }"""
+    page.evaluate(look, True)
+    page.wait_for_timeout(1500)
+    before = page.evaluate(DRAWN)
+    page.wait_for_timeout(2500)
+    assert page.evaluate(DRAWN) == before
+    page.evaluate(look, False)
+    page.until(f"{DRAWN} > {before}", 30)
+
+    # It is paused, left, and come back to.
+    page.get_by_role("button", name="Pause").click()
+    page.until(f"{BADGE} === 'paused'")
+    page.wait_for_timeout(1000)
+    kept, samples = numbers(page), page.evaluate(SAMPLES)
+    page.reload()
+    page.until(f"document.querySelector('.plot-box') && {DRAWN} > 0")
+    assert numbers(page) == kept
+    assert page.evaluate(SAMPLES) == samples
+    assert page.evaluate(BADGE) == "paused"
+    assert page.get_by_role("button", name="Pause").is_hidden()
+
+    # It goes on where it was.
+    page.get_by_role("button", name="Go on").click()
+    page.until(f"{SAMPLES}.length > {len(samples)}", 60)
+    assert page.evaluate(SAMPLES)[-len(samples) :] == samples
+
+    # It is cancelled, but not by mistake.
+    page.get_by_role("button", name="Cancel", exact=True).click()
+    page.get_by_role("button", name="Let it learn").click()
+    assert page.evaluate(BADGE) == "learning"
+    page.get_by_role("button", name="Cancel", exact=True).click()
+    page.get_by_role("button", name="Cancel the run").click()
+    page.until(f"{BADGE} === 'cancelled'")
+    assert school.ask("GET", "/v1/fine_tuning/jobs/weaver")["status"] == "cancelled"
+    assert page.evaluate("document.activeElement.tagName") != "BODY"
+
+    # Its checkpoints stay, and write.
+    page.get_by_role("link", name="Write with it").click()
+    page.until("document.querySelector('.sheet-facts b')?.textContent.startsWith('weaver@')", 30)
+    page.get_by_role("link", name="Teach").click()
+    page.wait_for_selector(".runs li:has-text('weaver') .badge.cancelled")
+
+
+def test_time_travel(site: Any, visit: Callable[..., Any]) -> None:
+    page = opened(visit, site)
+    page.locator(".travel").get_by_label("Prompt").fill("the ")
+    steps = [each["step_number"] for each in site.ask("GET", "/v1/fine_tuning/jobs/tale/checkpoints")["data"]][::-1]
+    assert len(steps) >= 4
+    texts = [travel_to(page, index) for index in range(len(steps))]
+    assert len(set(texts)) == len(steps)
+    for step, found in zip(steps, texts, strict=True):
+        body = {"model": f"tale@{step}", "prompt": "the ", "temperature": 0.8, "seed": 1, "max_tokens": 400}
+        assert found == "the " + site.ask("POST", "/v1/completions", body)["choices"][0]["text"]
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    assert [travel_to(page, index) for index in range(len(steps))] == texts
+    assert [each for each in asked if "completions" in each] == []
+    assert f"step {steps[-1]:,}" in page.locator(".travel output").text_content()
+    page.get_by_role("link", name="Open this text in Write").click()
+    page.until("document.querySelector('.sheet-facts b')")
+    assert page.locator(".text-flow").text_content() == texts[-1]
+
+
+def test_time_is_played(site: Any, visit: Callable[..., Any]) -> None:
+    page = opened(visit, site)
+    last = page.locator(".travel-text").get_attribute("data-step")
+    page.get_by_role("button", name="Play").click()
+    page.until(f"document.querySelector('.travel-text').dataset.step !== '{last}'")
+    page.until(f"document.querySelector('.travel-text').dataset.step === '{last}'")
+    page.get_by_role("button", name="Play").wait_for()
+
+
+def test_the_plot_tells_what_it_shows(site: Any, visit: Callable[..., Any]) -> None:
+    page = opened(visit, site)
+    rows = numbers(page)
+    losses = [float(each) for each in re.findall(r"([\d.]+) bits", rows[0] + rows[-1])]
+    assert losses[0] > losses[2] > 0  # validation, from the first to the last row
+    assert re.search(r"unigram: [\d.]+ bits.*5-gram: [\d.]+ bits", page.locator(".plot-table").text_content())
+    box = page.locator(".plot-box").bounding_box()
+    page.mouse.move(box["x"] + box["width"] * 0.6, box["y"] + box["height"] / 2)
+    page.wait_for_selector(".plot-card:not([hidden])")
+    assert page.locator(".plot-card p").count() == 3
+    page.mouse.move(0, 0)
+    page.wait_for_selector(".plot-card", state="hidden")
+    page.locator(".plot-box").focus()
+    page.keyboard.press("Home")
+    first = page.locator(".plot [aria-live]").text_content()
+    page.keyboard.press("End")
+    last = page.locator(".plot [aria-live]").text_content()
+    assert rows[-1].startswith(last.split(";")[0])
+    assert first != last
+    drawn = page.evaluate(DRAWN)
+    page.get_by_label("Logarithmic").check()
+    page.until(f"{DRAWN} !== 0")
+    assert abs(page.evaluate(DRAWN) - drawn) <= drawn
+
+
+def test_a_run_that_is_not_there(site: Any, visit: Callable[..., Any]) -> None:
+    page = visit(site, "#run/nobody")
+    page.watch.allowed.append("404")
+    page.wait_for_selector(".run .notice.bad:not([hidden])")
+    assert "nobody" in page.locator(".run .notice.bad:not([hidden])").text_content()
+
+
+def test_runs_are_compared(site: Any, visit: Callable[..., Any]) -> None:
+    page = visit(site, "#teach")
+    page.get_by_label("Compare tale").check()
+    assert page.get_by_role("button", name="Compare").is_disabled()
+    page.get_by_label("Compare hangul").check()
+    page.get_by_role("button", name="Compare").click()
+    page.until(f"document.querySelector('.plot-box') && {DRAWN} > 0")
+    assert sorted(page.locator(".compared a").all_text_contents()) == ["hangul", "tale"]
+    assert page.locator(".plot-legend li").count() == 4
+    assert "different texts" in page.locator(".compare .notice.warn").text_content()
+    page.get_by_label("Training losses, too").uncheck()
+    page.until("document.querySelectorAll('.plot-legend li').length === 2")
+    page.get_by_label("time trained", exact=True).check()
+    assert "s" in numbers(page)[-1]
+    page.get_by_role("button", name="Remove hangul").click()
+    page.until("location.hash === '#compare/tale'")
+    page.until("document.querySelectorAll('.compared li').length === 1")
+    assert page.locator(".compare .notice.warn").is_hidden()
+    page.get_by_label("Add a run").select_option("hangul")
+    page.until("location.hash === '#compare/tale,hangul' && document.querySelectorAll('.compared li').length === 2")
+
+
+# ── with many points ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+MOUNT = """async count => {
+    const { Plot } = await import("/static/plot.js");
+    const axis = { label: "x", tick: String, format: String };
+    const plot = (window.plot = new Plot({ label: "many", x: axis, y: axis }));
+    document.querySelector("main").replaceChildren(plot.element);
+    const line = (shift) => ({ name: `line ${shift}`, xs: [], ys: [], colour: "accent" });
+    window.series = [line(0), line(1), line(2)];
+    window.grow = (more) => {
+        for (const [shift, { xs, ys }] of series.entries())
+            for (let left = more; left--; ) (xs.push(xs.length + 1), ys.push(shift + Math.sin(xs.length / 50) + Math.random() / 4));
+        plot.set({ series });
+    };
+    grow(count);
+    await new Promise((resolve) => setTimeout(resolve, 200));
+}"""
+FRAMES = """async ({ frames, calls }) => {
+    const before = plot.draws;
+    for (let frame = 0; frame < frames; frame++) {
+        for (let call = 0; call < calls; call++) grow(1);
+        await new Promise(requestAnimationFrame);
+    }
+    return plot.draws - before;
+}"""
+
+
+def test_ten_thousand_points_are_little_work(site: Any, visit: Callable[..., Any]) -> None:
+    page = visit(site, "#compare/tale")
+    page.evaluate(MOUNT, POINTS)
+    width = page.evaluate("document.querySelector('.plot-box').clientWidth")
+    drawn = page.evaluate("plot.drawn")
+    assert 3 * width < drawn <= 3 * 2 * width  # of 30,000
+    assert page.evaluate(FRAMES, {"frames": 40, "calls": 25}) <= 41  # of 1,000 changes
+    assert page.evaluate("plot.drawn") <= 3 * 2 * width
+    draws = page.evaluate("plot.draws")
+    box = page.locator(".plot-box").bounding_box()
+    for step in range(20):
+        page.mouse.move(box["x"] + 60 + 10 * step, box["y"] + 50)
+    page.wait_for_selector(".plot-card:not([hidden])")
+    assert page.evaluate("plot.draws") == draws  # what follows the pointer draws no line again
+
+
+def test_nothing_that_can_be_seen_is_left_out(site: Any, visit: Callable[..., Any]) -> None:
+    page = visit(site, "#teach")
+    found = page.evaluate(
+        """async count => {
+            const { decimated } = await import("/static/strokes.js");
+            const xs = Array.from({ length: count }, (_, index) => index);
+            const ys = xs.map((x) => Math.sin(x) * ((x * 7919) % 101));
+            return [decimated(xs, ys, (x) => x / 37, (y) => y), ys];
+        }""",
+        3000,
+    )
+    points, ys = found
+    xs, heights = points[::2], points[1::2]
+    assert xs == sorted(xs)
+    assert (xs[0], heights[0], xs[-1], heights[-1]) == (0, ys[0], 2999 / 37, ys[-1])
+    columns: dict[int, list[float]] = {}
+    for x, y in zip(xs[1:-1], heights[1:-1], strict=True):
+        columns.setdefault(int(x), []).append(y)
+    for column in range(3000 // 37 + 1):
+        inside = [y for x, y in enumerate(ys) if int(x / 37) == column and 0 < x < 2999]
+        assert sorted(columns[column]) == [min(inside), max(inside)]
+
+
+def test_steps_that_are_done_again_count_once(site: Any, visit: Callable[..., Any]) -> None:
+    page = visit(site, "#teach")
+    found = page.evaluate(
+        """async () => {
+            const { Course } = await import("/static/views/course.js");
+            const course = new Course();
+            const event = (characters, train_loss, valid_loss, sample = null) =>
+                course.take({ id: `e${characters}`, type: "metrics", data: {
+                    characters, train_loss, valid_loss, sample, step: characters,
+                    seconds: characters, symbols_per_char: Math.LN2, baselines: { unigram: 3 } } });
+            event(100, 5, null); event(200, 4, 3.5, { text: "a" }); event(300, 3, null); event(400, 3, 3, { text: "b" });
+            event(300, 2.5, null); event(400, 2, 2.5, { text: "c" });
+            const { training, validation, samples } = course;
+            return [training.xs, training.ys, validation.xs, validation.ys, samples.map((each) => each.text),
+                course.neighbours.behind.name];
+        }"""
+    )
+    assert found == [[100, 300], [5, 2.5], [200, 400], [3.5, 2.5], ["a", "c"], "unigram"]

@@ -1,0 +1,224 @@
+"""Teach: texts that are uploaded, dropped and pasted, what the reader saw of them, and all settings."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from corpora import open_source
+
+STATIC = Path(__file__).resolve().parents[2] / "service" / "static"
+FILES = "input[type=file]:not([webkitdirectory])"
+FOLDER = "input[type=file][webkitdirectory]"
+SHOWN = ".seen:not([hidden]) h3"
+# Settings that have a place of their own, and those that only other services' clients send
+UNSHOWN = {"cell", "training_file", "epochs", "steps", "budget", "hyperparameters", "method", "suffix", "metadata", "integrations"}
+FIRST_LINES = "The loom stood still.\nNobody had asked it why.\n"
+
+
+def lines(seed: int, count: int = 400) -> str:
+    """So many lines, of which no two are alike."""
+    rng = random.Random(seed)
+    return "".join(f"{number} " + " ".join(rng.choices("red gold thread loom night knots".split(), k=6)) + "\n" for number in range(count))
+
+
+def give(page: Any, path: Path, selector: str = FILES) -> str:
+    """Choose a file or folder; the name that it gets."""
+    page.locator(selector).set_input_files(path)
+    page.wait_for_selector(SHOWN)
+    return str(page.locator(SHOWN).text_content())
+
+
+def content(site: Any, name: str) -> str:
+    """The text as the service has it."""
+    import urllib.request
+
+    with urllib.request.urlopen(f"{site.url}/v1/files/{name}/content") as answer:
+        return str(answer.read().decode())
+
+
+def settings(page: Any) -> None:
+    """Open all settings."""
+    page.get_by_text("All settings").click()
+    page.wait_for_selector(".settings fieldset")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 1600])
+def test_it_is_accessible(site: Any, visit: Callable[..., Any], accessible: Callable[..., None], width: int, scheme: str) -> None:
+    page = visit(site, "#teach", width=width, scheme=scheme)
+    page.get_by_text("Or paste a text").click()
+    page.get_by_label("Other", exact=True).check()
+    settings(page)
+    page.wait_for_selector(".runs li")
+    accessible(page)
+    page.get_by_label("Or one that is here already").select_option("tale")
+    page.wait_for_selector(SHOWN)
+    accessible(page)
+
+
+def test_what_the_reader_saw(school: Any, visit: Callable[..., Any], tmp_path: Path) -> None:
+    page = visit(school, "#teach")
+    start = page.get_by_role("button", name="Start")
+    assert start.is_disabled()
+    text = FIRST_LINES + lines(1)
+    (tmp_path / "loom.txt").write_text(text)
+    assert give(page, tmp_path / "loom.txt") == "loom"
+    facts = dict(
+        zip(page.locator(".seen dt").all_text_contents(), page.locator(".seen dd").all_text_contents(), strict=True)
+    )  # name -> value
+    assert facts["Characters"] == f"{len(text):,}"
+    assert facts["Lines"] == f"{text.count(chr(10)):,}"
+    assert facts["Different characters"] == str(len(set(text)))
+    assert page.locator(".seen-sample").text_content().startswith(FIRST_LINES)
+    shown = page.locator(".signs li > :first-child").all_text_contents()
+    assert len(shown) == len(set(text))
+    assert shown[0] == "␣"
+    assert start.is_enabled()
+    page.reload()
+    page.wait_for_selector(SHOWN)
+    assert page.locator(SHOWN).text_content() == "loom"
+    page.get_by_role("button", name="Another text").click()
+    assert page.get_by_role("button", name="Start").is_disabled()
+    page.get_by_label("Or one that is here already").select_option("hangul")
+    page.wait_for_selector(SHOWN)
+    assert page.locator(SHOWN).text_content() == "hangul"
+    assert content(school, "loom") == text
+
+
+def test_an_upload_tells_how_far_it_is_and_can_be_cancelled(school: Any, visit: Callable[..., Any], tmp_path: Path) -> None:
+    page = visit(school, "#teach")
+    (tmp_path / "large.txt").write_text(lines(2, 60_000))
+    network = page.context.new_cdp_session(page)
+    slow = {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": 200_000}
+    network.send("Network.emulateNetworkConditions", slow)
+    page.locator(FILES).set_input_files(tmp_path / "large.txt")
+    page.until("document.querySelector('.sending progress').value > 0")
+    assert page.evaluate("document.querySelector('.sending progress').value") < 1
+    assert re.fullmatch(r"large\.txt: [\d.]+ [kM]?B of [\d.]+ MB sent", page.locator(".sending .hint").text_content())
+    page.locator(".sending button").click()
+    page.wait_for_selector(".zone", state="visible")
+    assert page.locator(".giving .notice").is_hidden()
+    assert "large" not in [each["id"] for each in school.ask("GET", "/v1/files?limit=100")["data"]]
+
+
+def folder(at: Path) -> Path:
+    """A folder with what folders have: an order of their own, deep and long names, hidden files, and files that are no text."""
+    root = at / "a tale of looms"
+    deep = root / "b" / "베틀 이야기" / ("long " * 20 + "name")
+    deep.mkdir(parents=True)
+    (root / "b" / "2.txt").write_text("second " * 100)
+    (root / "b" / "10.txt").write_text("tenth " * 100)
+    (root / "a.txt").write_text("first, with é and 베틀 " * 100)
+    (deep / "z.txt").write_text("the deepest " * 100)
+    (root / "empty.txt").write_text("")
+    (root / "image.png").write_bytes(b"\x89PNG\r\n\x1a\n\0\0\0" + bytes(2000))
+    (root / ".git").mkdir()
+    (root / ".git" / "config").write_text("hidden")
+    (root / ".hidden.txt").write_text("hidden")
+    return root
+
+
+def test_a_folder_is_read_as_the_command_line_reads_it(school: Any, visit: Callable[..., Any], tmp_path: Path) -> None:
+    page = visit(school, "#teach")
+    root = folder(tmp_path)
+    with page.expect_request(lambda request: request.method == "POST") as sent:
+        name = give(page, root, FOLDER)
+    assert name == "a-tale-of-looms"
+    assert content(school, name) == "".join(open_source(str(root)).pieces())
+    assert page.locator(".seen .notice").all_text_contents() == ["one binary file was skipped: image.png"]
+    assert b"hidden" not in (sent.value.post_data_buffer or b"")
+
+
+def test_several_files_are_one_text(school: Any, visit: Callable[..., Any], tmp_path: Path) -> None:
+    page = visit(school, "#teach")
+    for name in ("one", "two"):
+        (tmp_path / f"{name}.txt").write_text(f"{name} " * 200)
+    page.locator(FILES).set_input_files([tmp_path / "two.txt", tmp_path / "one.txt"])
+    page.wait_for_selector(SHOWN)
+    name = page.locator(SHOWN).text_content()
+    assert content(school, name) == "".join(open_source(str(tmp_path)).pieces())
+
+
+def test_a_file_is_dropped(school: Any, visit: Callable[..., Any]) -> None:
+    page = visit(school, "#teach")
+    drop = """text => {
+        const data = new DataTransfer();
+        data.items.add(new File([text], "dropped.txt", { type: "text/plain" }));
+        const zone = document.querySelector(".zone");
+        for (const name of ["dragenter", "dragover", "drop"])
+            zone.dispatchEvent(new DragEvent(name, { dataTransfer: data, bubbles: true, cancelable: true }));
+    }"""
+    page.evaluate(drop, lines(3))
+    page.wait_for_selector(SHOWN)
+    assert page.locator(SHOWN).text_content() == "dropped"
+    assert content(school, "dropped") == lines(3)
+
+
+def test_a_pasted_text(school: Any, visit: Callable[..., Any]) -> None:
+    page = visit(school, "#teach")
+    page.get_by_text("Or paste a text").click()
+    use = page.get_by_role("button", name="Use this text")
+    assert use.is_disabled()
+    page.get_by_label("The text", exact=True).fill(lines(4))
+    page.get_by_label("Its name").fill("From my desk")
+    use.click()
+    page.wait_for_selector(SHOWN)
+    assert page.locator(SHOWN).text_content() == "From-my-desk"
+    assert content(school, "From-my-desk") == lines(4)
+
+
+def test_what_cannot_be_read_is_told(school: Any, visit: Callable[..., Any], tmp_path: Path) -> None:
+    page = visit(school, "#teach")
+    page.watch.allowed.append("400 (BAD REQUEST)")
+    (tmp_path / "image.png").write_bytes(b"\x89PNG\0" + bytes(2000))
+    page.locator(FILES).set_input_files(tmp_path / "image.png")
+    page.wait_for_selector(".giving .notice:not([hidden])")
+    assert "image.png" in page.locator(".giving .notice").text_content()
+    assert page.locator(".zone").is_visible()
+
+
+def test_all_settings_are_those_of_the_service(site: Any, visit: Callable[..., Any]) -> None:
+    page = visit(site, "#teach")
+    settings(page)
+    properties = site.ask("GET", "/openapi.json")["components"]["schemas"]["JobOrder"]["properties"]
+    shown = page.locator(".settings .field").all()
+    names = [each.locator("label").text_content() for each in shown]
+    assert sorted(names) == sorted(set(properties) - UNSHOWN)
+    for name, each in zip(names, shown, strict=True):
+        assert properties[name]["description"] in each.locator(".hint").text_content()
+    field = page.get_by_label("dropout", exact=True)
+    assert (field.get_attribute("min"), field.get_attribute("max")) == ("0", "1")
+    assert page.get_by_label("optimizer").locator("option").all_text_contents()[1:] == ["adagrad", "adam", "rmsprop", "sgd"]
+
+
+def test_what_is_wrong_is_told_beside_it(site: Any, visit: Callable[..., Any]) -> None:
+    page = visit(site, "#teach")
+    page.watch.allowed.append("400 (BAD REQUEST)")
+    page.get_by_label("Or one that is here already").select_option("tale")
+    page.wait_for_selector(SHOWN)
+    settings(page)
+    page.get_by_label("hidden_size").fill("16")
+    page.get_by_label("learning_rate", exact=True).fill("0")
+    page.get_by_role("button", name="Start").click()
+    wrong = page.locator(".field:has([aria-invalid])")
+    wrong.wait_for()
+    assert wrong.locator("label").text_content() == "learning_rate"
+    assert "learning_rate is 0" in wrong.locator(".wrong").text_content()
+    page.get_by_label("learning_rate", exact=True).fill("0.01")
+    page.get_by_label("Other", exact=True).check()
+    page.get_by_label("Length", exact=True).fill("0")
+    page.get_by_role("button", name="Start").click()
+    page.until("document.querySelector('.length .wrong').textContent.includes('budget is 0')")
+    assert page.locator(".settings [aria-invalid]").count() == 0
+    assert len(site.ask("GET", "/v1/fine_tuning/jobs")["data"]) == 2
+
+
+def test_every_setting_has_a_meaning_in_korean(site: Any) -> None:
+    translated = re.findall(r'^  "setting\.(\w+)"', (STATIC / "texts-teach.js").read_text(), re.MULTILINE)
+    assert sorted(translated) == sorted(set(site.ask("GET", "/openapi.json")["components"]["schemas"]["JobOrder"]["properties"]) - UNSHOWN)
