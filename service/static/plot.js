@@ -10,9 +10,12 @@ import { t } from "./texts.js";
 import { colour, onTheme } from "./theme.js";
 
 const ROWS = 24; // of the table, at most
+const CARD_GAP = 14; // CSS pixels between what is pointed at and the card that tells of it
+const REACH = 24; // CSS pixels: a line that ended so far away is not told of
 
 export class Plot {
-  // label: its name. x, y: { label, format(value) -> text, tick(value) -> short text }. empty: what stands where there is nothing yet.
+  // label: its name. x, y: { label, format(value) -> text, tick(value) -> short text, cell(value) -> text of the table, else format }.
+  // empty: what stands where there is nothing yet.
   constructor({ label, x, y, empty = "", signal }) {
     Object.assign(this, { label, x, y, series: [], rules: [], end: null, log: false, mark: null, cursor: null, drawn: 0, draws: 0 });
     this.lines = el("canvas", { "aria-hidden": "true" });
@@ -30,8 +33,9 @@ export class Plot {
     this.#listen(signal);
   }
 
-  // series: [{ name, short, xs, ys, colour, width, faint }], xs ascending; rules: [{ name, y }] across the whole; end: where x ends, if not
-  // at the last point. What is in xs and ys may grow; then call set again, or draw.
+  // series: [{ name, short, xs, ys, colour, width, faint }], xs ascending; the legend leaves out those that are faint.
+  // rules: [{ name, y }] across the whole; end: where x ends, if not at the last point. What is in xs and ys may grow; then call set
+  // again, or draw.
   set({ series = this.series, rules = this.rules, end = this.end }) {
     const names = JSON.stringify(series.map(({ name, colour, faint }) => [name, colour, faint]));
     Object.assign(this, { series, rules, end });
@@ -116,7 +120,7 @@ export class Plot {
       low = Math.min(low, bottom);
     }
     const across = [LEFT, width - RIGHT];
-    this.toX = this.log && first < last ? logarithmic(first, last, across) : linear(0, last || 1, across, Math.max(2, Math.floor(width / 110)));
+    this.toX = this.log && first < last ? logarithmic(first, last, across) : linear(0, last || 1, across, Math.max(3, Math.floor(width / 110)));
     const room = (high - low || 1) * 0.08;
     this.toY = linear(Math.max(0, low - room), high + room, [height - BOTTOM, TOP], 5);
   }
@@ -130,7 +134,8 @@ export class Plot {
     const x = this.cursor;
     this.card.hidden = x === null || !this.series.some(({ xs }) => xs.length);
     if (this.card.hidden) return;
-    const near = this.series.filter(({ xs }) => xs.length).map((each) => ({ ...each, index: nearest(each.xs, x) }));
+    const away = ({ xs }) => Math.max(this.toX(xs[0]) - this.toX(x), this.toX(x) - this.toX(xs.at(-1)));
+    const near = this.series.filter((each) => each.xs.length && away(each) < REACH).map((each) => ({ ...each, index: nearest(each.xs, x) }));
     new Strokes(to, this, this.look).upright(x, "quiet");
     const rows = near.map(({ name, short = name, ys, index, colour: shade, xs }) => {
       to.fillStyle = this.look[shade];
@@ -141,11 +146,15 @@ export class Plot {
     });
     const lines = rows.map(([name, shade, text]) => el("p", {}, el("i", { style: { background: `var(--${shade})` } }), el("span", {}, name), el("b", {}, text)));
     this.card.replaceChildren(el("p", {}, this.x.format(x)), ...lines);
-    const left = this.toX(x);
-    const right = left > this.size.width / 2;
-    this.card.style.setProperty("left", right ? "auto" : `${left + 14}px`);
-    this.card.style.setProperty("right", right ? `${this.size.width - left + 14}px` : "auto");
+    this.#place(this.toX(x));
     this.spoken = [this.x.format(x), ...rows.map(([name, , text]) => `${name} ${text}`)].join("; ");
+  }
+
+  // Beside x, on the side where there is more room, and inside the box
+  #place(x) {
+    const [width, wide] = [this.size.width, this.card.offsetWidth];
+    const left = x > width / 2 ? x - CARD_GAP - wide : x + CARD_GAP;
+    this.card.style.setProperty("left", `${Math.max(0, Math.min(width - wide, left))}px`);
   }
 
   #look() {
@@ -199,9 +208,9 @@ export class Plot {
   // ── in words ──
 
   #legend() {
-    const items = this.series.map(({ name, colour: shade, faint, width = 2 }) =>
-      el("li", {}, el("i", { class: faint ? "faint" : null, style: { "--shade": `var(--${shade})`, "--width": `${width}px` } }), name),
-    );
+    const items = this.series
+      .filter(({ faint }) => !faint)
+      .map(({ name, colour: shade, width = 2 }) => el("li", {}, el("i", { style: { "--shade": `var(--${shade})`, "--width": `${width}px` } }), name));
     this.legend.replaceChildren(...items);
   }
 
@@ -211,8 +220,9 @@ export class Plot {
     const step = Math.max(1, walked.length / ROWS);
     const picked = Array.from({ length: Math.min(ROWS, walked.length) }, (_, index) => walked[Math.min(walked.length - 1, Math.round((index + 1) * step) - 1)]);
     const value = ({ xs, ys }, x) => (xs.length ? this.y.format(ys[nearest(xs, x)]) : "–");
+    const cell = this.x.cell ?? this.x.format;
     const head = [this.x.label, ...this.series.map(({ name }) => name)].map((name) => el("th", { scope: "col" }, name));
-    const rows = picked.map((x) => el("tr", {}, el("th", { scope: "row" }, this.x.format(x)), this.series.map((each) => el("td", {}, value(each, x)))));
+    const rows = picked.map((x) => el("tr", {}, el("th", { scope: "row" }, cell(x)), this.series.map((each) => el("td", {}, value(each, x)))));
     const rules = this.rules.map(({ name, y }) => el("p", {}, `${name}: ${this.y.format(y)}`));
     this.table.replaceChildren(el("table", {}, el("caption", { class: "unseen" }, this.label), el("thead", {}, el("tr", {}, head)), el("tbody", {}, rows)), ...rules);
   }

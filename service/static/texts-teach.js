@@ -150,7 +150,7 @@ also({
 
   // ── time travel
   "travel.title": ["Time travel", "시간 여행"],
-  "travel.about": ["The same prompt and the same dice, at each checkpoint of the run.", "같은 시작 글과 같은 주사위로, 체크포인트마다 쓴 글입니다."],
+  "travel.about": ["What the model wrote at each checkpoint of the run, from the same prompt and seed.", "체크포인트마다 같은 시작 글과 같은 시드로 쓴 글입니다."],
   "travel.checkpoint": ["Checkpoint", "체크포인트"],
   "travel.first": ["first", "처음"],
   "travel.last": ["last", "마지막"],
@@ -164,7 +164,7 @@ also({
   "compare.plot": ["Losses of several runs", "여러 실행의 손실"],
   "compare.across": ["Against", "가로축"],
   "compare.seconds": ["time trained", "학습한 시간"],
-  "compare.both": ["Training losses, too", "학습 손실도 표시"],
+  "compare.both": ["Training losses, too (pale)", "학습 손실도 표시(옅은 선)"],
   "compare.training": ["{name}, training", "{name}, 학습"],
   "compare.runs": ["The runs", "실행"],
   "compare.add": ["Add a run", "실행 추가"],

@@ -51,7 +51,7 @@ class Compare {
     const x =
       across === "seconds"
         ? { label: t("compare.seconds"), tick: (value) => duration(value), format: (value) => duration(value) }
-        : { label: t("run.characters"), tick: short, format: (value) => t("run.read", { count: Math.round(value) }) };
+        : { label: t("run.characters"), tick: short, format: (value) => t("run.read", { count: Math.round(value) }), cell: number };
     return new Plot({
       label: t("compare.plot"),
       empty: t("run.plot.empty"),
@@ -128,7 +128,7 @@ class Compare {
     const xs = (line) => (this.across === "seconds" ? line.seconds : line.xs);
     const series = found.flatMap(({ name, course }, index) => [
       { name, xs: xs(course.validation), ys: course.validation.ys, colour: `plot-${index + 1}`, width: 2.25 },
-      ...(this.both ? [{ name: t("compare.training", { name }), xs: xs(course.training), ys: course.training.ys, colour: `plot-${index + 1}`, width: 1, faint: true }] : []),
+      ...(this.both ? [{ name: t("compare.training", { name }), short: t("run.training.short"), xs: xs(course.training), ys: course.training.ys, colour: `plot-${index + 1}`, width: 1, faint: true }] : []),
     ]);
     const first = this.same ? found.find(({ course }) => Object.keys(course.baselines).length) : null;
     this.plot.set({ series, rules: first ? first.course.rules(RULES).map(({ name, y }) => ({ name: t(`gram.${name}`), y })) : [] });

@@ -5,6 +5,7 @@
 
 import { ask, follow } from "../api.js";
 import { throttled } from "../dom.js";
+import { watch } from "../facts.js";
 import { Course, ENDED, jobPath } from "./course.js";
 
 const AGAIN = 400; // milliseconds between two looks at the job, at least
@@ -17,6 +18,8 @@ export class Live {
     this.changed = throttled(changed, 100);
     this.look = throttled(() => this.refresh().catch((error) => this.#told(error)), AGAIN);
     document.addEventListener("visibilitychange", () => (document.hidden ? this.stream?.abort() : this.begin()), { signal });
+    // Somebody else may let a run go on that has ended.
+    watch(({ health }) => health.training?.run === name && ENDED.includes(this.job?.status) && this.look(), signal);
   }
 
   // Reads what is there, now or when somebody looks again, and goes on from that.

@@ -15,6 +15,7 @@ import { Travel } from "./travel.js";
 
 const RULES = ["unigram", "5-gram"];
 const TICK = 500; // milliseconds between two looks at the clock
+const LEAST_GAIN = 0.005; // bits per character that are worth telling
 const EARLY = 0.95; // share of the time that was given: a run that took less has ended before its time
 const STEADY = 0.15; // the expected end of the run may be that much off before the plot is drawn to another
 
@@ -72,7 +73,7 @@ class RunView {
     return new Plot({
       label: t("run.plot"),
       empty: t("run.plot.empty"),
-      x: { label: t("run.characters"), tick: short, format: (value) => t("run.read", { count: Math.round(value) }) },
+      x: { label: t("run.characters"), tick: short, format: (value) => t("run.read", { count: Math.round(value) }), cell: number },
       y: { label: t("run.bits"), tick: (value) => number(value, 1), format: (value) => lossWords(value, this.live.course.scale) },
       signal,
     });
@@ -168,9 +169,9 @@ class RunView {
     else if (ahead) words.push(t("run.not-yet", told(ahead)));
     const outlook = course.outlook;
     if (outlook && job.status === "running") {
-      const gain = outlook.gain === null ? "" : number(outlook.gain * course.scale, 2);
-      const time = outlook.gain_seconds ? duration(outlook.gain_seconds) : "";
-      words.push(gain && time ? t(`outlook.${outlook.verdict}.gain`, { gain, time }) : t(`outlook.${outlook.verdict}`));
+      const gain = (outlook.gain ?? 0) * course.scale;
+      const likely = outlook.gain_seconds && gain >= LEAST_GAIN && gain < course.validation.ys.at(-1) / 2; // in the first moments it is not
+      words.push(likely ? t(`outlook.${outlook.verdict}.gain`, { gain: number(gain, 2), time: duration(outlook.gain_seconds) }) : t(`outlook.${outlook.verdict}`));
     }
     const early = this.#early(job);
     if (early) words.push(early);
