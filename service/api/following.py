@@ -48,7 +48,7 @@ def follow(service: Service, name: str, after: int, gone: Callable[[], bool], st
     It is over when the client is `gone`; with an error, which is the last event, where the run is deleted or the service `stopping`.
     """
     try:
-        told = time.monotonic()
+        told = -SILENCE  # where there is nothing to tell yet, a comment goes first, and the headers with it: the client is heard
         while not gone():
             if stopping():
                 raise ServiceStopping

@@ -14,7 +14,7 @@ const CARD_GAP = 14; // CSS pixels between what is pointed at and the card that 
 const REACH = 24; // CSS pixels: a line that ended so far away is not told of
 
 export class Plot {
-  // label: its name. x, y: { label, format(value) -> text, tick(value) -> short text, cell(value) -> text of the table, else format }.
+  // label: its name. x, y: { label, format(value) -> text, tick(value, step) -> short text, cell(value) -> text of the table, else format }.
   // empty: what stands where there is nothing yet.
   constructor({ label, x, y, empty = "", signal }) {
     Object.assign(this, { label, x, y, series: [], rules: [], end: null, log: false, mark: null, cursor: null, drawn: 0, draws: 0 });
@@ -121,7 +121,7 @@ export class Plot {
     }
     const across = [LEFT, width - RIGHT];
     this.toX = this.log && first < last ? logarithmic(first, last, across) : linear(0, last || 1, across, Math.max(3, Math.floor(width / 110)));
-    const room = (high - low || 1) * 0.08;
+    const room = (high - low) * 0.08 || high * 0.2 || 1;
     this.toY = linear(Math.max(0, low - room), high + room, [height - BOTTOM, TOP], 5);
   }
 

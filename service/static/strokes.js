@@ -23,9 +23,10 @@ export class Strokes {
     to.fillStyle = this.look.quiet;
     to.textBaseline = "middle";
     to.textAlign = "right";
+    const [low, next] = this.toY.ticks;
     for (const value of this.toY.ticks) {
       this.#level(value);
-      to.fillText(upwards.tick(value), LEFT - 8, this.toY(value));
+      to.fillText(upwards.tick(value, next - low), LEFT - 8, this.toY(value));
     }
     to.textBaseline = "top";
     to.textAlign = "center";

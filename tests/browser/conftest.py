@@ -42,7 +42,7 @@ import json, sys
 from pathlib import Path
 from service.server import ServerSettings, serve
 
-serve(ServerSettings(db=Path(sys.argv[1]), port=0, log_level="warning", **json.loads(sys.argv[2])))
+serve(ServerSettings(db=Path(sys.argv[1]), log_level="warning", **{"port": 0, **json.loads(sys.argv[2])}))
 """
 
 
@@ -145,10 +145,16 @@ def school(stored: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
 
 @pytest.fixture
 def launch(stored: Path, tmp_path: Path) -> Iterator[Callable[..., Site]]:
-    """Start a service of the test's own: `launch(empty=True, workers=1, environment={...}, **settings)`."""
+    """Start a service of the test's own: `launch(empty=True, workers=1, environment={...}, **settings)`.
+
+    `launch(again=site)` starts one that was stopped once more, at the same address.
+    """
     started: list[Site] = []
 
-    def launched(*, empty: bool = False, environment: dict[str, str] | None = None, **settings: Any) -> Site:
+    def launched(*, empty: bool = False, again: Site | None = None, environment: dict[str, str] | None = None, **settings: Any) -> Site:
+        if again:
+            started.append(begin(again.db, environment, port=again.port, **settings))
+            return started[-1]
         db = tmp_path / f"{len(started)}.db"
         if not empty:
             shutil.copy(stored, db)

@@ -15,6 +15,7 @@ from corpora import open_source
 STATIC = Path(__file__).resolve().parents[2] / "service" / "static"
 FILES = "input[type=file]:not([webkitdirectory])"
 FOLDER = "input[type=file][webkitdirectory]"
+TOLD = ".giving > .notice:not([hidden])"
 SHOWN = ".seen:not([hidden]) h3"
 # Settings that have a place of their own, and those that only other services' clients send
 UNSHOWN = {"cell", "training_file", "epochs", "steps", "budget", "hyperparameters", "method", "suffix", "metadata", "integrations"}
@@ -48,8 +49,7 @@ def settings(page: Any) -> None:
     page.wait_for_selector(".settings fieldset")
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [360, 1600])
+@pytest.mark.parametrize(("width", "scheme"), [(360, "dark"), (1600, "light")])
 def test_it_is_accessible(site: Any, visit: Callable[..., Any], accessible: Callable[..., None], width: int, scheme: str) -> None:
     page = visit(site, "#teach", width=width, scheme=scheme)
     page.get_by_text("Or paste a text").click()
@@ -145,19 +145,23 @@ def test_several_files_are_one_text(school: Any, visit: Callable[..., Any], tmp_
     assert content(school, name) == "".join(open_source(str(tmp_path)).pieces())
 
 
-def test_a_file_is_dropped(school: Any, visit: Callable[..., Any]) -> None:
+def test_a_file_or_a_piece_of_text_is_dropped(school: Any, visit: Callable[..., Any]) -> None:
     page = visit(school, "#teach")
-    drop = """text => {
+    drop = """([text, asFile]) => {
         const data = new DataTransfer();
-        data.items.add(new File([text], "dropped.txt", { type: "text/plain" }));
+        if (asFile) data.items.add(new File([text], "dropped.txt", { type: "text/plain" }));
+        else data.setData("text/plain", text);
         const zone = document.querySelector(".zone");
         for (const name of ["dragenter", "dragover", "drop"])
             zone.dispatchEvent(new DragEvent(name, { dataTransfer: data, bubbles: true, cancelable: true }));
     }"""
-    page.evaluate(drop, lines(3))
-    page.wait_for_selector(SHOWN)
-    assert page.locator(SHOWN).text_content() == "dropped"
-    assert content(school, "dropped") == lines(3)
+    for seed, as_file in ((3, True), (5, False)):
+        page.evaluate(drop, [lines(seed), as_file])
+        page.wait_for_selector(SHOWN)
+        name = str(page.locator(SHOWN).text_content())
+        assert (name == "dropped") == as_file
+        assert content(school, name) == lines(seed)
+        page.get_by_role("button", name="Another text").click()
 
 
 def test_a_pasted_text(school: Any, visit: Callable[..., Any]) -> None:
@@ -178,9 +182,35 @@ def test_what_cannot_be_read_is_told(school: Any, visit: Callable[..., Any], tmp
     page.watch.allowed.append("400 (BAD REQUEST)")
     (tmp_path / "image.png").write_bytes(b"\x89PNG\0" + bytes(2000))
     page.locator(FILES).set_input_files(tmp_path / "image.png")
-    page.wait_for_selector(".giving .notice:not([hidden])")
-    assert "image.png" in page.locator(".giving .notice").text_content()
+    page.wait_for_selector(TOLD)
+    assert "image.png" in page.locator(TOLD).text_content()
     assert page.locator(".zone").is_visible()
+    (tmp_path / "empty.txt").write_text("")
+    page.locator(FILES).set_input_files(tmp_path / "empty.txt")
+    page.wait_for_selector(f"{TOLD}:has-text('There is nothing to read')")
+
+
+def test_a_text_in_another_encoding(school: Any, visit: Callable[..., Any], tmp_path: Path) -> None:
+    page = visit(school, "#teach")
+    page.watch.allowed.append("400 (BAD REQUEST)")
+    text = "베틀은 밤마다 붉은 실과 금빛 실을 엮는다.\n" * 20
+    (tmp_path / "korean.txt").write_bytes(text.encode("cp949"))
+    page.locator(FILES).set_input_files(tmp_path / "korean.txt")
+    page.wait_for_selector(f"{TOLD}:has-text('korean.txt is not in UTF-8')")
+    page.get_by_label("Its encoding").select_option("cp949")
+    page.get_by_role("button", name="Read it so").click()
+    page.wait_for_selector(SHOWN)
+    assert content(school, page.locator(SHOWN).text_content()) == text
+    assert page.locator(TOLD).count() == 0
+
+
+def test_a_text_that_is_too_large(launch: Callable[..., Any], visit: Callable[..., Any], tmp_path: Path) -> None:
+    page = visit(launch(empty=True, max_upload=10_000), "#teach")
+    page.wait_for_selector("text=Nothing has been trained yet")
+    page.watch.allowed.append("413")
+    (tmp_path / "large.txt").write_text(lines(6))
+    page.locator(FILES).set_input_files(tmp_path / "large.txt")
+    page.wait_for_selector(f"{TOLD}:has-text('10,000 bytes')")
 
 
 def test_all_settings_are_those_of_the_service(site: Any, visit: Callable[..., Any]) -> None:
@@ -199,7 +229,7 @@ def test_all_settings_are_those_of_the_service(site: Any, visit: Callable[..., A
 
 def test_what_is_wrong_is_told_beside_it(site: Any, visit: Callable[..., Any]) -> None:
     page = visit(site, "#teach")
-    page.watch.allowed.append("400 (BAD REQUEST)")
+    page.watch.allowed += ["400 (BAD REQUEST)", "409 (CONFLICT)"]
     page.get_by_label("Or one that is here already").select_option("tale")
     page.wait_for_selector(SHOWN)
     settings(page)
@@ -211,6 +241,10 @@ def test_what_is_wrong_is_told_beside_it(site: Any, visit: Callable[..., Any]) -
     assert wrong.locator("label").text_content() == "learning_rate"
     assert "learning_rate is 0" in wrong.locator(".wrong").text_content()
     page.get_by_label("learning_rate", exact=True).fill("0.01")
+    page.get_by_label("name", exact=True).fill("tale")
+    page.get_by_role("button", name="Start").click()
+    page.wait_for_selector(".field:has(.wrong:has-text('exists already')) code:text-is('name')")
+    page.get_by_label("name", exact=True).fill("")
     page.get_by_label("Other", exact=True).check()
     page.get_by_label("Length", exact=True).fill("0")
     page.get_by_role("button", name="Start").click()

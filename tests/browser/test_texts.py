@@ -46,7 +46,7 @@ def test_no_text_has_two_places() -> None:
 
 def test_every_text_that_is_asked_for_is_there() -> None:
     asked = {name for source in SCRIPTS.values() for name in re.findall(r'\bt\((?:[^()`"]*\? )?"([\w.-]+)"', source)}
-    asked |= {name for name in re.findall(r'data-(?:t|label)="([\w.-]+)"', PAGES)}
+    asked |= set(re.findall(r'data-(?:t|label)="([\w.-]+)"', PAGES))
     assert len(asked) > 150
     assert asked - set(ALL) == set()
     for pattern in PATTERNS:

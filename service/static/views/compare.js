@@ -56,7 +56,7 @@ class Compare {
       label: t("compare.plot"),
       empty: t("run.plot.empty"),
       x,
-      y: { label: t("run.bits"), tick: (value) => number(value, 1), format: (value) => t("write.bits", { bits: number(value, 3) }) },
+      y: { label: t("run.bits"), tick: (value, step) => number(value, step < 0.1 ? 2 : 1), format: (value) => t("write.bits", { bits: number(value, 3) }) },
       signal: this.signal,
     });
   }

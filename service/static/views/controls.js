@@ -3,7 +3,6 @@
 import { ask } from "../api.js";
 import { button, dialog, linkButton } from "../components.js";
 import { el } from "../dom.js";
-import { look } from "../facts.js";
 import { t } from "../texts.js";
 import { jobPath } from "./course.js";
 import { linkOf } from "./link.js";
@@ -48,7 +47,6 @@ export class Controls {
       this.failed(null);
       this.live.set(job);
       this.live.look();
-      look();
     } catch (error) {
       if (error.name !== "AbortError") this.failed(error);
     } finally {

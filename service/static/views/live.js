@@ -5,7 +5,7 @@
 
 import { ask, follow } from "../api.js";
 import { throttled } from "../dom.js";
-import { watch } from "../facts.js";
+import { look, watch } from "../facts.js";
 import { Course, ENDED, jobPath } from "./course.js";
 
 const AGAIN = 400; // milliseconds between two looks at the job, at least
@@ -50,6 +50,7 @@ export class Live {
   }
 
   set(job) {
+    if (this.job && this.job.status !== job.status) look();
     this.job = job;
     this.changed();
     this.#follow();

@@ -8,6 +8,7 @@ import { language, t } from "../texts.js";
 import "../texts-teach.js";
 import { duration, moment, number, percent, short } from "../words.js";
 import { Controls } from "./controls.js";
+import { ENDED } from "./course.js";
 import { Live } from "./live.js";
 import { Samples } from "./samples.js";
 import { badge, lossWords, network } from "./states.js";
@@ -74,7 +75,7 @@ class RunView {
       label: t("run.plot"),
       empty: t("run.plot.empty"),
       x: { label: t("run.characters"), tick: short, format: (value) => t("run.read", { count: Math.round(value) }), cell: number },
-      y: { label: t("run.bits"), tick: (value) => number(value, 1), format: (value) => lossWords(value, this.live.course.scale) },
+      y: { label: t("run.bits"), tick: (value, step) => number(value, step < 0.1 ? 2 : 1), format: (value) => lossWords(value, this.live.course.scale) },
       signal,
     });
   }
@@ -116,8 +117,8 @@ class RunView {
   }
 
   #aboutWords(job) {
-    const { training_file: file, meta } = job;
-    const parts = [network(job), file && t("write.corpus", { name: file }), meta.parent && t("run.parent", { name: meta.parent })];
+    const { status, training_file: file, meta } = job;
+    const parts = [network(job), file && t(ENDED.includes(status) ? "write.corpus" : "run.reads", { name: file }), meta.parent && t("run.parent", { name: meta.parent })];
     return [parts.filter(Boolean).join(" · ")];
   }
 
@@ -151,7 +152,7 @@ class RunView {
     const pairs = [
       best && [t("run.best"), lossWords(best, course.scale)],
       [t("run.so-far"), t("run.passes", { characters: short(last.characters), passes: number(last.epoch, 1) })],
-      last.characters_per_second && [t("run.speed"), t("run.per-second", { count: short(last.characters_per_second) })],
+      last.characters_per_second && [t("run.speed"), short(last.characters_per_second)],
       [t("run.trained"), duration(last.seconds)],
     ];
     this.facts.replaceChildren(factList(pairs.filter(Boolean)));

@@ -53,6 +53,7 @@ export class Runs {
   #show(jobs) {
     this.nothing.hidden = jobs.length > 0;
     this.list.hidden = !jobs.length;
+    this.list.classList.toggle("alone", jobs.length < 2); // nothing to compare it with
     this.compare.hidden = jobs.length < 2;
     const names = jobs.map(({ id }) => id);
     for (const name of [...this.rows.keys()]) if (!names.includes(name)) this.rows.delete(name);

@@ -393,6 +393,12 @@ def test_events_come_as_they_happen(app: Flask, store: Store, job: Run, monkeypa
     assert told[-1] == b"data: [DONE]\n\n"
 
 
+def test_a_client_is_answered_at_once_where_nothing_is_new(app: Flask, store: Store, job: Run) -> None:
+    newest = max(each.id for each in store.events.list(job))
+    stream = following.follow(app.extensions["charloom"], "a", newest, lambda: False, lambda: False)
+    assert next(stream).startswith(b":")
+
+
 def test_a_client_that_is_gone_is_not_waited_for(app: Flask, job: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(following.time, "sleep", lambda seconds: None)
     assert len(following_of(app, gone=iter([False, False, True]))) == 5
