@@ -69,6 +69,7 @@
         ├── IndexUnavailable      what was copied from a corpus cannot be told here
         │   └── IndexTooLarge     for the memory or disk of this machine
         ├── GenerationFailed      a fault in the middle of writing
+        ├── SearchFailed          a fault while cells were looked for
         ├── ServiceStopping
         └── AddressUnusable       the port is taken, the host has no address, ...
 
@@ -553,6 +554,11 @@ class IndexTooLarge(IndexUnavailable):
 class GenerationFailed(ServiceError):
     def __init__(self, model: str) -> None:
         super().__init__(f"writing with the model {model} failed; the service's log says why, others may work")
+
+
+class SearchFailed(ServiceError):
+    def __init__(self, model: str, corpus: str, why: str) -> None:
+        super().__init__(f"looking for cells of the model {model} in corpus {corpus} failed: {why}")
 
 
 class ServiceStopping(ServiceError):

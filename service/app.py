@@ -8,7 +8,7 @@ from pathlib import Path
 from flask import Flask, Response
 
 from service import errors, gate, logs, metrics, pages
-from service.api import completions, docs, files, fine_tuning, generate, health, models, novelty, openapi, score
+from service.api import completions, docs, files, fine_tuning, generate, health, inspect, models, novelty, openapi, score
 from service.config import ServiceConfig
 from service.serving import Service
 
@@ -51,6 +51,7 @@ def create_app(config: ServiceConfig | str | Path) -> Flask:
         completions.routes(service, version()),
         score.routes(service),
         novelty.routes(service),
+        inspect.routes(service),
         models.routes(service),
         files.routes(service),
         fine_tuning.routes(service),

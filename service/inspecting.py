@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +15,8 @@ from model.config import SamplingConfig, TrainingConfig
 from model.errors import InvalidSetting, MissingSetting
 from model.functions import Array, Ids
 from model.inspection import looking, search
-from model.inspection.gates import NAMES
+from model.inspection.alignment import Aligned
+from model.inspection.gates import NAMES, Saturation
 from model.inspection.looking import Unit
 from model.inspection.neighbours import Neighbours, neighbours
 from model.inspection.sample import sample
@@ -23,7 +26,7 @@ from service import machine
 from service.exchange import Loaded
 from service.findings import Alternative, CellReport, Excerpt, FoundCell, FoundGauge, Gate, Inspection, Neighbour
 from service.reading import read
-from service.store import Store
+from service.store import Run, Store
 from service.writing import write
 
 MAPPED = 100  # characters on the map: the most frequent ones
@@ -69,22 +72,22 @@ def inspect(store: Store, loaded: Loaded, text: str, unit: Unit | None = None) -
         if held is None:
             unit = activity.liveliest
             held = looking.activations(model, vocabulary, aligned, [unit])
-        near = neighbours(model, _frequent(store, loaded))
+        near = neighbours(model, frequent(store, loaded))
     return Inspection(
         model=_name(loaded),
-        network=_network(model),
+        network=network_name(model),
         text=aligned.text,
         bits_per_char=round(expected.bits_per_char, 4),
-        unknown=int(np.count_nonzero(aligned.ids[aligned.ends] == vocabulary.unknown)),
-        bits=_rounded(expected.bits, 3),
+        unknown=strangers(vocabulary, aligned),
+        bits=rounded(expected.bits, 3),
         alternatives=[
-            [Alternative(symbol_name(vocabulary, id_), p) for id_, p in zip(ids, _rounded(probabilities, 4), strict=True)]
+            [Alternative(symbol_name(vocabulary, id_), p) for id_, p in zip(ids, rounded(probabilities, 4), strict=True)]
             for ids, probabilities in zip(expected.likeliest.tolist(), expected.probabilities, strict=True)
         ],
         unit=str(unit),
-        activations=_rounded(held[:, 0], 3),
-        gates=[Gate(each.layer, each.gate, NAMES[each.gate], _rounded(each.left, 3), _rounded(each.right, 3)) for each in activity.gates],
-        neighbours=_described(vocabulary, near),
+        activations=rounded(held[:, 0], 3),
+        gates=described_gates(activity.gates),
+        neighbours=described(near, lambda id_: symbol_name(vocabulary, id_)),
         map_shares=[round(share, 4) for share in near.shares],
     )
 
@@ -97,9 +100,7 @@ def find_cells(store: Store, loaded: Loaded, corpus: str | None = None) -> CellR
     `CorpusNotFound`.
     """
     model, vocabulary, run = loaded.checkpoint.model, loaded.checkpoint.vocabulary, loaded.run
-    name = corpus if corpus is not None else run.corpus
-    if name is None:
-        raise MissingSetting("corpus", f"a stored one to look for cells in, since {run.name} was imported without its own")
+    name = corpus_of(run, corpus)
     ids, start, held_out = _region(store, loaded, name)
     with machine.blas_threads(1):
         found_on, tested_on = sample(vocabulary, ids, start, len(ids), search.most_stretches(model)).halves()
@@ -109,7 +110,7 @@ def find_cells(store: Store, loaded: Loaded, corpus: str | None = None) -> CellR
     cells, gauges = {cell.feature: cell.score.f1 for cell in fresh.cells}, {gauge.feature: gauge.explained for gauge in fresh.gauges}
     return CellReport(
         model=_name(loaded),
-        network=_network(model),
+        network=network_name(model),
         corpus=name,
         characters=int(tested_on.counts.sum()),
         held_out=held_out,
@@ -119,6 +120,14 @@ def find_cells(store: Store, loaded: Loaded, corpus: str | None = None) -> CellR
             for each in findings.gauges
         ],
     )
+
+
+def corpus_of(run: Run, corpus: str | None) -> str:
+    """Where cells are looked for. Raises `MissingSetting` where an imported model needs to be told."""
+    name = corpus if corpus is not None else run.corpus
+    if name is None:
+        raise MissingSetting("corpus", f"a stored one to look for cells in, since {run.name} was imported without its own")
+    return name
 
 
 def _region(store: Store, loaded: Loaded, corpus: str) -> tuple[Ids, int, bool]:
@@ -150,11 +159,11 @@ def _found_cell(cell: search.Cell, fresh: float) -> FoundCell:
         fresh=round(fresh, 4),
         found=cell.found,
         learned=cell.score.f1 >= fresh + LEARNED,
-        excerpt=Excerpt(excerpt.text, _rounded(excerpt.activations, 3), excerpt.holds.tolist()),
+        excerpt=Excerpt(excerpt.text, rounded(excerpt.activations, 3), excerpt.holds.tolist()),
     )
 
 
-def _frequent(store: Store, loaded: Loaded) -> Ids:
+def frequent(store: Store, loaded: Loaded) -> Ids:
     """The symbols for the map: the most frequent ones of the model's corpus, where that is known, else the first ones."""
     vocabulary = loaded.checkpoint.vocabulary
     counts: Counter[int] = Counter()
@@ -167,9 +176,20 @@ def _frequent(store: Store, loaded: Loaded) -> Ids:
     return np.array(ids, np.intp)
 
 
-def _described(vocabulary: Vocabulary, near: Neighbours) -> list[Neighbour]:
+def strangers(vocabulary: Vocabulary, aligned: Aligned) -> int:
+    """How many characters of a text are outside the alphabet."""
+    return int(np.count_nonzero(aligned.ids[aligned.ends] == vocabulary.unknown))
+
+
+def described_gates(gates: Sequence[Saturation]) -> list[Gate]:
+    """How often gates were saturated."""
+    return [Gate(each.layer, each.gate, NAMES[each.gate], rounded(each.left, 3), rounded(each.right, 3)) for each in gates]
+
+
+def described(near: Neighbours, name: Callable[[int], str]) -> list[Neighbour]:
+    """Neighbours and their places, with symbols as `name` shows them."""
     return [
-        Neighbour(symbol_name(vocabulary, id_), [symbol_name(vocabulary, other) for other in others], _rounded(distances, 3), *place)
+        Neighbour(name(id_), [name(other) for other in others], rounded(distances, 3), *place)
         for id_, others, distances, place in zip(
             near.ids.tolist(), near.nearest.tolist(), near.distances, np.round(near.places, 3).tolist(), strict=True
         )
@@ -188,9 +208,11 @@ def _name(loaded: Loaded) -> str:
     return f"{loaded.run.name}@{loaded.stored.step}"
 
 
-def _network(model: LanguageModel) -> str:
+def network_name(model: LanguageModel) -> str:
+    """``lstm 1x384``: the cell, the layers, and the units of each."""
     return f"{model.config.cell} {model.config.num_layers}x{model.config.hidden_size}"
 
 
-def _rounded(numbers: Array, digits: int) -> list[float]:
-    return [round(number, digits) for number in np.asarray(numbers, np.float64).tolist()]
+def rounded(numbers: Array, digits: int) -> Any:
+    """Numbers, in lists as deep as the array, with so many digits behind the point."""
+    return np.round(np.asarray(numbers, np.float64), digits).tolist()

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import math
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from model import scoring
 from model.decoding import TextWriter
 from model.echo import Echo
-from model.errors import TookTooLong, TooManyRequests, WaitedTooLong
+from model.errors import TookTooLong
 from model.texts import Score
 from service.models import Model
+from service.turns import Turns
 
 AT_ONCE = 2  # texts that are read at the same time: more would only take the processors from whoever writes
 WAITING = 6  # requests that wait for that
@@ -36,8 +35,7 @@ class Scorer:
     def __init__(self, seconds: float) -> None:
         """`seconds` is what one request may take, waiting included."""
         self._seconds = seconds
-        self._places = threading.BoundedSemaphore(AT_ONCE + WAITING)
-        self._turns = threading.BoundedSemaphore(AT_ONCE)
+        self._turns = Turns(AT_ONCE, WAITING, seconds)
 
     def judge(
         self, find: Callable[[str], Model], names: Sequence[str], text: str, alternatives: int | None, left: Callable[[], bool]
@@ -54,22 +52,8 @@ class Scorer:
                 raise TookTooLong(self._seconds)
             return left()
 
-        with self._turn():
+        with self._turns.turn():
             return [judgement for name in names if (judgement := judged(find(name), text, alternatives, is_over))]
-
-    @contextmanager
-    def _turn(self) -> Iterator[None]:
-        if not self._places.acquire(blocking=False):
-            raise TooManyRequests(WAITING)
-        try:
-            if not self._turns.acquire(timeout=self._seconds):
-                raise WaitedTooLong(self._seconds)
-            try:
-                yield
-            finally:
-                self._turns.release()
-        finally:
-            self._places.release()
 
 
 def judged(model: Model, text: str, alternatives: int | None, is_over: Callable[[], bool]) -> Judgement | None:

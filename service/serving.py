@@ -8,10 +8,12 @@ from dataclasses import replace
 from model.config import SamplingConfig
 from model.errors import InvalidSetting, ModelInTraining, NoModelYet
 from service import machine
+from service.cell_reports import CellReports
 from service.comparing import Comparer
 from service.config import ServiceConfig
 from service.crew import Crew
 from service.engine import Engine
+from service.inspector import Inspector
 from service.models import Model, Models
 from service.observer import Measurements
 from service.progress import Training, training
@@ -41,6 +43,8 @@ class Service:
         self.running = Running()
         self.scorer = Scorer(config.max_seconds)
         self.comparer = Comparer(self.store, config.max_seconds)
+        self.inspector = Inspector(self.store, config.max_seconds)
+        self.cells = CellReports(self.store, config.max_seconds)
 
     def begin(
         self, model: str, config: SamplingConfig, prompts: Sequence[Prompt] | None = None, *, whole: bool, novelty: bool = False

@@ -15,7 +15,7 @@ from model.errors import InvalidSetting
 from model.functions import Array, Ids
 from model.inspection.alignment import Aligned, align
 from model.inspection.gates import Saturation, SaturationCounts
-from model.inspection.reading import slices
+from model.inspection.reading import Tick, slices, untroubled
 from model.language_model import LanguageModel
 from model.scoring import score
 from model.vocabulary import Vocabulary
@@ -52,6 +52,7 @@ class Activity(NamedTuple):
 
     gates: list[Saturation]
     liveliest: Unit  # whose activation varied most
+    held: Array | None = None  # (L, H, N) float16, what every unit held once each character was read, where that was to be kept
 
 
 def read_text(vocabulary: Vocabulary, text: str) -> Aligned:
@@ -69,9 +70,17 @@ def too_long(beginning: str, count: int) -> InvalidSetting:
     return InvalidSetting("text", beginning[:100], f"of at most {LONGEST:,} characters to be looked at", f"it has {count:,}")
 
 
-def surprise(model: LanguageModel, vocabulary: Vocabulary, aligned: Aligned, alternatives: int = ALTERNATIVES) -> Surprise:
-    """How surprising each character was. One of several symbols costs what they cost together; an unknown one what any could cost."""
-    parts = list(score(model, vocabulary, aligned.ids, alternatives))
+def surprise(
+    model: LanguageModel, vocabulary: Vocabulary, aligned: Aligned, alternatives: int = ALTERNATIVES, tick: Tick = untroubled
+) -> Surprise:
+    """How surprising each character was. One of several symbols costs what they cost together; an unknown one what any could cost.
+
+    `tick` is called now and then; what it raises ends the reading.
+    """
+    parts = []
+    for part in score(model, vocabulary, aligned.ids, alternatives):
+        parts.append(part)
+        tick()
     if not parts:
         return Surprise(np.zeros(0), np.zeros((0, alternatives), np.intp), np.zeros((0, alternatives)))
     costs = -np.concatenate([part.logprobs for part in parts]) / math.log(2)  # (S,)
@@ -80,38 +89,54 @@ def surprise(model: LanguageModel, vocabulary: Vocabulary, aligned: Aligned, alt
     return Surprise(bits, likeliest, np.exp(np.concatenate([part.likeliest_logprobs for part in parts])[aligned.starts]))
 
 
-def activity(model: LanguageModel, vocabulary: Vocabulary, aligned: Aligned) -> Activity:
-    """How often gates are saturated, and which unit is the liveliest."""
-    ids = _behind_line_end(vocabulary, aligned.ids)
-    counts, sums = SaturationCounts(), np.zeros((2, model.config.num_layers, model.config.hidden_size))  # of activations, of squares
+def activity(model: LanguageModel, vocabulary: Vocabulary, aligned: Aligned, *, keep: bool = False, tick: Tick = untroubled) -> Activity:
+    """How often gates are saturated, and which unit is the liveliest; `keep` also gives what all units held.
+
+    `tick` is called now and then; what it raises ends the reading.
+    """
+    ids, places = _behind_line_end(vocabulary, aligned.ids), aligned.ends + 1
+    counts, sums = SaturationCounts(), np.zeros((2, *_units(model)))  # of activations, of squares
+    held = np.empty((*_units(model), len(places)), np.float16) if keep else None
     with np.errstate(over="ignore", invalid="ignore"):  # relu and identity do not bound what an rnn's unit holds
-        for part in slices(model, ids[:, None]):
+        for part in slices(model, ids[:, None], tick):
             counts.add(part.layers)
             memory = np.stack([layer.memory[:, 0] for layer in part.layers], axis=1).astype(np.float64)  # (t, L, H)
             sums += memory.sum(axis=0), (memory * memory).sum(axis=0)
+            if held is not None:
+                first, last = np.searchsorted(places, (part.steps.start, part.steps.stop))
+                held[..., first:last] = np.moveaxis(memory[places[first:last] - part.steps.start], 0, -1)
         mean, square = sums / len(ids)
         variance = np.nan_to_num(square - mean * mean, posinf=0.0)
     layer, number = np.unravel_index(np.argmax(variance), variance.shape)
-    return Activity(counts.shares(), Unit(int(layer), int(number)))
+    return Activity(counts.shares(), Unit(int(layer), int(number)), held)
 
 
-def activations(model: LanguageModel, vocabulary: Vocabulary, aligned: Aligned, units: Sequence[Unit]) -> Array:
+def check(model: LanguageModel, unit: Unit) -> None:
+    """Raise `InvalidSetting` for a unit that the network does not have."""
+    layers, H = _units(model)
+    if not (0 <= unit.layer < layers and 0 <= unit.number < H):
+        raise InvalidSetting("unit", str(unit), f"LAYER:UNIT with a layer from 0 to {layers - 1} and a unit from 0 to {H - 1:,}")
+
+
+def activations(model: LanguageModel, vocabulary: Vocabulary, aligned: Aligned, units: Sequence[Unit], tick: Tick = untroubled) -> Array:
     """(N, U) what units held once each character was read: an LSTM's tanh(c), which is what Karpathy et al. drew, else h.
 
     Numbers that are not finite, which a diverged rnn holds, come as the largest ones that are.
 
     Raises `InvalidSetting` for a unit that the network does not have.
     """
-    layers, H = model.config.num_layers, model.config.hidden_size
     for unit in units:
-        if not (0 <= unit.layer < layers and 0 <= unit.number < H):
-            raise InvalidSetting("unit", str(unit), f"LAYER:UNIT with a layer from 0 to {layers - 1} and a unit from 0 to {H - 1:,}")
+        check(model, unit)
     found = np.zeros((len(aligned.ids) + 1, len(units)), np.float32)
     with np.errstate(over="ignore"):
-        for part in slices(model, _behind_line_end(vocabulary, aligned.ids)[:, None]):
+        for part in slices(model, _behind_line_end(vocabulary, aligned.ids)[:, None], tick):
             for column, unit in enumerate(units):
                 found[part.steps, column] = part.layers[unit.layer].memory[:, 0, unit.number]
     return np.nan_to_num(found[aligned.ends + 1])
+
+
+def _units(model: LanguageModel) -> tuple[int, int]:
+    return model.config.num_layers, model.config.hidden_size
 
 
 def _behind_line_end(vocabulary: Vocabulary, ids: Ids) -> Ids:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from model.cells.signals import Signals
@@ -21,13 +21,21 @@ class Slice(NamedTuple):
     layers: list[Signals]  # (t, B, H) each
 
 
-def slices(model: LanguageModel, ids: Ids) -> Iterator[Slice]:
-    """Read ids (T, B) from the state before any text."""
+Tick = Callable[[], None]
+
+
+def untroubled() -> None:
+    """The tick of a reading that nobody ends before its time."""
+
+
+def slices(model: LanguageModel, ids: Ids, tick: Tick = untroubled) -> Iterator[Slice]:
+    """Read ids (T, B) from the state before any text. `tick` is called before each slice; what it raises ends the reading."""
     T, B = ids.shape
     width = model.layers[0]["b"].shape[0] * model.config.num_layers
     step = max(1, min(SYMBOLS, NUMBERS // (B * width)))
     state, table, workspace = model.zero_state(B), model.input_table(), Workspace()
     for start in range(0, T, step):
+        tick()
         steps = slice(start, min(T, start + step))
         with plain_arithmetic():
             _, state, tape = model.read(ids[steps], state, workspace=workspace, table=table)

@@ -20,16 +20,24 @@ def answer(value: Any, status: int = 200) -> Response:
     return Response(encoded(value) + b"\n", status, mimetype="application/json")
 
 
+def large_answer(value: Any) -> Response:
+    """A JSON response of very many numbers, in a twentieth of the time, which others would have to wait. None of them may be NaN."""
+    return Response(_quickly(value) + b"\n", mimetype="application/json")
+
+
+def _quickly(value: Any) -> bytes:
+    try:
+        return msgspec.json.encode(value)
+    except UnicodeEncodeError:
+        return encoded(value)
+
+
 def event(value: Any, id: str | None = None) -> bytes:
     """One server-sent event, with an `id` (a plain word) where a client may ask for what follows it.
 
     JSON has no line ends of its own, so it is always one line.
     """
-    try:
-        data = msgspec.json.encode(value)  # in a twentieth of the time
-    except UnicodeEncodeError:
-        data = encoded(value)
-    return (f"id: {id}\n".encode() if id is not None else b"") + b"data: " + data + b"\n\n"
+    return (f"id: {id}\n".encode() if id is not None else b"") + b"data: " + _quickly(value) + b"\n\n"
 
 
 KEEP_ALIVE = b": still here\n"  # a comment; an empty line behind it would be an event without data to OpenAI's client

@@ -87,6 +87,28 @@ ROUTE_FIELDS = {
     "novelty.min_length": Field(
         int, True, 30, Setting(meaning="of the spans that are listed", unit="characters", at_least=1, at_most=1_000_000_000)
     ),
+    "inspect.text": Field(str, False, "", Setting(meaning="the text that is read; only neighbours can be told without one")),
+    "inspect.include": Field(
+        list[Literal["surprise", "gates", "neighbours"]],
+        False,
+        ("surprise", "gates", "neighbours"),
+        Setting(meaning="what to tell besides units; what is not wanted is null in the answer, and costs nothing"),
+        "a list of surprise, gates or neighbours",
+    ),
+    "inspect.units": Field(
+        Annotated[list[Annotated[str, msgspec.Meta(pattern=r"^[0-9]{1,9}:[0-9]{1,9}$")]], msgspec.Meta(max_length=64)],
+        True,
+        None,
+        Setting(meaning="hidden units to tell the activations of, each as LAYER:UNIT, both counted from 0; null the one that varies most"),
+        "a list of at most 64 strings like 0:17",
+    ),
+    "inspect.alternatives": Field(
+        int,
+        False,
+        5,
+        Setting(meaning="tell so many of the likeliest symbols where each character came", at_least=0, at_most=20),
+    ),
+    "cells.corpus": Field(str, True, None, Setting(meaning="a stored corpus to look in; by default the one that the model was trained on")),
     "path.completion": Field(str, False, REQUIRED, Setting(meaning="the id that the first event of a stream tells")),
     # ── lists
     "list.after": Field(str, False, None, Setting(meaning="the id behind which to begin: the last one of the part before")),

@@ -26,6 +26,7 @@ ATTRIBUTE = "charloom_operation"  # of the view's function
 
 TAGS = {
     "texts": "Text from a model, and what a model thinks of a text",
+    "inside": "What goes on inside a model",
     "models": "What can write: runs and their checkpoints",
     "files": "What is learned from: corpora",
     "jobs": "Training",

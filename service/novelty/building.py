@@ -17,7 +17,7 @@ import time
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,7 @@ from service.cache import Cache, Key
 from service.novelty.claims import Claim
 from service.novelty.index import BLOCK, NEWLINE, file_size, offsets_of, starts_character
 from service.store import Corpus, Store
+from service.tether import end_with_starter
 
 Array = NDArray[Any]
 Tell = Callable[[str, float], None]  # what is being done, and which part of the whole is done
@@ -146,7 +147,7 @@ def build(store: Store, corpus: Corpus) -> None:
 def main(path: str, name: str) -> None:
     """What the process does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is meant for whoever has started this
-    threading.Thread(target=_end_with_starter, daemon=True).start()
+    end_with_starter()
     with contextlib.suppress(OSError):
         os.nice(NICENESS)
     with Store(Path(path), create=False) as store:
@@ -155,12 +156,6 @@ def main(path: str, name: str) -> None:
         except CharloomError as error:
             sys.stderr.write(error.why if isinstance(error, IndexUnavailable) else str(error))
             sys.exit(REFUSED)
-
-
-def _end_with_starter() -> NoReturn:
-    while os.read(sys.stdin.fileno(), 64):  # not buffered: Python cannot end while a thread holds that buffer
-        pass
-    os._exit(1)  # nothing here needs tidying up that the next one does not tidy up
 
 
 if __name__ == "__main__":

@@ -109,7 +109,7 @@ def test_few_texts_are_read_at_the_same_time(models: Models) -> None:
 def test_no_more_wait_than_there_are_places(models: Models) -> None:
     scorer = Scorer(60)
     for _ in range(AT_ONCE + WAITING):
-        assert scorer._places.acquire(blocking=False)
+        assert scorer._turns._places.acquire(blocking=False)
     with pytest.raises(TooManyRequests):
         scorer.judge(models.get, ["one"], "a", 0, never)
 

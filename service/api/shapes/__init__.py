@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from service.api.shapes.base import Count, Deleted, Error, Fault, Page, Seconds, Shape
 from service.api.shapes.files import File, FileFacts
+from service.api.shapes.inspection import Cells, Inspected, UnitActivations
 from service.api.shapes.jobs import (
     Auto,
     CheckpointMetrics,
@@ -42,6 +43,7 @@ from service.api.shapes.texts import (
 
 __all__ = [
     "Auto",
+    "Cells",
     "CheckpointMetrics",
     "ComparedRecord",
     "Completion",
@@ -59,6 +61,7 @@ __all__ = [
     "GeneratedPiece",
     "Health",
     "Hyperparameters",
+    "Inspected",
     "Job",
     "JobCheckpoint",
     "JobEvent",
@@ -80,5 +83,6 @@ __all__ = [
     "TextNovelty",
     "TextScore",
     "Training",
+    "UnitActivations",
     "Usage",
 ]

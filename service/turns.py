@@ -1,0 +1,52 @@
+"""Who may read at this moment: a few requests at a time, beside whoever writes, and none for longer than a request may take."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from werkzeug.exceptions import ClientDisconnected
+
+from model.errors import TookTooLong, TooManyRequests, WaitedTooLong
+
+
+class Turns:
+    """May be used from any thread."""
+
+    def __init__(self, at_once: int, waiting: int, seconds: float) -> None:
+        """`at_once` requests are served at a time, `waiting` others wait for that; `seconds` is what one may take, waiting included."""
+        self._waiting, self._seconds = waiting, seconds
+        self._places = threading.BoundedSemaphore(at_once + waiting)
+        self._turns = threading.BoundedSemaphore(at_once)
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Have one's turn inside. Raises `TooManyRequests` and `WaitedTooLong`."""
+        if not self._places.acquire(blocking=False):
+            raise TooManyRequests(self._waiting)
+        try:
+            if not self._turns.acquire(timeout=self._seconds):
+                raise WaitedTooLong(self._seconds)
+            try:
+                yield
+            finally:
+                self._turns.release()
+        finally:
+            self._places.release()
+
+    def clock(self, left: Callable[[], bool]) -> Callable[[], None]:
+        """A function to be called now and then by who began at this moment.
+
+        It raises `TookTooLong` once the time is over, and `ClientDisconnected` where whoever asked has `left`.
+        """
+        deadline = time.monotonic() + self._seconds
+
+        def tick() -> None:
+            if time.monotonic() > deadline:
+                raise TookTooLong(self._seconds)
+            if left():
+                raise ClientDisconnected
+
+        return tick
