@@ -11,7 +11,7 @@ const VIEWS = {
   teach: { load: () => import("./views/teach.js"), keep: true, styles: ["learning"] },
   run: { load: () => import("./views/run.js"), under: "teach", styles: ["learning", "../plot"] },
   compare: { load: () => import("./views/compare.js"), under: "teach", styles: ["learning", "../plot"] },
-  inside: { load: () => import("./views/inside.js"), keep: true },
+  inside: { load: () => import("./views/inside.js"), keep: true, styles: ["write"] },
 };
 const HOME = "write";
 
