@@ -83,7 +83,7 @@ def wanted_of(values: dict[str, Any]) -> Wanted:
 
 def check_size(text: str, wanted: Wanted) -> None:
     """Raise `InvalidSetting` where the answer would be too large."""
-    most = MOST // max(1, len(text))
+    most = MOST // max(1, min(len(text), LONGEST))  # a longer text is refused as such
     if wanted.surprise and wanted.alternatives > most:
         raise InvalidSetting("alternatives", wanted.alternatives, f"at most {most:,} for so long a text", "the limit of this service")
     if wanted.units and len(wanted.units) > most:

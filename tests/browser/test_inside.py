@@ -31,10 +31,15 @@ def inside(browser: Any, site: Any) -> Iterator[Any]:
 
 def read(page: Any, text: str = TEXT) -> None:
     """Let the model read a text."""
-    page.get_by_label("A text", exact=True).fill(text)
+    paste(page, text)
     page.get_by_role("button", name="Let it read").click()
     page.wait_for_selector(".reader-foot b")
     page.wait_for_selector(".gates svg")
+
+
+def paste(page: Any, text: str) -> None:
+    """Fill the field of the text; Playwright's own way takes a minute for 100,000 characters, a browser's paste a moment."""
+    page.get_by_label("A text", exact=True).evaluate("(node, text) => { node.value = text; }", text)
 
 
 def answer(site: Any, **body: Any) -> Any:
@@ -132,7 +137,7 @@ def test_units_are_walked_through_by_keyboard(inside: Any, site: Any) -> None:
     assert number.input_value() == "47"
     number.fill("48")
     number.press("Enter")
-    assert page.locator(".walk .wrong").text_content() == "Units are numbered from 0 to 47."
+    assert page.locator(".walk .wrong:not([hidden])").text_content() == "Units are numbered from 0 to 47."
 
 
 def test_a_walk_asks_for_units_alone_and_for_few(inside: Any) -> None:
@@ -167,8 +172,7 @@ def test_the_map_is_walked_through(inside: Any, site: Any) -> None:
     assert all(": nearest are " in label for label in seen)
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [360, 1600])
+@pytest.mark.parametrize(("width", "scheme"), [(360, "light"), (1600, "dark")])
 def test_cells_are_found_and_all_is_accessible(
     site: Any, visit: Callable[..., Any], accessible: Callable[..., None], width: int, scheme: str
 ) -> None:
@@ -226,7 +230,7 @@ def test_what_is_shown_has_an_address(site: Any, visit: Callable[..., Any]) -> N
 def test_what_goes_wrong_is_said(site: Any, visit: Callable[..., Any]) -> None:
     page = visit(site, "#inside")
     page.watch.allowed.append("400")
-    page.get_by_label("A text", exact=True).fill("a" * 100_001)
+    paste(page, "a" * 100_001)
     page.get_by_role("button", name="Let it read").click()
     page.wait_for_selector(".reader .notice.bad:has-text('at most 100,000 characters')")
     read(page, "the loom")
@@ -235,26 +239,28 @@ def test_what_goes_wrong_is_said(site: Any, visit: Callable[..., Any]) -> None:
 
 def test_a_long_text_stays_smooth(site: Any, visit: Callable[..., Any]) -> None:
     page = visit(site, "#inside")
-    read(page, TEXT * 1300)
+    read(page, TEXT * 120)
     show(page, "A unit")
     page.get_by_role("button", name="The next unit").click()
     page.wait_for_timeout(100)
-    ranges = page.evaluate("[...CSS.highlights.values()].reduce((sum, each) => sum + each.size, 0)")
-    assert 0 < ranges < 20_000, "only what is near the window is tinted"
+    code = """() => [...document.querySelectorAll(".reader .text-block")].map((block) =>
+        [...CSS.highlights.values()].some((ranges) => [...ranges].some((range) => block.contains(range.startContainer))))"""
+    tinted = page.evaluate(code)
+    assert 0 < sum(tinted) < len(tinted), "only what is near the window is tinted"
     page.locator(".reader .text-pane").evaluate("node => { node.scrollTop = node.scrollHeight; }")
     page.wait_for_timeout(100)
     assert tints(page, ".reader .text-block:last-child")
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_ink_is_legible_on_every_tint(site: Any, visit: Callable[..., Any], scheme: str) -> None:
-    page = visit(site, "#inside", scheme=scheme)
+def test_ink_is_legible_on_every_tint(inside: Any) -> None:
     names = ["ink", *(f"{side}-{level}" for side in ("cold", "warm") for level in range(1, 9))]
     code = "async (names) => { const { colour } = await import('/static/theme.js'); return names.map((name) => colour(name)); }"
-    ink, *grounds = (luminance(each) for each in page.evaluate(code, names))
-    for ground in grounds:
-        low, high = sorted((ink, ground))
-        assert (high + 0.05) / (low + 0.05) > 4.5
+    for scheme in ("light", "dark"):
+        inside.emulate_media(color_scheme=scheme)
+        ink, *grounds = (luminance(each) for each in inside.evaluate(code, names))
+        for ground in grounds:
+            low, high = sorted((ink, ground))
+            assert (high + 0.05) / (low + 0.05) > 4.5
 
 
 def luminance(colour: str) -> float:
