@@ -41,18 +41,24 @@ def judged(model: LanguageModel, table: Array, ids: Ids, state: Array, alternati
 
     `table` is `model.input_table()`.
     """
-    V = model.vocabulary_size
     with plain_arithmetic():
         output, state, _ = model.read(ids[:-1, None], state, table=table)
-        parts = []
+    return weighed(model, output, ids[1:], alternatives, unknown_cost), state
+
+
+def weighed(model: LanguageModel, output: Array, targets: Ids, alternatives: int, unknown_cost: float) -> Slice:
+    """The scores of targets (T,), T > 0, each from the output (T, 1, H) of the last layer before it."""
+    V = model.vocabulary_size
+    parts = []
+    with plain_arithmetic():
         for start in range(0, len(output), max(1, LOGITS // V)):
             part = slice(start, start + max(1, LOGITS // V))
             logs = log_probabilities(model.logits(output[part])[:, 0])  # (T, V)
-            targets = ids[1:][part]
-            own = logs[np.arange(len(targets)), np.minimum(targets, V - 1)]
+            ids = targets[part]
+            own = logs[np.arange(len(ids)), np.minimum(ids, V - 1)]
             best = likeliest(logs, alternatives)
-            parts.append(Slice(targets, np.where(targets < V, own, -unknown_cost), best, np.take_along_axis(logs, best, axis=-1)))
-    return Slice(*map(np.concatenate, zip(*parts, strict=True))), state
+            parts.append(Slice(ids, np.where(ids < V, own, -unknown_cost), best, np.take_along_axis(logs, best, axis=-1)))
+    return Slice(*map(np.concatenate, zip(*parts, strict=True)))
 
 
 def score(model: LanguageModel, vocabulary: Vocabulary, ids: Ids, alternatives: int = 0) -> Iterator[Slice]:

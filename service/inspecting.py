@@ -68,7 +68,9 @@ def inspect(store: Store, loaded: Loaded, text: str, unit: Unit | None = None) -
     with machine.blas_threads(1):
         aligned = looking.read_text(vocabulary, text)
         held = looking.activations(model, vocabulary, aligned, [unit]) if unit else None  # refused before anything else is computed
-        expected, activity = looking.surprise(model, vocabulary, aligned), looking.activity(model, vocabulary, aligned)
+        activity = looking.activity(model, vocabulary, aligned, alternatives=looking.ALTERNATIVES)
+        expected = activity.expected
+        assert expected is not None
         if held is None:
             unit = activity.liveliest
             held = looking.activations(model, vocabulary, aligned, [unit])

@@ -74,16 +74,15 @@ class Inspector:
         aligned = looking.read_text(vocabulary, text)
         tick = self._turns.clock(left)
         with self._turns.turn():
-            expected = looking.surprise(network, vocabulary, aligned, wanted.alternatives, tick) if wanted.surprise else None
-            activity = self._activity(model, aligned, tick) if wanted.activity or self._worth_keeping(model, aligned, wanted) else None
+            activity = self._activity(model, aligned, wanted, tick)
+            expected = activity.expected if activity else None
+            if expected is None and wanted.surprise:
+                expected = looking.surprise(network, vocabulary, aligned, wanted.alternatives, tick)
             units = wanted.units if wanted.units is not None or activity is None else [activity.liveliest]
             held = self._held(model, aligned, activity, units or (), tick)
             loaded = Loaded(model.run, model.stored, model.checkpoint)
             near = neighbours(network, frequent(self._store, loaded)) if wanted.neighbours else None
         return Seen(aligned, expected, activity, held, near)
-
-    def _worth_keeping(self, model: Model, aligned: Aligned, wanted: Wanted) -> bool:
-        return bool(wanted.units) and self._bytes(model, aligned) <= self._most
 
     def _held(
         self, model: Model, aligned: Aligned, activity: Activity | None, units: Sequence[Unit], tick: Callable[[], None]
@@ -95,17 +94,21 @@ class Inspector:
         found = looking.activations(model.checkpoint.model, model.checkpoint.vocabulary, aligned, units, tick)
         return list(zip(units, found.T, strict=True))
 
-    def _activity(self, model: Model, aligned: Aligned, tick: Callable[[], None]) -> Activity:
-        """From memory, or from reading the text."""
+    def _activity(self, model: Model, aligned: Aligned, wanted: Wanted, tick: Callable[[], None]) -> Activity | None:
+        """From memory, or from reading the text, which then also tells what was expected; None where it would be of no use."""
+        keep = self._bytes(model, aligned) <= self._most
+        if not (wanted.activity or (wanted.units and keep)):
+            return None
         key = model.stored.model_sha256, hashlib.sha256(aligned.text.encode("utf-8", "surrogatepass")).digest()
         with self._lock:
             if key in self._kept:
                 self._kept.move_to_end(key)
                 return self._kept[key]
-        keep = self._bytes(model, aligned) <= self._most
-        found = looking.activity(model.checkpoint.model, model.checkpoint.vocabulary, aligned, keep=keep, tick=tick)
+        alternatives = wanted.alternatives if wanted.surprise else None
+        network, vocabulary = model.checkpoint.model, model.checkpoint.vocabulary
+        found = looking.activity(network, vocabulary, aligned, alternatives=alternatives, keep=keep, tick=tick)
         with self._lock:
-            self._kept[key] = found
+            self._kept[key] = found._replace(expected=None)
             while sum(_size(each) for each in self._kept.values()) > self._most:
                 self._kept.popitem(last=False)
         return found

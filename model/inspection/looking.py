@@ -17,7 +17,7 @@ from model.inspection.alignment import Aligned, align
 from model.inspection.gates import Saturation, SaturationCounts
 from model.inspection.reading import Tick, slices, untroubled
 from model.language_model import LanguageModel
-from model.scoring import score
+from model.scoring import Slice, score, weighed
 from model.vocabulary import Vocabulary
 
 LONGEST = 100_000  # characters that are looked at in one go
@@ -52,6 +52,7 @@ class Activity(NamedTuple):
 
     gates: list[Saturation]
     liveliest: Unit  # whose activation varied most
+    expected: Surprise | None = None  # where alternatives were wanted
     held: Array | None = None  # (L, H, N) float16, what every unit held once each character was read, where that was to be kept
 
 
@@ -81,6 +82,10 @@ def surprise(
     for part in score(model, vocabulary, aligned.ids, alternatives):
         parts.append(part)
         tick()
+    return _surprise(aligned, parts, alternatives)
+
+
+def _surprise(aligned: Aligned, parts: list[Slice], alternatives: int) -> Surprise:
     if not parts:
         return Surprise(np.zeros(0), np.zeros((0, alternatives), np.intp), np.zeros((0, alternatives)))
     costs = -np.concatenate([part.logprobs for part in parts]) / math.log(2)  # (S,)
@@ -89,26 +94,40 @@ def surprise(
     return Surprise(bits, likeliest, np.exp(np.concatenate([part.likeliest_logprobs for part in parts])[aligned.starts]))
 
 
-def activity(model: LanguageModel, vocabulary: Vocabulary, aligned: Aligned, *, keep: bool = False, tick: Tick = untroubled) -> Activity:
-    """How often gates are saturated, and which unit is the liveliest; `keep` also gives what all units held.
+def activity(
+    model: LanguageModel,
+    vocabulary: Vocabulary,
+    aligned: Aligned,
+    *,
+    alternatives: int | None = None,
+    keep: bool = False,
+    tick: Tick = untroubled,
+) -> Activity:
+    """How often gates are saturated, and which unit is the liveliest.
 
-    `tick` is called now and then; what it raises ends the reading.
+    From the same reading, `alternatives` also gives what was expected, as `surprise` does, and `keep` what all units held. `tick` is
+    called now and then; what it raises ends the reading.
     """
     ids, places = _behind_line_end(vocabulary, aligned.ids), aligned.ends + 1
     counts, sums = SaturationCounts(), np.zeros((2, *_units(model)))  # of activations, of squares
     held = np.empty((*_units(model), len(places)), np.float16) if keep else None
+    scores: list[Slice] = []
     with np.errstate(over="ignore", invalid="ignore"):  # relu and identity do not bound what an rnn's unit holds
         for part in slices(model, ids[:, None], tick):
             counts.add(part.layers)
             memory = np.stack([layer.memory[:, 0] for layer in part.layers], axis=1).astype(np.float64)  # (t, L, H)
             sums += memory.sum(axis=0), (memory * memory).sum(axis=0)
+            targets = ids[part.steps.start + 1 : part.steps.stop + 1]
+            if alternatives is not None and len(targets):
+                scores.append(weighed(model, part.layers[-1].h[: len(targets)], targets, alternatives, vocabulary.unknown_cost))
             if held is not None:
                 first, last = np.searchsorted(places, (part.steps.start, part.steps.stop))
                 held[..., first:last] = np.moveaxis(memory[places[first:last] - part.steps.start], 0, -1)
         mean, square = sums / len(ids)
         variance = np.nan_to_num(square - mean * mean, posinf=0.0)
     layer, number = np.unravel_index(np.argmax(variance), variance.shape)
-    return Activity(counts.shares(), Unit(int(layer), int(number)), held)
+    expected = None if alternatives is None else _surprise(aligned, scores, alternatives)
+    return Activity(counts.shares(), Unit(int(layer), int(number)), expected, held)
 
 
 def check(model: LanguageModel, unit: Unit) -> None:

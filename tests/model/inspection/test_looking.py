@@ -83,6 +83,44 @@ def test_the_liveliest_unit_is_the_one_that_varies_most(
     assert variance[unit] == variance.max()
 
 
+@pytest.mark.parametrize(("level", "normalization"), KINDS)
+def test_one_reading_tells_it_all(
+    make_vocabulary: Callable[..., Vocabulary], make_model: Callable[..., LanguageModel], level: str, normalization: str
+) -> None:
+    vocabulary = make_vocabulary(level=level, normalization=normalization)
+    model, aligned = make_model(vocabulary.size), align(vocabulary, TEXT * 9)  # of several slices
+    expected, held = one_by_one(model, vocabulary, aligned.ids.tolist())
+    found = activity(model, vocabulary, aligned, alternatives=2, keep=True)
+    assert found.held is not None
+    for character, end in enumerate(aligned.ends.tolist()):
+        assert found.held[..., character] == pytest.approx(np.array(held[end]), abs=1e-3)
+    alone = surprise(model, vocabulary, aligned, 2)
+    assert found.expected is not None
+    assert found.expected.bits == pytest.approx(alone.bits)
+    assert found.expected.likeliest.tolist() == alone.likeliest.tolist()
+    assert found.expected.probabilities == pytest.approx(alone.probabilities)
+    assert found.expected.probabilities[0] == pytest.approx(sorted(expected[0], reverse=True)[:2])
+    nothing = activity(model, vocabulary, align(vocabulary, ""), alternatives=2, keep=True)
+    assert nothing.held is not None
+    assert nothing.held.shape == (2, 5, 0)
+
+
+def test_a_reading_can_be_ended(make_vocabulary: Callable[..., Vocabulary], make_model: Callable[..., LanguageModel]) -> None:
+    vocabulary = make_vocabulary()
+    model, aligned = make_model(vocabulary.size), align(vocabulary, TEXT * 20)
+    ticks: list[int] = []
+
+    def tick() -> None:
+        ticks.append(1)
+        if len(ticks) == 2:
+            raise TimeoutError
+
+    for read in (surprise, activity, lambda *known, tick: activations(*known, [Unit(0, 0)], tick)):
+        ticks.clear()
+        with pytest.raises(TimeoutError):
+            read(model, vocabulary, aligned, tick=tick)  # type: ignore[operator]
+
+
 @pytest.mark.parametrize("unit", [Unit(2, 0), Unit(0, 5), Unit(-1, 0)])
 def test_a_unit_that_is_not_there_is_refused(
     make_vocabulary: Callable[..., Vocabulary], make_model: Callable[..., LanguageModel], unit: Unit

@@ -153,6 +153,10 @@ def test_a_text_is_read_once_for_all_units(app: Flask, ask: Callable[..., dict[s
     assert sum(read) == len(TEXT) + 1, "nothing was read again"
     assert ask(model="two", text=TEXT, include=[], units=["0:0"])["units"][0]["activations"] != together[0]["activations"]
     assert sum(read) > len(TEXT) + 1
+    read.clear()
+    everything = ask(model="one", text=TEXT + "b")
+    assert sum(read) == len(TEXT) + 2, "one reading tells all"
+    assert ask(model="one", text=TEXT + "b") == everything, "also where units and gates are known, and surprise is not"
     # A service that may keep nothing reads anew, and says the same.
     service = app.extensions["charloom"]
     service.inspector = Inspector(service.store, 60, kept=0)
