@@ -67,7 +67,6 @@ also({
   "cells.nothing": ["No feature occurs often enough in {corpus} to be looked for. A longer text has more.", "{corpus}에는 찾아볼 만큼 자주 나오는 특징이 없습니다. 더 긴 글이 필요합니다."],
   "cells.unit": ["unit {unit}", "유닛 {unit}"],
   "cells.fresh": ["before training {f1}", "학습 전 {f1}"],
-  "cells.bar": ["F1 {f1}; the best unit before training {fresh}", "F1 {f1}, 학습 전 가장 좋은 유닛 {fresh}"],
   "cells.legend": ["The bar is the F1 of one unit, the mark what the best unit of the same network reaches before training.", "막대는 유닛 하나의 F1이고, 표시는 같은 신경망의 가장 좋은 유닛이 학습 전에 이르는 값입니다."],
   "cells.rest": ["Weaker ones, and what a network before training tells as well ({count})", "더 약한 것과 학습 전 신경망도 아는 것({count})"],
   "cells.above": ["At {value} or above it says: {meaning}.", "{value} 이상이면: {meaning}."],

@@ -1,7 +1,7 @@
 // Interpretable cells: looked for when somebody wants them, ranked, and each shown with what it tells.
 
 import { ask } from "../api.js";
-import { button, field, more, newId, notice, progress, select } from "../components.js";
+import { button, field, more, newId, notice, select } from "../components.js";
 import { el } from "../dom.js";
 import { TextView } from "../text-view.js";
 import { t } from "../texts.js";
@@ -19,8 +19,8 @@ export class Cells {
     this.go = button({ text: t("cells.find"), kind: "primary", onclick: () => this.find() });
     this.stop = button({ text: t("inside.halt"), icon: "stop", hidden: true, onclick: () => this.search?.abort() });
     this.wrong = notice({ kind: "bad" });
-    this.bar = progress({ label: t("cells.finding") });
-    this.waiting = el("div", { class: "cells-waiting", role: "status", hidden: true }, el("p", { class: "quiet-text" }, t("cells.finding")), this.bar.element);
+    const words = el("p", { class: "quiet-text" }, t("cells.finding"));
+    this.waiting = el("div", { class: "cells-waiting", role: "status", hidden: true }, words, el("div", { class: "seeking", "aria-hidden": "true" }, el("i")));
     this.place = el("div", { hidden: true });
     this.list = el("div", { class: "cells-list" });
     this.element = el(
@@ -84,7 +84,9 @@ export class Cells {
   // Imported models have no corpus of their own.
   async #choose() {
     this.go.disabled = true;
+    const { model } = this;
     const { data } = await ask("/v1/files?limit=1000", { signal: this.signal }).catch(() => ({ data: [] }));
+    if (this.model !== model) return; // another one was chosen meanwhile
     this.corpus = select({ options: data.map(({ id }) => [id, id]) });
     const shown = data.length ? field({ label: t("cells.corpus"), control: this.corpus, hint: t("cells.corpus.why") }).element : el("p", {}, t("cells.corpus.none"));
     this.place.replaceChildren(shown);
@@ -131,7 +133,7 @@ export class Cells {
       el("span", { class: "cell-meaning" }, meaning(cell.meaning)),
       el("span", { class: "cell-unit" }, t("cells.unit", { unit: cell.unit })),
       measure(cell.f1, cell.fresh),
-      el("b", {}, number(cell.f1, 2)),
+      el("b", {}, el("span", { class: "unseen" }, "F1 "), number(cell.f1, 2)),
       el("span", { class: "cell-fresh" }, t("cells.fresh", { f1: number(cell.fresh, 2) })),
     );
     return el("li", { "data-unit": cell.unit }, head, body);

@@ -42,7 +42,7 @@ export class Gates {
         el("figcaption", {}, el("b", {}, name), el("span", {}, t("gates.shut", { share: shut })), el("span", {}, t("gates.open", { share: open })), el("span", { class: "does" }, t(`gate.${gate.name}.does`))),
       );
     });
-    return el("div", { class: "gates-layer" }, several && el("h3", {}, t("gates.layer", { layer })), el("div", { class: "gates-row" }, plots));
+    return el("div", { class: "gates-layer" }, several && el("h3", {}, t("gates.layer", { layer })), el("div", { class: "gates-row", style: { "--gates": gates.length } }, plots));
   }
 }
 

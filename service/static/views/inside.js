@@ -35,7 +35,7 @@ class Inside {
     this.read = null; // { model, text, corpus } of what is shown
     this.chooser = new Chooser(() => this.#chosen());
     this.reader = new Reader({ signal, changed: () => this.#changed(), link: () => this.#link(), told: (unit) => this.cells.told(unit) });
-    this.cells = new Cells({ signal, onshow: (unit) => this.reader.show(unit), found: () => (this.reader.tell(), this.cells.mark(this.reader.unit)) });
+    this.cells = new Cells({ signal, onshow: (unit) => this.reader.show(unit), found: () => (this.reader.tell(), this.#changed()) });
     this.gates = new Gates();
     this.map = new CharacterMap(signal);
     this.nothing = el("div", { hidden: true });

@@ -52,16 +52,18 @@ export class Reader {
     if (!this.inspected) return this.changed();
     this.walk.set(unit);
     this.#arrange();
+    const { units } = this;
+    const isOver = () => this.wanted !== unit || this.units !== units; // another unit or text was chosen meanwhile
     try {
-      const values = await this.units.get(unit);
-      if (this.wanted !== unit) return;
+      const values = await units.get(unit);
+      if (isOver()) return;
       this.wrong.show("");
       Object.assign(this, { unit, values });
       this.#paint();
       this.changed();
-      if (step) this.units.expect(this.units.place(unit) + step);
+      if (step) units.expect(units.place(unit) + step);
     } catch (error) {
-      if (this.wanted === unit && error.name !== "AbortError") this.wrong.show(error.message, "bad");
+      if (!isOver() && error.name !== "AbortError") this.wrong.show(error.message, "bad");
     }
   }
 
