@@ -17,10 +17,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import ViewportSize, sync_playwright
 
 ROOT = Path(__file__).resolve().parent.parent
-SIZE = {"width": 1280, "height": 840}
+SIZE: ViewportSize = {"width": 1280, "height": 840}
 MOST = 200_000  # bytes of a picture
 SERVE = """
 import sys
@@ -71,6 +71,12 @@ def learned(page: Any, url: str, run: str) -> None:
     page.wait_for_timeout(1000)
 
 
+def take(page: Any, name: str) -> None:
+    """What the window shows, as a picture."""
+    data = page.screenshot(path=ROOT / "docs" / f"{name}.png")
+    print(f"docs/{name}.png: {len(data):,} bytes" + (", which is too much" if len(data) > MOST else ""))
+
+
 def main() -> None:
     """Read the arguments, take the pictures."""
     parser = argparse.ArgumentParser(prog="python -m tools.portrait", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
@@ -82,10 +88,10 @@ def main() -> None:
     with serving(given.db) as url, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
         page = browser.new_page(viewport=SIZE, color_scheme="light", reduced_motion="reduce", locale="en-US")
-        for name, show in (("page", lambda: write(page, url, given.run, given.prompt)), ("run", lambda: learned(page, url, given.run))):
-            show()
-            data = page.screenshot(path=ROOT / "docs" / f"{name}.png")
-            print(f"docs/{name}.png: {len(data):,} bytes" + (", which is too much" if len(data) > MOST else ""))
+        write(page, url, given.run, given.prompt)
+        take(page, "page")
+        learned(page, url, given.run)
+        take(page, "run")
         browser.close()
 
 
