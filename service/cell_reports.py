@@ -1,4 +1,4 @@
-"""The interpretable cells of models, found once for each checkpoint and corpus and then kept in memory."""
+"""The interpretable cells of models: found once, then kept in memory."""
 
 from __future__ import annotations
 

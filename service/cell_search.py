@@ -1,4 +1,4 @@
-"""Looks for interpretable cells of a model, in a process of its own, so that whoever streams a text hardly notices::
+"""Looks for interpretable cells of a model in a process of its own, which streams hardly notice::
 
     python -m service.cell_search DATABASE MODEL CORPUS
 

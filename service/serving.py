@@ -43,7 +43,7 @@ class Service:
         self.running = Running()
         self.scorer = Scorer(config.max_seconds)
         self.comparer = Comparer(self.store, config.max_seconds)
-        self.inspector = Inspector(self.store, config.max_seconds)
+        self.inspector = Inspector(self.store, config.max_seconds, lambda: self.engine.rows > 0)
         self.cells = CellReports(self.store, config.max_seconds)
 
     def begin(

@@ -1,4 +1,7 @@
-"""Keeps a process from living longer than the one that has started it, and holds a pipe to its standard input."""
+"""Keeps a process from living longer than the one that has started it.
+
+Whoever starts it holds a pipe to its standard input.
+"""
 
 from __future__ import annotations
 

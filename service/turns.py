@@ -1,4 +1,4 @@
-"""Who may read at this moment: a few requests at a time, beside whoever writes, and none for longer than a request may take."""
+"""Turns of requests that read: a few at a time, beside whoever writes, and none for too long."""
 
 from __future__ import annotations
 

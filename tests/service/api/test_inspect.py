@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
+import subprocess
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +16,7 @@ from flask.testing import FlaskClient
 
 from model.checkpoint import Checkpoint
 from model.config import ModelConfig
+from model.inspection.reading import SYMBOLS
 from model.language_model import LanguageModel
 from model.vocabulary import SymbolCounts, Vocabulary
 from service import cell_reports
@@ -45,7 +47,7 @@ def ask(client: FlaskClient) -> Callable[..., dict[str, Any]]:
     return asked
 
 
-def one_by_one(app: Flask, name: str, text: str) -> tuple[list[Any], dict[str, Any], Any]:
+def one_by_one(app: Flask, name: str, text: str) -> tuple[list[Any], dict[tuple[int, str], Any], Any]:
     """A naive loop over the symbols of a text: what all units held after each, gates, and the probabilities before it.
 
     The line end before the text is the first.
@@ -53,7 +55,8 @@ def one_by_one(app: Flask, name: str, text: str) -> tuple[list[Any], dict[str, A
     checkpoint = app.extensions["charloom"].models.get(name).checkpoint
     model, vocabulary = checkpoint.model, checkpoint.vocabulary
     state = model.zero_state(1)
-    held, gates, expected = [], {}, []
+    held, expected = [], []
+    gates: dict[tuple[int, str], Any] = {}
     for symbol in vocabulary.encode("\n" + text).tolist():
         logits, state, tape = model.forward(np.array([[symbol]]), state)
         layers = [model.cell.signals(each) for each in tape.cells]
@@ -144,7 +147,12 @@ def test_only_what_is_wanted_is_told(ask: Callable[..., dict[str, Any]]) -> None
 def test_a_text_is_read_once_for_all_units(app: Flask, ask: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[int] = []
     passes = LanguageModel.read
-    monkeypatch.setattr(LanguageModel, "read", lambda self, ids, *rest, **more: read.append(len(ids)) or passes(self, ids, *rest, **more))
+
+    def counted(self: LanguageModel, ids: Any, *rest: Any, **more: Any) -> Any:
+        read.append(len(ids))
+        return passes(self, ids, *rest, **more)
+
+    monkeypatch.setattr(LanguageModel, "read", counted)
     every = [f"{layer}:{unit}" for layer in (0, 1) for unit in range(6)]
     together = ask(model="one", text=TEXT, include=[], units=every)["units"]
     assert sum(read) == len(TEXT) + 1
@@ -229,6 +237,17 @@ def test_a_text_can_be_looked_at_while_others_are_written(app: Flask, ask: Calla
     assert ask(model="one", text=TEXT) == alone
 
 
+def test_reading_makes_way_for_writing(app: Flask, ask: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+    service = app.extensions["charloom"]
+    pauses: list[float] = []
+    monkeypatch.setattr("service.inspector.time.sleep", pauses.append)
+    ask(model="one", text="ab c" * 100)
+    assert pauses == [], "nobody writes"
+    service.inspector = Inspector(service.store, 60, lambda: True)
+    ask(model="one", text="ab c" * 100)
+    assert len(pauses) == math.ceil(401 / SYMBOLS)
+
+
 # ── cells ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -260,7 +279,7 @@ def test_cells_are_found_once(app: Flask, ask: Callable[..., dict[str, Any]], we
     excerpt = first["excerpt"]
     held = ask(model="weaver", text=excerpt["text"], include=[], units=["0:2"])["units"][0]["activations"]
     assert all((value >= first["threshold"]) == first["above"] for value, holds in zip(held, excerpt["holds"], strict=True) if holds)
-    monkeypatch.setattr(cell_reports.subprocess, "Popen", None)
+    monkeypatch.setattr(subprocess, "Popen", None)
     assert ask(CELLS, model="weaver@7", corpus="knots") == found, "it was known"
 
 
@@ -284,12 +303,12 @@ def test_a_search_ends_where_nobody_waits_for_it(
 ) -> None:
     started: list[Any] = []
 
-    class Popen(cell_reports.subprocess.Popen):  # type: ignore[misc]
+    class Popen(subprocess.Popen[bytes]):
         def __init__(self, *args: Any, **more: Any) -> None:
             super().__init__(*args, **more)
             started.append(self)
 
-    monkeypatch.setattr(cell_reports.subprocess, "Popen", Popen)
+    monkeypatch.setattr(subprocess, "Popen", Popen)
     monkeypatch.setattr(cell_reports, "LOOK", 0.01)
     monkeypatch.setattr("service.api.inspect.client_left", lambda request: lambda: True)
     assert client.post(CELLS, json={"model": "weaver"}).status_code == 400
