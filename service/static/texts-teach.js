@@ -58,7 +58,7 @@ also({
   "teach.settings.hint": ["What you leave open is chosen for you.", "비워 둔 값은 알아서 정합니다."],
   "teach.auto": ["chosen for you", "자동"],
   "teach.validation.end": ["the end of the text", "글의 끝부분"],
-  "teach.model.new": ["a new lstm", "새 lstm"],
+  "teach.model.new": ["a new {name}", "새 {name}"],
   "teach.model.on": ["go on from {name}", "{name}에서 이어서"],
   "teach.group.network": ["The network", "신경망"],
   "teach.group.reading": ["Reading", "읽기"],

@@ -103,7 +103,7 @@ def test_from_a_text_to_a_model(school: Any, visit: Callable[..., Any], tmp_path
 
     # It is paused, left, and come back to.
     page.get_by_role("button", name="Pause").click()
-    page.until(f"{BADGE} === 'paused'")
+    page.until(f"{BADGE} === 'paused' && document.activeElement.textContent === 'Go on'")
     page.wait_for_timeout(800)  # until the last events have come
     kept, samples = numbers(page), page.evaluate(SAMPLES)
     page.reload()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import random
 import re
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -162,6 +164,29 @@ def test_a_file_or_a_piece_of_text_is_dropped(school: Any, visit: Callable[..., 
         assert (name == "dropped") == as_file
         assert content(school, name) == lines(seed)
         page.get_by_role("button", name="Another text").click()
+
+
+# Folders as browsers hand them over when they are dropped: entries are read in batches, until one is empty. Scripts cannot drop real ones.
+DROPPED = """async () => {
+    const file = (name, text) => ({ isFile: true, name, file: (resolve) => resolve(new File([text], name)) });
+    const folder = (name, ...batches) => ({
+        isDirectory: true, name,
+        createReader: () => { const left = [...batches, []]; return { readEntries: (resolve) => resolve(left.shift()) }; },
+    });
+    const given = folder("looms", [file("b.txt", "second"), folder("deep", [file("c.txt", "third")])], [file("a.txt", "first")],
+        [file(".hidden", "no"), folder(".git", [file("config", "no")])]);
+    const { filesOf, packed } = await import("/static/tar.js");
+    const { data, name } = packed(await filesOf({ items: [{ webkitGetAsEntry: () => given }], files: [] }));
+    return [name, [...new Uint8Array(await data.arrayBuffer())]];
+}"""
+
+
+def test_a_dropped_folder_is_a_tar(site: Any, visit: Callable[..., Any]) -> None:
+    name, data = visit(site, "#teach").evaluate(DROPPED)
+    assert name == "looms.tar"
+    with tarfile.open(fileobj=io.BytesIO(bytes(data))) as archive:
+        found = {member.name: archive.extractfile(member).read() for member in archive.getmembers()}
+    assert found == {"a.txt": b"first", "b.txt": b"second", "deep/c.txt": b"third"}
 
 
 def test_a_pasted_text(school: Any, visit: Callable[..., Any]) -> None:

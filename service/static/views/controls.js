@@ -31,7 +31,7 @@ export class Controls {
     for (const each of this.buttons) each.hidden = !CAN[each.dataset.act].includes(job.status);
     this.write.hidden = !checkpoints.length;
     const now = document.activeElement;
-    if (had && (now.hidden || !this.element.contains(now))) this.element.querySelector(":scope > :not([hidden])")?.focus();
+    if (had && (now.hidden || !this.element.contains(now))) (this.buttons.find((each) => !each.hidden) ?? this.write).focus();
   }
 
   #link() {

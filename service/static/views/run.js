@@ -11,7 +11,7 @@ import { Controls } from "./controls.js";
 import { ENDED } from "./course.js";
 import { Live } from "./live.js";
 import { Samples } from "./samples.js";
-import { badge, lossWords, network } from "./states.js";
+import { badge, lossWords, network, stateOf } from "./states.js";
 import { Travel } from "./travel.js";
 
 const RULES = ["unigram", "5-gram"];
@@ -103,10 +103,9 @@ class RunView {
     const { job, course, checkpoints, cut } = this.live;
     if (!job) return;
     for (const each of this.element.children) each.hidden = false;
-    this.state.replaceChildren(badge(job), cut ? el("span", { class: "quiet-text" }, t("run.cut")) : "");
+    this.#tell(job, cut);
     this.about.replaceChildren(...this.#aboutWords(job));
     this.controls.show();
-    this.fault.show(job.status === "failed" ? job.error.message : "");
     this.#lines();
     this.#numbers();
     this.samples.show(course.samples);
@@ -114,6 +113,15 @@ class RunView {
     if (course.words.length !== this.words.children.length) this.words.replaceChildren(...course.words.map(word));
     this.#settings(job);
     this.#clock();
+  }
+
+  // What is read out by a screen reader: only where it is new
+  #tell(job, cut) {
+    const now = JSON.stringify([stateOf(job), cut, job.error]);
+    if (now === this.told) return;
+    this.told = now;
+    this.state.replaceChildren(badge(job), cut ? el("span", { class: "quiet-text" }, t("run.cut")) : "");
+    this.fault.show(job.error?.message ?? "");
   }
 
   #aboutWords(job) {

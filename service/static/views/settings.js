@@ -16,7 +16,7 @@ const GROUPS = {
   validation: ["validation_fraction", "validation_size", "validation_interval", "patience"],
   run: ["name", "seed"],
 };
-const CELLS = ["lstm", "gru", "rnn"];
+const CELLS = { "": "lstm", gru: "gru", rnn: "rnn" }; // the first is what is taken where nothing is chosen
 
 export class Settings {
   constructor() {
@@ -60,7 +60,7 @@ export class Settings {
       if (!this.fields.size) this.#fill((await ask("/openapi.json")).components.schemas.JobOrder.properties);
       const { data } = await ask("/v1/files?limit=1000");
       setOptions(this.validation.control, [["", t("teach.validation.end")], ...data.map(({ id }) => [id, id])]);
-      setOptions(this.model.control, [["", t("teach.model.new")], ...CELLS.map((cell) => [cell, cell]), ...facts.models.map(({ id }) => [id, t("teach.model.on", { name: id })])]);
+      setOptions(this.model.control, [...Object.entries(CELLS).map(([value, name]) => [value, t("teach.model.new", { name })]), ...facts.models.map(({ id }) => [id, t("teach.model.on", { name: id })])]);
       this.wrong.hidden = true;
     } catch (error) {
       this.wrong.textContent = error.message;
