@@ -7,10 +7,10 @@ from typing import NamedTuple
 import msgspec
 from flask import Blueprint, Response, request
 
-from model.errors import CharloomError, CheckpointError, InvalidSetting, NotFound, ServiceError
+from model.errors import CharloomError, CheckpointError, InvalidSetting, NotFound, ServiceError, TooManyRequests
 from model.texts import FinishReason
 from service.api.answers import answer
-from service.api.bodies import json_body
+from service.api.bodies import client_left, json_body
 from service.api.fields import route_fields
 from service.api.operations import operation
 from service.api.schema import Body
@@ -33,12 +33,13 @@ def routes(service: Service) -> Blueprint:
         body=NOVELTY,
         example={"model": "latest", "text": "To be, or not to be, that is the answer"},
         answer=TextNovelty,
-        raises=(InvalidSetting, NotFound, ServiceError, CheckpointError),
+        raises=(InvalidSetting, NotFound, TooManyRequests, ServiceError, CheckpointError),
     )
     def novelty() -> Response:
         """Say what of a text was copied from the corpus of a model.
 
-        The first time an index of the corpus is made, which takes some seconds for 10 MB; while it is, the answer is 503.
+        The first time an index of the corpus is made, which takes some seconds for 10 MB. After half a minute the answer is 503; the next
+        one may be there.
         """
         values = {name: value for name, value in NOVELTY.parse(json_body(request)).items() if value is not None}
         text = values["text"]
@@ -46,7 +47,7 @@ def routes(service: Service) -> Blueprint:
             raise InvalidSetting("text", f"a string of {len(text):,} characters", f"one of at most {MOST:,}", "send it in parts")
         run = service.find(values.get("model", "latest")).run
         wanted = {name: values[name] for name in ("prompt", "ended", "min_length") if name in values}
-        return answer(TextNovelty.of(service.comparer.compare(run, text, **wanted)))
+        return answer(TextNovelty.of(service.comparer.compare(run, text, client_left(request), **wanted)))
 
     return blueprint
 

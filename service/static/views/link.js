@@ -10,7 +10,7 @@ const NUMBERS = { top_k: 0, top_p: 1, min_p: 0, max_copy: null };
 // request: { model, prompt, seed, top_k, …, stop }, texts: [{ course: [[position, value], …], length }, …]
 export function linkOf(request, texts) {
   const params = new URLSearchParams({ model: request.model, prompt: request.prompt, seed: request.seed });
-  for (const [name, nothing] of Object.entries(NUMBERS)) if (request[name] !== nothing) params.append(name, request[name]);
+  for (const [name, nothing] of Object.entries(NUMBERS)) if ((request[name] ?? nothing) !== nothing) params.append(name, request[name]);
   for (const each of request.stop) params.append("stop", each);
   for (const { course, length } of texts) {
     params.append("t", course.map(([position, value]) => `${position}:${value}`).join(","));

@@ -159,6 +159,7 @@ def test_a_model_without_its_corpus_says_so(client: FlaskClient, add_model: Call
 
 def test_while_the_index_is_made_a_text_is_not_lost(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(comparing, "MOMENT", 0.1)
+    monkeypatch.setattr(comparing, "LONG", 0.2)
     monkeypatch.setattr(Indexes, "get", not_ready)
     found = client.post("/v1/completions", json={"max_tokens": 30, "novelty": True}).get_json()
     assert len(found["choices"][0]["text"]) == 30
