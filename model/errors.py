@@ -61,8 +61,9 @@
     └── ServiceError              the service cannot answer at this moment, or cannot start
         ├── TooManyRequests
         │   ├── WaitedTooLong     its time was over before its turn came
-        │   └── ModelsInUse       the memory for models is full of such as are writing
-        │   └── TooManyFollowers  of training jobs
+        │   ├── ModelsInUse       the memory for models is full of such as are writing
+        │   ├── TooManyFollowers  of training jobs
+        │   └── TooManyJobs       that wait or run
         ├── TookTooLong           all the time that a request may take was over before it was done
         ├── ModelInTraining       the model that was asked for has no checkpoint yet
         ├── IndexNotReady         what was copied from a corpus can be told in a moment
@@ -80,6 +81,12 @@ This module imports nothing of Charloom, so that everything may import it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+
+
+class Word(str):
+    """A value inside a message that shows no quotes: a word of JSON, or a description."""
+
+    __repr__ = str.__str__
 
 
 def shown(value: object, limit: int = 60) -> str:
@@ -343,8 +350,8 @@ class CheckpointInUse(Conflict):
 
 
 class TooManyFiles(Conflict):
-    def __init__(self, limit: int) -> None:
-        super().__init__(f"{limit:,} files are stored already, the limit of this service (--max-files); delete one first")
+    def __init__(self, files: int, limit: int) -> None:
+        super().__init__(f"{files:,} files are stored already, and the limit of this service is {limit:,} (--max-files); delete one first")
         self.param = "file"
 
 
@@ -502,6 +509,13 @@ class TooManyRequests(ServiceError):
 class TooManyFollowers(TooManyRequests):
     def __init__(self, limit: int) -> None:
         ServiceError.__init__(self, f"{limit:,} clients follow training jobs already, the limit; list the events, or try again in a moment")
+
+
+class TooManyJobs(TooManyRequests):
+    def __init__(self, jobs: int, limit: int) -> None:
+        ServiceError.__init__(
+            self, f"{jobs:,} jobs wait or are carried out already, and the limit is {limit:,} (--max-jobs); wait for one, or cancel one"
+        )
 
 
 class WaitedTooLong(TooManyRequests):

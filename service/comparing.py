@@ -6,6 +6,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 from model.errors import CharloomError, IndexNotReady, WaitedTooLong
@@ -16,6 +17,7 @@ from service.turns import Turns
 MOMENT = 5.0  # seconds that a text waits for an index that is being made: enough for a corpus of some megabytes
 LONG = 30.0  # the same for whoever wants nothing else
 LOOK = 0.05
+PAUSE = 0.005
 AT_ONCE, WAITING = 4, 12  # requests that want nothing else
 
 
@@ -29,10 +31,13 @@ class Compared(NamedTuple):
 class Comparer:
     """May be used from any thread; `close` ends what is being made."""
 
-    def __init__(self, store: Store, seconds: float) -> None:
-        """`seconds` is what one request may take, waiting included."""
+    def __init__(self, store: Store, seconds: float, writing: Callable[[], bool] = lambda: False) -> None:
+        """`seconds` is what one request may take, waiting included.
+
+        While texts are being written, which `writing` tells, comparing pauses again and again, so that they hardly wait.
+        """
         self._indexes = Indexes(store)
-        self._seconds = seconds
+        self._seconds, self._writing = seconds, writing
         self._turns = Turns(AT_ONCE, WAITING, seconds)
         self._comparing = threading.Lock()  # it keeps Python's own lock busy, so two at once would be no faster
 
@@ -69,7 +74,7 @@ class Comparer:
         tick = self._turns.clock(left)
         with self._turns.turn():
             index = self.source(run, LONG, tick)
-            return self._compare(index, run, text, prompt, ended, min_length)
+            return self._compare(index, run, text, prompt, ended, min_length, tick)
 
     def try_compare(self, run: Run, text: str, *, prompt: str, ended: bool) -> Compared:
         """The same for a text that has just been written: it should not be lost because of this."""
@@ -78,13 +83,22 @@ class Comparer:
         except CharloomError as error:
             return Compared(None, error)
 
-    def _compare(self, index: Index, run: Run, text: str, prompt: str, ended: bool, min_length: int) -> Novelty:
+    def _compare(
+        self, index: Index, run: Run, text: str, prompt: str, ended: bool, min_length: int, tick: Callable[[], None] = lambda: None
+    ) -> Novelty:
         if not self._comparing.acquire(timeout=self._seconds):
             raise WaitedTooLong(self._seconds)
         try:
-            return compare(index, text, corpus=run.corpus or "", prompt=prompt, ended=ended, min_length=min_length)
+            return compare(
+                index, text, corpus=run.corpus or "", prompt=prompt, ended=ended, min_length=min_length, tick=partial(self._pause, tick)
+            )
         finally:
             self._comparing.release()
+
+    def _pause(self, tick: Callable[[], None]) -> None:
+        tick()
+        if self._writing():
+            time.sleep(PAUSE)
 
     def close(self) -> None:
         """Let go of all indexes."""

@@ -32,6 +32,7 @@ class ServiceConfig(Settings):
     max_followers: int = setting(16, "clients that follow training jobs at the same time", unit="clients", at_least=0, at_most=1024)
     max_seconds: float = setting(600.0, "time that a request for text may take, waiting included", unit="seconds", above=0, at_most=86400)
     workers: int = setting(1, "training jobs that it carries out at once; 0: none", unit="jobs", at_least=0, at_most=256)
+    max_jobs: int = setting(100, "training jobs that wait or run; more cannot be ordered", unit="jobs", at_least=0, at_most=10**6)
     max_job_steps: int | None = setting(None, "steps that a training job may have", unit="steps", at_least=1, at_most=1_000_000_000)
     model_memory: int = setting(2**29, "memory of models that wait to be used again", unit="bytes", at_least=0, at_most=10**13)
     log_format: str = setting("lines", "how the log is written, which goes to standard error", choices=LOG_FORMATS)

@@ -25,11 +25,14 @@ LOCAL = "local"  # the caller, where none needs a key
 def install(app: Flask, service: Service) -> None:
     """Let nobody pass who may not; `flask.g.caller` tells who passed."""
     keyring = Keyring(service.store, service.config.keys)
+    closed = not service.config.loopback
 
     @app.before_request
     def check() -> None:
+        nonlocal closed
         g.caller = LOCAL
-        if service.config.loopback and not keyring:
+        closed = closed or bool(keyring)  # from its first key on: who revokes the last one does not want to let everybody in
+        if not closed:
             check_origin(request.environ.get("HTTP_HOST", ""), request.environ.get("HTTP_ORIGIN"), request.method)
         elif request.endpoint not in OPEN or request.method not in READING:
             g.caller = f"key:{holder(keyring)}"

@@ -34,7 +34,8 @@ class JobSpec:
     training: Mapping[str, Any] = field(default_factory=dict)  # fields of TrainingConfig: seed and budget, too
     learning_rate_multiplier: float = 1.0  # of the learning rate that is chosen where none is given
     parent: str | None = None  # a MODEL (RUN, RUN@STEP, RUN@best, RUN@last, latest) to go on from: its network and alphabet are kept
-    name: str | None = None  # of the run; by default made from the corpus and the cell
+    name: str | None = None  # of the run; by default made from the corpus, the cell and a suffix
+    suffix: str = ""
     exact: bool = True  # False: the name is only a wish, and made free by a number
     max_steps: int | None = None  # end a longer run there: a limit of the service, not a choice of the user
     mark: Mapping[str, Any] = field(default_factory=dict)  # facts to keep in the run's `environment`
@@ -61,6 +62,8 @@ def submit(store: Store, spec: JobSpec) -> Run:
         if "validation_fraction" in spec.training:
             must = "left out where validation_corpus is given"
             raise InvalidSetting("validation_fraction", training.validation_fraction, must, "all of the corpus is learned from")
+    if spec.max_steps is not None and training.steps is not None and training.steps > spec.max_steps:
+        raise InvalidSetting("steps", training.steps, f"a whole number from 1 to {spec.max_steps:,}", "the limit of this service")
     if spec.name is not None and spec.exact:
         store.runs.check_free(spec.name)
     if spec.parent is not None:
@@ -79,7 +82,7 @@ def submit(store: Store, spec: JobSpec) -> Run:
     limit = {} if spec.max_steps is None else {"max_steps": spec.max_steps}
     with store.immediate():
         run = store.runs.create(
-            spec.name if spec.name is not None else f"{corpus.name}-{model.cell}",
+            spec.name if spec.name is not None else "-".join(filter(None, (corpus.name, model.cell, spec.suffix))),
             corpus=corpus.name,
             model_config=model.to_dict(),
             training_config=training.to_dict(),
@@ -91,6 +94,8 @@ def submit(store: Store, spec: JobSpec) -> Run:
         )
         if parent:
             store.checkpoints.begin_with(run, parent)
+        if spec.max_steps is not None:
+            store.events.add(run, f"ends after {spec.max_steps:,} steps at the latest, the limit of this service", level="warn")
         store.events.add(run, f"queued, to be trained on corpus {corpus.name}{f' from model {run.parent}' if parent else ''}")
         return store.runs.get(run.name)
 

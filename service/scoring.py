@@ -17,6 +17,7 @@ from service.turns import Turns
 
 AT_ONCE = 2  # texts that are read at the same time: more would only take the processors from whoever writes
 WAITING = 6  # requests that wait for that
+PAUSE = 0.005  # seconds between two slices of a text, about as long as reading one takes
 
 
 class Judgement(NamedTuple):
@@ -32,9 +33,12 @@ class Judgement(NamedTuple):
 class Scorer:
     """May be used from any thread."""
 
-    def __init__(self, seconds: float) -> None:
-        """`seconds` is what one request may take, waiting included."""
-        self._seconds = seconds
+    def __init__(self, seconds: float, writing: Callable[[], bool] = lambda: False) -> None:
+        """`seconds` is what one request may take, waiting included.
+
+        While texts are being written, which `writing` tells, reading pauses again and again, so that they hardly wait.
+        """
+        self._seconds, self._writing = seconds, writing
         self._turns = Turns(AT_ONCE, WAITING, seconds)
 
     def judge(
@@ -50,6 +54,8 @@ class Scorer:
         def is_over() -> bool:
             if time.monotonic() > deadline:
                 raise TookTooLong(self._seconds)
+            if self._writing():
+                time.sleep(PAUSE)
             return left()
 
         with self._turns.turn():

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from model.config import SamplingConfig
-from model.errors import InvalidSetting, ModelInTraining, NoModelYet
+from model.errors import InvalidSetting, ModelInTraining, NoModelYet, Word
 from service import machine
 from service.cell_reports import CellReports
 from service.comparing import Comparer
@@ -41,21 +41,20 @@ class Service:
         )
 
         self.running = Running()
-        self.scorer = Scorer(config.max_seconds)
-        self.comparer = Comparer(self.store, config.max_seconds)
+        self.scorer = Scorer(config.max_seconds, lambda: self.engine.rows > 0)
+        self.comparer = Comparer(self.store, config.max_seconds, lambda: self.engine.rows > 0)
         self.inspector = Inspector(self.store, config.max_seconds, lambda: self.engine.rows > 0)
         self.cells = CellReports(self.store, config.max_seconds)
 
     def begin(
         self, model: str, config: SamplingConfig, prompts: Sequence[Prompt] | None = None, *, whole: bool, novelty: bool = False
     ) -> Request:
-        """Put a request for text to the engine, with a seed made up where it has none; the same for each of several `prompts`.
+        """Put a request for text to the engine; the same for each of several `prompts`, with seeds made up where it has none.
 
         With `novelty` its texts will be held against their corpus. Raises `InvalidSetting` over a limit of this service, and as `find`,
         `Engine.submit` and, where its corpus is needed, `Comparer.prepare` and `Comparer.source`.
         """
-        config = with_seed(config)
-        configs = [config] if prompts is None else [_continuing(prompt, config) for prompt in prompts]
+        configs = [with_seed(each) for each in ([config] if prompts is None else [_continuing(prompt, config) for prompt in prompts])]
         self._check_limits(config, len(configs))
         found = self.find(model)
         if novelty:
@@ -78,7 +77,7 @@ class Service:
         if config.length > self.config.max_length:
             raise InvalidSetting("length", config.length, f"a whole number from 0 to {self.config.max_length:,}", hint)
         if prompts > self.config.max_texts:
-            raise InvalidSetting("prompt", f"a list of {prompts:,}", f"a list of at most {self.config.max_texts:,}", hint)
+            raise InvalidSetting("prompt", Word(f"a list of {prompts:,}"), f"a list of at most {self.config.max_texts:,}", hint)
         if config.n > self.config.max_texts // prompts:
             each = f" for each of {prompts:,} prompts" if prompts > 1 else ""
             raise InvalidSetting("n", config.n, f"a whole number from 1 to {self.config.max_texts // prompts:,}{each}", hint)

@@ -51,23 +51,26 @@ def routes(service: Service) -> Blueprint:
         request.max_content_length = service.config.max_upload
         with Upload(request, FORM) as arriving:
             service.check_room(request.content_length or 0)
-            if len(corpora.list()) >= service.config.max_files:
-                raise TooManyFiles(service.config.max_files)
+            stored = len(corpora.list())
+            if stored >= service.config.max_files:
+                raise TooManyFiles(stored, service.config.max_files)
             given = arriving.begin()
             source = _source(service, arriving, given)
             try:
                 corpus = intake.add(service.store, source, given["name"], lambda characters: service.check_room(), anew=True)
             except (TextError, SourceError) as error:
                 error.param = error.param or "file"
+                error.args = (in_words_of_the_form(str(error)),)
                 raise
         return answer(described(service, corpus, source.report.warnings))
 
     @blueprint.get("/v1/files")
     @operation("files", query=LIST, answer=Page[File])
     def files() -> Response:
-        """List the files, the newest first."""
+        """List the files, the newest first. All are of the purpose `fine-tune`."""
         asked = LIST.read(request.args.to_dict(flat=False))
-        found = sorted(corpora.list(), key=lambda corpus: corpus.id, reverse=asked["order"] == "desc")
+        stored = corpora.list() if asked["purpose"] == "fine-tune" else []
+        found = sorted(stored, key=lambda corpus: corpus.id, reverse=asked["order"] == "desc")
         return answer(page(found, lambda corpus: corpus.name, _listed, asked["after"], asked["limit"]))
 
     @blueprint.get("/v1/files/<file>")
@@ -97,6 +100,17 @@ def routes(service: Service) -> Blueprint:
         return answer(Deleted(id=file, object="file"))
 
     return blueprint
+
+
+def in_words_of_the_form(message: str) -> str:
+    """An error about a text, which names options of the command line, with the fields of the form instead."""
+    for option, field in (
+        ("raise it with --max-size or give a part of it", "send a part of it"),
+        ("--glob", "glob"),
+        ("--encoding", "encoding"),
+    ):
+        message = message.replace(option, field)
+    return message
 
 
 def _source(service: Service, arriving: Upload, given: dict[str, Any]) -> Source:

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 
 from flask import Blueprint, Response, request
 
-from model.errors import Conflict, InvalidSetting, ModelTooLarge, NotFound, RunNotFound, TextTooShort, TooManyFollowers
+from model.errors import (
+    Conflict,
+    InvalidSetting,
+    ModelTooLarge,
+    NoRoomLeft,
+    NotFound,
+    RunNotFound,
+    TextTooShort,
+    TooManyFollowers,
+    TooManyJobs,
+)
 from service import jobs
 from service.api.answers import answer
 from service.api.bodies import client_left, json_body
 from service.api.fields import route_fields
 from service.api.following import Followers, follow
-from service.api.jobs import EVENT, checkpoint_shown, described, event_shown
+from service.api.jobs import EVENT, checkpoint_shown, described, event_shown, has_metadata
 from service.api.lists import page
 from service.api.operations import operation
 from service.api.orders import JOB, ordered
@@ -40,7 +51,12 @@ def routes(service: Service) -> Blueprint:
 
     @blueprint.post("")
     @operation(
-        "jobs", body=JOB, answer=Job, makes="job", example=EXAMPLE, raises=(InvalidSetting, ModelTooLarge, NotFound, TextTooShort, Conflict)
+        "jobs",
+        body=JOB,
+        answer=Job,
+        makes="job",
+        example=EXAMPLE,
+        raises=(InvalidSetting, ModelTooLarge, NotFound, TextTooShort, Conflict, TooManyJobs, NoRoomLeft),
     )
     def create() -> Response:
         """Order a training job.
@@ -53,9 +69,15 @@ def routes(service: Service) -> Blueprint:
     @blueprint.get("")
     @operation("jobs", query=LIST, answer=Page[Job])
     def index() -> Response:
-        """List the jobs, the newest first: every run that has something to learn from, whoever trains it."""
+        """List the jobs, the newest first: every run that has something to learn from, whoever trains it.
+
+        `metadata[KEY]=VALUE`, which may be sent several times, leaves those that were ordered with such metadata.
+        """
         asked = LIST.read(request.args.to_dict(flat=False))
-        found = [run for run in store.runs.list() if run.corpus]
+        wanted = {
+            key[len("metadata[") : -1]: value for key, value in request.args.items() if re.fullmatch(r"metadata\[.*\]", key, re.DOTALL)
+        }
+        found = [run for run in store.runs.list() if run.corpus and has_metadata(run, wanted)]
         return answer(page(found, lambda run: run.name, described, asked["after"], asked["limit"]))
 
     @blueprint.get("/<job>")

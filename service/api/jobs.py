@@ -71,6 +71,12 @@ def described(run: Run) -> Job:
     )
 
 
+def has_metadata(run: Run, wanted: dict[str, str]) -> bool:
+    """Whether a run was ordered with all of some metadata."""
+    metadata = run.environment.get(MARK, {}).get("metadata") or {}
+    return wanted.items() <= metadata.items()
+
+
 def _hyperparameters(run: Run, mark: dict[str, Any]) -> Hyperparameters:
     order = run.environment.get(ORDER)  # what is not in it will be chosen
     known = run.training_config if order is None else order["given"]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from model.config import CELLS, ModelConfig, TrainingConfig
-from model.errors import CharloomError, InvalidSetting
+from model.errors import CharloomError, InvalidSetting, TooManyJobs
 from model.settings import Setting, settings_of
 from service import jobs
 from service.api.fields import Field, route_fields
@@ -56,9 +57,6 @@ def ordered(service: Service, asked: dict[str, Any]) -> Run:
     hyperparameters = _hyperparameters(asked)
     training = {name: asked[name] for name in _names(TrainingConfig) if name in asked}
     training |= {ours: hyperparameters[theirs] for theirs, ours in OURS.items() if theirs in hyperparameters}
-    name = asked.get("name")
-    if "suffix" in asked:
-        name = f"{asked['training_file']}-{model.get('cell', 'continued')}-{asked['suffix']}"
     spec = JobSpec(
         corpus=asked["training_file"],
         validation_corpus=asked.get("validation_file"),
@@ -66,8 +64,8 @@ def ordered(service: Service, asked: dict[str, Any]) -> Run:
         training=training,
         learning_rate_multiplier=hyperparameters.get("learning_rate_multiplier", 1.0),
         parent=parent,
-        name=name,
-        exact="name" in asked,
+        name=asked.get("name"),
+        suffix=asked.get("suffix", ""),
         max_steps=service.config.max_job_steps,
         mark={
             MARK: {
@@ -78,10 +76,14 @@ def ordered(service: Service, asked: dict[str, Any]) -> Run:
         },
     )
     service.check_room()
+    unfinished = sum(run.queued and run.state in ("queued", "running") for run in service.store.runs.list())
+    if unfinished >= service.config.max_jobs:
+        raise TooManyJobs(unfinished, service.config.max_jobs)
     try:
         return jobs.submit(service.store, spec)
     except CharloomError as error:
         error.param = PARAMS.get(error.param or "", error.param)
+        error.args = (re.sub("^corpus is", "training_file is", str(error)).replace("validation_corpus", "validation_file"),)
         raise
 
 

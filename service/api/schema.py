@@ -15,7 +15,7 @@ import msgspec
 from werkzeug.exceptions import BadRequest
 
 from model.config import SamplingConfig
-from model.errors import InvalidSetting, MissingSetting, UnknownSetting
+from model.errors import InvalidSetting, MissingSetting, UnknownSetting, Word
 from model.settings import MOST_CHANGES, Biases, Numbers, default_of, settings_of, types_of
 from service.api.fields import REQUIRED, ROUTE_FIELDS, Field
 
@@ -54,12 +54,6 @@ def annotation(field: Field) -> Any:
         pair = tuple[Annotated[int, msgspec.Meta(ge=0)], Annotated[float, within]]
         kind = kind | Annotated[list[pair], msgspec.Meta(min_length=1, max_length=MOST_CHANGES)]
     return Annotated[kind | None if field.optional else kind, msgspec.Meta(description=setting.meaning)]
-
-
-class Word(str):
-    """A word of JSON inside a message, which shows no quotes."""
-
-    __repr__ = str.__str__
 
 
 class Body:

@@ -15,12 +15,13 @@ from werkzeug.exceptions import BadRequest, ClientDisconnected, HTTPException, R
 from werkzeug.sansio.multipart import Data, Epilogue, Field, File, MultipartDecoder, NeedData
 
 from corpora.naming import printable
-from model.errors import InvalidSetting, MissingSetting, UnknownSetting
+from model.errors import InvalidSetting, MissingSetting, UnknownSetting, Word
 from service.api.schema import Query
 
 BLOCK = 64 * 1024  # bytes that are read at once
 LONGEST_FIELD = 256 * 1024  # bytes; of the headers of a part, too
 MOST_PARTS = 100
+IGNORED = ("expires_after[anchor]", "expires_after[seconds]")  # that OpenAI's clients may send: files stay until they are deleted
 REST = 64 * 1024**2  # bytes behind an error that are still read: many clients listen only when they have sent everything
 
 
@@ -125,10 +126,12 @@ class Upload:
                 )
             self._begun, self.file_name = True, printable(getattr(event, "filename", ""))
             return True
+        if name in IGNORED:
+            return False
         if name not in self._form.fields:
             raise UnknownSetting(name[:60], [*self._form.fields, "file"])
         if self._begun and name != "purpose":
-            raise InvalidSetting(name, "", "sent before the file", "which is read as it arrives")
+            raise InvalidSetting(name, Word("sent behind the file"), "sent before it", "which is read as it arrives")
         return False
 
     def _next(self) -> object:

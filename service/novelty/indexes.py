@@ -26,6 +26,7 @@ from service.novelty.index import Index
 from service.store import Corpus, Run, Store
 
 ROOT = Path(__file__).parents[2]
+BUILD = "import sys; from service.novelty.building import main; main(*sys.argv[1:])"
 OPEN = 8  # indexes that stay open, each a mapped file
 PATIENCE = 60.0  # seconds after which making an index that has failed is tried again
 LOOK = 0.1  # seconds between two looks of who waits for an index
@@ -122,7 +123,7 @@ class Indexes:
     def _start(self, corpus: Corpus) -> subprocess.Popen[str]:
         path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
         return subprocess.Popen(
-            [sys.executable, "-m", "service.novelty.building", str(self._store.path), corpus.name],
+            [sys.executable, "-c", BUILD, str(self._store.path), corpus.name],
             stdin=subprocess.PIPE,  # the process ends when this end of it is closed
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
@@ -134,7 +135,7 @@ class Indexes:
         """Why a process that has ended left no index, if it left none."""
         _, said = process.communicate()
         if process.returncode == REFUSED:
-            return said
+            return said.strip().rpartition("\n")[2]  # whatever else may have been said, the reason comes last
         if process.returncode < 0:
             return "making its index was stopped, perhaps for want of memory"
         if process.returncode > 0:

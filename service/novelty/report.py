@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,8 @@ from service.novelty.spans import Span, covered, fewest, maximal
 
 MIN_LENGTH = 30  # characters, about five words; by chance alone, log2(100 MB) / 2 bits a character = 13 in a row are in a corpus so large
 CONTEXT = 40  # characters of the corpus that are shown on either side
+LISTED = 1000  # spans that are told, the longest ones
+EVERY = 64  # spans that are found between two calls of tick
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +53,8 @@ class Novelty:
     min_length: int  # of the spans that are listed
     copied: int  # characters that are part of any such span
     longest: Copied | None  # however short; None where no character of the text is in the corpus
-    spans: tuple[Copied, ...]  # in order, as few as cover all that is copied; they may overlap
+    found: int  # spans: as few as cover all that is copied
+    spans: tuple[Copied, ...]  # in order, the longest `LISTED` of them; they may overlap
     records: tuple[Record, ...] | None  # None where the corpus is no list
 
     @property
@@ -73,18 +76,25 @@ def compare(
     ended: bool = True,
     min_length: int = MIN_LENGTH,
     records: bool | None = None,
+    tick: Callable[[], None] = lambda: None,
 ) -> Novelty:
     """Hold a text against the corpus of that index.
 
     Spans are of the text alone. `records` says whether lines are looked up, too: by default where the corpus is a list. The first
     line begins with the end of the prompt, and the last one counts where the text `ended` by itself (at a stop string).
-    Raises `InvalidSetting` for a `min_length` below 1.
+    `tick` is called again and again, and may raise. Raises `InvalidSetting` for a `min_length` below 1.
     """
     if min_length < 1:
         raise InvalidSetting("min_length", min_length, "a whole number of 1 or more")
     form = Comparable(text)
-    spans = list(maximal(index, form.text))
+    spans = []
+    for number, span in enumerate(maximal(index, form.text)):
+        spans.append(span)
+        if number % EVERY == 0:
+            tick()
     shown = fewest(span for span in spans if span.length >= min_length)
+    least = sorted((span.length for span in shown), reverse=True)[:LISTED]
+    listed = [span for span in shown if span.length >= least[-1]][:LISTED] if least else []
     longest = max(spans, key=lambda span: span.length, default=None)
     looks_up_lines = index.is_list if records is None else records
     return Novelty(
@@ -93,7 +103,8 @@ def compare(
         min_length=min_length,
         copied=sum(span.length for span in covered(shown)),
         longest=_copied(index, form, longest) if longest else None,
-        spans=tuple(_copied(index, form, span) for span in shown),
+        found=len(shown),
+        spans=tuple(_copied(index, form, span) for span in listed),
         records=tuple(_records(index, text, prompt, ended)) if looks_up_lines else None,
     )
 

@@ -142,13 +142,20 @@ def test_where_a_time_rules_the_rest_is_chosen_when_it_begins(store: Store, corp
     assert events[0].notes[0] in [each.message for each in jobs.events(store, run.name)]
 
 
-@pytest.mark.parametrize("length", [{"steps": 1000}, {"epochs": 50.0}, {"budget": 1e6}])
+@pytest.mark.parametrize("length", [{"steps": 3}, {"epochs": 50.0}, {"budget": 1e6}])
 def test_a_service_may_limit_the_steps(store: Store, corpus: Corpus, length: dict[str, float]) -> None:
     submit(store, training={**length, "batch_size": 2, "seq_length": 8}, max_steps=3)
     run, events = carried_out(store)
     assert (run.state, run.step) == ("succeeded", 3)
     assert isinstance(events[0], Prepared)
     assert events[0].steps == (None if "budget" in length else 3)
+    assert any("ends after 3 steps at the latest" in event.message for event in store.events.list(run, limit=100))
+
+
+def test_more_steps_than_a_service_allows_are_refused(store: Store, corpus: Corpus) -> None:
+    with pytest.raises(InvalidSetting, match="steps is 4; it must be a whole number from 1 to 3"):
+        submit(store, training={"steps": 4}, max_steps=3)
+    assert not store.runs.list()
 
 
 # ── parents and other corpora ─────────────────────────────────────────────────────────────────────────────────────────

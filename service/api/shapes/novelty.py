@@ -37,7 +37,8 @@ class ComparedRecord(Shape, kw_only=True):
 class TextNovelty(Shape, kw_only=True):
     """What a text has in common with the corpus of its model. The prompt is no part of the text, even where it is echoed.
 
-    `spans` of `min_length` characters or more are as few as cover all that is copied; `share` of the text's `characters` are part of one.
+    `spans` of `min_length` characters or more are as few as cover all that is copied; `found` says how many, and of more than 1,000 the
+    longest are told. `share` of the text's `characters` are part of one.
     `longest` is told however short it is. `records` are told where the corpus is a list, such as a name a line.
     """
 
@@ -47,6 +48,7 @@ class TextNovelty(Shape, kw_only=True):
     copied: Count
     share: float
     longest: CopiedSpan | None
+    found: Count
     spans: list[CopiedSpan]
     records: list[ComparedRecord] | None
 
@@ -61,6 +63,7 @@ class TextNovelty(Shape, kw_only=True):
             copied=found.copied,
             share=round(found.share, 4),
             longest=CopiedSpan(**vars(found.longest)) if found.longest else None,
+            found=found.found,
             spans=spans,
             records=None if found.records is None else [ComparedRecord(**vars(each)) for each in found.records],
         )

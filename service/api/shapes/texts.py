@@ -21,8 +21,8 @@ class Substituted(Shape, kw_only=True):
 class Generated(Shape, kw_only=True, omit_defaults=True):
     """The answer of ``POST /generate``, and the last event of its stream (without the text).
 
-    Of several texts there are `texts`, `finish_reasons` and `novelties`. `novelty` is null where nobody can tell, and `novelty_error` says
-    why. `out_of_time` tells that the request took all the time that it may, and was ended with what there was.
+    Of several texts there are `texts`, `finish_reasons` and `novelties`. `novelty` is null where the index was not made in time, and
+    `novelty_error` says so. `out_of_time` tells that the request took all the time that it may, and was ended with what there was.
     """
 
     text: str | msgspec.UnsetType = msgspec.UNSET
@@ -57,7 +57,7 @@ class CompletionChoice(Shape, kw_only=True):
     """A text, or what is new of it.
 
     `finish_reason` is `max_copy` where every symbol that could follow would have copied too much. `novelty` stands beside it where it was
-    asked for; it is null where nobody can tell, and `novelty_error` of the facts says why.
+    asked for; it is null where the index was not made in time, and `novelty_error` of the facts says so.
     """
 
     text: str

@@ -94,7 +94,7 @@ export class Copied {
   }
 
   // The longest spans, each text once; blanks alone are not worth naming.
-  #list({ spans }) {
+  #list({ spans, found: count }) {
     const characters = [...this.view.text];
     const named = new Map();
     for (const span of [...spans].sort((one, other) => other.length - one.length)) {
@@ -107,6 +107,6 @@ export class Copied {
       const go = () => (this.view.pane.focus({ preventScroll: true }), this.view.go(this.start + span.start));
       return el("li", {}, button({ text: shown, kind: "quiet", title: t("copied.go"), onclick: go }), el("span", {}, t("copied.span", span)));
     });
-    this.place.append(more(t("copied.where", { count: spans.length }), el("ol", { class: "copied-list" }, items)));
+    this.place.append(more(t("copied.where", { count }), el("ol", { class: "copied-list" }, items)));
   }
 }

@@ -89,10 +89,13 @@ def test_an_answer(client: FlaskClient, checkpoint: Checkpoint) -> None:
 
 def test_a_made_up_seed_makes_the_text_again(client: FlaskClient) -> None:
     first = client.post(URL, json={"prompt": ["a", "b"], "n": 2, "temperature": 1.5}).get_json()
-    facts = first["charloom"]
-    again = {"model": facts["checkpoint"], "seed": facts["seed"], "temperature": facts["temperature"]}
-    assert texts(client.post(URL, json={"prompt": ["a", "b"], "n": 2, **again}).get_json()) == texts(first)
-    assert len(texts(first)[0]) == 500
+    facts, remade = first["charloom"], []
+    assert facts["prompts"][0]["seed"] != facts["prompts"][1]["seed"]  # the same prompt twice should not give the same text twice
+    for prompt, told in zip("ab", facts["prompts"], strict=True):
+        again = {"model": facts["checkpoint"], "seed": told["seed"], "temperature": told["temperature"]}
+        remade += texts(client.post(URL, json={"prompt": prompt, "n": 2, **again}).get_json())
+    assert remade == texts(first)
+    assert len(remade[0]) == 500
 
 
 def test_null_is_as_if_it_were_left_out(client: FlaskClient) -> None:
@@ -380,7 +383,7 @@ def test_nobody_else_changes_it(patient: Flask, monkeypatch: pytest.MonkeyPatch)
             "n",
             "n is 3; it must be a whole number from 1 to 2 for each of 2 prompts",
         ),
-        ({"prompt": ["a"] * 5}, "prompt", "prompt is 'a list of 5'; it must be a list of at most 4 (the limit of this service)"),
+        ({"prompt": ["a"] * 5}, "prompt", "prompt is a list of 5; it must be a list of at most 4 (the limit of this service)"),
         ({"best_of": 5}, "best_of", "best_of is 5; it must be a whole number from 1 to 4"),
         ({"n": 3, "best_of": 2}, "best_of", "best_of is 2; it must be 0, or at least n, which is 3"),
         ({"best_of": 2, "stream": True}, "best_of", "best_of is 2; it must be 0 or n where stream is true"),

@@ -183,7 +183,11 @@ FILE = ('"file"; filename="tale.txt"', TALE.encode())
     ("data", "param", "sentence"),
     [
         (form(('"purpose"', b"x")), "file", "file is missing"),
-        (form(FILE, ('"encoding"', b"utf-8")), "encoding", "it must be sent before the file (which is read as it arrives)"),
+        (
+            form(FILE, ('"encoding"', b"utf-8")),
+            "encoding",
+            "encoding is sent behind the file; it must be sent before it (which is read as it arrives)",
+        ),
         (form(FILE, FILE), "file", "it must be sent once"),
         (form(FILE, end=""), None, "the form cannot be read"),
         (form(FILE)[:-40], None, "the form cannot be read"),
@@ -300,3 +304,27 @@ def test_a_file_that_runs_need_stays(client: FlaskClient, app: Flask, store: Sto
         assert client.delete(f"/v1/models/{run}").status_code == 200
     assert client.delete("/v1/files/tale").get_json() == {"id": "tale", "object": "file", "deleted": True}
     assert error(client.delete("/v1/files/tale"))[:2] == (404, "file")
+
+
+def test_what_clients_send_besides_is_taken(upload: Callable[..., TestResponse]) -> None:
+    """A file stays until it is deleted, whatever a client says of its end."""
+    answer = upload(TALE, **{"purpose": "fine-tune", "expires_after[anchor]": "created_at", "expires_after[seconds]": "3600"})
+    assert answer.status_code == 200, answer.text
+
+
+def test_files_of_another_purpose_are_none(client: FlaskClient, upload: Callable[..., TestResponse]) -> None:
+    upload(TALE)
+    assert len(client.get("/v1/files?purpose=fine-tune").get_json()["data"]) == len(client.get("/v1/files").get_json()["data"]) == 1
+    assert client.get("/v1/files?purpose=batch").get_json()["data"] == []
+
+
+def test_errors_speak_of_the_form_and_not_of_the_command_line(path: Path, upload: Callable[..., TestResponse]) -> None:
+    said = upload(b"\xff\xfe\xfa" * 40 + b"\x81", "x.txt").get_json()["error"]["message"]
+    assert "--" not in said
+    app = create_app(ServiceConfig(db=path.with_name("small.db"), max_upload=200))
+    try:
+        data = {"file": (io.BytesIO(gzip.compress(b"a" * 1000)), "tale.txt.gz")}
+        answer = app.test_client().post("/v1/files", data=data, content_type="multipart/form-data")
+        assert (answer.status_code, "--max-size" in answer.text) == (413, False)
+    finally:
+        app.extensions["charloom"].close()

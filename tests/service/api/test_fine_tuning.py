@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,8 @@ from werkzeug.test import TestResponse
 from model.config import ModelConfig, TrainingConfig
 from model.settings import settings_of
 from service.api import following
+from service.app import create_app
+from service.config import ServiceConfig
 from service.store import Corpus, Metric, Run, Store
 
 JOBS = "/v1/fine_tuning/jobs"
@@ -127,7 +130,7 @@ def test_a_budget_or_steps(order: Callable[..., TestResponse], store: Store) -> 
 def test_a_model_to_continue_from(order: Callable[..., TestResponse], add_model: Callable[..., Run]) -> None:
     add_model("first", steps=(100, 200), text="the loom \n")
     job = order(model="first@100", steps=5, suffix="more").get_json()
-    assert (job["id"], job["model"], job["meta"]["parent"]) == ("tale-continued-more", "first@100", "first@100")
+    assert (job["id"], job["model"], job["meta"]["parent"]) == ("tale-gru-more", "first@100", "first@100")
     assert job["meta"]["model_config"]["hidden_size"] == 8
     assert order(model="latest").get_json()["model"] == "first@200"
     assert error(order(model="first", hidden_size=9))[:2] == (400, "hidden_size")
@@ -425,3 +428,35 @@ def test_too_many_followers(app: Flask, client: FlaskClient, job: Run) -> None:
         stream.close()
     with client.get(f"{JOBS}/a/events?stream=true", buffered=False) as answer:
         assert answer.status_code == 200
+
+
+def test_a_queue_has_a_limit(path: Path, corpus: Corpus) -> None:
+    app = create_app(ServiceConfig(db=path, max_jobs=2))
+    try:
+        client = app.test_client()
+        body = {"model": "gru", "training_file": "tale"}
+        assert [client.post(JOBS, json=body).status_code for _ in range(3)] == [200, 200, 429]
+        answer = client.post(JOBS, json=body)
+        assert "2 jobs wait or are carried out already, and the limit is 2" in error(answer)[2]
+        assert client.post(f"{JOBS}/tale-gru/cancel").status_code == 200
+        assert client.post(JOBS, json=body).status_code == 200
+    finally:
+        app.extensions["charloom"].close()
+
+
+def test_jobs_by_their_metadata(client: FlaskClient, order: Callable[..., TestResponse], corpus: Corpus) -> None:
+    order(metadata={"who": "me", "what": "tale"})
+    order(metadata={"who": "you"})
+    order()
+
+    def found(query: str) -> list[str]:
+        return [job["id"] for job in client.get(f"{JOBS}?{query}").get_json()["data"]]
+
+    assert found("metadata[who]=me") == found("metadata%5Bwho%5D=me&metadata%5Bwhat%5D=tale") == ["tale-gru"]
+    assert found("metadata[who]=nobody") == []
+    assert len(found("")) == 3
+
+
+def test_errors_name_files_as_clients_do(client: FlaskClient, order: Callable[..., TestResponse], store: Store) -> None:
+    store.corpora.add("other", ["the loom " * 50], "other")
+    assert "left out where validation_file is given" in error(order(validation_file="other", validation_fraction=0.2))[2]

@@ -9,12 +9,14 @@ from typing import Any
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from werkzeug.exceptions import ClientDisconnected
 
 from model.errors import IndexNotReady, IndexTooLarge
 from service import comparing
 from service.api.novelty import MOST
-from service.novelty import Indexes
+from service.novelty import Indexes, report
 from service.store import Corpus, Run
+from service.turns import Turns
 
 URL = "/v1/novelty"
 
@@ -180,3 +182,31 @@ def test_what_cannot_be_told_here_is_refused_before_anything_is_written(client: 
     for url, asked in ((URL, {"text": "abc"}), ("/generate", {"novelty": True}), ("/v1/completions", {"max_copy": 5})):
         answer = client.post(url, json=asked)
         assert (answer.status_code, answer.get_json()["error"]["code"]) == (503, "index_too_large")
+
+
+def test_of_very_many_spans_the_longest_are_told(app: Flask, client: FlaskClient, tale: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report, "LISTED", 3)
+    text = " zz ".join(tale[at : at + size] for at, size in ((0, 9), (100, 30), (200, 12), (300, 25), (400, 8)))
+    whole = client.post(URL, json={"text": text, "min_length": 5}).get_json()
+    assert len(whole["spans"]) == 3 < whole["found"]
+    assert [span["start"] for span in whole["spans"]] == sorted(span["start"] for span in whole["spans"])
+    monkeypatch.undo()
+    every = client.post(URL, json={"text": text, "min_length": 5}).get_json()
+    assert len(every["spans"]) == every["found"] == whole["found"]
+    least = sorted(span["length"] for span in every["spans"])[-3]
+    assert all(span["length"] >= least for span in whole["spans"])
+    assert {name: every[name] for name in ("copied", "share", "longest")} == {name: whole[name] for name in ("copied", "share", "longest")}
+
+
+def test_whoever_has_left_is_not_worked_for(app: Flask, tale: str) -> None:
+    service = app.extensions["charloom"]
+    run = service.find("weaver").run
+    with pytest.raises(ClientDisconnected):
+        service.comparer.compare(run, tale, lambda: True)
+
+
+def test_only_so_many_wait(app: Flask, client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app.extensions["charloom"].comparer, "_turns", Turns(1, 0, 60))
+    with app.extensions["charloom"].comparer._turns.turn():
+        answer = client.post(URL, json={"text": "abc"})
+    assert (answer.status_code, answer.headers["Retry-After"]) == (429, "1")

@@ -28,7 +28,14 @@ def span(start: int, stop: int, **facts: int) -> Copied:
 def novelty(*spans: Copied, longest: Copied | None = None, records: tuple[Record, ...] | None = None) -> Novelty:
     copied = sum(each.length for each in spans)
     return Novelty(
-        corpus="tale", characters=200, min_length=5, copied=copied, longest=longest or (spans or (None,))[0], spans=spans, records=records
+        corpus="tale",
+        characters=200,
+        min_length=5,
+        copied=copied,
+        longest=longest or (spans or (None,))[0],
+        found=len(spans),
+        spans=spans,
+        records=records,
     )
 
 
