@@ -36,7 +36,7 @@ export class Controls {
 
   #link() {
     const seed = crypto.getRandomValues(new Uint32Array(1))[0];
-    return linkOf({ model: this.live.name, prompt: "", seed, top_k: 0, top_p: 1, min_p: 0, stop: [] }, [{ course: [[0, FIRST.temperature]], length: FIRST.length }]);
+    return linkOf({ model: this.live.name, prompt: "", seed, stop: [] }, [{ course: [[0, FIRST.temperature]], length: FIRST.length }]);
   }
 
   async #act(name) {

@@ -7,7 +7,7 @@ import { address } from "../router.js";
 // Settings that are left out where they do nothing, and how they are read. Lengths are in symbols.
 const NUMBERS = { top_k: 0, top_p: 1, min_p: 0, max_copy: null };
 
-// request: { model, prompt, seed, top_k, …, stop }, texts: [{ course: [[position, value], …], length }, …]
+// request: { model, prompt, seed, top_k, …, stop }, of which those of NUMBERS may be missing; texts: [{ course: [[position, value], …], length }, …]
 export function linkOf(request, texts) {
   const params = new URLSearchParams({ model: request.model, prompt: request.prompt, seed: request.seed });
   for (const [name, nothing] of Object.entries(NUMBERS)) if ((request[name] ?? nothing) !== nothing) params.append(name, request[name]);

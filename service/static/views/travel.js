@@ -99,7 +99,7 @@ export class Travel {
     const request = this.#request(step);
     if (!request) return;
     const { model, prompt, seed, temperature, max_tokens: length } = request;
-    this.link.href = linkOf({ model, prompt, seed, top_k: 0, top_p: 1, min_p: 0, stop: [] }, [{ course: [[0, temperature]], length }]);
+    this.link.href = linkOf({ model, prompt, seed, stop: [] }, [{ course: [[0, temperature]], length }]);
     this.asked = request;
     this.text.setAttribute("aria-busy", "true");
     try {
