@@ -209,6 +209,11 @@ class Watch:
         if parts.scheme not in ("blob", "data") and parts.netloc != host:
             self._found.append(f"a request to {url}")
 
+    def forget(self) -> None:
+        """Begin anew, as for another test with the same page."""
+        self.allowed.clear()
+        self._found.clear()
+
     @property
     def faults(self) -> list[str]:
         """Everything that is not allowed."""
@@ -223,13 +228,8 @@ def until(page: Any, expression: str, seconds: float = 20) -> None:
         page.wait_for_timeout(25)
 
 
-@pytest.fixture
-def visit(browser: Any) -> Iterator[Callable[..., Any]]:
-    """Open a page: `visit(site, "#write", width=360, scheme="dark", locale="ko-KR")`; `page.watch.allowed` forgives errors;
-    `page.until("an expression")` waits.
-
-    A second page of the same context, with the same storage, is `visit(site, hash, beside=page)`.
-    """
+def visits(browser: Any) -> Iterator[Callable[..., Any]]:
+    """What `visit` gives."""
     contexts: list[Any] = []
     watches: list[Watch] = []
 
@@ -255,6 +255,22 @@ def visit(browser: Any) -> Iterator[Callable[..., Any]]:
     for context in contexts:
         context.close()
     assert [fault for watch in watches for fault in watch.faults] == []
+
+
+@pytest.fixture
+def visit(browser: Any) -> Iterator[Callable[..., Any]]:
+    """Open a page: `visit(site, "#write", width=360, scheme="dark", locale="ko-KR")`; `page.watch.allowed` forgives errors;
+    `page.until("an expression")` waits.
+
+    A second page of the same context, with the same storage, is `visit(site, hash, beside=page)`.
+    """
+    yield from visits(browser)
+
+
+@pytest.fixture(scope="module")
+def visit_for_all(browser: Any) -> Iterator[Callable[..., Any]]:
+    """The same, for a page that all tests of a module use one after the other."""
+    yield from visits(browser)
 
 
 @pytest.fixture(scope="session")

@@ -30,6 +30,12 @@ def opened(visit: Callable[..., Any], site: Any, name: str = "tale", **options: 
     return page
 
 
+@pytest.fixture(scope="module")
+def tale(site: Any, visit_for_all: Callable[..., Any]) -> Any:
+    """The page of a run that is over, for all tests that leave it as it is."""
+    return opened(visit_for_all, site)
+
+
 def numbers(page: Any) -> list[str]:
     """The plot as a table, row by row."""
     if not page.locator(".plot details").evaluate("node => node.open"):
@@ -155,41 +161,39 @@ def test_time_travel(site: Any, visit: Callable[..., Any]) -> None:
     assert page.locator(".text-flow").text_content() == texts[-1]
 
 
-def test_time_is_played(site: Any, visit: Callable[..., Any]) -> None:
-    page = opened(visit, site)
+def test_time_is_played(site: Any, tale: Any) -> None:
     steps = [each["step_number"] for each in site.ask("GET", "/v1/fine_tuning/jobs/tale/checkpoints")["data"]][::-1]
-    page.get_by_role("button", name="Play").click()
-    page.until(f"document.querySelector('.travel-text').dataset.step === '{steps[0]}'")  # from the last one it begins again
-    page.locator(".travel").get_by_role("button", name="Stop").click()
-    travel_to(page, len(steps) - 2)
-    page.get_by_role("button", name="Play").click()
-    page.until(f"document.querySelector('.travel-text').dataset.step === '{steps[-1]}'")
-    page.get_by_role("button", name="Play").wait_for()
+    tale.get_by_role("button", name="Play").click()
+    tale.until(f"document.querySelector('.travel-text').dataset.step === '{steps[0]}'")  # from the last one it begins again
+    tale.locator(".travel").get_by_role("button", name="Stop").click()
+    travel_to(tale, len(steps) - 2)
+    tale.get_by_role("button", name="Play").click()
+    tale.until(f"document.querySelector('.travel-text').dataset.step === '{steps[-1]}'")
+    tale.get_by_role("button", name="Play").wait_for()
 
 
-def test_the_plot_tells_what_it_shows(site: Any, visit: Callable[..., Any]) -> None:
-    page = opened(visit, site)
-    rows = numbers(page)
+def test_the_plot_tells_what_it_shows(tale: Any) -> None:
+    rows = numbers(tale)
     losses = [float(each) for each in re.findall(r"([\d.]+) bits", rows[0] + rows[-1])]
     assert losses[0] > losses[2] > 0  # validation, from the first to the last row
-    assert re.search(r"unigram: [\d.]+ bits.*5-gram: [\d.]+ bits", page.locator(".plot-table").text_content())
-    box = page.locator(".plot-box").bounding_box()
-    page.mouse.move(box["x"] + box["width"] * 0.6, box["y"] + box["height"] / 2)
-    page.wait_for_selector(".plot-card:not([hidden])")
-    assert page.locator(".plot-card p").count() == 3
-    page.mouse.move(0, 0)
-    page.wait_for_selector(".plot-card", state="hidden")
-    page.locator(".plot-box").focus()
-    page.keyboard.press("Home")
-    first = page.locator(".plot [aria-live]").text_content()
-    page.keyboard.press("End")
-    last = page.locator(".plot [aria-live]").text_content()
+    assert re.search(r"unigram: [\d.]+ bits.*5-gram: [\d.]+ bits", tale.locator(".plot-table").text_content())
+    box = tale.locator(".plot-box").bounding_box()
+    tale.mouse.move(box["x"] + box["width"] * 0.6, box["y"] + box["height"] / 2)
+    tale.wait_for_selector(".plot-card:not([hidden])")
+    assert tale.locator(".plot-card p").count() == 3
+    tale.mouse.move(0, 0)
+    tale.wait_for_selector(".plot-card", state="hidden")
+    tale.locator(".plot-box").focus()
+    tale.keyboard.press("Home")
+    first = tale.locator(".plot [aria-live]").text_content()
+    tale.keyboard.press("End")
+    last = tale.locator(".plot [aria-live]").text_content()
     assert rows[-1].startswith(last.split(" ")[0])
     assert first != last
-    drawn = page.evaluate(DRAWN)
-    page.get_by_label("Logarithmic").check()
-    page.until(f"{DRAWN} !== 0")
-    assert abs(page.evaluate(DRAWN) - drawn) <= drawn
+    drawn = tale.evaluate(DRAWN)
+    tale.get_by_label("Logarithmic").check()
+    tale.until(f"{DRAWN} !== 0")
+    assert abs(tale.evaluate(DRAWN) - drawn) <= drawn
 
 
 def test_a_checkpoint_that_has_gone_makes_room(site: Any, visit: Callable[..., Any]) -> None:

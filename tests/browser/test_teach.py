@@ -6,7 +6,7 @@ import io
 import random
 import re
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,24 @@ def lines(seed: int, count: int = 400) -> str:
     """So many lines, of which no two are alike."""
     rng = random.Random(seed)
     return "".join(f"{number} " + " ".join(rng.choices("red gold thread loom night knots".split(), k=6)) + "\n" for number in range(count))
+
+
+@pytest.fixture(scope="module")
+def shared(school: Any, visit_for_all: Callable[..., Any]) -> Any:
+    """One page for all tests that give a text."""
+    return visit_for_all(school, "#teach")
+
+
+@pytest.fixture
+def desk(shared: Any) -> Iterator[Any]:
+    """That page, where no text is given yet."""
+    other = shared.get_by_role("button", name="Another text")
+    if other.is_visible():
+        other.click()
+    shared.wait_for_selector(".zone", state="visible")
+    yield shared
+    assert shared.watch.faults == []
+    shared.watch.forget()
 
 
 def give(page: Any, path: Path, selector: str = FILES) -> str:
@@ -64,32 +82,31 @@ def test_it_is_accessible(site: Any, visit: Callable[..., Any], accessible: Call
     accessible(page)
 
 
-def test_what_the_reader_saw(school: Any, visit: Callable[..., Any], tmp_path: Path) -> None:
-    page = visit(school, "#teach")
-    start = page.get_by_role("button", name="Start")
+def test_what_the_reader_saw(school: Any, desk: Any, tmp_path: Path) -> None:
+    start = desk.get_by_role("button", name="Start")
     assert start.is_disabled()
     text = FIRST_LINES + lines(1)
     (tmp_path / "loom.txt").write_text(text)
-    assert give(page, tmp_path / "loom.txt") == "loom"
+    assert give(desk, tmp_path / "loom.txt") == "loom"
     facts = dict(
-        zip(page.locator(".seen dt").all_text_contents(), page.locator(".seen dd").all_text_contents(), strict=True)
+        zip(desk.locator(".seen dt").all_text_contents(), desk.locator(".seen dd").all_text_contents(), strict=True)
     )  # name -> value
     assert facts["Characters"] == f"{len(text):,}"
     assert facts["Lines"] == f"{text.count(chr(10)):,}"
     assert facts["Different characters"] == str(len(set(text)))
-    assert page.locator(".seen-sample").text_content().startswith(FIRST_LINES)
-    shown = page.locator(".signs li > :first-child").all_text_contents()
+    assert desk.locator(".seen-sample").text_content().startswith(FIRST_LINES)
+    shown = desk.locator(".signs li > :first-child").all_text_contents()
     assert len(shown) == len(set(text))
     assert shown[0] == "␣"
     assert start.is_enabled()
-    page.reload()
-    page.wait_for_selector(SHOWN)
-    assert page.locator(SHOWN).text_content() == "loom"
-    page.get_by_role("button", name="Another text").click()
-    assert page.get_by_role("button", name="Start").is_disabled()
-    page.get_by_label("Or one that is here already").select_option("hangul")
-    page.wait_for_selector(SHOWN)
-    assert page.locator(SHOWN).text_content() == "hangul"
+    desk.reload()
+    desk.wait_for_selector(SHOWN)
+    assert desk.locator(SHOWN).text_content() == "loom"
+    desk.get_by_role("button", name="Another text").click()
+    assert desk.get_by_role("button", name="Start").is_disabled()
+    desk.get_by_label("Or one that is here already").select_option("hangul")
+    desk.wait_for_selector(SHOWN)
+    assert desk.locator(SHOWN).text_content() == "hangul"
     assert content(school, "loom") == text
 
 
@@ -126,29 +143,26 @@ def folder(at: Path) -> Path:
     return root
 
 
-def test_a_folder_is_read_as_the_command_line_reads_it(school: Any, visit: Callable[..., Any], tmp_path: Path) -> None:
-    page = visit(school, "#teach")
+def test_a_folder_is_read_as_the_command_line_reads_it(school: Any, desk: Any, tmp_path: Path) -> None:
     root = folder(tmp_path)
-    with page.expect_request(lambda request: request.method == "POST") as sent:
-        name = give(page, root, FOLDER)
+    with desk.expect_request(lambda request: request.method == "POST") as sent:
+        name = give(desk, root, FOLDER)
     assert name == "a-tale-of-looms"
     assert content(school, name) == "".join(open_source(str(root)).pieces())
-    assert page.locator(".seen .notice").all_text_contents() == ["one binary file was skipped: image.png"]
+    assert desk.locator(".seen .notice").all_text_contents() == ["one binary file was skipped: image.png"]
     assert b"hidden" not in (sent.value.post_data_buffer or b"")
 
 
-def test_several_files_are_one_text(school: Any, visit: Callable[..., Any], tmp_path: Path) -> None:
-    page = visit(school, "#teach")
+def test_several_files_are_one_text(school: Any, desk: Any, tmp_path: Path) -> None:
     for name in ("one", "two"):
         (tmp_path / f"{name}.txt").write_text(f"{name} " * 200)
-    page.locator(FILES).set_input_files([tmp_path / "two.txt", tmp_path / "one.txt"])
-    page.wait_for_selector(SHOWN)
-    name = page.locator(SHOWN).text_content()
+    desk.locator(FILES).set_input_files([tmp_path / "two.txt", tmp_path / "one.txt"])
+    desk.wait_for_selector(SHOWN)
+    name = desk.locator(SHOWN).text_content()
     assert content(school, name) == "".join(open_source(str(tmp_path)).pieces())
 
 
-def test_a_file_or_a_piece_of_text_is_dropped(school: Any, visit: Callable[..., Any]) -> None:
-    page = visit(school, "#teach")
+def test_a_file_or_a_piece_of_text_is_dropped(school: Any, desk: Any) -> None:
     drop = """([text, asFile]) => {
         const data = new DataTransfer();
         if (asFile) data.items.add(new File([text], "dropped.txt", { type: "text/plain" }));
@@ -158,12 +172,12 @@ def test_a_file_or_a_piece_of_text_is_dropped(school: Any, visit: Callable[..., 
             zone.dispatchEvent(new DragEvent(name, { dataTransfer: data, bubbles: true, cancelable: true }));
     }"""
     for seed, as_file in ((3, True), (5, False)):
-        page.evaluate(drop, [lines(seed), as_file])
-        page.wait_for_selector(SHOWN)
-        name = str(page.locator(SHOWN).text_content())
+        desk.evaluate(drop, [lines(seed), as_file])
+        desk.wait_for_selector(SHOWN)
+        name = str(desk.locator(SHOWN).text_content())
         assert (name == "dropped") == as_file
         assert content(school, name) == lines(seed)
-        page.get_by_role("button", name="Another text").click()
+        desk.get_by_role("button", name="Another text").click()
 
 
 # Folders as browsers hand them over when they are dropped: entries are read in batches, until one is empty. Scripts cannot drop real ones.
@@ -189,44 +203,41 @@ def test_a_dropped_folder_is_a_tar(site: Any, visit: Callable[..., Any]) -> None
     assert found == {"a.txt": b"first", "b.txt": b"second", "deep/c.txt": b"third"}
 
 
-def test_a_pasted_text(school: Any, visit: Callable[..., Any]) -> None:
-    page = visit(school, "#teach")
-    page.get_by_text("Or paste a text").click()
-    use = page.get_by_role("button", name="Use this text")
+def test_a_pasted_text(school: Any, desk: Any) -> None:
+    desk.get_by_text("Or paste a text").click()
+    use = desk.get_by_role("button", name="Use this text")
     assert use.is_disabled()
-    page.get_by_label("The text", exact=True).fill(lines(4))
-    page.get_by_label("Its name").fill("From my desk")
+    desk.get_by_label("The text", exact=True).fill(lines(4))
+    desk.get_by_label("Its name").fill("From my desk")
     use.click()
-    page.wait_for_selector(SHOWN)
-    assert page.locator(SHOWN).text_content() == "From-my-desk"
+    desk.wait_for_selector(SHOWN)
+    assert desk.locator(SHOWN).text_content() == "From-my-desk"
     assert content(school, "From-my-desk") == lines(4)
 
 
-def test_what_cannot_be_read_is_told(school: Any, visit: Callable[..., Any], tmp_path: Path) -> None:
-    page = visit(school, "#teach")
-    page.watch.allowed.append("400 (BAD REQUEST)")
+def test_what_cannot_be_read_is_told(school: Any, desk: Any, tmp_path: Path) -> None:
+    desk.watch.allowed.append("400 (BAD REQUEST)")
     (tmp_path / "image.png").write_bytes(b"\x89PNG\0" + bytes(2000))
-    page.locator(FILES).set_input_files(tmp_path / "image.png")
-    page.wait_for_selector(TOLD)
-    assert "image.png" in page.locator(TOLD).text_content()
-    assert page.locator(".zone").is_visible()
+    desk.locator(FILES).set_input_files(tmp_path / "image.png")
+    desk.wait_for_selector(TOLD)
+    assert "image.png" in desk.locator(TOLD).text_content()
+    assert desk.locator(".zone").is_visible()
     (tmp_path / "empty.txt").write_text("")
-    page.locator(FILES).set_input_files(tmp_path / "empty.txt")
-    page.wait_for_selector(f"{TOLD}:has-text('There is nothing to read')")
+    desk.locator(FILES).set_input_files(tmp_path / "empty.txt")
+    desk.wait_for_selector(f"{TOLD}:has-text('There is nothing to read')")
 
 
-def test_a_text_in_another_encoding(school: Any, visit: Callable[..., Any], tmp_path: Path) -> None:
-    page = visit(school, "#teach")
-    page.watch.allowed.append("400 (BAD REQUEST)")
+def test_a_text_in_another_encoding(school: Any, desk: Any, tmp_path: Path) -> None:
+    desk.watch.allowed.append("400 (BAD REQUEST)")
     text = "베틀은 밤마다 붉은 실과 금빛 실을 엮는다.\n" * 20
     (tmp_path / "korean.txt").write_bytes(text.encode("cp949"))
-    page.locator(FILES).set_input_files(tmp_path / "korean.txt")
-    page.wait_for_selector(f"{TOLD}:has-text('korean.txt is not in UTF-8')")
-    page.get_by_label("Its encoding").select_option("cp949")
-    page.get_by_role("button", name="Read it so").click()
-    page.wait_for_selector(SHOWN)
-    assert content(school, page.locator(SHOWN).text_content()) == text
-    assert page.locator(TOLD).count() == 0
+    desk.locator(FILES).set_input_files(tmp_path / "korean.txt")
+    desk.wait_for_selector(f"{TOLD}:has-text('korean.txt is not in UTF-8')")
+    desk.get_by_label("Its encoding").select_option("cp949")
+    desk.get_by_role("button", name="Read it so").click()
+    desk.wait_for_selector(SHOWN)
+    assert content(school, desk.locator(SHOWN).text_content()) == text
+    assert desk.locator(TOLD).count() == 0
 
 
 def test_a_text_that_is_too_large(launch: Callable[..., Any], visit: Callable[..., Any], tmp_path: Path) -> None:
