@@ -95,7 +95,7 @@ def test_memory_stays_flat(path: Path, start: Callable[..., subprocess.Popen[str
             print(peak() - before)
         """
     output, errors = start(script, path).communicate(timeout=60)
-    assert int(output or 2**40) < 10 * 2**20, errors
+    assert int(output or 2**40) < 16 * 2**20, errors  # a third of the text
 
 
 def test_a_damaged_chunk_is_told(store: Store) -> None:
