@@ -7,21 +7,41 @@ request is whole; only the body of an upload, which is too large to be kept, is 
 from __future__ import annotations
 
 import re
+import sys
+from typing import NamedTuple
 
 HEAD = 2**15  # bytes of a request line with its headers
 BODY = 2**16  # bytes of a body that is gathered; a larger one is read by its thread
 LONGEST_LINE = 300  # bytes before a chunk, its extensions included
 
 LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,18})[ \t]*(?=\r\n)", re.IGNORECASE)
-CHUNKED = re.compile(rb"\r\ntransfer-encoding:", re.IGNORECASE)
+CODINGS = re.compile(rb"\r\ntransfer-encoding:([^\r\n]*)", re.IGNORECASE)
+UNDERSTOOD = frozenset({"", "chunked", "identity"})
+UPLOAD = re.compile(rb"POST /v1/files[ ?]")
 CONTINUE = re.compile(rb"\r\nexpect:", re.IGNORECASE)
 CHUNK = re.compile(rb"([0-9A-Fa-f]{1,8})[ \t]*(?:;[^\r\n]*)?\r\n")
 
 
-class Arrival:
-    """The bytes of one request. `ready` once a thread should have it; it is `whole` where that thread will wait for nothing."""
+class Largest(NamedTuple):
+    """The largest bodies that are taken, in bytes."""
 
-    def __init__(self) -> None:
+    body: int
+    upload: int
+
+
+ANY = Largest(sys.maxsize, sys.maxsize)
+
+
+class Arrival:
+    """The bytes of one request. `ready` once a thread should have it; it is `whole` where that thread will wait for nothing.
+
+    Where the head tells that the request will be refused, it is `ready` at once: its body is larger than may be, or in a transfer
+    `coding` that nobody here understands.
+    """
+
+    def __init__(self, largest: Largest = ANY) -> None:
+        self._largest = largest
+        self.coding = ""
         self.data = bytearray()
         self.ready = self.whole = self.endless = False  # endless: its head is longer than any is
         self._seen = 0  # bytes in which the end of the head, or of a chunk, was looked for
@@ -47,8 +67,12 @@ class Arrival:
         lengths = LENGTH.findall(head)
         if CONTINUE.search(head):  # the client waits for a word
             self.ready = True
-        if not CHUNKED.search(head):
+        codings = b",".join(CODINGS.findall(head)).decode("latin-1")
+        self.coding = codings.strip() if any(each.strip(" \t").lower() not in UNDERSTOOD for each in codings.split(",")) else ""
+        if not CODINGS.search(head):
             self._length = int(lengths[0]) if lengths else 0
+            self.ready = self.ready or self._length > (self._largest.upload if UPLOAD.match(head) else self._largest.body)
+        self.ready = self.ready or bool(self.coding)
         self.whole = self._length is not None and len(self.data) - self._body >= self._length
 
     def _look_at_body(self, begin: int) -> None:

@@ -4,7 +4,8 @@ gthread gives a thread to every connection that sends anything, and waits withou
 does not take its answer: as many half-sent requests as there are threads, and nobody else is answered. And it says goodbye to them in
 its main thread, for up to two seconds each. Here the main thread gathers what arrives (`service.arrival`) and waits for nobody; a
 request that is whole gets a thread, few threads are lent to larger bodies, every wait on a socket has a limit, and where
-there are more connections than may be, those that have waited longest go.
+there are more connections than may be, those that have waited longest go. While requests wait for a thread, few are left to clients
+that read slowly (`service.sending`).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import math
 import selectors
 import socket
 import struct
@@ -21,22 +23,26 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from http import HTTPStatus
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from gunicorn import util
 from gunicorn.http.errors import ExpectationFailed, LimitRequestHeaders, LimitRequestLine, ParseException, UnsupportedTransferCoding
 from gunicorn.workers.gthread import TConn, ThreadWorker
 from werkzeug.exceptions import BadRequest
 
-from service.arrival import HEAD, Arrival
+from service.arrival import ANY, HEAD, Arrival, Largest
+from service.sending import SLOWEST, Outgoing
+
+if TYPE_CHECKING:
+    from service.config import ServiceConfig
 
 NEXT_BYTES = 10.0  # seconds until more of a body must arrive, once a thread waits for it
 WHOLE_REQUEST = 30.0  # seconds until all of a request must have arrived; a large body gets more as it comes
-SLOWEST = 2**14  # bytes a second below which a large body is given up
-READING = 20.0  # seconds until a client must take more of its answer
 LINGER = 0.5  # seconds for a client to read the last answer before its connection is closed
 PARTING = 2.0  # seconds for a request that is arriving when the service stops
 LARGE_BODIES = 16  # that arrive at the same time, each in a thread
+SLOW_READERS = 8  # that keep their threads while requests wait for one
+CROWDED = 1.0  # seconds that a request has waited for a thread, and that sending has waited for a slow reader
 
 # What gunicorn raises for requests that break the rules of HTTP.
 STATUSES = (
@@ -59,13 +65,19 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._arriving: dict[TConn, None] = {}  # those that wait without a thread, the oldest first; the main thread's own
-        self._late: dict[socket.socket, Late] = {}  # bodies that threads wait for
+        self._queued: dict[TConn, float] = {}  # requests that wait for a thread, and since when
+        self._busy: dict[Outgoing, None] = {}  # connections that have a thread
+        self._late: dict[Outgoing, Late] = {}  # bodies that threads wait for
         self._large = threading.BoundedSemaphore(LARGE_BODIES)
+        self._largest = ANY
         self._stops: float | None = None
+        self.cfg.set("sendfile", False)  # files go out as all answers do
 
     def load_wsgi(self) -> None:
         """Load the application behind a door that sees when a request has arrived."""
         super().load_wsgi()
+        config: ServiceConfig = cast(Any, self.wsgi).extensions["charloom"].config
+        self._largest = Largest(config.max_body, config.max_upload)
         self.wsgi = partial(self._enter, self.wsgi)
 
     # ── the main thread: requests without a thread ────────────────────────────────────────────────────────────────────
@@ -81,7 +93,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
                 raise
             return
         self.nr_conns += 1
-        conn = TConn(self.cfg, sock, address, listener.getsockname())
+        conn = TConn(self.cfg, Outgoing(sock), address, listener.getsockname())
         self._begin(conn)
         if self.nr_conns >= self.worker_connections:
             self._make_room(conn)
@@ -99,7 +111,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             self.on_client_socket_readable(conn, conn.sock)
 
     def _begin(self, conn: TConn) -> None:
-        conn.arrival, conn.deadline = Arrival(), time.monotonic() + WHOLE_REQUEST
+        conn.arrival, conn.deadline = Arrival(self._largest), time.monotonic() + WHOLE_REQUEST
         conn.sock.setblocking(False)
         self._arriving[conn] = None
         self.poller.register(conn.sock, selectors.EVENT_READ, partial(self._receive, conn))
@@ -128,6 +140,11 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         elif conn.arrival.ready:
             self._forget(conn)
             self.enqueue_req(conn)
+
+    def enqueue_req(self, conn: TConn) -> None:
+        """Let the next free thread handle a request."""
+        self._queued[conn] = time.monotonic()
+        super().enqueue_req(conn)
 
     def _forget(self, conn: TConn) -> None:
         del self._arriving[conn]
@@ -166,16 +183,41 @@ class Worker(ThreadWorker):  # type: ignore[misc]
                 self._drop(conn, 408, "the request did not arrive in time; send it again")
         for sock, late in list(self._late.items()):
             if now > late.deadline:
-                self._late.pop(sock, None)
+                late.deadline = math.inf
                 with contextlib.suppress(OSError):  # whoever reads from it sees an end; it can still be answered
                     sock.shutdown(socket.SHUT_RD)
+        self._free_threads(now)
+
+    def _free_threads(self, now: float) -> None:
+        """As many as requests wait for, taken from the clients that read slowest. Where none waits, all may take their time."""
+        wanted = sum(now - since > CROWDED for since in list(self._queued.values()))
+        if not wanted:
+            return
+        slow = [sock for sock in list(self._busy) if sock.waited(now) > CROWDED]
+        slow.sort(key=lambda sock: (sock.behind(now), sock.waited(now)))
+        for sock in slow[SLOW_READERS:][-wanted:]:
+            self._busy.pop(sock, None)
+            with contextlib.suppress(OSError):  # whoever sends sees that nobody is there
+                sock.shutdown(socket.SHUT_RDWR)
 
     # ── a thread of the pool ──────────────────────────────────────────────────────────────────────────────────────────
 
     def handle(self, conn: TConn) -> Any:
         """One request."""
+        del self._queued[conn]
+        conn.sock.begin()
+        self._busy[conn.sock] = None
+        try:
+            return self._handle(conn)
+        finally:
+            self._busy.pop(conn.sock, None)
+
+    def _handle(self, conn: TConn) -> Any:
         arrival: Arrival = conn.arrival
         limited(conn.sock)
+        if arrival.coding:
+            self._say(conn.sock, 501, f"the body is sent as {arrival.coding[:60]}; send it as it is, or in chunks and nothing else")
+            return self._part(conn)
         if not arrival.whole:
             if not self._large.acquire(blocking=False):
                 self._say(conn.sock, 429, f"{LARGE_BODIES} large requests are arriving already, the limit; try again in a moment")
@@ -188,13 +230,16 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             arrival.data.clear()
             result = super().handle(conn)
         finally:
-            if not arrival.whole:
-                self._late.pop(conn.sock, None)
-                self._large.release()
+            self._arrived(conn.sock)
         if not result:
             return self._part(conn)
         conn.ahead = conn.parser.unreader.take_buffered()
         return result
+
+    def _arrived(self, sock: Outgoing) -> None:
+        """Nobody waits for a body any longer: another large one may come, however long this one's answer takes."""
+        if self._late.pop(sock, None) is not None:
+            self._large.release()
 
     def _part(self, conn: TConn) -> bool:
         util.close_graceful(conn.sock, LINGER)
@@ -223,7 +268,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     def _enter(self, application: Application, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         sock, length = environ["gunicorn.socket"], environ.get("CONTENT_LENGTH")
         if length not in (None, "", "0") or "HTTP_TRANSFER_ENCODING" in environ:
-            arrived = partial(self._late.pop, sock, None)
+            arrived = partial(self._arrived, sock)
             environ["wsgi.input"] = Body(environ["wsgi.input"], int(length) if length else None, sock, self._late.get(sock), arrived)
         environ["charloom.stopping"] = lambda: not self.alive  # streams that would last end then
         return application(environ, start_response)
@@ -278,6 +323,6 @@ def refusal(status: int, message: str) -> bytes:
 
 
 def limited(sock: socket.socket) -> None:
-    """Let no single wait on a socket take longer than its limit; it ends with a `BlockingIOError`."""
-    for option, seconds in ((socket.SO_RCVTIMEO, NEXT_BYTES), (socket.SO_SNDTIMEO, READING)):
-        sock.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", int(seconds), int(seconds % 1 * 1e6)))  # struct timeval
+    """Let no single wait for what a client sends take longer than its limit; it ends with a `BlockingIOError`."""
+    timeval = struct.pack("ll", int(NEXT_BYTES), int(NEXT_BYTES % 1 * 1e6))
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeval)

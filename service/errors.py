@@ -70,10 +70,12 @@ REASONS = {
     409: "it is in use, taken, or in a state that does not allow it; `X-Should-Retry: false` says that trying again is of no use",
     413: "the body or the file is larger than the limit",
     414: "the address is too long",
-    415: "the body is of another content type than the route takes",
+    415: "the body is of another content type than the route takes, or packed (`Content-Encoding`)",
+    417: "`Expect` asks for something other than `100-continue`",
     429: "too many requests are waiting; `Retry-After` says when to try again",
     431: "the headers are too long",
     500: "something went wrong inside, which the log tells; or a stored checkpoint is damaged",
+    501: "the body is in another transfer coding than `chunked`",
     503: "the model is still being trained, the database is locked or cannot be used, memory is short, or the service is stopping",
     507: "the disk has less room than must be left",
 }

@@ -15,6 +15,7 @@ def json_body(request: Request) -> bytes:
 
     Raises `UnsupportedMediaType`, which also keeps forms of foreign web pages out, `RequestTimeout`, and `RequestEntityTooLarge`.
     """
+    refuse_packed(request)
     late = RequestTimeout("the body did not arrive in time, or not as a whole; send it again")
     try:
         data = request.get_data(cache=False)
@@ -30,6 +31,24 @@ def json_body(request: Request) -> bytes:
             f"the content type is {kind or 'not given'}; it must be application/json (-H 'Content-Type: application/json')"
         )
     return data
+
+
+def expect_large(request: Request, most: int) -> None:
+    """Let the body of a request have up to `most` bytes, whatever others may.
+
+    Raises `RequestEntityTooLarge` where its header tells of more, and `UnsupportedMediaType` where the body is packed.
+    """
+    request.max_content_length = most
+    if (request.content_length or 0) > most:
+        raise RequestEntityTooLarge
+    refuse_packed(request)
+
+
+def refuse_packed(request: Request) -> None:
+    """Raise `UnsupportedMediaType` where the body has a content encoding, which nobody here undoes."""
+    coding = request.headers.get("Content-Encoding", "").strip()
+    if coding.lower() not in ("", "identity"):
+        raise UnsupportedMediaType(f"the content encoding is {coding[:60]}; send the body as it is, without Content-Encoding")
 
 
 def client_left(request: Request) -> Callable[[], bool]:

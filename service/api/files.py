@@ -13,6 +13,7 @@ from corpora import ReadReport, Source, open_stream
 from model.errors import CorpusInUse, CorpusNotFound, NameTaken, NoRoomLeft, SourceError, TextError, TextTooLarge, TooManyFiles
 from service import intake
 from service.api.answers import answer, seconds
+from service.api.bodies import expect_large
 from service.api.fields import route_fields
 from service.api.lists import page
 from service.api.operations import operation
@@ -48,7 +49,7 @@ def routes(service: Service) -> Blueprint:
         A text, or an archive of texts (zip, tar, and what gzip, bzip2 and xz pack), of any size up to the limit of the service; it is
         read and stored while it arrives. Fields stand before the file.
         """
-        request.max_content_length = service.config.max_upload
+        expect_large(request, service.config.max_upload)
         with Upload(request, FORM) as arriving:
             service.check_room(request.content_length or 0)
             stored = len(corpora.list())

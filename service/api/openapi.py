@@ -24,7 +24,7 @@ from service.api.shapes import Error
 from service.errors import REASONS, RETRY_AFTER, status_of_kind
 from service.gate import OPEN
 
-EVERY_ROUTE = (400, 401, 403, 408, 414, 431, 500, 503)
+EVERY_ROUTE = (400, 401, 403, 408, 414, 417, 431, 500, 501, 503)
 WITH_BODY = (413, 415, 429)
 HEADERS = {
     401: {"WWW-Authenticate": "what kind of key is needed"},

@@ -93,11 +93,12 @@ ROOT = Path(__file__).resolve().parents[2]
 SERVE = """
 import json, sys
 from pathlib import Path
-from service import connections, server
+from service import connections, sending, server
 from service.server import ServerSettings, serve
 
 limits = json.loads(sys.argv[2])
 connections.NEXT_BYTES, connections.WHOLE_REQUEST = limits.pop("next_bytes", 10.0), limits.pop("whole_request", 30.0)
+sending.READING = limits.pop("reading", sending.READING)
 server.CONNECTIONS = limits.pop("connections", server.CONNECTIONS)
 serve(ServerSettings(db=Path(sys.argv[1]), port=0, **limits))
 """

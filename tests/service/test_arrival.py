@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from service.arrival import BODY, HEAD, Arrival
+from service.arrival import BODY, HEAD, Arrival, Largest
 
 
 def arrival(*pieces: bytes) -> Arrival:
@@ -102,6 +102,34 @@ def test_a_client_that_waits_for_a_word_gets_a_thread_at_once() -> None:
     assert not found.whole
     assert arrival(request(b"12345", "Expect: 100-continue", "Content-Length: 5")).whole
     assert arrival(request(b"", "Expect: 100-continue")).whole
+
+
+@pytest.mark.parametrize(
+    ("line", "length", "refused"),
+    [
+        ("POST /generate", 1000, False),
+        ("POST /generate", 1001, True),
+        ("POST /v1/files", 1001, False),
+        ("POST /v1/files?x=1", 2000, False),
+        ("POST /v1/files", 2001, True),
+        ("POST /v1/filesystem", 1001, True),
+        ("POST /v1/files", 10**17, True),
+    ],
+)
+def test_who_will_be_refused_for_a_large_body_gets_a_thread_at_once(line: str, length: int, refused: bool) -> None:
+    found = Arrival(Largest(body=1000, upload=2000))
+    found.add(request(b"x", f"Content-Length: {length}").replace(b"POST /generate", line.encode(), 1))
+    assert (found.ready, found.whole) == (refused, False)
+
+
+@pytest.mark.parametrize(
+    ("coding", "understood"),
+    [("chunked", True), ("Chunked", True), ("", True), ("gzip", False), ("gzip, chunked", False), ("chunked, x-own", False)],
+)
+def test_a_transfer_coding_that_nobody_understands(coding: str, understood: bool) -> None:
+    found = arrival(request(b"", f"Transfer-Encoding:{coding}"))
+    assert (found.ready, found.coding) == ((False, "") if understood else (True, coding))
+    assert not found.whole
 
 
 def test_a_head_has_an_end() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import io
 import json
@@ -18,9 +19,10 @@ from werkzeug.exceptions import BadRequest
 
 from service import connections
 from service.arrival import BODY, HEAD
-from service.connections import LARGE_BODIES, SLOWEST, Body, Late, limited, refusal
+from service.connections import LARGE_BODIES, SLOW_READERS, Body, Late, limited, refusal
 from service.keys import hashed
-from service.store import Run
+from service.sending import SLOWEST
+from service.store import Run, Store
 
 Server = Any  # of conftest.py
 KEY = "0123456789abcdef"
@@ -32,6 +34,7 @@ def post(body: bytes, *headers: str) -> bytes:
     return f"POST /generate HTTP/1.1\r\n{head}\r\n\r\n".encode() + body
 
 
+LONG = "warp and weft\n" * 400_000
 GET = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
 CHUNKED = "Transfer-Encoding: chunked"
 HALVES = [
@@ -155,6 +158,79 @@ def test_few_threads_are_lent_to_large_bodies(server: Server) -> None:
     assert status == 200
 
 
+def test_a_body_that_has_arrived_lets_the_next_one_come(server: Server) -> None:
+    body = json.dumps({"prompt": " " * 2 * BODY, "length": 20_000, "stream": True}).encode()
+    with crowd(server, [post(body)] * LARGE_BODIES) as all_:
+        for connection in all_:
+            assert connection.recv(12) == b"HTTP/1.1 200"
+        assert server.ask("POST", "/generate", {"length": 1, "prompt": " " * 2 * BODY})[0] == 200
+        assert server.health()["rows"] > 0  # those before it were still being answered
+
+
+def test_a_crowd_that_hardly_reads_its_answers(launch: Callable[..., Server], add_model: Callable[..., Run], store: Store) -> None:
+    add_model()
+    store.corpora.add("long", [LONG], "long.txt")
+    server = launch(max_rows=1, max_waiting=0, max_followers=0)  # with 33 threads
+    with ExitStack() as stack:
+        all_ = [stack.enter_context(download(server)) for _ in range(70)]
+        assert answers(server)
+        kept = sum(reads_all(connection) for connection in all_)
+        assert SLOW_READERS <= kept < 70
+    assert server.stop() == (0, "")
+
+
+def download(server: Server) -> socket.socket:
+    """A connection over which a long text was asked for, and which takes little of it by itself."""
+    connection = socket.socket()
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    connection.settimeout(20)
+    connection.connect(("127.0.0.1", server.port))
+    connection.sendall(b"GET /v1/files/long/content HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+    return connection
+
+
+def reads_all(connection: socket.socket) -> bool:
+    """Whether the long text comes before the other side ends the connection, now that it is read."""
+    size = 0
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**20)
+    with contextlib.suppress(ConnectionError):
+        while data := connection.recv(2**20):
+            size += len(data)
+    return size > len(LONG) - 10_000  # of which a little may have been read before
+
+
+def test_a_client_that_reads_a_little_now_and_then(launch: Callable[..., Server], store: Store) -> None:
+    store.corpora.add("long", [LONG], "long.txt")
+    server = launch(reading=1.0)
+    with download(server) as connection:
+        for _ in range(60):
+            connection.recv(100)
+            time.sleep(0.05)
+        assert not reads_all(connection)
+    with download(server) as connection:
+        assert reads_all(connection)
+    assert server.stop() == (0, "")
+
+
+def test_what_is_announced_too_large_is_refused_before_it_is_sent(launch: Callable[..., Server]) -> None:
+    server = launch(max_body=100_000, max_upload=200_000)
+    form = "Content-Type: multipart/form-data; boundary=x"
+    for path, length, limit in (("/generate", 100_001, b"100,000"), ("/v1/files", 200_001, b"200,000"), ("/v1/files", 10**14, b"200,000")):
+        head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\n{form}\r\nContent-Length: {length}\r\n\r\n"
+        with server.connect(head.encode() + b"{") as connection:
+            answer = b""
+            while b"}}" not in answer:
+                answer += connection.recv(65536)
+        assert answer.startswith(b"HTTP/1.1 413 ")
+        assert b"the body is larger than %b bytes" % limit in answer
+    assert server.stop() == (0, "")
+
+
+@pytest.mark.parametrize("coding", ["gzip", "gzip, chunked", "x-own"])
+def test_a_transfer_coding_that_nobody_understands(server: Server, coding: str) -> None:
+    assert statuses(server.connect(post(b"\x1f\x8b", f"Transfer-Encoding: {coding}"))) == [501]
+
+
 def test_pipelined_requests_are_answered_in_order(server: Server) -> None:
     connection = server.connect(GET + post(b'{"length": 1}') + GET[:20])
     time.sleep(0.3)  # so that the last one comes apart
@@ -190,16 +266,13 @@ def test_half_sent_requests_do_not_keep_it_from_stopping(launch: Callable[..., S
 # ── the parts ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_neither_reading_nor_writing_waits_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_wait_for_bytes_goes_on_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connections, "NEXT_BYTES", 0.05)
-    monkeypatch.setattr(connections, "READING", 0.05)
     ours, theirs = socket.socketpair()
     with ours, theirs:
         limited(ours)
         with pytest.raises(BlockingIOError):
             ours.recv(1)
-        with pytest.raises(BlockingIOError):
-            ours.sendall(b"x" * 2**24)
 
 
 @pytest.mark.parametrize(("length", "reads"), [(10, [4, 6]), (10, [100]), (None, [100, 1]), (None, [-1, -1])])

@@ -154,6 +154,8 @@ def test_chunked_bodies(server: Server, chunks: bytes, status: bytes) -> None:
         (b"GET / HTTP/1.1\r\nX: " + b"x" * 9000 + b"\r\n\r\n", b"431"),
         (post("{}", "Content-Length: 2", "Content-Length: 3"), b"400"),
         (post("{}", "Content-Length: -1"), b"400"),
+        (post("{}", "Content-Length: 2", "Expect: 200-ok"), b"417"),
+        (post("{}", "Transfer-Encoding: gzip"), b"501"),
     ],
 )
 def test_what_is_not_http(server: Server, request_: bytes, status: bytes) -> None:

@@ -235,6 +235,13 @@ def test_a_form_without_a_boundary(client: FlaskClient) -> None:
     assert client.post("/v1/files", data=TALE, content_type="multipart/form-data").status_code == 400
 
 
+def test_a_packed_form(client: FlaskClient) -> None:
+    kind = f"multipart/form-data; boundary={BOUNDARY}"
+    answer = client.post("/v1/files", data=gzip.compress(form(FILE)), content_type=kind, headers={"Content-Encoding": "gzip"})
+    assert answer.status_code == 415
+    assert "the content encoding is gzip" in answer.get_json()["error"]["message"]
+
+
 # ── limits ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Callable
 from typing import Any
@@ -199,6 +200,14 @@ def test_content_types(client: FlaskClient) -> None:
         answer = client.post("/generate", data=b'{"length": 1}', content_type=kind)
         assert answer.status_code == 415
         assert "it must be application/json" in answer.get_json()["error"]["message"]
+
+
+def test_a_packed_body(client: FlaskClient) -> None:
+    packed = gzip.compress(b'{"length": 1}')
+    answer = client.post("/generate", data=packed, content_type="application/json", headers={"Content-Encoding": "gzip"})
+    assert answer.status_code == 415
+    assert answer.get_json()["error"]["message"] == "the content encoding is gzip; send the body as it is, without Content-Encoding"
+    assert client.post("/generate", json={"length": 1}, headers={"Content-Encoding": "Identity"}).status_code == 200
 
 
 def test_a_large_body(client: FlaskClient) -> None:

@@ -13,6 +13,7 @@ from flask.testing import FlaskClient
 from model.config import ModelConfig, SamplingConfig, TrainingConfig
 from model.errors import CharloomError
 from model.settings import settings_of
+from service import connections
 from service.api.fields import ROUTE_FIELDS
 from service.api.openapi import routes_of
 from service.errors import REASONS, STATUSES
@@ -125,6 +126,10 @@ def test_parameters(document: dict[str, Any]) -> None:
 def test_statuses_come_from_the_table_of_errors(document: dict[str, Any]) -> None:
     assert {status for _, status in STATUSES} <= set(REASONS)
     assert STATUSES[-1][0] is CharloomError
+    refused = {str(status) for _, status in connections.STATUSES}  # by whoever reads requests, for any route
+    assert {"417", "501"} <= refused
+    for _, path, operation in operations(document):
+        assert refused <= set(operation["responses"]), path
     delete = document["paths"]["/v1/files/{file}"]["delete"]["responses"]
     assert {"404", "409", "200"} <= set(delete)
     assert "413" not in delete
