@@ -71,6 +71,7 @@ REASONS = {
     413: "the body or the file is larger than the limit",
     414: "the address is too long",
     415: "the body is of another content type than the route takes, or packed (`Content-Encoding`)",
+    416: "a file of the pages has no such bytes (`Range`)",
     417: "`Expect` asks for something other than `100-continue`",
     429: "too many requests are waiting; `Retry-After` says when to try again",
     431: "the headers are too long",

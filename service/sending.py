@@ -10,10 +10,7 @@ import errno
 import select
 import socket
 import time
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from _typeshed import ReadableBuffer
+from typing import Any
 
 READING = 20.0  # seconds that a client may be behind with reading its answer
 SLOWEST = 2**14  # bytes a second below which it falls behind
@@ -50,7 +47,7 @@ class Outgoing(socket.socket):
         """
         return self._behind + self._waiting(now)
 
-    def sendall(self, data: ReadableBuffer, flags: int = 0, /) -> None:
+    def sendall(self, data: Any, flags: int = 0, /) -> None:
         """Send all of it. Raises `BlockingIOError` as soon as the client is `READING` seconds behind."""
         left = memoryview(data).cast("B")
         while left:

@@ -26,6 +26,7 @@ from service.gate import OPEN
 
 EVERY_ROUTE = (400, 401, 403, 408, 414, 417, 431, 500, 501, 503)
 WITH_BODY = (413, 415, 429)
+WITH_RANGES = (416,)  # of bytes, which Flask answers for files
 HEADERS = {
     401: {"WWW-Authenticate": "what kind of key is needed"},
     409: {"X-Should-Retry": "always false"},
@@ -67,7 +68,7 @@ class Route(NamedTuple):
     @property
     def statuses(self) -> list[int]:
         """Those of the errors that it can answer with."""
-        found = {*EVERY_ROUTE, *(status_of_kind(kind) for kind in self.operation.raises)}
+        found = {*EVERY_ROUTE, *(WITH_RANGES if self.operation is STATIC else ()), *map(status_of_kind, self.operation.raises)}
         return sorted(found | set(WITH_BODY if self.operation.body or self.operation.multipart else ()))
 
 

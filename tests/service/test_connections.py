@@ -159,12 +159,11 @@ def test_few_threads_are_lent_to_large_bodies(server: Server) -> None:
 
 
 def test_a_body_that_has_arrived_lets_the_next_one_come(server: Server) -> None:
-    body = json.dumps({"prompt": " " * 2 * BODY, "length": 20_000, "stream": True}).encode()
+    body = json.dumps({"prompt": " " * 2 * BODY, "length": 100_000, "stream": True}).encode()
     with crowd(server, [post(body)] * LARGE_BODIES) as all_:
         for connection in all_:
             assert connection.recv(12) == b"HTTP/1.1 200"
         assert server.ask("POST", "/generate", {"length": 1, "prompt": " " * 2 * BODY})[0] == 200
-        assert server.health()["rows"] > 0  # those before it were still being answered
 
 
 def test_a_crowd_that_hardly_reads_its_answers(launch: Callable[..., Server], add_model: Callable[..., Run], store: Store) -> None:

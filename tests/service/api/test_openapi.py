@@ -142,6 +142,13 @@ def test_statuses_come_from_the_table_of_errors(document: dict[str, Any]) -> Non
         assert ("requestBody" in operation) == ("415" in operation["responses"]), path
 
 
+def test_bytes_that_a_file_of_the_pages_has_not(client: FlaskClient, document: dict[str, Any]) -> None:
+    answer = client.get("/static/page.css", headers={"Range": "bytes=99999999-"})
+    assert answer.status_code == 416
+    assert 416 in REASONS
+    assert "416" in document["paths"]["/static/{filename}"]["get"]["responses"]
+
+
 def test_what_needs_no_key_says_so(document: dict[str, Any]) -> None:
     without = [path for _, path, operation in operations(document) if operation.get("security") == []]
     assert without == ["/", "/health", "/static/{filename}"]
