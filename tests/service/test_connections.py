@@ -164,6 +164,10 @@ def test_a_body_that_has_arrived_lets_the_next_one_come(server: Server) -> None:
         for connection in all_:
             assert connection.recv(12) == b"HTTP/1.1 200"
         assert server.ask("POST", "/generate", {"length": 1, "prompt": " " * 2 * BODY})[0] == 200
+    for _ in range(100):  # until the service sees that those before it have gone
+        if not server.health()["rows"]:
+            break
+        time.sleep(0.1)
 
 
 def test_a_crowd_that_hardly_reads_its_answers(launch: Callable[..., Server], add_model: Callable[..., Run], store: Store) -> None:
