@@ -29,10 +29,18 @@ let door = () => Promise.reject(new ApiError(t("error.key")));
 export const setDoor = (fn) => (door = fn);
 let atDoor = null;
 
+// Headers have no room for other characters; a keyboard of another language is the usual reason.
+const sendable = (text) => /^[!-~]+$/.test(text);
+
 async function askForKey(tried, why) {
   if (key() !== tried) return; // it has come meanwhile
   atDoor ??= door(tried ? why : "").finally(() => (atDoor = null));
   sessionStorage.setItem(KEY, await atDoor);
+}
+
+async function usableKey() {
+  while (key() && !sendable(key())) await askForKey(key(), t("error.key.characters"));
+  return key();
 }
 
 const withKey = (headers, shown) => (shown ? { ...headers, Authorization: `Bearer ${shown}` } : headers);
@@ -44,7 +52,7 @@ export async function request(path, { method = "GET", body, headers = {}, signal
   const json = body !== undefined && !(body instanceof FormData || body instanceof Blob);
   const sent = { ...headers, ...(json && { "Content-Type": "application/json" }) };
   for (;;) {
-    const shown = key();
+    const shown = await usableKey();
     let answer;
     try {
       answer = await fetch(path, { method, signal, headers: withKey(sent, shown), body: json ? JSON.stringify(body) : body });
@@ -145,7 +153,7 @@ export const pause = (milliseconds, signal) =>
 // Sends a form and tells how far it is: onprogress(share, bytes sent). fetch cannot tell that, so it is an XMLHttpRequest.
 export async function upload(path, form, { signal, onprogress = () => {} } = {}) {
   for (;;) {
-    const shown = key();
+    const shown = await usableKey();
     const answer = await new Promise((resolve, reject) => {
       const sending = new XMLHttpRequest();
       sending.open("POST", path);

@@ -3,6 +3,10 @@
 async function enter() {
   const key = sessionStorage.getItem("key");
   if (!key) return;
+  if (!/^[!-~]+$/.test(key)) {
+    document.querySelector("[role=status]").textContent = "A key has only Latin letters, digits and signs.";
+    return;
+  }
   const answer = await fetch(location.href, { headers: { Authorization: `Bearer ${key}`, Accept: "*/*" } });
   if (answer.status === 401) {
     document.querySelector("[role=status]").textContent = (await answer.json()).error.message;

@@ -1,7 +1,7 @@
 // The page: the shell around its views. README.md beside this file tells how it is made.
 
 import { setDoor, takeKey } from "./api.js";
-import { dialog, field, input, notice } from "./components.js";
+import { dialog, field, input, notice, toast } from "./components.js";
 import { icon } from "./dom.js";
 import { facts, look, watch } from "./facts.js";
 import { address, start } from "./router.js";
@@ -73,4 +73,4 @@ find(".skip").addEventListener("click", (event) => {
 addEventListener("hashchange", () => takeKey() && look(), { capture: true });
 watch(showState);
 look();
-start(find("main")).catch((error) => banner.show(t("error.view", { message: error.message }), "bad"));
+start(find("main"), (error) => toast(t("error.view", { message: error.message }), "bad"));

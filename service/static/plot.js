@@ -112,11 +112,16 @@ export class Plot {
     const last = Math.max(this.end ?? 0, ...filled.map(({ xs }) => xs.at(-1)));
     const first = Math.min(...filled.map(({ xs }) => xs.find((x) => x > 0) ?? last));
     let [low, high] = [Infinity, -Infinity];
-    for (const { ys } of filled) for (const y of ys) [low, high] = [Math.min(low, y), Math.max(high, y)];
+    let needed = -Infinity; // so high that of each line something is seen
+    for (const { ys } of filled) {
+      let lowest = Infinity;
+      for (const y of ys) [lowest, high] = [Math.min(lowest, y), Math.max(high, y)];
+      [low, needed] = [Math.min(low, lowest), Math.max(needed, lowest)];
+    }
     // All rules are shown. What is above them are the first moments, which may leave the plot at the top once they are over.
     if (this.rules.length) {
       const [bottom, top] = [Math.min(...this.rules.map(({ y }) => y)), Math.max(...this.rules.map(({ y }) => y))];
-      high = low < top ? top : high;
+      high = low < top ? Math.max(top, needed) : high;
       low = Math.min(low, bottom);
     }
     const across = [LEFT, width - RIGHT];

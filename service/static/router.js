@@ -17,7 +17,9 @@ const HOME = "write";
 
 const mounted = new Map();
 let outlet = null;
+let failed = () => {};
 let current = null;
+let shown = ""; // the address of what is there
 let turn = 0;
 
 export function parse(hash) {
@@ -46,15 +48,26 @@ export function address(view, rest = "", params = {}) {
   return `#${view}${rest && `/${encodeURIComponent(rest).replaceAll("%2C", ",")}`}${query && `?${query}`}`;
 }
 
-export function start(main) {
-  outlet = main;
+// onfailed(error): a view could not be loaded; the one that was there stays, and so does its address, so that one can try again.
+export function start(main, onfailed) {
+  [outlet, failed] = [main, onfailed];
   addEventListener("hashchange", () => show(true));
   return show(false);
 }
 
 async function show(moved) {
-  const route = parse(location.hash);
   const mine = ++turn;
+  try {
+    await open(parse(location.hash), moved, mine);
+    if (mine === turn) shown = location.hash;
+  } catch (error) {
+    if (mine !== turn) return;
+    if (current) history.replaceState(null, "", shown || location.pathname);
+    failed(error);
+  }
+}
+
+async function open(route, moved, mine) {
   const settings = VIEWS[route.view];
   let view = mounted.get(route.view);
   if (!view) {

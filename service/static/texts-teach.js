@@ -105,6 +105,8 @@ also({
   "run.parent": ["went on from {name}", "{name}에서 이어짐"],
   "run.learns": ["How it learns", "배우는 과정"],
   "run.plot": ["Loss of training and validation, against the characters read", "읽은 글자 수에 따른 학습 손실과 검증 손실"],
+  "run.plot.none": ["How it learned is not stored here.", "배운 과정이 여기에 저장되어 있지 않습니다."],
+  "run.samples.none": ["What it wrote meanwhile is not stored here.", "그동안 쓴 글이 여기에 저장되어 있지 않습니다."],
   "run.plot.empty": ["The first numbers come in a moment.", "첫 수치가 곧 나타납니다."],
   "run.bits": ["Loss, in bits per character", "손실(글자당 비트)"],
   "run.characters": ["characters read", "읽은 글자 수"],

@@ -149,6 +149,37 @@ def test_a_page_behind_the_door(launch: Callable[..., Any], visit: Callable[...,
     page.until("document.querySelector('pre')?.textContent.includes('\"openapi\"')")
 
 
+def test_a_key_that_no_header_can_carry_is_a_wrong_key(launch: Callable[..., Any], visit: Callable[..., Any]) -> None:
+    """As it is typed where the keyboard is set to Korean."""
+    page = visit(launch(keys=[hashed(KEY)]))
+    page.watch.allowed.append("401")
+    for _ in range(2):
+        page.get_by_label("Key", exact=True).fill("키 é")
+        page.keyboard.press("Enter")
+        page.until("document.querySelector('.dialog .wrong')?.textContent.includes('Latin letters')")
+        page.reload()
+        page.wait_for_selector(".dialog")
+    page.get_by_label("Key", exact=True).fill(KEY)
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".sheet")
+    assert page.locator("dialog").count() == 0
+
+
+def test_a_view_that_cannot_be_loaded_can_be_tried_again(launch: Callable[..., Any], visit: Callable[..., Any]) -> None:
+    site = launch()
+    page = visit(site)
+    page.wait_for_selector(".sheet")
+    page.watch.allowed += ["ERR_FAILED", "net::"]
+    page.route("**/views/teach.js", lambda route: route.abort())
+    page.get_by_role("link", name="Teach").click()
+    page.get_by_text("could not be loaded").wait_for()
+    assert page.locator("[aria-current=page]").text_content() == "Write"
+    page.unroute("**/views/teach.js")
+    page.get_by_role("link", name="Teach").click()
+    page.wait_for_selector(".view.teach h1")
+    assert page.locator("[aria-current=page]").text_content() == "Teach"
+
+
 def test_a_key_in_the_address(launch: Callable[..., Any], visit: Callable[..., Any]) -> None:
     page = visit(launch(keys=[hashed(KEY)]), f"#key={KEY}")
     page.wait_for_selector(".sheet")

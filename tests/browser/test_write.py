@@ -184,6 +184,26 @@ def test_the_link_writes_exactly_this_text_and_keeps_its_checkpoint(launch: Call
             assert [each.step for each in store.checkpoints.list(store.runs.get("tale")) if each.pinned] == [120]
 
 
+def test_again_with_this_seed_writes_one_sheet_with_its_moves(site: Any, visit: Callable[..., Any]) -> None:
+    page = visit(site)
+    more(page, Length=3000, Seed=3)
+    page.get_by_role("button", name="Another temperature").click()
+    page.get_by_role("button", name="Write", exact=True).click()
+    page.until("document.querySelector('.text-flow').textContent.length > 100")
+    temperature(page, 1.6)
+    done(page)
+    texts = [text_of(page, index) for index in range(2)]
+    page.locator(".sheet").first.get_by_role("button", name="Again with this seed").click()
+    page.wait_for_timeout(50)
+    done(page)
+    assert [text_of(page, index) for index in range(2)] == texts
+
+
+def test_a_link_that_is_not_whole(site: Any, visit: Callable[..., Any]) -> None:
+    page = visit(site, "#write?model=tale&seed=3&t=5:x,0:9&length=abc")
+    page.get_by_text("This link is not whole").wait_for()
+
+
 def test_again_with_this_seed(site: Any, visit: Callable[..., Any]) -> None:
     page = visit(site)
     text = write(page)

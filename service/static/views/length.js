@@ -5,19 +5,26 @@ import { el } from "../dom.js";
 import { t } from "../texts.js";
 
 const TIMES = [60, 180, 600]; // seconds
-const UNITS = { minutes: ["budget", 60], hours: ["budget", 3600], epochs: ["epochs", 1], steps: ["steps", 1] }; // the setting, and its unit in ours
+// The setting, its unit in ours, and from how many to how many there may be
+const UNITS = {
+  minutes: ["budget", 60, 0.01, 525_600],
+  hours: ["budget", 3600, 0.01, 8760],
+  epochs: ["epochs", 1, 0.001, 1_000_000],
+  steps: ["steps", 1, 1, 1_000_000_000],
+};
 
 export class Length {
   constructor() {
     this.names = ["budget", "epochs", "steps"];
     const times = TIMES.map((seconds) => [String(seconds), t("unit.min", { value: seconds / 60 })]);
     this.choice = segmented({ label: t("teach.length"), options: [...times, ["other", t("teach.other")]], value: "180", onchange: (value) => this.#show(value) });
-    this.count = input({ type: "number", min: 0, step: "any", value: 30, required: true, inputmode: "decimal" });
-    this.unit = select({ options: Object.keys(UNITS).map((unit) => [unit, t(`teach.unit.${unit}`)]), value: "minutes", "aria-label": t("teach.unit") });
+    this.count = input({ type: "number", step: "any", value: 30, required: true, inputmode: "decimal" });
+    this.unit = select({ options: Object.keys(UNITS).map((unit) => [unit, t(`teach.unit.${unit}`)]), value: "minutes", "aria-label": t("teach.unit"), onchange: () => this.#limit() });
     this.field = field({ label: t("teach.other.length"), control: this.count });
     this.other = el("div", { class: "length-other", hidden: true }, this.field.element, this.unit);
     this.element = el("div", { class: "length" }, this.choice.element, this.other, el("p", { class: "hint" }, t("teach.time.hint")));
     this.#show("180");
+    this.#limit();
   }
 
   // The setting as the service takes it
@@ -32,6 +39,10 @@ export class Length {
     this.#show("other");
     this.field.error(message);
     this.count.focus();
+  }
+
+  #limit() {
+    [, , this.count.min, this.count.max] = UNITS[this.unit.value];
   }
 
   #show(value) {

@@ -108,7 +108,9 @@ class RunView {
     this.controls.show();
     this.#lines();
     this.#numbers();
-    this.samples.show(course.samples);
+    const over = ENDED.includes(job.status);
+    this.plot.nothing.textContent = t(over ? "run.plot.none" : "run.plot.empty");
+    this.samples.show(course.samples, over);
     this.travel.show(checkpoints);
     if (course.words.length !== this.words.children.length) this.words.replaceChildren(...course.words.map(word));
     this.#settings(job);
@@ -191,7 +193,9 @@ class RunView {
   #early({ status, meta: { epoch, seconds, training_config: { budget, max_epochs: most, patience } } }) {
     if (status !== "succeeded" || !budget || seconds > EARLY * budget) return null;
     if (most && epoch > EARLY * most) return t("run.enough", { passes: number(epoch, 1) });
-    return patience > 0 && t("run.no-gain", { count: patience });
+    const { ys } = this.live.course.validation;
+    const since = ys.length - 1 - ys.indexOf(Math.min(...ys)); // validations that brought nothing better
+    return patience > 0 && since >= patience && t("run.no-gain", { count: patience });
   }
 
   #settings({ meta }) {

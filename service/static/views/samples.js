@@ -12,8 +12,9 @@ export class Samples {
     this.steps = [];
   }
 
-  // Only what is new is added; where steps were done again, all of it is.
-  show(samples) {
+  // Only what is new is added; where steps were done again, all of it is. `over`: whether no more will come.
+  show(samples, over) {
+    this.nothing.textContent = t(over ? "run.samples.none" : "run.samples.empty");
     const steps = samples.map(({ step }) => step);
     if (!this.steps.every((step, index) => steps[index] === step)) {
       this.list.replaceChildren();

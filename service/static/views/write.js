@@ -11,6 +11,7 @@ import { percent } from "../words.js";
 import { Form } from "./form.js";
 import { linkOf, readLink } from "./link.js";
 import { Sheet } from "./sheet.js";
+import { LONG } from "./telling.js";
 
 const MOST = 4; // texts side by side
 const FIRST = 0.8; // the temperature of the first one
@@ -130,6 +131,7 @@ class Write {
 
   async write(changes) {
     const request = { ...this.form.request(), ...changes };
+    if (this.slow && request.length > LONG) toast(t("write.slowly.long"));
     const writing = this.sheets.map((sheet) => sheet.write(request));
     this.#showDesk();
     await Promise.all(writing);
@@ -159,7 +161,8 @@ class Write {
   #again(sheet) {
     this.form.seed = sheet.request.seed;
     toast(t("write.seed.kept", { seed: String(sheet.request.seed) }));
-    this.write({});
+    const { course, length } = sheet.text;
+    sheet.write({ ...sheet.request, length }, course);
   }
 
   // The checkpoint is pinned first: a link is worth nothing when it is gone.
@@ -179,6 +182,7 @@ class Write {
 
   enter({ params }) {
     const found = readLink(params);
+    if (!found && params.has("t")) toast(t("write.link.broken"), "bad");
     if (!found || location.hash === this.shown) return;
     this.shown = location.hash;
     this.link = found;
