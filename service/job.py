@@ -80,7 +80,7 @@ def main() -> int:
                 job.stop(STOPPED)
             job.carry_out()
     except CharloomError as error:
-        sys.stderr.write(f"run {name}: {error}\n")
+        sys.stderr.write(f"{error}\n")
         return 1
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # all is stored; Python would now take its own handler away

@@ -14,10 +14,11 @@ import select
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 from model.errors import CharloomError, StoreError
 from service.blas import THREAD_VARIABLES
@@ -38,6 +39,16 @@ class Child(NamedTuple):
 
     run: Run
     process: subprocess.Popen[bytes]
+    said: IO[bytes] | None  # its standard error; None where there is no room for that
+
+    def words(self) -> str:
+        """What it said about its end, at most its last 4 kB."""
+        if self.said is None:
+            return ""
+        with contextlib.suppress(OSError):
+            self.said.seek(max(0, self.said.seek(0, os.SEEK_END) - 4096))
+            return self.said.read().decode("utf-8", "replace").strip()
+        return ""
 
 
 class Worker:
@@ -88,20 +99,26 @@ class Worker:
         """Give a claimed run to a process of its own."""
         environment = {name: value for name, value in os.environ.items() if name not in THREAD_VARIABLES}
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), environment.get("PYTHONPATH")]))
+        said: IO[bytes] | None = None
+        with contextlib.suppress(OSError):
+            said = tempfile.TemporaryFile()  # noqa: SIM115  (closed when the process is reaped)
         try:
             # In a session of its own, so that Ctrl-C reaches it once, through `stop`.
             process = subprocess.Popen(
                 [sys.executable, "-m", "service.job", str(self._db), run.name],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
+                stderr=said,
                 env=environment,
                 start_new_session=True,
             )
         except OSError as error:
             self._rest = time.monotonic() + AFTER_TROUBLE
+            if said:
+                said.close()
             store.queue.left(run, f"no process could be started: {error.strerror or error}", blame=False)
             return
-        self._children.append(Child(run, process))
+        self._children.append(Child(run, process, said))
         log.info("run %s: process %s trains it", run.name, process.pid)
         with contextlib.suppress(OSError):  # it has ended already
             assert process.stdin is not None
@@ -112,17 +129,22 @@ class Worker:
         for child in [each for each in self._children if each.process.poll() is not None]:
             status = child.process.returncode
             how = f"its process {child.process.pid} " + (f"was killed by signal {-status}" if status < 0 else f"ended with status {status}")
+            words = child.words()
+            if status and words:
+                how += f": {words.rpartition(chr(10))[2]}"
             stopped = self._stopping and status == -signal.SIGTERM  # before it could listen to that
             left = store.queue.left(child.run, "its worker was stopped" if stopped else how, blame=not self._stopping)
             self._children.remove(child)
             if not stopped and (left or status):
                 self._rest = time.monotonic() + AFTER_TROUBLE
-                log.error("run %s: %s; it is %s", child.run.name, how, self._state(store, child.run))
+                trace = f"\n{words}" if "\n" in words else ""
+                log.error("run %s: %s; it is %s%s", child.run.name, how, self._state(store, child.run), trace)
             else:
                 log.info("run %s is %s", child.run.name, self._state(store, child.run))
-            if child.process.stdin:
+            for stream in (child.process.stdin, child.said):
                 with contextlib.suppress(OSError):
-                    child.process.stdin.close()
+                    if stream:
+                        stream.close()
 
     def _state(self, store: Store, run: Run) -> str:
         with contextlib.suppress(CharloomError):

@@ -95,7 +95,7 @@ def test_it_leaves_the_run_of_another_alone(store: Store, run: Run, start: Start
     store.db.execute("UPDATE runs SET owner = ?", ('{"pid": 1, "host": "elsewhere"}',))
     status, errors = end(start("run"))
     assert status == 1
-    assert errors == "run run: run run is being trained by process 1 on elsewhere; wait for it, or stop that first\n"
+    assert errors == "run run is being trained by process 1 on elsewhere; wait for it, or stop that first\n"
     assert store.db.execute("SELECT state FROM runs").fetchone()[0] == "running"
 
 
@@ -108,7 +108,7 @@ def test_what_ends_it_is_told_and_stored(store: Store, run: Run, start: Start) -
     found = store.runs.get("run")
     assert found.state == "failed"
     assert "not a finite number" in (found.message or "")
-    assert errors == f"run run: {found.message}\n"
+    assert errors == f"{found.message}\n"
 
 
 @pytest.mark.skipif(not hasattr(os, "getpriority"), reason="this system has no niceness")

@@ -292,3 +292,20 @@ def test_a_process_that_ends_before_it_begins_is_noticed(store: Store, corpus: C
     run = store.runs.get("run")
     assert (run.state, run.owner, run.attempt) == ("queued", None, 2)
     assert "ended with status 1" in (run.message or "")
+
+
+def test_what_a_process_said_at_its_end_is_kept(
+    store: Store, corpus: Corpus, path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Such as that the disk is full, when nothing could be stored any more."""
+    submit(store, "run")
+    program = path.with_name("program")
+    program.write_text("#!/bin/sh\necho Traceback >&2\necho 'the disk is full; make room' >&2\nexit 1\n")
+    program.chmod(0o700)
+    monkeypatch.setattr("service.worker.sys.executable", str(program))
+    worker = Worker(path)
+    worker._look(store)
+    worker._children[0].process.wait()
+    worker._look(store)
+    assert (store.runs.get("run").message or "").endswith("ended with status 1: the disk is full; make room")
+    assert "Traceback\nthe disk is full; make room" in caplog.text
