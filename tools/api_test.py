@@ -34,9 +34,12 @@ PER_EXAMPLE = 26  # requests that one more example for each route makes, at leas
 # Nobody else is asked, whatever the environment says.
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
 SERVE = """
-import sys
+import os, sys
 from pathlib import Path
+os.environ["OPENBLAS_NUM_THREADS"] = "1"  # the process that forks must have no second thread
+from service.api import fine_tuning
 from service.server import ServerSettings, serve
+fine_tuning.CHANGE = 0.2  # nobody listens for the run that this test keeps at work
 serve(ServerSettings(db=Path(sys.argv[1]), port=0, max_job_steps=1, max_length=500, max_followers=4, log_level="warning"))
 """
 
