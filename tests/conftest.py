@@ -1,4 +1,4 @@
-"""What all tests share: hypothesis' profile, and one BLAS thread each."""
+"""What all tests share: hypothesis' profile, one BLAS thread each, and how many run side by side."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 # The networks of tests are tiny: one thread is quickest, and pytest's other workers have the other cores.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 settings.register_profile(
@@ -18,3 +19,9 @@ settings.register_profile(
     database=None,
 )
 settings.load_profile("charloom")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Three for two processors: many tests wait for a process, a browser or a clock."""
+    return 3 * (os.cpu_count() or 1) // 2 or 1

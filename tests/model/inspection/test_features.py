@@ -71,7 +71,7 @@ def position_in_sentence(text: str) -> list[int]:
     for place in range(len(text)):
         count += 1
         before = text[: place + 1]
-        ended = re.search(r"[.!?…][\"'”’)\]]*$", before) and place + 1 < len(text) and text[place + 1].isspace()
+        ended = re.search(r"[.!?…][\"'”’)\]]*\Z", before) and place + 1 < len(text) and text[place + 1].isspace()
         paragraph = text[place] == "\n" and re.match(r"[^\S\n]*\n", text[place + 1 :])
         if ended or paragraph or text[place] in "。！？":
             count = 0
