@@ -6,7 +6,6 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable
-from functools import partial
 from typing import NamedTuple
 
 from model.errors import CharloomError, IndexNotReady, WaitedTooLong
@@ -17,7 +16,6 @@ from service.turns import Turns
 MOMENT = 5.0  # seconds that a text waits for an index that is being made: enough for a corpus of some megabytes
 LONG = 30.0  # the same for whoever wants nothing else
 LOOK = 0.05
-PAUSE = 0.005
 AT_ONCE, WAITING = 4, 12  # requests that want nothing else
 
 
@@ -37,8 +35,8 @@ class Comparer:
         While texts are being written, which `writing` tells, comparing pauses again and again, so that they hardly wait.
         """
         self._indexes = Indexes(store)
-        self._seconds, self._writing = seconds, writing
-        self._turns = Turns(AT_ONCE, WAITING, seconds)
+        self._seconds = seconds
+        self._turns = Turns(AT_ONCE, WAITING, seconds, writing)
         self._comparing = threading.Lock()  # it keeps Python's own lock busy, so two at once would be no faster
 
     def prepare(self, run: Run) -> None:
@@ -79,26 +77,17 @@ class Comparer:
     def try_compare(self, run: Run, text: str, *, prompt: str, ended: bool) -> Compared:
         """The same for a text that has just been written: it should not be lost because of this."""
         try:
-            return Compared(self._compare(self.source(run), run, text, prompt, ended, MIN_LENGTH))
+            return Compared(self._compare(self.source(run), run, text, prompt, ended, MIN_LENGTH, self._turns.pause))
         except CharloomError as error:
             return Compared(None, error)
 
-    def _compare(
-        self, index: Index, run: Run, text: str, prompt: str, ended: bool, min_length: int, tick: Callable[[], None] = lambda: None
-    ) -> Novelty:
+    def _compare(self, index: Index, run: Run, text: str, prompt: str, ended: bool, min_length: int, tick: Callable[[], None]) -> Novelty:
         if not self._comparing.acquire(timeout=self._seconds):
             raise WaitedTooLong(self._seconds)
         try:
-            return compare(
-                index, text, corpus=run.corpus or "", prompt=prompt, ended=ended, min_length=min_length, tick=partial(self._pause, tick)
-            )
+            return compare(index, text, corpus=run.corpus or "", prompt=prompt, ended=ended, min_length=min_length, tick=tick)
         finally:
             self._comparing.release()
-
-    def _pause(self, tick: Callable[[], None]) -> None:
-        tick()
-        if self._writing():
-            time.sleep(PAUSE)
 
     def close(self) -> None:
         """Let go of all indexes."""

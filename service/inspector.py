@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import threading
-import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -29,7 +28,6 @@ AT_ONCE = 2  # texts that are read at the same time: more would only take the pr
 WAITING = 6  # requests that wait for that
 KEPT = 2**27  # bytes of what units held while texts were read, that stay in memory
 BYTES = 2  # of each number
-PAUSE = 0.005  # seconds between two slices of a text, about as long as reading one takes
 
 
 class Wanted(NamedTuple):
@@ -65,7 +63,7 @@ class Inspector:
 
         While texts are being written, which `writing` tells, reading pauses again and again, so that they hardly wait.
         """
-        self._store, self._turns, self._writing, self._most = store, Turns(AT_ONCE, WAITING, seconds), writing, kept
+        self._store, self._turns, self._most = store, Turns(AT_ONCE, WAITING, seconds, writing), kept
         self._kept: OrderedDict[tuple[str, bytes], Activity] = OrderedDict()  # the one used last stands last
         self._lock = threading.Lock()
 
@@ -77,13 +75,7 @@ class Inspector:
         """
         network, vocabulary = model.checkpoint.model, model.checkpoint.vocabulary
         aligned = looking.read_text(vocabulary, text)
-        check = self._turns.clock(left)
-
-        def tick() -> None:
-            check()
-            if self._writing():
-                time.sleep(PAUSE)
-
+        tick = self._turns.clock(left)
         with self._turns.turn():
             activity = self._activity(model, aligned, wanted, tick)
             expected = activity.expected if activity else None

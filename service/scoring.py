@@ -17,7 +17,6 @@ from service.turns import Turns
 
 AT_ONCE = 2  # texts that are read at the same time: more would only take the processors from whoever writes
 WAITING = 6  # requests that wait for that
-PAUSE = 0.005  # seconds between two slices of a text, about as long as reading one takes
 
 
 class Judgement(NamedTuple):
@@ -38,8 +37,8 @@ class Scorer:
 
         While texts are being written, which `writing` tells, reading pauses again and again, so that they hardly wait.
         """
-        self._seconds, self._writing = seconds, writing
-        self._turns = Turns(AT_ONCE, WAITING, seconds)
+        self._seconds = seconds
+        self._turns = Turns(AT_ONCE, WAITING, seconds, writing)
 
     def judge(
         self, find: Callable[[str], Model], names: Sequence[str], text: str, alternatives: int | None, left: Callable[[], bool]
@@ -54,8 +53,7 @@ class Scorer:
         def is_over() -> bool:
             if time.monotonic() > deadline:
                 raise TookTooLong(self._seconds)
-            if self._writing():
-                time.sleep(PAUSE)
+            self._turns.pause()
             return left()
 
         with self._turns.turn():

@@ -11,13 +11,18 @@ from werkzeug.exceptions import ClientDisconnected
 
 from model.errors import TookTooLong, TooManyRequests, WaitedTooLong
 
+PAUSE = 0.005  # seconds: about as long as reading a slice of a text takes
+
 
 class Turns:
     """May be used from any thread."""
 
-    def __init__(self, at_once: int, waiting: int, seconds: float) -> None:
-        """`at_once` requests are served at a time, `waiting` others wait for that; `seconds` is what one may take, waiting included."""
-        self._waiting, self._seconds = waiting, seconds
+    def __init__(self, at_once: int, waiting: int, seconds: float, writing: Callable[[], bool] = lambda: False) -> None:
+        """`at_once` requests are served at a time, `waiting` others wait for that; `seconds` is what one may take, waiting included.
+
+        While texts are being written, which `writing` tells, those who have their turn `pause` again and again.
+        """
+        self._waiting, self._seconds, self._writing = waiting, seconds, writing
         self._places = threading.BoundedSemaphore(at_once + waiting)
         self._turns = threading.BoundedSemaphore(at_once)
 
@@ -36,6 +41,11 @@ class Turns:
         finally:
             self._places.release()
 
+    def pause(self) -> None:
+        """Let whoever writes go first: to be called between two parts of the work."""
+        if self._writing():
+            time.sleep(PAUSE)
+
     def clock(self, left: Callable[[], bool]) -> Callable[[], None]:
         """A function to be called now and then by who began at this moment.
 
@@ -48,5 +58,6 @@ class Turns:
                 raise TookTooLong(self._seconds)
             if left():
                 raise ClientDisconnected
+            self.pause()
 
         return tick

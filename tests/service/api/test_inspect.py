@@ -240,7 +240,7 @@ def test_a_text_can_be_looked_at_while_others_are_written(app: Flask, ask: Calla
 def test_reading_makes_way_for_writing(app: Flask, ask: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
     service = app.extensions["charloom"]
     pauses: list[float] = []
-    monkeypatch.setattr("service.inspector.time.sleep", pauses.append)
+    monkeypatch.setattr("service.turns.time.sleep", pauses.append)
     ask(model="one", text="ab c" * 100)
     assert pauses == [], "nobody writes"
     service.inspector = Inspector(service.store, 60, lambda: True)
