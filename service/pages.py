@@ -24,6 +24,7 @@ PRELOADED = (
     "text-view.js",
     "views/write.js",
     "views/form.js",
+    "views/chooser.js",
     "views/sheet.js",
     "views/copied.js",
     "views/telling.js",

@@ -1,4 +1,4 @@
-// Which model is looked at: a run, and one of its checkpoints.
+// Which model writes or is looked at: a run, and one of its checkpoints.
 
 import { field, select, setOptions } from "../components.js";
 import { el } from "../dom.js";
@@ -7,7 +7,7 @@ import { number, short } from "../words.js";
 
 export class Chooser {
   // changed(): another model or checkpoint was chosen, by hand or because there is one now
-  constructor(changed) {
+  constructor(changed = () => {}) {
     this.changed = changed;
     this.models = [];
     this.wanted = null;
@@ -57,8 +57,12 @@ export class Chooser {
     if (!meta) return;
     const step = (count) => t("write.step", { count });
     const steps = [...meta.steps].reverse();
-    const best = meta.best_step === null ? t("write.best") : t("write.named", { name: t("write.best"), count: meta.best_step });
-    const options = [["", best], ...steps.map((each) => [String(each), step(each)])];
+    const named = (name, count) => t("write.named", { name: t(name), count });
+    const options = [
+      ["", meta.best_step === null ? t("write.best") : named("write.best", meta.best_step)],
+      ["last", named("write.last", steps[0])],
+      ...steps.map((each) => [String(each), step(each)]),
+    ];
     if (chosen && !options.some(([value]) => value === chosen)) options.push([chosen, step(Number(chosen))]);
     setOptions(this.at, options, chosen);
     const said = [

@@ -1,10 +1,9 @@
 // What is asked for in Write: the model and its checkpoint, the prompt, and the settings behind "more".
 
-import { button, field, input, more, notice, select, setOptions, textarea } from "../components.js";
+import { button, field, input, more, textarea } from "../components.js";
 import { el } from "../dom.js";
-import { facts } from "../facts.js";
 import { t } from "../texts.js";
-import { number, short } from "../words.js";
+import { Chooser } from "./chooser.js";
 
 const LENGTH = 600; // characters
 const LONGEST = Number(document.documentElement.dataset.maxLength);
@@ -12,7 +11,7 @@ const LONGEST = Number(document.documentElement.dataset.maxLength);
 export class Form {
   // onwrite(changes): somebody wants a text, of what request() says and these changes. onstop(): somebody has enough.
   constructor({ onwrite, onstop }) {
-    Object.assign(this, { onwrite, onstop, wanted: null });
+    Object.assign(this, { onwrite, onstop, chooser: new Chooser() });
     this.#fields();
     this.#buttons();
     this.element = this.#build();
@@ -21,46 +20,8 @@ export class Form {
   // ── models ──
 
   know(models) {
-    const latest = models.find(({ meta }) => meta.latest) ?? models[0];
-    const state = ({ meta }) => (meta.state === "running" ? ` (${t("write.learning")})` : "");
-    const options = models.map((model) => [model.id, model.id + state(model)]);
-    setOptions(this.model, options, this.model.value || latest.id);
-    if (!this.model.value) this.model.value = latest.id;
-    this.#checkpoints(this.checkpoint.value);
-    if (this.wanted) this.#choose(this.wanted);
+    this.chooser.know(models);
     this.go.disabled = this.on.disabled = false;
-  }
-
-  // RUN or RUN@STEP; as soon as it is known, and where there is such a run
-  #choose(model) {
-    this.wanted = facts.models.length ? null : model;
-    const [name, at = ""] = model.split("@");
-    if (!facts.models.some(({ id }) => id === name)) return;
-    this.model.value = name;
-    this.#checkpoints(at);
-  }
-
-  #checkpoints(chosen) {
-    const model = facts.models.find(({ id }) => id === this.model.value);
-    if (!model) return;
-    const { meta } = model;
-    const step = (count) => t("write.step", { count });
-    const named = (name, count) => t("write.named", { name: t(name), count });
-    const steps = [...meta.steps].reverse();
-    const options = [
-      ["", meta.best_step === null ? t("write.best") : named("write.best", meta.best_step)],
-      ["last", named("write.last", steps[0])],
-      ...steps.map((each) => [String(each), step(each)]),
-    ];
-    if (chosen && !options.some(([value]) => value === chosen)) options.push([chosen, step(Number(chosen))]);
-    setOptions(this.checkpoint, options, chosen);
-    const said = [
-      `${meta.cell.toUpperCase()} ${meta.num_layers}×${meta.hidden_size}`,
-      meta.parameters && t("write.parameters", { count: short(meta.parameters) }),
-      meta.bits_per_char && t("write.mean", { bits: number(meta.bits_per_char, 2) }),
-      meta.corpus && t("write.corpus", { name: meta.corpus }),
-    ];
-    this.about.textContent = said.filter(Boolean).join(" · ");
   }
 
   // ── what is asked for ──
@@ -68,9 +29,8 @@ export class Form {
   // Everything but the temperature; a seed is made up where there is none.
   request() {
     const numeric = (name, nothing) => (this.fields[name].control.value === "" ? nothing : Number(this.fields[name].control.value));
-    const at = this.checkpoint.value;
     return {
-      model: at ? `${this.model.value}@${at}` : this.model.value,
+      model: this.chooser.value,
       prompt: this.prompt.value,
       length: numeric("length", LENGTH),
       seed: numeric("seed", crypto.getRandomValues(new Uint32Array(1))[0]),
@@ -84,7 +44,7 @@ export class Form {
 
   // The same backwards
   fill({ model, prompt, seed, top_k, top_p, min_p, max_copy, stop, length }) {
-    this.#choose(model);
+    this.chooser.choose(model);
     const filters = { top_k: top_k || "", top_p: top_p === 1 ? "" : top_p, min_p: min_p || "", max_copy: max_copy ?? "" };
     const values = { length, seed, ...filters, stop: stop.map(escaped).join("\n") };
     for (const [each, value] of Object.entries(values)) this.fields[each].control.value = value;
@@ -128,9 +88,6 @@ export class Form {
       max_copy: field({ label: t("write.max_copy"), control: max_copy, hint: t("write.max_copy.hint"), wide: true }),
       stop: field({ label: t("write.stop"), control: stop, hint: t("write.stop.hint"), wide: true }),
     };
-    this.model = select({ onchange: () => this.#checkpoints("") });
-    this.checkpoint = select();
-    this.about = el("p", { class: "hint wide" });
     this.prompt = textarea({ rows: 3, placeholder: t("write.prompt.empty"), spellcheck: "false" });
   }
 
@@ -147,14 +104,10 @@ export class Form {
       if (!this.go.hidden && !this.go.disabled) this.onwrite({});
     };
     const shown = (names) => names.map((name) => this.fields[name].element);
-    const models = [
-      field({ label: t("write.model"), control: this.model }),
-      field({ label: t("write.checkpoint"), control: this.checkpoint }),
-    ];
     const form = el(
       "form",
       { class: "write-form", onsubmit: submit },
-      el("div", { class: "fields" }, ...models.map((each) => each.element), this.about),
+      this.chooser.element,
       field({ label: t("write.prompt"), control: this.prompt }).element,
       el("div", { class: "actions" }, this.go, this.halt, this.on),
       more(
