@@ -6,13 +6,15 @@ A text sampled from a seed must not depend on who else is being served at that m
 Weights (D, K) are prepared once; `bind` then gives a function that multiplies what stands in a (B, D) each time it is called.
 
 - `RowByRow` multiplies each row by itself: independent by construction, with any BLAS.
-- `InBlocks` multiplies all rows at once in products so small that some kernels neither pack them nor treat rows differently. Whether
-  that is so is found out by trying (`rows_agree`); where it is not, it does not come into question.
+- `InBlocks` multiplies all rows at once in products so small that some kernels neither pack them nor treat rows differently.
+- `model.lanes.in_lanes` multiplies many rows in large products that are divided as other kernels divide a single row.
+
+Whether the last two are what they should be is found out by trying (`rows_agree`); where not, they do not come into question.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
 from typing import Any, Protocol
 
@@ -27,11 +29,26 @@ PANEL = 65_536  # weights (256 kB) that stay in the processor's L2 cache while a
 ROWS, COLUMNS = 256, 128  # of a block
 
 
+Run = Callable[[], object]
+
+
 class Prepared(Protocol):
-    def bind(self, a: Array, out: Array) -> Callable[[], object]: ...
+    def bind(self, a: Array, out: Array) -> Run: ...
 
 
 Prepare = Callable[[Array], Prepared]
+
+
+def in_turn(steps: Sequence[Run]) -> Run:
+    """All of `steps`, one after the other."""
+    if len(steps) == 1:
+        return steps[0]
+
+    def all_steps() -> None:
+        for step in steps:
+            step()
+
+    return all_steps
 
 
 class RowByRow:
@@ -46,18 +63,11 @@ class RowByRow:
         starts = range(0, K, width)
         self._panels = [(start, np.ascontiguousarray(W[:, start : start + width])) for start in starts]  # (D, width) each
 
-    def bind(self, a: Array, out: Array) -> Callable[[], object]:
+    def bind(self, a: Array, out: Array) -> Run:
         """A function that writes a (B, D) times W to out (B, K), both contiguous, each time it is called."""
         each, results = a[:, None, :], out[:, None, :]  # B products of one row
         products = [partial(np.matmul, each, panel, results[:, :, start : start + panel.shape[1]]) for start, panel in self._panels]
-        if len(products) == 1:
-            return products[0]
-
-        def all_panels() -> None:
-            for product in products:
-                product()
-
-        return all_panels
+        return in_turn(products)
 
 
 class InBlocks:
@@ -77,7 +87,7 @@ class InBlocks:
         ]
         self._rest = [np.ascontiguousarray(W[start : start + ROWS, self._whole :]) for start in starts]  # (up to ROWS, fewer columns)
 
-    def bind(self, a: Array, out: Array) -> Callable[[], object]:
+    def bind(self, a: Array, out: Array) -> Run:
         """A function that writes a (B, D) times W to out (B, K), both contiguous, each time it is called."""
         if len(a) == 1:
             return self._as_two(a, out)
@@ -93,13 +103,9 @@ class InBlocks:
             if index:
                 steps.append(partial(np.add, out, result, out))
 
-        def all_blocks() -> None:
-            for step in steps:
-                step()
+        return in_turn(steps)
 
-        return all_blocks
-
-    def _as_two(self, a: Array, out: Array) -> Callable[[], object]:
+    def _as_two(self, a: Array, out: Array) -> Run:
         two, results = np.zeros((2, a.shape[1]), a.dtype), np.empty((2, out.shape[1]), out.dtype)
         product = self.bind(two, results)
 
@@ -111,19 +117,20 @@ class InBlocks:
         return as_two
 
 
-def rows_agree(shapes: Iterable[tuple[int, int]], most: int = 64) -> bool:
-    """Whether `InBlocks` gives a row the same bits among 2 to `most` rows, wherever it stands, on this machine as it is now.
+def rows_agree(prepare: Prepare, shapes: Iterable[tuple[int, int]], counts: Collection[int] = range(1, 65)) -> bool:
+    """Whether `prepare` gives a row the same bits alone and among as many as `counts`, wherever it stands, on this machine as it is now.
 
     `shapes` are those of the matrices (D, K) that will be multiplied. A fraction of a second.
     """
     rng = np.random.Generator(np.random.PCG64(0))
+    most = max(counts)
     for D, K in set(shapes):
         a = rng.standard_normal((most, D), np.float32)
-        W = InBlocks(rng.standard_normal((D, K), np.float32))
+        W = prepare(rng.standard_normal((D, K), np.float32))
         alone = np.empty((most, K), np.float32)
         for row in range(most):
             W.bind(a[row : row + 1], alone[row : row + 1])()
-        for count in range(2, most + 1):
+        for count in counts:
             out = np.empty((count, K), np.float32)
             W.bind(a[most - count :], out)()
             if out.tobytes() != alone[most - count :].tobytes():
@@ -138,7 +145,7 @@ class Products:
         self._prepare = prepare
         self._prepared: dict[int, tuple[Array, Prepared]] = {}
 
-    def bind(self, W: Array, a: Array, out: Array) -> Callable[[], object]:
+    def bind(self, W: Array, a: Array, out: Array) -> Run:
         """A function that writes ``a W`` to `out`: a (B, D), W (D, K), out (B, K). W must not change any more."""
         if id(W) not in self._prepared:
             self._prepared[id(W)] = W, self._prepare(W)  # W is kept, so that its id remains its own

@@ -15,6 +15,7 @@ import numpy as np
 from threadpoolctl import ThreadpoolController
 
 from model.config import ModelConfig, TrainingConfig
+from model.lanes import COUNTS, in_lanes
 from model.language_model import LanguageModel
 from model.products import InBlocks, Prepare, RowByRow, rows_agree
 from service.parallel.processes import SUPPORTED
@@ -23,6 +24,7 @@ from service.parallel.processes import SUPPORTED
 WORTH_A_PROCESS = 2048
 FEWEST_STREAMS = 16  # of a process: with fewer, matrix products lose more speed than another processor adds
 UNPACKED = ("SkylakeX", "Cooperlake", "SapphireRapids")  # kernels of OpenBLAS that multiply small matrices without packing them
+IN_LANES = ("Haswell", "Zen")  # kernels of OpenBLAS that add up as `model.lanes` says
 M_MMAP_THRESHOLD = -3  # of mallopt(3)
 LARGE_BLOCK = 4 << 20  # bytes
 
@@ -85,10 +87,13 @@ def prepare_for(model: LanguageModel) -> Prepare:
 
 @functools.cache
 def _prepare_for(shapes: frozenset[tuple[int, int]]) -> Prepare:
-    if kernels().rpartition(" ")[2] not in UNPACKED:
-        return RowByRow
+    own = kernels().rpartition(" ")[2]
     with blas_threads(1):
-        return InBlocks if rows_agree(shapes) else RowByRow
+        if own in UNPACKED and rows_agree(InBlocks, shapes):
+            return InBlocks
+        if own in IN_LANES and rows_agree(in_lanes, shapes, COUNTS):
+            return in_lanes
+    return RowByRow
 
 
 def free_memory() -> int | None:

@@ -10,8 +10,9 @@ import pytest
 from threadpoolctl import ThreadpoolController
 
 from model.config import ModelConfig, TrainingConfig
+from model.lanes import in_lanes
 from model.language_model import LanguageModel
-from model.products import InBlocks, RowByRow
+from model.products import InBlocks, Prepare, RowByRow
 from service import machine
 
 
@@ -61,14 +62,17 @@ def test_the_kernels_are_named() -> None:
     [
         ("openblas 0.3.31 SkylakeX", True, InBlocks),
         ("openblas 0.3.31 SkylakeX", False, RowByRow),
-        ("openblas 0.3.31 Haswell", True, RowByRow),
+        ("openblas 0.3.31 Haswell", True, in_lanes),
+        ("openblas 0.3.31 Haswell", False, RowByRow),
         ("unknown", True, RowByRow),
     ],
 )
-def test_products_of_sampling_follow_kernels_and_sizes(monkeypatch: pytest.MonkeyPatch, kernels: str, agree: bool, expected: type) -> None:
+def test_products_of_sampling_follow_kernels_and_sizes(
+    monkeypatch: pytest.MonkeyPatch, kernels: str, agree: bool, expected: Prepare
+) -> None:
     tried = []
     monkeypatch.setattr(machine, "kernels", lambda: kernels)
-    monkeypatch.setattr(machine, "rows_agree", lambda shapes: tried.append(set(shapes)) or agree)
+    monkeypatch.setattr(machine, "rows_agree", lambda prepare, shapes, counts=(): tried.append(set(shapes)) or agree)
     machine._prepare_for.cache_clear()
     model = LanguageModel.new(ModelConfig(cell="gru", hidden_size=4, num_layers=2), 7)
     assert [machine.prepare_for(model) for _ in range(2)] == [expected] * 2
