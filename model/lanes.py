@@ -29,7 +29,6 @@ TILE = 12  # rows, or features where these come first
 TOGETHER = 4  # features of a single row: what is left over is computed in another way
 EDGE = 8  # columns on either side of a product of many rows whose bits depend on their place
 WIDTH = 304  # columns of one product of many rows; with the edges no more than BLAS takes at once
-HEIGHT = 1032  # features of one product in which they come first
 SINGLE = 4  # rows up to which each is multiplied by itself: a product would take longer
 MOST = 60  # rows of one product
 COUNTS = (*range(1, TILE + 1), *range(2 * TILE, MOST + 1, TILE))  # the numbers of rows that are multiplied together
@@ -69,10 +68,11 @@ class InLanes:
     def _features_first(self, a: Array, out: Array) -> Iterator[Run]:
         by_lane = a.reshape(len(a), -1, LANES).transpose(2, 1, 0)
         lanes = np.empty(by_lane.shape, a.dtype)  # (8, D/8, B)
-        sums = np.empty((LANES, self._features[0].shape[1], len(a)), out.dtype)
+        height = self._features[0].shape[1]
+        sums = np.empty((LANES, height, len(a)), out.dtype)
         yield partial(np.copyto, lanes, by_lane)
         for index, features in enumerate(self._features):
-            part = out[:, index * HEIGHT : (index + 1) * HEIGHT]
+            part = out[:, index * height : (index + 1) * height]
             these = sums[:, : features.shape[1]]
             yield partial(np.matmul, features, lanes, these)
             yield from _added(these, these[:, : part.shape[1]].swapaxes(1, 2), part)
@@ -97,9 +97,10 @@ class InLanes:
 
     @cached_property
     def _features(self) -> list[Array]:
-        """(8, up to HEIGHT, D/8) each"""
+        """(8, height, D/8) each, the last one perhaps lower"""
         by_lane = self._W.reshape(-1, LANES, self._W.shape[1]).transpose(1, 2, 0)
-        return [np.ascontiguousarray(by_lane[:, start : start + HEIGHT]) for start in range(0, self._W.shape[1], HEIGHT)]
+        height = max(TILE, PANEL // by_lane.shape[2] // TILE * TILE)
+        return [np.ascontiguousarray(by_lane[:, start : start + height]) for start in range(0, by_lane.shape[1], height)]
 
     @cached_property
     def _panels(self) -> Array:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from model.config import ModelConfig, SamplingConfig
-from model.lanes import COUNTS, HEIGHT, LANES, MOST, WIDTH, WORTH, InLanes, _together, in_lanes
+from model.lanes import COUNTS, LANES, MOST, WIDTH, WORTH, InLanes, _together, in_lanes
 from model.language_model import LanguageModel
 from model.products import RowByRow, rows_agree
 from model.sampling import generate
@@ -19,7 +19,7 @@ from model.vocabulary import Vocabulary
 from service import machine
 
 AS_HERE = machine.kernels().rpartition(" ")[2] in machine.IN_LANES
-SIZES = [(8, 1), (8, 12), (16, 65), (64, 4), (128, 600), (256, WIDTH), (264, WIDTH + 1), (512, HEIGHT + 5), (24, 2 * HEIGHT)]
+SIZES = [(8, 1), (8, 12), (16, 65), (64, 4), (128, 600), (256, WIDTH), (264, WIDTH + 1), (512, 1037), (1024, 1024)]
 
 
 def times(W: NDArray[Any], a: NDArray[Any]) -> NDArray[Any]:
