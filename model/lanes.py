@@ -1,4 +1,4 @@
-"""Products of many rows at once in which each row has the bits that it has alone, for kernels that add up as OpenBLAS's for AVX2 do.
+"""Products of many rows, each with the bits that it has alone, on OpenBLAS's kernels for AVX2.
 
 Those multiply one row by W with vectors of eight numbers (`sgemv` with W transposed): a[k] W[k, j] goes to lane k mod 8, and at the end ::
 
@@ -40,7 +40,7 @@ def in_lanes(W: Array) -> Prepared:
 
 
 class InLanes:
-    """a W for W (D, K), D a multiple of 8: the same bits in any company, if the kernels are as above."""
+    """a W for W (D, K), D a multiple of 8: the same bits in any company, if the kernels add up as above."""
 
     def __init__(self, W: Array) -> None:
         self._columns = W.shape[1]

@@ -24,10 +24,7 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 
 PANEL = 65_536  # weights (256 kB) that stay in the processor's L2 cache while all rows pass over them
-
-
 ROWS, COLUMNS = 256, 128  # of a block
-
 
 Run = Callable[[], object]
 

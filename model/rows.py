@@ -98,7 +98,7 @@ class Rows:
         p = tempered(scores, highest, self._coolness)
         for row, config in self._filtered:
             p[row] = filtered(p[row], config.top_k, config.top_p, config.min_p)
-        sums = np.cumsum(p, axis=1, dtype=np.float64, out=self._sums)
+        sums = np.add.accumulate(p, axis=1, dtype=np.float64, out=self._sums)
         places = draws * sums[:, -1]
         chosen: Ids = (sums > places[:, None]).argmax(axis=1)
         if self._cold.size:

@@ -45,7 +45,8 @@ Array = NDArray[Any]
 MAX_PROMPT = 8192  # symbols of a prompt that are read at most: its last ones
 SLICE = 256  # symbols of a prompt that are read between two steps of the others
 LEAST_ROWS = 8  # of a group: fewer would not be worth another thread
-BURST = 8  # symbols drawn in one step at most: what is done once per step then costs each of them little
+SHORTEST, LONGEST = 8, 32  # symbols drawn in one step: what is done once per step then costs each of them little ...
+WORK = 100_000_000  # ... but weights times symbols of more than the shortest stay below this, some ten milliseconds
 
 
 Steps = Sequence[Callable[[], list[Piece]]]
@@ -187,12 +188,18 @@ class Sampler:
             return pieces
         if not self._groups:
             self._groups = self._grouped()
-        count = min(BURST, *(text.left for text in self._texts))
+        count = min(self._burst(), *(text.left for text in self._texts))
         new = [piece for found in self._crew([partial(rows.step, count) for rows in self._groups]) for piece in found]
         over = {(piece.request, piece.choice) for piece in new if piece.finish_reason is not None}
         if over:
             self._keep([(text.request, text.choice) not in over for text in self._texts])
         return pieces + new
+
+    def _burst(self) -> int:
+        """How many symbols to draw before anything else is looked at. What is drawn behind a stop string is lost."""
+        if any(text.config.stop for text in self._texts):
+            return SHORTEST
+        return max(SHORTEST, min(LONGEST, WORK // (self.model.parameters.flat.size * len(self._texts))))
 
     def _grouped(self) -> list[Rows]:
         B = len(self._texts)

@@ -39,7 +39,7 @@ class Stepper:
 
     def step(self, ids: Ids) -> Array:
         """Read ids (B,): the logits (B, V) of the symbol after them, valid until the next step."""
-        np.take(self._table, ids, axis=0, out=self._x, mode="clip")
+        self._table.take(ids, axis=0, out=self._x, mode="clip")
         for step in self._steps:
             step()
         return self.logits

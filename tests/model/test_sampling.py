@@ -17,7 +17,7 @@ from model.config import CELLS, ModelConfig, SamplingConfig
 from model.errors import InvalidSetting
 from model.language_model import LanguageModel
 from model.normalization import normalize
-from model.sampling import MAX_PROMPT, SLICE, Sampler, generate
+from model.sampling import LONGEST, MAX_PROMPT, SHORTEST, SLICE, Sampler, generate
 from model.substitution import Substitution
 from model.texts import FINISHING, Piece
 from model.vocabulary import SymbolCounts, Vocabulary
@@ -303,6 +303,19 @@ def test_a_text_is_the_same_even_where_the_smallest_difference_would_grow_into_a
     nudged = LanguageModel(model.config, words.size, model.parameters.astype(np.float32))
     nudged.parameters["layers.0.Wh"][0, 0] = np.nextafter(nudged.parameters["layers.0.Wh"][0, 0], np.float32(9))
     assert texts(nudged, words, config) != together, "chaotic enough"
+
+
+def test_fewer_symbols_are_drawn_at_once_where_they_take_long_or_would_be_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = vocabulary()
+    model = wild(words)
+
+    def first(n: int = 1, stop: tuple[str, ...] = ()) -> int:
+        return next(generate(model, words, SamplingConfig(length=100, seed=1, n=n, stop=stop))).symbols
+
+    assert first() == LONGEST
+    assert first(stop=("never there",)) == SHORTEST
+    monkeypatch.setattr("model.sampling.WORK", model.parameters.flat.size * 20)
+    assert (first(), first(n=2), first(n=64)) == (20, 10, SHORTEST)
 
 
 def test_a_cancelled_request_is_forgotten_at_any_stage() -> None:

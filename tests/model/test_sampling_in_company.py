@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from model.config import ModelConfig, SamplingConfig
 from model.language_model import LanguageModel
-from model.sampling import Sampler, generate
+from model.sampling import LONGEST, Sampler, generate
 from model.texts import Piece, Score
 from model.vocabulary import SymbolCounts, Vocabulary
 
@@ -138,19 +138,20 @@ def ended(pieces: list[Piece], n: int) -> bool:
 def test_a_moved_temperature_is_in_force_in_all_texts_from_the_same_position_on() -> None:
     model, words = MODELS["lstm", "char", "nfc"]
     sampler = Sampler(model, words)
-    config = SamplingConfig(prompt="abc", length=60, n=3, seed=4, temperature=2)
+    config = SamplingConfig(prompt="abc", length=160, n=3, seed=4, temperature=2)
     number = sampler.add(config).request
     pieces = sampler.step() + sampler.step()
-    assert sampler.set_temperature(number, 0) == 16
-    assert sampler.schedule(number) == ((0, 2.0), (16, 0.0))
+    moved = 2 * LONGEST
+    assert sampler.set_temperature(number, 0) == moved
+    assert sampler.schedule(number) == ((0, 2.0), (moved, 0.0))
     while sampler.active:
         pieces += sampler.step()
     before = again(model, words, config)
     after = written(pieces, 3)
-    assert [text[:16] for text, *_ in after] == [text[:16] for text, *_ in before]
+    assert [text[:moved] for text, *_ in after] == [text[:moved] for text, *_ in before]
     for choice, (text, *_) in enumerate(after):
-        greedy = generate(model, words, SamplingConfig(prompt="abc" + text[:16], length=44, temperature=0, seed=choice))
-        assert text[16:] == "".join(piece.text for piece in greedy)
+        greedy = generate(model, words, SamplingConfig(prompt="abc" + text[:moved], length=160 - moved, temperature=0, seed=choice))
+        assert text[moved:] == "".join(piece.text for piece in greedy)
 
 
 def test_a_temperature_is_moved_while_the_prompt_is_read_and_not_afterwards() -> None:

@@ -222,7 +222,7 @@ def test_a_worker_ends_with_whoever_started_it(store: Store, launch: Launch, pat
 def test_in_different_places_the_lease_decides(store: Store, launch: Launch, tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text("import os, socket\nsocket.gethostname = lambda: os.environ['PLACE']\n")
     paths = f"{ROOT}{os.pathsep}{tmp_path}"
-    submit(store, "run", steps=1500)
+    submit(store, "run", steps=4000)
     here = launch(PLACE="here", PYTHONPATH=paths)
     child = trained_by(store, "run", here)
     there = launch(PLACE="there", PYTHONPATH=paths)
@@ -242,7 +242,7 @@ def test_in_different_places_the_lease_decides(store: Store, launch: Launch, tmp
     store.db.execute("UPDATE runs SET heartbeat_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now', ?) WHERE name = 'run'", (silent,))
     eventually(lambda: store.runs.get("run").state == "succeeded")
     told = steps_told(store, "run")
-    assert told == list(range(50, 1501, 50))
+    assert told == list(range(50, 4001, 50))
     assert [each for each in jobs.events(store, "run") if each.message.startswith(f"goes on from step {kept:,}")]
     there.send_signal(signal.SIGTERM)
     assert there.wait(60) == 0

@@ -42,7 +42,7 @@ def test_several_texts_come_one_after_the_other(store: Store, model: LanguageMod
 
 
 def test_a_text_appears_while_it_is_made(store: Store, model: LanguageModel) -> None:
-    texts = writing.write(store, None, SamplingConfig(prompt="ab", length=50, seed=1))
+    texts = writing.write(store, None, SamplingConfig(prompt="ab", length=250, seed=1))
     pieces = texts.pieces()
     assert next(pieces) == "ab"
     assert next(pieces)
