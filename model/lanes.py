@@ -43,9 +43,8 @@ class InLanes:
     """a W for W (D, K), D a multiple of 8: the same bits in any company, if the kernels add up as above."""
 
     def __init__(self, W: Array) -> None:
+        self._W = W
         self._columns = W.shape[1]
-        self._W = np.zeros((len(W), -(-self._columns // TILE) * TILE), W.dtype)
-        self._W[:, : self._columns] = W
 
     def bind(self, a: Array, out: Array) -> Run:
         """A function that writes a (B, D) times W to out (B, K), both contiguous, each time it is called."""
@@ -90,29 +89,46 @@ class InLanes:
 
     # The weights in the layouts of the three ways, each made when it is first needed.
 
+    @property
+    def _by_lane(self) -> Array:
+        """(8, D/8, K), a view"""
+        return self._W.reshape(-1, LANES, self._columns).swapaxes(0, 1)
+
     @cached_property
     def _transposed(self) -> Array:
         """(K, D), where K is a multiple of `TOGETHER`"""
-        return np.ascontiguousarray(self._W[:, : -(-self._columns // TOGETHER) * TOGETHER].T)
+        transposed = np.zeros((_up(self._columns, TOGETHER), len(self._W)), self._W.dtype)
+        transposed[: self._columns] = self._W.T
+        return transposed
 
     @cached_property
     def _features(self) -> list[Array]:
-        """(8, height, D/8) each, the last one perhaps lower"""
-        by_lane = self._W.reshape(-1, LANES, self._W.shape[1]).transpose(1, 2, 0)
+        """(8, height, D/8) each, the last one perhaps lower; height is a multiple of `TILE`"""
+        by_lane = self._by_lane.transpose(0, 2, 1)
         height = max(TILE, PANEL // by_lane.shape[2] // TILE * TILE)
-        return [np.ascontiguousarray(by_lane[:, start : start + height]) for start in range(0, by_lane.shape[1], height)]
+        found = []
+        for start in range(0, self._columns, height):
+            part = by_lane[:, start : start + height]
+            found.append(np.zeros((LANES, _up(part.shape[1], TILE), part.shape[2]), part.dtype))
+            found[-1][:, : part.shape[1]] = part
+        return found
 
     @cached_property
     def _panels(self) -> Array:
         """(panels, 8, D/8, width with edges)"""
         count = -(-self._columns // WIDTH)
-        width = -(-self._columns // count // EDGE) * EDGE
-        by_lane = self._W[:, : self._columns].reshape(-1, LANES, self._columns).swapaxes(0, 1)
+        width = _up(-(-self._columns // count), EDGE)
+        by_lane = self._by_lane
         panels = np.zeros((count, *by_lane.shape[:2], width + 2 * EDGE), self._W.dtype)
         for index, panel in enumerate(panels):
             part = by_lane[:, :, index * width : (index + 1) * width]
             panel[:, :, EDGE : EDGE + part.shape[2]] = part
         return panels
+
+
+def _up(number: int, unit: int) -> int:
+    """The next multiple of `unit`."""
+    return -(-number // unit) * unit
 
 
 def _added(sums: Array, shown: Array, out: Array) -> Iterator[Run]:
