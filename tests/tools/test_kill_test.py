@@ -15,7 +15,9 @@ def test_nothing_is_lost_and_a_loss_would_be_noticed(tmp_path: Path) -> None:
     torture = Torture(tmp_path, kills=2, steps=48, seed=3, hidden_size=4)
     torture.carry_out(tell=False)
     assert len(torture.kept) == 2
-    assert set(torture.reported) == set(range(4, 49, 4))
+    untold = set(range(4, 49, 4)) ^ set(torture.reported)
+    assert untold <= set(range(4, 48, 4))
+    assert len(untold) <= 2, "one for each kill between storing and telling"
 
     with pytest.raises(Lost, match="had a validation loss of"):
         torture.take({"event": "validation", "step": 48, "validation_loss": 99.0})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
+from model.sampling import Sampler
+from model.texts import Piece
 from service.app import create_app
 from service.config import ServiceConfig
 
@@ -23,3 +26,16 @@ def app(path: Path) -> Iterator[Flask]:
 @pytest.fixture
 def client(app: Flask) -> FlaskClient:
     return app.test_client()
+
+
+@pytest.fixture
+def short_of_time(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer may take a fifth of a second, in which four steps are made."""
+    step = Sampler.step
+
+    def slowly(sampler: Sampler) -> list[Piece]:
+        time.sleep(0.05)
+        return step(sampler)
+
+    monkeypatch.setattr(Sampler, "step", slowly)
+    monkeypatch.setattr(app.extensions["charloom"].engine, "_max_seconds", 0.2)

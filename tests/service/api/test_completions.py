@@ -413,8 +413,8 @@ def test_an_unknown_model(client: FlaskClient) -> None:
     assert (answer.status_code, answer.get_json()["error"]["param"]) == (404, "model")
 
 
-def test_what_takes_too_long_says_so(client: FlaskClient, app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(app.extensions["charloom"].engine, "_max_seconds", 0.02)
+@pytest.mark.usefixtures("short_of_time")
+def test_what_takes_too_long_says_so(client: FlaskClient) -> None:
     body = client.post(URL, json={"max_tokens": 1000, "n": 4, "prompt": "a"}).get_json()
     assert body["charloom"]["out_of_time"]
     assert {choice["finish_reason"] for choice in body["choices"]} == {"length"}

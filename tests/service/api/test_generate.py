@@ -125,8 +125,8 @@ def test_a_course_of_the_temperature_and_a_bias(client: FlaskClient) -> None:
     assert body["parameters"]["temperature"] == [[0, 3.0], [20, 0.0]]
 
 
-def test_what_takes_too_long_says_so(client: FlaskClient, app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(app.extensions["charloom"].engine, "_max_seconds", 0.02)
+@pytest.mark.usefixtures("short_of_time")
+def test_what_takes_too_long_says_so(client: FlaskClient) -> None:
     body = client.post("/generate", json={"length": 1000, "n": 4}).get_json()
     assert (body["out_of_time"], body["finish_reasons"]) == (True, ["length"] * 4)
     assert body["symbols"] < 4000
