@@ -26,7 +26,7 @@ from model.products import PANEL, Array, Prepared, RowByRow, Run, in_turn
 LANES = 8
 WORTH = 400_000  # weights of a matrix that is divided: with fewer, eight small products take about as long as single rows
 TILE = 12  # rows, or features where these come first
-TOGETHER = 4  # features of a single row: what is left over is computed in another way
+UNIT = 4  # features of a single row: what is left over is computed in another way
 EDGE = 8  # columns on either side of a product of many rows whose bits depend on their place
 WIDTH = 304  # columns of one product of many rows; with the edges no more than BLAS takes at once
 SINGLE = 4  # rows up to which each is multiplied by itself: a product would take longer
@@ -34,9 +34,14 @@ MOST = 60  # rows of one product
 COUNTS = (*range(1, TILE + 1), *range(2 * TILE, MOST + 1, TILE))  # the numbers of rows that are multiplied together
 
 
+def divided(D: int, K: int) -> bool:
+    """Whether a matrix (D, K) is worth dividing."""
+    return D * K > WORTH and D % LANES == 0
+
+
 def in_lanes(W: Array) -> Prepared:
-    """W, prepared for many rows where that is worth the while; see above."""
-    return InLanes(W) if W.size > WORTH and len(W) % LANES == 0 else RowByRow(W)
+    """W, divided where that is worth the while, else row by row."""
+    return InLanes(W) if divided(*W.shape) else RowByRow(W)
 
 
 class InLanes:
@@ -48,7 +53,7 @@ class InLanes:
 
     def bind(self, a: Array, out: Array) -> Run:
         """A function that writes a (B, D) times W to out (B, K), both contiguous, each time it is called."""
-        return in_turn(list(chain.from_iterable(self._steps(a[rows], out[rows]) for rows in _together(len(a)))))
+        return in_turn(list(chain.from_iterable(self._steps(a[rows], out[rows]) for rows in _groups(len(a)))))
 
     def _steps(self, a: Array, out: Array) -> Iterator[Run]:
         if len(a) <= SINGLE:
@@ -56,7 +61,7 @@ class InLanes:
         return self._features_first(a, out) if len(a) <= TILE else self._rows_first(a, out)
 
     def _one_by_one(self, a: Array, out: Array) -> Iterator[Run]:
-        width = max(TOGETHER, PANEL // a.shape[1] // TOGETHER * TOGETHER)
+        width = max(UNIT, PANEL // a.shape[1] // UNIT * UNIT)
         results = out if self._columns == len(self._transposed) else np.empty((len(a), len(self._transposed)), out.dtype)
         for start in range(0, len(self._transposed), width):
             panel = self._transposed[start : start + width].T
@@ -96,8 +101,8 @@ class InLanes:
 
     @cached_property
     def _transposed(self) -> Array:
-        """(K, D), where K is a multiple of `TOGETHER`"""
-        transposed = np.zeros((_up(self._columns, TOGETHER), len(self._W)), self._W.dtype)
+        """(K, D), where K is a multiple of `UNIT`"""
+        transposed = np.zeros((_up(self._columns, UNIT), len(self._W)), self._W.dtype)
         transposed[: self._columns] = self._W.T
         return transposed
 
@@ -138,7 +143,7 @@ def _added(sums: Array, shown: Array, out: Array) -> Iterator[Run]:
     yield partial(np.add, shown[0], shown[2], out)
 
 
-def _together(B: int) -> Iterator[slice]:
+def _groups(B: int) -> Iterator[slice]:
     """B rows in groups of the sizes in `COUNTS`."""
     start = 0
     while start < B:

@@ -15,7 +15,7 @@ import numpy as np
 from threadpoolctl import ThreadpoolController
 
 from model.config import ModelConfig, TrainingConfig
-from model.lanes import COUNTS, in_lanes
+from model.lanes import COUNTS, divided, in_lanes
 from model.language_model import LanguageModel
 from model.products import InBlocks, Prepare, RowByRow, rows_agree
 from service.parallel.processes import SUPPORTED
@@ -91,7 +91,8 @@ def _prepare_for(shapes: frozenset[tuple[int, int]]) -> Prepare:
     with blas_threads(1):
         if own in UNPACKED and rows_agree(InBlocks, shapes):
             return InBlocks
-        if own in IN_LANES and rows_agree(in_lanes, shapes, COUNTS):
+        large = [shape for shape in shapes if divided(*shape)]
+        if own in IN_LANES and large and rows_agree(in_lanes, large, COUNTS):
             return in_lanes
     return RowByRow
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from model.config import ModelConfig, SamplingConfig
-from model.lanes import COUNTS, LANES, MOST, WIDTH, WORTH, InLanes, _together, in_lanes
+from model.lanes import COUNTS, LANES, MOST, WIDTH, WORTH, InLanes, _groups, in_lanes
 from model.language_model import LanguageModel
 from model.products import RowByRow, rows_agree
 from model.sampling import generate
@@ -101,7 +101,7 @@ def test_rows_far_from_each_other_in_size_do_not_disturb_each_other() -> None:
 @settings(max_examples=200)
 @given(st.integers(0, 1000))
 def test_groups_cover_all_rows_in_sizes_that_are_tried_beforehand(B: int) -> None:
-    groups = list(_together(B))
+    groups = list(_groups(B))
     assert [row for group in groups for row in range(B)[group]] == list(range(B))
     assert {group.stop - group.start for group in groups} <= set(COUNTS)
     assert max(COUNTS) == MOST

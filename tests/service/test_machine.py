@@ -58,25 +58,26 @@ def test_the_kernels_are_named() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kernels", "agree", "expected"),
+    ("kernels", "hidden_size", "agree", "expected", "tried"),
     [
-        ("openblas 0.3.31 SkylakeX", True, InBlocks),
-        ("openblas 0.3.31 SkylakeX", False, RowByRow),
-        ("openblas 0.3.31 Haswell", True, in_lanes),
-        ("openblas 0.3.31 Haswell", False, RowByRow),
-        ("unknown", True, RowByRow),
+        ("openblas 0.3.31 SkylakeX", 4, True, InBlocks, [{(4, 12), (4, 7)}]),
+        ("openblas 0.3.31 SkylakeX", 4, False, RowByRow, [{(4, 12), (4, 7)}]),
+        ("openblas 0.3.31 Haswell", 400, True, in_lanes, [{(400, 1200)}]),
+        ("openblas 0.3.31 Haswell", 400, False, RowByRow, [{(400, 1200)}]),
+        ("openblas 0.3.31 Haswell", 4, True, RowByRow, []),
+        ("unknown", 400, True, RowByRow, []),
     ],
 )
 def test_products_of_sampling_follow_kernels_and_sizes(
-    monkeypatch: pytest.MonkeyPatch, kernels: str, agree: bool, expected: Prepare
+    monkeypatch: pytest.MonkeyPatch, kernels: str, hidden_size: int, agree: bool, expected: Prepare, tried: list[set[tuple[int, int]]]
 ) -> None:
-    tried = []
+    found = []
     monkeypatch.setattr(machine, "kernels", lambda: kernels)
-    monkeypatch.setattr(machine, "rows_agree", lambda prepare, shapes, counts=(): tried.append(set(shapes)) or agree)
+    monkeypatch.setattr(machine, "rows_agree", lambda prepare, shapes, counts=(): found.append(set(shapes)) or agree)
     machine._prepare_for.cache_clear()
-    model = LanguageModel.new(ModelConfig(cell="gru", hidden_size=4, num_layers=2), 7)
+    model = LanguageModel.new(ModelConfig(cell="gru", hidden_size=hidden_size, num_layers=2), 7)
     assert [machine.prepare_for(model) for _ in range(2)] == [expected] * 2
-    assert tried in ([], [{(4, 12), (4, 7)}])
+    assert found == tried
     machine._prepare_for.cache_clear()
 
 
