@@ -60,6 +60,10 @@ class TrainingConfig(Settings):
                                 at_least=0, at_most=1)
     optimizer: str = setting("adam", "the rule that updates the weights", choices=OPTIMIZERS)
     learning_rate: float = setting(0.01, "the step size at its highest", above=0, at_most=1000)
+    input_rate: float = setting(3.0, "learning rate of what a symbol is looked up in (the embedding, or layer 0's input weights)",
+                                unit="times learning_rate", at_least=0, at_most=1000, hint="0 leaves them as they are")
+    output_rate: float = setting(2.0, "learning rate of the output weights", unit="times learning_rate", at_least=0, at_most=1000,
+                                 hint="0 leaves them as they are")
     schedule: str = setting("cosine", "how the learning rate falls over the run", choices=SCHEDULES)
     warmup: float = setting(0.02, "share of the run over which the learning rate rises, from a tenth of it", at_least=0, below=1)
     final_learning_rate: float = setting(0.01, "share of learning_rate that is left at the end of the schedule", above=0, at_most=1)

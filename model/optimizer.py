@@ -6,7 +6,7 @@ All work on flat vectors (P,). A rule keeps its memory in named vectors of the s
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -133,9 +133,20 @@ def update(weights: Array, gradient: Array, rate: float, memory: Memory, t: int,
         rule.update(w, gradient[block], rate, {name: part[block] for name, part in memory.items()}, t, config, scratch[: len(w)])
 
 
-def decay(matrices: list[Array], rate: float, weight_decay: float) -> None:
-    """Decoupled weight decay (Loshchilov and Hutter 2019), of the weight matrices; biases are left alone."""
-    if not weight_decay:
-        return
-    for matrix in matrices:
+def decay(matrix: Array, rate: float, weight_decay: float) -> None:
+    """Decoupled weight decay (Loshchilov and Hutter 2019), in place. It is meant for matrices; biases are left alone."""
+    if weight_decay:
         matrix *= 1 - rate * weight_decay
+
+
+def multiples(names: Iterable[str], config: TrainingConfig) -> dict[str, float]:
+    """Name of a parameter -> its learning rate as a multiple of the configured one; the first is what a symbol is looked up in.
+
+    Adam moves each weight by about the learning rate. A sum over H inputs then moves H times as far, but what a symbol is looked
+    up in has one input, and the logits want to move further than the gates: one rate cannot suit all three (Yang et al. 2021 derive how
+    the best rates of input, hidden and output weights grow apart with H).
+    """
+    found = dict.fromkeys(names, 1.0)
+    found[next(iter(found))] = config.input_rate
+    found["Wy"] = config.output_rate
+    return found

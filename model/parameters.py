@@ -31,6 +31,8 @@ from model.config import ModelConfig
 
 Array = NDArray[Any]
 
+SYMBOL_SCALE = 2.0  # standard deviation of what a symbol adds to the gates of layer 0 before training
+
 
 class Parameters(Mapping[str, Array]):
     """Named views on `flat`. Writing to a view writes to the vector."""
@@ -62,13 +64,13 @@ class Parameters(Mapping[str, Array]):
         prefix = f"layers.{index}."
         return {name.removeprefix(prefix): view for name, view in self._views.items() if name.startswith(prefix)}
 
-    def matrices(self, part: slice = slice(None)) -> list[Array]:
-        """The matrices, flat, as far as they lie in a part of the vector."""
-        found, start, (low, high, _) = [], 0, part.indices(len(self.flat))
-        for shape in self.shapes.values():
+    def places(self, part: slice = slice(None)) -> dict[str, slice]:
+        """Where parameters lie in a part of the vector, counted from its start; those that do not are left out."""
+        found, start, (low, high, _) = {}, 0, part.indices(len(self.flat))
+        for name, shape in self.shapes.items():
             end = start + math.prod(shape)
-            if len(shape) == 2 and max(start, low) < min(end, high):
-                found.append(self.flat[max(start, low) : min(end, high)])
+            if max(start, low) < min(end, high):
+                found[name] = slice(max(start, low) - low, min(end, high) - low)
             start = end
         return found
 
@@ -104,24 +106,26 @@ def initialise(config: ModelConfig, V: int, seed: int, dtype: DTypeLike = np.flo
     """The weights before training; a function of its arguments alone.
 
     Recurrent weights are orthogonal, gate by gate (Saxe, McClelland and Ganguli 2014; Le, Jaitly and Hinton 2015 for why it
-    helps recurrent ones). What a symbol is looked up in, the embedding or layer 0's table, is normal with variance 1 (drawn as
-    PyTorch draws an LSTM's input weights, it is too faint at first: half an epoch of tinyshakespeare ends at 2.49 instead of
-    2.18 nats). The other matrices are uniform within ±1/√H, as PyTorch draws them. Biases are 0, but the LSTM's forget bias is 1
-    (Jozefowicz, Zaremba and Sutskever 2015).
+    helps recurrent ones). What layer 0 gets for a symbol is normal with a standard deviation of 2: that is the table of a network
+    without an embedding; an embedding is normal with 1, and layer 0's input weights after it with 2/√E. Drawn as PyTorch draws an
+    LSTM's input weights, symbols are too faint at first, and the network learns later and less (``bench/NOTES.md``). The other
+    matrices are uniform within ±1/√H, as PyTorch draws them. Biases are 0, but the LSTM's forget bias is 1 (Jozefowicz, Zaremba and
+    Sutskever 2015).
     """
     rng = np.random.Generator(np.random.PCG64(seed))
     shapes = shapes_of(config, V)
     parameters = Parameters(shapes, np.zeros(sum(math.prod(shape) for shape in shapes.values()), dtype))
     H = config.hidden_size
     gates = CELLS[config.cell].gates
-    lookup = "embedding" if config.embedding_size else "layers.0.Wx"
     for name, view in parameters.items():
         short = name.rpartition(".")[2]
         if short == "Wh":
             for gate in range(len(gates)):
                 view[:, gate * H : (gate + 1) * H] = orthogonal(H, rng)
-        elif name == lookup:
+        elif name == "embedding":
             view[...] = rng.standard_normal(view.shape)
+        elif name == "layers.0.Wx":
+            view[...] = rng.standard_normal(view.shape) * (SYMBOL_SCALE / math.sqrt(config.embedding_size or 1))
         elif view.ndim == 2:
             view[...] = rng.uniform(-1, 1, view.shape) / math.sqrt(H)
         elif short == "b" and "f" in gates:

@@ -106,7 +106,7 @@ def train(
     B, weights = streams.batch_size, model.parameters.flat
     rows, part = group.rows(B), group.part(len(weights))
     gradients = Parameters(model.parameters.shapes, group.place(weights))
-    matrices = model.parameters.matrices(part)
+    places, multiples = model.parameters.places(part), optimizer.multiples(model.parameters, config)
     memory = {name: vector[part] for name, vector in state.memory.items()}
     workspace = workspace or Workspace()
     while (spent := group.begin(share(state))) < 1:
@@ -137,8 +137,12 @@ def train(
         optimizer.clip(gradient, norm, config)
         rate = optimizer.learning_rate(config, spent)
         with plain_arithmetic():  # as above: the next step finds it
-            optimizer.decay(matrices, rate, config.weight_decay)
-            optimizer.update(weights[part], gradient, rate, memory, state.step + 1, config)
+            for name, place in places.items():
+                w, own_rate = weights[part][place], rate * multiples[name]
+                if model.parameters[name].ndim == 2:
+                    optimizer.decay(w, own_rate, config.weight_decay)
+                remembered = {key: vector[place] for key, vector in memory.items()}
+                optimizer.update(w, gradient[place], own_rate, remembered, state.step + 1, config)
         if state.advance(streams):
             moved = streams.carry(group.gather(state.hidden))
             group.wait()

@@ -107,9 +107,12 @@ class _Network:
         self.dropout, self.output = nn.Dropout(model.dropout), nn.Linear(H, V)
         self.parts = nn.ModuleList([self.embedding, self.recurrent, self.dropout, self.output])
         self.parameters = list(self.parts.parameters())
-        matrices, vectors = ([p for p in self.parameters if (p.ndim > 1) == wide] for wide in (True, False))
+        rates = {id(self.embedding.weight): config.input_rate, id(self.output.weight): config.output_rate}
         self.adam = torch.optim.AdamW(
-            [{"params": matrices, "weight_decay": config.weight_decay}, {"params": vectors, "weight_decay": 0.0}],
+            [
+                {"params": [p], "weight_decay": config.weight_decay if p.ndim > 1 else 0.0, "multiple": rates.get(id(p), 1.0)}
+                for p in self.parameters
+            ],
             betas=(config.beta1, config.beta2),
             eps=config.epsilon,
             fused=True,
@@ -125,7 +128,7 @@ class _Network:
     def learn(self, inputs: Any, targets: Any, state: Any, rate: float) -> Any:
         """One update; the state to carry on."""
         for group in self.adam.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["multiple"]
         self.parts.train()
         costs, state = self.costs(inputs, targets, state)
         self.adam.zero_grad()

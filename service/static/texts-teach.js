@@ -185,6 +185,8 @@ also({
   "setting.reset_rate": [null, "조각 앞에서 상태를 0으로 되돌리는 비율. 글을 시작하는 법을 배우게 합니다"],
   "setting.optimizer": [null, "가중치를 고치는 규칙"],
   "setting.learning_rate": [null, "가장 클 때의 학습률"],
+  "setting.input_rate": [null, "기호를 찾아보는 표(임베딩, 또는 첫 층의 입력 가중치)의 학습률. learning_rate의 배수"],
+  "setting.output_rate": [null, "출력 가중치의 학습률. learning_rate의 배수"],
   "setting.schedule": [null, "학습률이 줄어드는 방식"],
   "setting.warmup": [null, "학습률이 10분의 1에서 올라가는 구간의 비율"],
   "setting.final_learning_rate": [null, "마지막에 남는 학습률의 비율"],

@@ -198,6 +198,14 @@ def create_keys(db: Database) -> None:
     )
 
 
+@release()
+def keep_rates(db: Database) -> None:
+    """Runs from before input weights and output weights had learning rates of their own go on with one rate for all."""
+    kept = "coalesce(json_extract(training_config, '$.{0}'), 1.0)"
+    settings = ", ".join(f"'$.{name}', {kept.format(name)}" for name in ("input_rate", "output_rate"))
+    db.execute(f"UPDATE runs SET training_config = json_set(training_config, {settings})")
+
+
 def _names() -> frozenset[str]:
     with Database(memory=True, execute_plugins=False) as empty:
         return frozenset(migration.name for migration in release.pending(empty))

@@ -45,6 +45,8 @@ RANGES: dict[tuple[type[Any], str], tuple[list[Any], list[Any]]] = {
     (TrainingConfig, "reset_rate"): SHARE,
     (TrainingConfig, "optimizer"): (["adam", "rmsprop", "adagrad", "sgd"], ["adamw"]),
     (TrainingConfig, "learning_rate"): ([TINY, 1000.0], [0.0, math.nextafter(1000, 2000)]),
+    (TrainingConfig, "input_rate"): ([0.0, 1000.0], [-TINY, 1000.1]),
+    (TrainingConfig, "output_rate"): ([0.0, 1000.0], [-TINY, 1000.1]),
     (TrainingConfig, "schedule"): (["cosine", "constant", "exponential"], ["linear"]),
     (TrainingConfig, "warmup"): SHARE_BELOW_ONE,
     (TrainingConfig, "final_learning_rate"): SHARE_ABOVE_ZERO,

@@ -126,12 +126,12 @@ def test_a_short_gradient_keeps_its_bits() -> None:
     assert gradient.tobytes() == before
 
 
-def test_weight_decay_takes_its_share_off_the_matrices_it_is_given() -> None:
+def test_weight_decay_takes_its_share_off_what_it_is_given() -> None:
     flat = np.full(6, 2.0)
-    decay([flat[:4].reshape(2, 2)], 0.1, 0.5)
+    decay(flat[:4], 0.1, 0.5)
     assert flat.tolist() == pytest.approx([1.9] * 4 + [2.0] * 2)
     before = flat.tobytes()
-    decay([flat[:4].reshape(2, 2)], 0.1, 0.0)
+    decay(flat[:4], 0.1, 0.0)
     assert flat.tobytes() == before
 
 
@@ -199,6 +199,6 @@ def test_equals_pytorch(rule: str) -> None:
     for t, gradient in enumerate(gradients, 1):
         theirs.grad = torch.from_numpy(gradient.copy())
         opt.step()
-        decay([weights], c.learning_rate, c.weight_decay)
+        decay(weights, c.learning_rate, c.weight_decay)
         update(flat, gradient.reshape(-1).copy(), c.learning_rate, memory, t, c)
         np.testing.assert_allclose(weights, theirs.detach().numpy(), rtol=0, atol=1e-12)

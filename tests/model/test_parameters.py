@@ -86,7 +86,9 @@ def test_initial_weights(cell: str) -> None:
     config = ModelConfig(cell=cell, hidden_size=64, num_layers=2, embedding_size=96)
     parameters = initialise(config, 80, seed=3, dtype=np.float64)
     assert parameters["embedding"].std() == pytest.approx(1, rel=0.05)
-    for name in ("layers.0.Wx", "layers.1.Wx", "Wy"):
+    assert parameters["layers.0.Wx"].std() == pytest.approx(2 / math.sqrt(96), rel=0.05)
+    assert (parameters["embedding"] @ parameters["layers.0.Wx"]).std() == pytest.approx(2, rel=0.05)
+    for name in ("layers.1.Wx", "Wy"):
         assert 0.99 / 8 < abs(parameters[name]).max() <= 1 / 8
         assert parameters[name].std() == pytest.approx(1 / 8 / math.sqrt(3), rel=0.05)
         assert parameters[name].mean() == pytest.approx(0, abs=0.005)
@@ -102,10 +104,22 @@ def test_initial_weights(cell: str) -> None:
     assert not parameters["by"].any()
 
 
-def test_without_an_embedding_the_table_of_layer_0_is_drawn_like_one() -> None:
+def test_without_an_embedding_a_symbol_adds_as_much_to_the_gates() -> None:
     parameters = initialise(ModelConfig(cell="gru", hidden_size=64, num_layers=2), 80, seed=3)
-    assert parameters["layers.0.Wx"].std() == pytest.approx(1, rel=0.05)
+    assert parameters["layers.0.Wx"].std() == pytest.approx(2, rel=0.05)
     assert abs(parameters["layers.1.Wx"]).max() <= 1 / 8
+
+
+def test_places_are_those_of_the_views_in_any_part_of_the_vector() -> None:
+    parameters = initialise(ModelConfig(cell="gru", hidden_size=H, embedding_size=E), V, 0)
+    size = parameters.flat.size
+    for part in (slice(None), slice(0, 1), slice(30, 200), slice(27, 28), slice(28, size), slice(size, size)):
+        inside = parameters.flat[part]
+        places = parameters.places(part)
+        assert [index for place in places.values() for index in range(place.start, place.stop)] == list(range(inside.size))
+        for name, place in places.items():
+            assert np.shares_memory(inside[place], parameters[name])
+            assert set(inside[place]) <= set(parameters[name].ravel())
 
 
 def test_initial_weights_depend_on_the_arguments_alone() -> None:

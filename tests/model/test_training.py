@@ -216,7 +216,7 @@ def test_reduce_gets_the_gradient_before_it_is_measured_and_clipped() -> None:
 
 def test_updates_are_counted_from_one() -> None:
     """Under a gradient that never changes, Adam's corrected means are that gradient: each step is the learning rate."""
-    run = Run(5, learning_rate=0.01, schedule="constant", warmup=0.0, clip_norm=0.0)
+    run = Run(5, learning_rate=0.01, input_rate=1.0, output_rate=1.0, schedule="constant", warmup=0.0, clip_norm=0.0)
     before = run.model.parameters.flat.copy()
 
     def always(gradient: NDArray[Any]) -> None:
@@ -226,8 +226,36 @@ def test_updates_are_counted_from_one() -> None:
         np.testing.assert_allclose(run.model.parameters.flat - before, 0.01 * progress.step, rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("optimizer", ["adam", "rmsprop", "adagrad"])
+@pytest.mark.parametrize("embedding", [0, 5])
+def test_what_symbols_are_looked_up_in_and_the_output_weights_learn_at_rates_of_their_own(optimizer: str, embedding: int) -> None:
+    """The first step of these rules is the learning rate times a constant, whatever the gradient."""
+    config: dict[str, Any] = {"optimizer": optimizer, "learning_rate": 0.01, "schedule": "constant", "warmup": 0.0, "clip_norm": 0.0}
+    run = Run(1, {"num_layers": 2, "embedding_size": embedding}, input_rate=3.0, output_rate=0.5, **config)
+    before = run.model.parameters.flat.copy()
+
+    def always(gradient: NDArray[Any]) -> None:
+        gradient[:] = -0.5
+
+    list(run.train(group=Changed(always)))
+    run.model.parameters.flat -= before
+    moved = {name: view.copy() for name, view in run.model.parameters.items()}
+    step = moved["by"][0]
+    expected = dict.fromkeys(moved, 1.0) | {"embedding" if embedding else "layers.0.Wx": 3.0, "Wy": 0.5}
+    for name, view in moved.items():
+        np.testing.assert_allclose(view, step * expected[name], rtol=1e-3, err_msg=name)
+
+
+def test_a_rate_of_0_leaves_weights_as_they_are() -> None:
+    run = Run(3, input_rate=0.0, output_rate=0.0, weight_decay=0.5)
+    before = {name: view.copy() for name, view in run.model.parameters.items()}
+    list(run.train())
+    kept = {name for name, view in run.model.parameters.items() if (view == before[name]).all()}
+    assert kept == {"layers.0.Wx", "Wy"}
+
+
 def test_only_matrices_decay() -> None:
-    run = Run(1, weight_decay=0.5, learning_rate=0.1, warmup=0.0, optimizer="sgd")
+    run = Run(1, weight_decay=0.5, learning_rate=0.1, input_rate=1.0, output_rate=2.0, warmup=0.0, optimizer="sgd")
     for view in run.model.parameters.values():
         view[:] = 1
     (before,) = (run.model.parameters.flat.copy(),)
@@ -238,7 +266,8 @@ def test_only_matrices_decay() -> None:
     list(run.train(group=Changed(nothing)))
     assert (before == 1).all()
     for name, view in run.model.parameters.items():
-        np.testing.assert_allclose(view, 0.95 if view.ndim == 2 else 1.0, rtol=1e-6, err_msg=name)
+        expected = 0.9 if name == "Wy" else 0.95 if view.ndim == 2 else 1.0
+        np.testing.assert_allclose(view, expected, rtol=1e-6, err_msg=name)
 
 
 # ── divergence ────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -12,7 +12,7 @@ const OTHERS = ["hyperparameters", "method", "suffix", "metadata", "integrations
 const GROUPS = {
   network: ["hidden_size", "num_layers", "embedding_size", "dropout", "activation", "level", "normalization", "min_count"],
   reading: ["batch_size", "seq_length", "reset_rate", "max_epochs"],
-  learning: ["learning_rate", "schedule", "warmup", "final_learning_rate", "optimizer", "weight_decay", "clip_norm", "clip_value", "beta1", "beta2", "momentum", "epsilon"],
+  learning: ["learning_rate", "input_rate", "output_rate", "schedule", "warmup", "final_learning_rate", "optimizer", "weight_decay", "clip_norm", "clip_value", "beta1", "beta2", "momentum", "epsilon"],
   validation: ["validation_fraction", "validation_size", "validation_interval", "patience"],
   run: ["name", "seed"],
 };

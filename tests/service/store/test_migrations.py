@@ -131,10 +131,22 @@ def test_a_file_of_the_first_release_is_brought_up_to_date(path: Path) -> None:
             None,
             None,
         )
+        assert run.training_config == {"input_rate": 1.0, "output_rate": 1.0}, "what all weights learned at"
         assert store.checkpoints.load(run)[1] == b"model"
         assert store.events.list(run) == ()
         assert store.queue.claim_next() is None  # what nobody queued is no worker's
         assert store.runs.claim("queued").state == "running"
+
+
+def test_runs_that_have_rates_of_their_own_keep_them(path: Path) -> None:
+    """A file that an older release wrote to after this one would be refused, but migrations are safe in any case."""
+    first_release(path)
+    with Database(path) as db:
+        db.execute("""UPDATE runs SET training_config = '{"steps": 3, "output_rate": 5, "seed": 9007199254740993}'""")
+    with Store(path) as store:
+        for name in ("succeeded", "queued"):
+            config = store.runs.get(name).training_config
+            assert config == {"steps": 3, "output_rate": 5, "seed": 9007199254740993, "input_rate": 1.0}
 
 
 def test_tables_are_strict_and_without_rowid_as_meant(store: Store) -> None:
@@ -146,8 +158,8 @@ def test_tables_are_strict_and_without_rowid_as_meant(store: Store) -> None:
 
 def test_names_of_migrations_never_change(store: Store) -> None:
     """Append only: a name that is missing here was released, and files that have it would be refused."""
-    assert [migration.name for migration in release.applied(store.db)] == [*FIRST_MIGRATIONS, "create_queue", "create_keys"]
-    assert len(KNOWN) == 5
+    assert [migration.name for migration in release.applied(store.db)] == [*FIRST_MIGRATIONS, "create_queue", "create_keys", "keep_rates"]
+    assert len(KNOWN) == 6
 
 
 def test_a_file_of_a_newer_release_is_refused_and_left_alone(path: Path) -> None:
