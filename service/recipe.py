@@ -41,8 +41,8 @@ LARGE_LAYER = 896  # from here on two layers are tried, too
 ELEMENTWISE = 200  # a gate's own arithmetic for one symbol, forward and backward, takes the time of so many multiply-adds
 TRAINING_SHARE = 0.9  # of a budget: the rest goes into starting and validating
 MOST_EPOCHS = 60.0  # more passes over a text teach a network little that it can use elsewhere ...
-SMALL_TEXT_EPOCHS = 10.0  # ... and of a text of 1,000 symbols no more than these, growing with the cube root of its size
-WELL_WITHIN = 3.0  # a budget for several times as many becomes just these
+SMALL_TEXT_EPOCHS = 5.0  # ... and of a text of 1,000 symbols no more than these, growing with the cube root of its size
+WELL_WITHIN = 1.5  # a budget for many more becomes just these
 VALIDATIONS = 20  # of a run that becomes shorter than its budget
 PATIENCE = 15  # validations without a better loss that end a run before its time
 DROPOUT_PER_DOUBLING = 0.1  # of the epochs beyond the first
@@ -53,7 +53,7 @@ LOWEST_RATE, HIGHEST_RATE = 0.001, 0.02
 FEWEST_UPDATES = 700  # smaller batches rather than fewer
 SMALLEST_BATCH, SHORTEST = 4, 32
 COMMON = 100  # symbols that most of a text is made of: the output weights of others are seldom practised and seldom needed
-LARGE_ALPHABET, EMBEDDING = 512, 128  # from so many symbols on they get an embedding of this size
+LARGE_ALPHABET, EMBEDDING = 2048, 256  # from so many symbols on they get an embedding of this size
 
 
 class Speed(NamedTuple):
