@@ -136,7 +136,7 @@ def outlook(points: Sequence[Point], seconds_left: float) -> Outlook:
         words = f"overfitting: validation is up {rise:.3f} since step {best.step:,} while training fell {fall:.3f}; the best is kept"
         return Outlook(verdict="overfitting", rise=rise, since_step=best.step, words=words)
     speed = _speed(points)
-    seconds = last.epoch / speed if speed else None  # until twice the text has been read
+    seconds = (last.epoch / speed if speed else 0.0) or None  # until twice the text has been read
     nearly_over = seconds is None or seconds_left < NEARLY_OVER * seconds
     slope = _slope(points)
     # More than the whole run has gained, or there is to gain, is never promised.
@@ -197,7 +197,7 @@ def _level_since(points: Sequence[Point]) -> int:
 
 
 def _speed(points: Sequence[Point]) -> float | None:
-    """Epochs a second, as is usual between two validations; None where no time passed."""
+    """Epochs a second, as is usual between two validations, infinite where hardly any time passed; None where none did."""
     speeds = [(b.epoch - a.epoch) / (b.seconds - a.seconds) for a, b in pairwise(points) if b.seconds > a.seconds]
     return median(speeds) if speeds else None
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from service.standing import LEAST, Outlook, Standing, standing
@@ -207,6 +207,7 @@ losses = st.floats(0, 20, allow_subnormal=False)
     st.dictionaries(st.integers(0, 5), losses),
     st.floats(0.5, 4),
 )
+@example([(7.2, None, 1.6, 0.0), (6.5, None, 1.0, 5e-324), (6.2, None, 1.1, 24_720.0)], math.inf, {}, 1.0)  # an infinite speed
 def test_whatever_comes_is_told_in_finite_numbers_and_short_lines(
     rows: list[tuple[float, float | None, float, float]], left: float, baselines: dict[int, float], symbols_per_char: float
 ) -> None:
