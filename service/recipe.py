@@ -3,8 +3,9 @@
 A network is as good as its size and its practice, and a budget pays for their product. `speed` measures for about a second how
 many multiply-adds this machine trains with; `choose` takes the largest network that still reads `PRACTICE` symbols for each
 multiply-add it makes per symbol (about its number of weights; the measure of Kaplan et al. 2020, the number is our own), but none
-larger than its text can fill. What is read over and over is learned by heart, so dropout grows with the epochs, and a small text
-ends before the budget does. The numbers come from runs on tinyshakespeare and Python's standard library; ``bench/NOTES.md`` has them.
+larger than its text can fill. What is read over and over is learned by heart, so dropout and weight decay grow with the epochs,
+and a small text ends before the budget does. The numbers come from runs on tinyshakespeare, Python's standard library, Korean and
+Chinese texts, and names; ``bench/NOTES.md`` has them.
 """
 
 from __future__ import annotations
@@ -45,9 +46,10 @@ SMALL_TEXT_EPOCHS = 5.0  # ... and of a text of 1,000 symbols no more than these
 WELL_WITHIN = 1.5  # a budget for many more becomes just these
 VALIDATIONS = 20  # of a run that becomes shorter than its budget
 PATIENCE = 15  # validations without a better loss that end a run before its time
-DROPOUT_PER_DOUBLING = 0.1  # of the epochs beyond the first
+DROPOUT_PER_DOUBLING = 0.12  # of the epochs beyond the first
 MOST_DROPOUT = 0.5
-WEIGHT_DECAY = 0.05
+WEIGHT_DECAY, MOST_WEIGHT_DECAY = 0.05, 0.15  # for up to FEW_EPOCHS; for more it grows with them
+FEW_EPOCHS = 5.0
 RATE = {"lstm": 4.0, "gru": 2.6, "rnn": 0.6}  # learning_rate times hidden_size
 LOWEST_RATE, HIGHEST_RATE = 0.001, 0.02
 FEWEST_UPDATES = 700  # smaller batches rather than fewer
@@ -145,7 +147,7 @@ def choose(characters: int, alphabet: int, budget: float, found: Speed, given: M
         "learning_rate": float(f"{min(HIGHEST_RATE, max(LOWEST_RATE, RATE[network.cell] / network.hidden_size)):.2g}"),
         "budget": budget,
         "patience": PATIENCE,
-        "weight_decay": WEIGHT_DECAY,
+        "weight_decay": round(min(MOST_WEIGHT_DECAY, WEIGHT_DECAY * max(1.0, symbols / N / FEW_EPOCHS)), 3),
         **batch,
     }
     if enough:

@@ -68,6 +68,12 @@ def test_a_text_that_is_read_more_often_gets_more_dropout_and_a_new_one_none() -
     assert dropouts == sorted(set(dropouts))
 
 
+def test_weight_decay_grows_with_the_passes_beyond_a_few_up_to_a_limit() -> None:
+    few, several, many = (chosen(size, budget=900.0).training.weight_decay for size in (10**9, 1_000_000, 300_000))
+    assert (few, many) == (recipe.WEIGHT_DECAY, recipe.MOST_WEIGHT_DECAY)
+    assert few < several < many
+
+
 def test_two_layers_only_where_one_would_be_very_wide() -> None:
     assert {chosen(10**9, budget=budget).model.num_layers for budget in (60, 900, 3600)} == {1}
     assert chosen(10**9, budget=200_000).model.num_layers == 2
