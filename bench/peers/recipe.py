@@ -1,6 +1,7 @@
 """The plain PyTorch network under the recipe of one of our runs, for as long, validated at the same times on the same symbols.
 
 What PyTorch's users would not write by themselves is left out: how our weights begin, how streams are reset.
+The rates of its embedding and its output weights are as ours, since that helps it, too.
 """
 
 from __future__ import annotations
