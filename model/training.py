@@ -106,8 +106,7 @@ def train(
     B, weights = streams.batch_size, model.parameters.flat
     rows, part = group.rows(B), group.part(len(weights))
     gradients = Parameters(model.parameters.shapes, group.place(weights))
-    places, multiples = model.parameters.places(part), optimizer.multiples(model.parameters, config)
-    memory = {name: vector[part] for name, vector in state.memory.items()}
+    portions = _portions(model.parameters, state.memory, part, config)
     workspace = workspace or Workspace()
     while (spent := group.begin(share(state))) < 1:
         inputs, targets = streams.chunk(state.chunk)
@@ -137,18 +136,39 @@ def train(
         optimizer.clip(gradient, norm, config)
         rate = optimizer.learning_rate(config, spent)
         with plain_arithmetic():  # as above: the next step finds it
-            for name, place in places.items():
-                w, own_rate = weights[part][place], rate * multiples[name]
-                if model.parameters[name].ndim == 2:
-                    optimizer.decay(w, own_rate, config.weight_decay)
-                remembered = {key: vector[place] for key, vector in memory.items()}
-                optimizer.update(w, gradient[place], own_rate, remembered, state.step + 1, config)
+            for place, w, memory, multiple, decay in portions:
+                optimizer.decay(w, rate * multiple, decay)
+                optimizer.update(w, gradient[place], rate * multiple, memory, state.step + 1, config)
         if state.advance(streams):
             moved = streams.carry(group.gather(state.hidden))
             group.wait()
             state.hidden[:, :, rows] = moved[:, :, rows]
         group.wait()
         yield Progress(state.step, state.epoch + state.chunk / streams.chunks, loss, norm, rate, spent, inputs.size)
+
+
+class _Portion(NamedTuple):
+    """What one parameter has of the weights that this process updates."""
+
+    place: slice  # in the gradient of these weights
+    weights: Array  # a view
+    memory: optimizer.Memory  # views
+    multiple: float  # of the learning rate
+    decay: float
+
+
+def _portions(parameters: Parameters, memory: optimizer.Memory, part: slice, config: TrainingConfig) -> list[_Portion]:
+    multiples = optimizer.multiples(parameters, config)
+    return [
+        _Portion(
+            place,
+            parameters.flat[part][place],
+            {key: vector[part][place] for key, vector in memory.items()},
+            multiples[name],
+            config.weight_decay if parameters[name].ndim == 2 else 0.0,
+        )
+        for name, place in parameters.places(part).items()
+    ]
 
 
 class Evaluation(NamedTuple):
