@@ -181,7 +181,12 @@ removing(corpus_group, "corpus", "NAME", lambda store: store.corpora, "Remove a 
 @click.argument("corpus", required=False)
 @click.option("--name", help="Of the run; by default made from the corpus and the cell.")
 @click.option("--resume", "resume_run", metavar="RUN", help="Go on with a run; with --epochs, --steps or --budget for that much longer.")
-@click.option("--processes", type=click.IntRange(0, 256), default=0, help="Processes that train together; 0 chooses by a fixed rule.")
+@click.option(
+    "--processes",
+    type=click.IntRange(0, 256),
+    default=0,
+    help="Processes that train together; 0 chooses: by a fixed rule, in a time by what is faster.",
+)
 @click.option("--threads", type=click.IntRange(0, 256), default=0, help="BLAS threads of each process; 0 chooses by a fixed rule.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
 @options_of(ModelConfig, TrainingConfig)
@@ -205,7 +210,7 @@ def train(
     Without --epochs, --steps or --budget it takes three minutes. In a given time (--budget, or those three minutes) settings that are
     not given are chosen from the text and the speed of this machine; otherwise they are the defaults below. Ctrl-C saves and pauses.
     """
-    from service import intake, orders, recipe, trainer
+    from service import intake, orders, settling, trainer
     from service.parallel import mpi
     from service.terminal.corpora import reading_line
 
@@ -235,8 +240,8 @@ def train(
             if source is not None and not as_json:
                 report_corpus(found, source)
             if training.epochs is None and training.steps is None:  # the time rules, and what is not given is chosen
-                budget = training.budget or orders.DEFAULT_BUDGET
-                choice = recipe.choose(found.characters, found.alphabet_size, budget, recipe.speed(processes, threads, ranks), by_user)
+                hands = {"processes": processes, "threads": threads, "ranks": ranks}
+                choice = settling.choice_for(store, found, model, training, by_user, **hands, spent=lambda: time.monotonic() - BEGAN)
                 model, training, processes, notes = choice.model, choice.training, choice.workers.processes, [choice.words]
             run = orders.create(store, found.name, model, training, name=name, threads=threads, processes=processes, ranks=ranks)
             work = trainer.Trainer(store, run, began=BEGAN, new=True, ranks=ranks, notes=notes)

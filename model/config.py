@@ -60,9 +60,9 @@ class TrainingConfig(Settings):
                                 at_least=0, at_most=1)
     optimizer: str = setting("adam", "the rule that updates the weights", choices=OPTIMIZERS)
     learning_rate: float = setting(0.01, "the step size at its highest", above=0, at_most=1000)
-    input_rate: float = setting(3.0, "learning rate of what a symbol is looked up in (the embedding, or layer 0's input weights)",
+    input_rate: float = setting(3.0, "multiple of learning_rate for what a symbol is looked up in (the embedding, or layer 0's input weights)",
                                 unit="times learning_rate", at_least=0, at_most=1000, hint="0 leaves them as they are")
-    output_rate: float = setting(2.0, "learning rate of the output weights", unit="times learning_rate", at_least=0, at_most=1000,
+    output_rate: float = setting(2.0, "multiple of learning_rate for the output weights", unit="times learning_rate", at_least=0, at_most=1000,
                                  hint="0 leaves them as they are")
     schedule: str = setting("cosine", "how the learning rate falls over the run", choices=SCHEDULES)
     warmup: float = setting(0.02, "share of the run over which the learning rate rises, from a tenth of it", at_least=0, below=1)
@@ -71,14 +71,14 @@ class TrainingConfig(Settings):
     beta2: float = setting(0.99, "adam and rmsprop: memory of the squared gradient", at_least=0, below=1)
     momentum: float = setting(0.9, "sgd: memory of the last updates", at_least=0, below=1)
     epsilon: float = setting(1e-8, "adam, rmsprop and adagrad: added to the root of the squared gradient", at_least=1e-16, at_most=1)
-    weight_decay: float = setting(0.0, "share of each weight taken off per step and unit of learning rate (decoupled, as in AdamW)", at_least=0, at_most=100)
+    weight_decay: float = setting(0.0, "share of each matrix's weights taken off per step and unit of its learning rate (decoupled, as in AdamW)", at_least=0, at_most=100)
     clip_norm: float = setting(1.0, "a longer gradient is shortened to this global norm; 0 never", at_least=0, at_most=1e9)
     clip_value: float = setting(0.0, "each entry of the gradient is cut to this size; 0 never", at_least=0, at_most=1e9)
     validation_fraction: float = setting(0.1, "share at the end of the text that is kept for validation", above=0, at_most=0.5)
-    validation_size: int = setting(200_000, "symbols of it that are read at each validation; 0 reads all", unit="symbols", at_least=0, at_most=10**12)
+    validation_size: int = setting(200_000, "symbols of the validation part that are read at each validation; 0 reads all", unit="symbols", at_least=0, at_most=10**12)
     validation_interval: int = setting(0, "steps from one validation to the next; 0 chooses", unit="steps", at_least=0, at_most=10**12)
     patience: int = setting(0, "validations without a better loss after which the run ends before its time; 0 never", unit="validations", at_least=0, at_most=10**12)
-    seed: int = setting(0, "seed of the initial weights and of dropout", at_least=0, at_most=2**63 - 1)
+    seed: int = setting(0, "seed of the initial weights, of dropout and of the streams that begin anew", at_least=0, at_most=2**63 - 1)
     # fmt: on
 
     def __post_init__(self) -> None:

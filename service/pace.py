@@ -12,10 +12,11 @@ from service.assessor import Assessor
 from service.reading import Text
 
 # Validating takes less than half of the time of learning from as many symbols; six times as many between two validations keep
-# it, with storing, under a tenth. Texts so short that this would be a few steps are validated every 200.
+# it, with storing, under a tenth. Texts so short that this would be a few steps are validated every 200, or 20 times a run.
 VALIDATE_AFTER = 6
 VALIDATING_FASTER = 2
 VALIDATE_LEAST = 200  # steps
+VALIDATE_PARTS = 20  # of a run with fewer than 20 times that many
 BUDGET_SHARE = 12  # in runs by budget, where the clock rules: train that many times as long as a validation takes
 BUDGET_PARTS = 60  # ... but do not validate more often than that in all
 BUDGET_VALIDATING = 0.09  # ... nor longer, with the last validation, than this share of the budget
@@ -84,4 +85,5 @@ class Pace:
         if self._training.budget is not None:
             affordable = self._all + 2 * self._last <= BUDGET_VALIDATING * self._training.budget
             return affordable and seconds >= max(BUDGET_SHARE * self._last, self._training.budget / BUDGET_PARTS)
-        return done % max(VALIDATE_LEAST, VALIDATE_AFTER * self._validation_symbols * self._chunks // self._symbols) == 0
+        least = min(VALIDATE_LEAST, max(1, (state.last_step - state.first_step) // VALIDATE_PARTS))
+        return done % max(least, VALIDATE_AFTER * self._validation_symbols * self._chunks // self._symbols) == 0

@@ -5,14 +5,14 @@ many multiply-adds this machine trains with; `choose` takes the largest network 
 multiply-add it makes per symbol (about its number of weights; the measure of Kaplan et al. 2020, the number is our own), but none
 larger than its text can fill. What is read over and over is learned by heart, so dropout and weight decay grow with the epochs,
 and a small text ends before the budget does. The numbers come from runs on tinyshakespeare, Python's standard library, Korean and
-Chinese texts, and names; ``bench/NOTES.md`` has them.
+Chinese texts, and names; ``bench/NOTES.md`` tells of those that were tried one against another, the others are estimates from them.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,14 +26,17 @@ from model.settings import settings_of
 from model.training import TrainingState, train
 from service import machine
 from service.machine import Workers
-from service.parallel.processes import SUPPORTED, together
+from service.parallel.processes import together
 from service.terminal.units import duration
 
-MEASURING = 0.4  # seconds of training for each number of processes that is tried
-MOST_PROCESSES = 4
+MEASURING = 0.4  # seconds of training for each number of processes that is tried, and for the chosen network ...
+MEASURING_SHARE = 0.03  # ... or less, where that is more than this share of the budget
+BRIEF = 10.0  # seconds: in a shorter budget processes are not worth their start
 SAMPLE_MODEL = ModelConfig(cell="lstm", hidden_size=256)  # what is measured ...
 SAMPLE_TRAINING = TrainingConfig(batch_size=32, seq_length=64)
 SAMPLE_ALPHABET = 64  # ... over so many symbols
+SMALL = 0.6  # a chosen network that takes less than this share of its work is measured itself: calls cost it more than arithmetic
+MOST_MEASURED = 2048  # symbols of its alphabet, for that
 
 SIZES = (16, 24, 32, 48, 64, 80, 96, 128, 160, 192, 224, 256, 320, 384, 448, 512, 576, 640, 768, 896, 1024, 1280, 1536, 2048)
 PRACTICE = 7.0  # symbols read per multiply-add of the network
@@ -42,9 +45,10 @@ LARGE_LAYER = 896  # from here on two layers are tried, too
 ELEMENTWISE = 200  # a gate's own arithmetic for one symbol, forward and backward, takes the time of so many multiply-adds
 TRAINING_SHARE = 0.9  # of a budget: the rest goes into starting and validating
 MOST_EPOCHS = 60.0  # more passes over a text teach a network little that it can use elsewhere ...
-SMALL_TEXT_EPOCHS = 5.0  # ... and of a text of 1,000 symbols no more than these, growing with the cube root of its size
+SMALL_TEXT_EPOCHS = 10.0  # ... and of a text of 1,000 symbols no more than these, growing with the sixth root of its size
 WELL_WITHIN = 1.5  # a budget for many more becomes just these
 VALIDATIONS = 20  # of a run that becomes shorter than its budget
+VALIDATION_SHARE, LEAST_VALIDATION = 0.06, 20_000  # symbols read at a validation: this share of all that is learned from, or so many
 PATIENCE = 15  # validations without a better loss that end a run before its time
 DROPOUT_PER_DOUBLING = 0.12  # of the epochs beyond the first
 MOST_DROPOUT = 0.5
@@ -75,40 +79,71 @@ class Choice(NamedTuple):
     words: str
 
 
-def speed(processes: int = 0, threads: int = 0, ranks: int = 1) -> Speed:
+def chosen(
+    symbols: int,
+    alphabet: int,
+    budget: float,
+    given: Mapping[str, Any],
+    *,
+    processes: int = 0,
+    threads: int = 0,
+    ranks: int = 1,
+    spent: Callable[[], float] = lambda: 0.0,
+) -> Choice:
+    """`choose` for the speed of this machine, measured now; `spent` tells what of the budget is gone."""
+    seconds = min(MEASURING, MEASURING_SHARE * budget)
+    if budget < BRIEF:
+        processes = processes or 1
+    found = speed(processes, threads, ranks, seconds)
+    choice = choose(symbols, alphabet, budget, found, given, spent())
+    V = min(alphabet, MOST_MEASURED)
+    if ranks == 1 and work(choice.model, V) < SMALL * work(SAMPLE_MODEL, SAMPLE_ALPHABET):
+        found = found._replace(work=_work_per_second(choice.workers, choice.model, choice.training, V, seconds), workers=choice.workers)
+        choice = choose(symbols, alphabet, budget, found, given, spent())
+    return choice
+
+
+def speed(processes: int = 0, threads: int = 0, ranks: int = 1, seconds: float = MEASURING) -> Speed:
     """Train a network for a moment with each number of processes that may be best, or with those that are given.
 
     Several `ranks` of MPI are taken to be as fast as this one, each a process.
     """
     if ranks > 1:
         alone = Workers(1, max(1, threads))
-        return Speed(ranks * _work_per_second(alone), alone, given=True)
-    most = min(machine.cores() // max(1, threads), MOST_PROCESSES) if SUPPORTED else 1
-    tried = [processes] if processes else {1, *(2**power for power in range(1, 4) if 2**power <= most)}
+        return Speed(ranks * _work_per_second(alone, seconds=seconds), alone, given=True)
+    most = machine.workers_for(SAMPLE_MODEL, SAMPLE_TRAINING, threads=threads).processes
+    tried = {processes} if processes else {1, most}
     found = [Workers(count, max(1, threads)) for count in sorted(tried)]
-    return max((Speed(_work_per_second(workers), workers, bool(processes)) for workers in found), key=lambda each: each.work)
+    return max(
+        (Speed(_work_per_second(workers, seconds=seconds), workers, bool(processes)) for workers in found), key=lambda each: each.work
+    )
 
 
-def _work_per_second(workers: Workers) -> float:
-    B, T = SAMPLE_TRAINING.batch_size, SAMPLE_TRAINING.seq_length
-    ids = np.random.default_rng(0).integers(0, SAMPLE_ALPHABET, 4 * B * T + 1).astype(np.uint8)
+def _work_per_second(
+    workers: Workers,
+    config: ModelConfig = SAMPLE_MODEL,
+    training: TrainingConfig = SAMPLE_TRAINING,
+    V: int = SAMPLE_ALPHABET,
+    seconds: float = MEASURING,
+) -> float:
+    B, T = training.batch_size, training.seq_length
+    ids = np.random.default_rng(0).integers(0, V, 4 * B * T + 1).astype(np.min_scalar_type(V))
     streams = Streams(ids, B, T)
-    model = LanguageModel.new(SAMPLE_MODEL, SAMPLE_ALPHABET)
-    state = TrainingState.new(model, streams, SAMPLE_TRAINING)
-    with (
-        machine.blas_threads(workers.threads),
-        together(workers.processes, model, streams, ids, SAMPLE_TRAINING, state, UNKNOWN_COST) as (model, state, group),
-    ):
-        state.last_step = 10**9
-        began, symbols = math.inf, 0
-        for progress in train(model, streams, SAMPLE_TRAINING, state, group=group):
-            now = time.perf_counter()
-            if progress.step == 2:  # the first ones make buffers, and the other processes are starting
-                began = now
-            elif progress.step > 2:
-                symbols += progress.symbols
-                if now - began > MEASURING:
-                    return symbols * work(SAMPLE_MODEL, SAMPLE_ALPHABET) / (now - began)
+    with machine.blas_threads(workers.threads):
+        model = LanguageModel.new(config, V)
+        state = TrainingState.new(model, streams, training)
+        processes = min(workers.processes, B)
+        with together(processes, model, streams, ids, training, state, UNKNOWN_COST) as (model, state, group):
+            state.last_step = 10**9
+            began, symbols = math.inf, 0
+            for progress in train(model, streams, training, state, group=group):
+                now = time.perf_counter()
+                if progress.step == 2:  # the first ones make buffers, and the other processes are starting
+                    began = now
+                elif progress.step > 2:
+                    symbols += progress.symbols
+                    if now - began > seconds:
+                        return symbols * work(config, V) / (now - began)
     raise AssertionError("training by steps has no other end")
 
 
@@ -125,40 +160,48 @@ def work(config: ModelConfig, V: int) -> float:
     return 3 * multiply_adds(config, V) + ELEMENTWISE * gates
 
 
-def choose(characters: int, alphabet: int, budget: float, found: Speed, given: Mapping[str, Any]) -> Choice:
-    """The settings for a text of so many characters, with so many different ones, and a budget in seconds.
+def choose(symbols: int, alphabet: int, budget: float, found: Speed, given: Mapping[str, Any], spent: float = 0.0) -> Choice:
+    """The settings for a text of so many symbols, with so many different ones, and a budget of which some seconds are `spent`.
 
     `given` holds the settings that the user chose, by their names in the configurations; they stay, and the others follow them.
     """
     defaults = TrainingConfig()
-    N = max(1, round(characters * (1 - given.get("validation_fraction", defaults.validation_fraction))))
-    paid = found.work * TRAINING_SHARE * budget
+    validating = symbols * given.get("validation_fraction", defaults.validation_fraction)
+    N = max(1, round(symbols - validating))
+    paid = found.work * TRAINING_SHARE * max(budget - spent, 0.1 * budget)
 
     network = _network(N, alphabet, paid, given)
-    symbols = paid / work(network, alphabet)
-    most_epochs = round(min(MOST_EPOCHS, SMALL_TEXT_EPOCHS * (N / 1000) ** (1 / 3)), 1)
-    enough = symbols > WELL_WITHIN * most_epochs * N
-    if enough:
-        symbols = most_epochs * N
-    batch = _batch(symbols)
-    dropout = min(MOST_DROPOUT, max(0.0, DROPOUT_PER_DOUBLING * math.log2(symbols / N)))
-    chosen: dict[str, Any] = {
+    read = paid / work(network, alphabet)
+    limit = given.get("max_epochs")  # passes
+    if limit is None:
+        few = round(min(MOST_EPOCHS, SMALL_TEXT_EPOCHS * (N / 1000) ** (1 / 6)), 1)
+        if read > WELL_WITHIN * few * N:
+            limit = few
+    short = limit is not None and limit * N < read
+    if limit is not None:
+        read = min(read, limit * N)
+    batch = _batch(read, given)
+    dropout = min(MOST_DROPOUT, max(0.0, DROPOUT_PER_DOUBLING * math.log2(read / N)))
+    free: dict[str, Any] = {
         "dropout": round(dropout, 2),
         "learning_rate": float(f"{min(HIGHEST_RATE, max(LOWEST_RATE, RATE[network.cell] / network.hidden_size)):.2g}"),
         "budget": budget,
+        "max_epochs": limit,
         "patience": PATIENCE,
-        "weight_decay": round(min(MOST_WEIGHT_DECAY, WEIGHT_DECAY * max(1.0, symbols / N / FEW_EPOCHS)), 3),
+        "weight_decay": round(min(MOST_WEIGHT_DECAY, WEIGHT_DECAY * max(1.0, read / N / FEW_EPOCHS)), 3),
         **batch,
     }
-    if enough:
-        chosen["max_epochs"] = most_epochs
-        chosen["validation_interval"] = max(1, round(symbols / math.prod(batch.values()) / VALIDATIONS))
+    at_once = max(LEAST_VALIDATION, round(VALIDATION_SHARE * read))
+    if at_once < min(validating, defaults.validation_size):
+        free["validation_size"] = at_once
+    if short:
+        free["validation_interval"] = max(1, round(read / math.prod(batch.values()) / VALIDATIONS))
     kept = {name: value for name, value in given.items() if name != "budget"}
-    model = ModelConfig(**{**network.to_dict(), **_of(ModelConfig, chosen), **_of(ModelConfig, kept)})
-    training = TrainingConfig(**{**_of(TrainingConfig, chosen), **_of(TrainingConfig, kept)})
+    model = ModelConfig(**{**network.to_dict(), **_of(ModelConfig, free), **_of(ModelConfig, kept)})
+    training = TrainingConfig(**{**_of(TrainingConfig, free), **_of(TrainingConfig, kept)})
     worth = machine.workers_for(model, training, threads=found.workers.threads).processes
     workers = found.workers if found.given else found.workers._replace(processes=min(found.workers.processes, worth))
-    return Choice(model, training, workers, _words(model, training, workers, budget, symbols / N, enough))
+    return Choice(model, training, workers, _words(model, training, workers, read / N, short, "max_epochs" in given))
 
 
 def _network(N: int, V: int, paid: float, given: Mapping[str, Any]) -> ModelConfig:
@@ -184,15 +227,13 @@ def _network(N: int, V: int, paid: float, given: Mapping[str, Any]) -> ModelConf
     return largest(2) if one.hidden_size >= LARGE_LAYER and "hidden_size" not in given else one
 
 
-def _batch(symbols: float) -> dict[str, int]:
-    """Streams and their length: as the defaults, but less where the run would have too few updates."""
-    batch_size, seq_length = 32, 64
-    while symbols / (batch_size * seq_length) < FEWEST_UPDATES and (batch_size > SMALLEST_BATCH or seq_length > SHORTEST):
-        if batch_size > SMALLEST_BATCH:
-            batch_size //= 2
-        else:
-            seq_length //= 2
-    return {"batch_size": batch_size, "seq_length": seq_length}
+def _batch(symbols: float, given: Mapping[str, Any]) -> dict[str, int]:
+    """Streams and their length: what is given, else as the defaults, but less where the run would have too few updates."""
+    chosen = {name: given.get(name, getattr(TrainingConfig(), name)) for name in ("batch_size", "seq_length")}
+    for name, least in (("batch_size", SMALLEST_BATCH), ("seq_length", SHORTEST)):
+        while name not in given and chosen[name] > least and symbols / math.prod(chosen.values()) < FEWEST_UPDATES:
+            chosen[name] //= 2
+    return chosen
 
 
 def _of(config: type[Any], values: Mapping[str, Any]) -> dict[str, Any]:
@@ -200,13 +241,19 @@ def _of(config: type[Any], values: Mapping[str, Any]) -> dict[str, Any]:
     return {field.name: values[field.name] for field, _ in settings_of(config) if field.name in values}
 
 
-def _words(model: ModelConfig, training: TrainingConfig, workers: Workers, budget: float, epochs: float, enough: bool) -> str:
+def _words(model: ModelConfig, training: TrainingConfig, workers: Workers, epochs: float, short: bool, limited: bool) -> str:
     dropout = f", dropout {model.dropout:g}" if model.dropout else ""
     several = f", {workers.processes} processes" if workers.processes > 1 else ""
     settings = (
         f"{model.cell} {model.num_layers}x{model.hidden_size}{dropout}, {training.batch_size} streams of {training.seq_length},"
         f" learning rate {training.learning_rate:g}{several}"
     )
-    if enough:
-        return f"chosen: {settings}; the text is small, so {epochs:.3g} passes over it will do, in less than {duration(budget)}"
-    return f"chosen for {duration(budget)}: {settings}; it will read the text about {epochs:.1f} times"
+    time = duration(training.budget or 0.0)
+    if short:
+        passes = f"it will read the text {epochs:.3g} times" if limited else f"the text is small, so {epochs:.3g} passes over it will do"
+        return f"chosen: {settings}; {passes}, in less than {time}"
+    return f"chosen for {time}: {settings}; it will read the text about {_times(epochs)} times"
+
+
+def _times(epochs: float) -> str:
+    return f"{epochs:.1f}" if epochs >= 0.95 else f"{epochs:.1g}"

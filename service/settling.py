@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from model.config import ModelConfig, TrainingConfig
+from model.vocabulary import SymbolCounts
 from service import machine, recipe
 from service.jobs import ORDER
 from service.orders import DEFAULT_BUDGET
-from service.store import Run, Store
+from service.store import Corpus, Run, Store
 
 HIGHEST_RATE = 1000.0  # that TrainingConfig allows
 
@@ -26,8 +29,7 @@ def settle(store: Store, run: Run) -> tuple[Run, list[str]]:
     notes, processes = [], 0
     if training.epochs is None and training.steps is None:
         corpus = store.corpora.get(run.corpus or "")
-        budget = training.budget or DEFAULT_BUDGET
-        model, training, workers, words = recipe.choose(corpus.characters, corpus.alphabet_size, budget, recipe.speed(), given)
+        model, training, workers, words = choice_for(store, corpus, model, training, given)
         notes, processes = [words], workers.processes
     if "learning_rate" not in given:
         rate = training.learning_rate * order.get("learning_rate_multiplier", 1.0)
@@ -35,3 +37,15 @@ def settle(store: Store, run: Run) -> tuple[Run, list[str]]:
     environment = {**run.environment, **machine.environment(machine.workers_for(model, training, processes))}
     run = store.runs.configure(run, model_config=model.to_dict(), training_config=training.to_dict(), environment=environment)
     return run, notes
+
+
+def choice_for(
+    store: Store, corpus: Corpus, model: ModelConfig, training: TrainingConfig, given: Mapping[str, Any], **how: Any
+) -> recipe.Choice:
+    """What the recipe chooses for a corpus, as it will be read; `how` are further arguments of `recipe.chosen`."""
+    counts = SymbolCounts.from_characters(model.level, model.normalization, store.corpora.alphabet(corpus.name))
+    if counts is not None:
+        symbols, alphabet = counts.total, int((counts.counts > 0).sum())
+    else:  # some may melt into others, which only reading the text would tell
+        symbols, alphabet = (corpus.bytes, 256) if model.level == "byte" else (corpus.characters, corpus.alphabet_size)
+    return recipe.chosen(symbols, alphabet, training.budget or DEFAULT_BUDGET, given, **how)

@@ -106,6 +106,7 @@ class Trainer:
         self._workspace = Workspace()
         self._ranks = ranks
         self._notes = list(notes)
+        self._early: str | None = None  # why it ended before its time, where it was not stopped
 
     def stop(self, reason: str, state: str = "paused") -> None:
         """Ask it to save and end after the present step; the run then gets that `state`, with `reason` as its message.
@@ -192,7 +193,8 @@ class Trainer:
         yield self._end(state)
 
     def _end(self, state: TrainingState | None = None) -> Ended:
-        ending, message = (self._lookout.stopping.state, self._lookout.stopping.reason) if self._lookout.stopping else ("succeeded", None)
+        stopping = self._lookout.stopping
+        ending, message = (stopping.state, stopping.reason) if stopping else ("succeeded", self._early)
         self.run = chronicle.ended(self._store, self.run, ending, message)
         if state and math.isfinite(state.best_loss):
             return Ended(run=self.run, best_step=state.best_step, best=self._assessor.place(state.best_loss))
@@ -259,12 +261,15 @@ class Trainer:
                 yield told
                 validated_step = state.step
                 if self._training.patience and state.stale >= self._training.patience:
+                    self._early = f"no better in {self._training.patience:,} validations"
                     break
                 validated = saved = self._clock()
                 meter.restart()
             elif now - saved > SAVE_EVERY:
                 self._save(model, state, metric)
                 saved = self._clock()
+        if state.step == state.first_step + 1 and self.seconds - state.first_second > 0.5 * (self._training.budget or math.inf):
+            self._early = "the time was over after one step"
         if not self._lookout.stopping and validated_step != state.step:  # a validation may have taken the rest of a budget
             metric = metric or Metric(step=state.step, epoch=state.epoch + state.chunk / streams.chunks)
             try:

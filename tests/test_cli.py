@@ -579,7 +579,7 @@ def small_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(first, "CORPUS", "tale.txt")
     monkeypatch.setattr(first, "BUDGET", 1.0)
     monkeypatch.setattr(recipe, "SIZES", (4,))
-    monkeypatch.setattr(recipe, "speed", lambda: recipe.Speed(1e9, recipe.Workers(1, 1)))
+    monkeypatch.setattr(recipe, "speed", lambda *_: recipe.Speed(1e9, recipe.Workers(1, 1)))
 
 
 @pytest.mark.usefixtures("small_first")

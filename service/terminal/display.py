@@ -57,7 +57,8 @@ def farewell(event: Ended, option: str = "") -> str:
     run = event.run
     if run.state != "succeeded":
         return f"{run.message}: run {run.name} is saved at step {run.step:,}; go on with: charloom train --resume {run.name}{option}"
-    return f"run {run.name} is trained: step {run.step:,}; write with: charloom sample {run.name}{option}"
+    why = f" ({run.message})" if run.message else ""
+    return f"run {run.name} is trained: step {run.step:,}{why}; write with: charloom sample {run.name}{option}"
 
 
 class BarDisplay:

@@ -17,7 +17,7 @@ def _small(store: Store, tale: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The default model is large and its corpus long; here both are small."""
     store.corpora.add(first.CORPUS, [tale], "test")
     monkeypatch.setattr(recipe, "SIZES", (4,))
-    monkeypatch.setattr(recipe, "speed", lambda: recipe.Speed(1e9, recipe.Workers(1, 1)))
+    monkeypatch.setattr(recipe, "speed", lambda *_: recipe.Speed(1e9, recipe.Workers(1, 1)))
     monkeypatch.setattr(first, "BUDGET", 0.7)
     monkeypatch.setattr(saving, "SAMPLE", dataclasses.replace(saving.SAMPLE, length=10))
 

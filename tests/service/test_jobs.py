@@ -39,7 +39,7 @@ SMALL: dict[str, Any] = {"model": {"hidden_size": 4}, "training": {"steps": 4, "
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(saving, "SAMPLE", replace(saving.SAMPLE, length=12))
     monkeypatch.setattr(recipe, "SIZES", (4,))
-    monkeypatch.setattr(recipe, "speed", lambda: recipe.Speed(1e9, recipe.Workers(1, 1)))
+    monkeypatch.setattr(recipe, "speed", lambda *_: recipe.Speed(1e9, recipe.Workers(1, 1)))
 
 
 def submit(store: Store, **asked: Any) -> Run:

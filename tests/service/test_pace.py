@@ -81,8 +81,16 @@ def test_an_interval_is_kept(pace: Callable[..., Pace]) -> None:
 
 @pytest.mark.parametrize("seconds", [0.0, 1e9])
 def test_without_one_steps_alone_decide(pace: Callable[..., Pace], seconds: float) -> None:
+    it = pace(steps=5000)
+    assert [step for step in range(1, 700) if it.is_due(state(step, last_step=5000), seconds)] == [200, 400, 600]
+
+
+def test_a_short_run_is_validated_twenty_times_or_as_the_text_allows(pace: Callable[..., Pace]) -> None:
     it = pace(steps=1000)
-    assert [step for step in range(1, 700) if it.is_due(state(step), seconds)] == [200, 400, 600]
+    assert [step for step in range(1, 200) if it.is_due(state(step, last_step=1000), 0.0)] == [50, 100, 150]
+    assert [step for step in range(101, 700) if it.is_due(state(step, 100, 700), 0.0)] == list(range(130, 700, 30))
+    # 100 symbols validate: 30 chunks of 20 are six times as many
+    assert [step for step in range(1, 100) if it.is_due(state(step, last_step=200), 0.0)] == [30, 60, 90]
 
 
 def test_a_budget_is_validated_as_often_as_it_can_afford(pace: Callable[..., Pace]) -> None:

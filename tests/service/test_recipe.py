@@ -119,6 +119,28 @@ def test_a_limit_of_passes_that_the_user_chose_is_not_called_the_texts() -> None
     assert "small" not in chosen(max_epochs=2.0).words
 
 
+def test_dropout_and_validations_follow_a_limit_of_passes_that_the_user_chose() -> None:
+    twice = chosen(20_000, max_epochs=2.0)
+    assert twice.model.dropout == 0.12
+    steps = 2 * 18_000 / (twice.training.batch_size * twice.training.seq_length)
+    assert twice.training.validation_interval == round(steps / recipe.VALIDATIONS)
+    assert "it will read the text 2 times, in less than 3:00" in twice.words
+
+
+def test_what_is_chosen_follows_streams_that_the_user_chose() -> None:
+    few, many = (chosen(20_000, batch_size=size, seq_length=16) for size in (2, 32))
+    assert few.training.validation_interval == pytest.approx(16 * many.training.validation_interval, rel=0.1)
+    assert chosen(2_000, batch_size=16).training.seq_length == recipe.SHORTEST
+    assert chosen(2_000, seq_length=256).training.batch_size == recipe.SMALLEST_BATCH
+
+
+def test_a_short_time_is_not_spent_on_validating_a_large_text() -> None:
+    assert chosen(10**9, budget=10.0).training.validation_size < 100_000
+    assert chosen(10**9, budget=900.0).training.validation_size == TrainingConfig().validation_size
+    assert chosen(100_000, budget=10.0).training.validation_size == TrainingConfig().validation_size, "there are no more than 10,000"
+    assert chosen(10**9, budget=10.0, validation_size=0).training.validation_size == 0
+
+
 def test_the_choice_follows_what_the_user_chose() -> None:
     assert chosen(hidden_size=64).training.learning_rate > chosen(hidden_size=1024).training.learning_rate
     assert chosen(cell="gru").model.hidden_size > chosen().model.hidden_size, "its steps are cheaper"
@@ -143,26 +165,67 @@ def test_the_sentence_names_what_was_chosen() -> None:
         assert part in choice.words
 
 
+@pytest.mark.parametrize(("characters", "told"), [(10**9, "about 0.005 times"), (1_000_000, "about 5.0 times")])
+def test_the_sentence_tells_how_often_the_text_is_read(characters: int, told: str) -> None:
+    assert told in chosen(characters).words
+
+
 def test_speed_is_that_of_the_best_number_of_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     paces = {1: 10.0, 2: 18.0, 4: 17.0}
     tried: list[Workers] = []
 
-    def measured(workers: Workers) -> float:
+    def measured(workers: Workers, **_: float) -> float:
         tried.append(workers)
         return paces[workers.processes]
 
     monkeypatch.setattr(recipe, "_work_per_second", measured)
-    monkeypatch.setattr(recipe, "SUPPORTED", True)
+    monkeypatch.setattr(machine, "SUPPORTED", True)
     monkeypatch.setattr(machine, "cores", lambda: 4)
     assert recipe.speed() == Speed(18.0, Workers(2, 1))
-    assert [workers.processes for workers in tried] == [1, 2, 4]
+    assert [workers.processes for workers in tried] == [1, 2], "no more than train the streams that are chosen"
     assert recipe.speed(processes=4) == Speed(17.0, Workers(4, 1), given=True)
     assert recipe.speed(ranks=3) == Speed(30.0, Workers(1, 1), given=True)
     assert recipe.speed(threads=2).workers == Workers(2, 2)
     tried.clear()
-    monkeypatch.setattr(recipe, "SUPPORTED", False)
+    monkeypatch.setattr(machine, "SUPPORTED", False)
     assert recipe.speed().workers == Workers(1, 1)
     assert len(tried) == 1
+
+
+def test_a_small_network_is_measured_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Calls cost it more than arithmetic, so it learns less in its time than the sample's speed would have it."""
+    measured: list[ModelConfig] = []
+
+    def slow(workers: Workers, config: ModelConfig, *_: Any) -> float:
+        measured.append(config)
+        return 6e9
+
+    monkeypatch.setattr(recipe, "_work_per_second", slow)
+    monkeypatch.setattr(recipe, "speed", lambda *_: SPEED)
+    choice = recipe.chosen(100_000, 65, 12.0, {})
+    assert choice == chosen(100_000, budget=12.0, found=Speed(6e9, Workers(1, 1)))
+    assert measured == [chosen(100_000, budget=12.0).model]
+    assert recipe.chosen(1_000_000, 65, 180.0, {}) == chosen()
+    assert len(measured) == 1, "a large one is not"
+
+
+def test_a_brief_budget_is_not_spent_on_starting_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[int, float]] = []
+
+    def noted(processes: int, threads: int, ranks: int, seconds: float) -> Speed:
+        asked.append((processes, seconds))
+        return SPEED
+
+    monkeypatch.setattr(recipe, "_work_per_second", lambda *_: 6e9)
+    monkeypatch.setattr(recipe, "speed", noted)
+    for budget in (3.0, 60.0):
+        recipe.chosen(20_000, 65, budget, {})
+    assert asked == [(1, pytest.approx(0.09)), (0, recipe.MEASURING)]
+
+
+def test_time_that_is_spent_already_is_not_counted_on() -> None:
+    assert choose(10**9, 65, 60.0, SPEED, {}, spent=30.0).model.hidden_size < chosen(10**9, budget=60.0).model.hidden_size
+    assert choose(10**9, 65, 60.0, SPEED, {}, spent=900.0).training.budget == 60
 
 
 def test_speed_is_measured_by_training(monkeypatch: pytest.MonkeyPatch) -> None:

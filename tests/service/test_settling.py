@@ -9,14 +9,14 @@ import pytest
 from model.config import ModelConfig, TrainingConfig
 from service import jobs, machine, recipe
 from service.jobs import JobSpec
-from service.settling import settle
+from service.settling import choice_for, settle
 from service.store import Corpus, Run, Store
 
 
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recipe, "SIZES", (4,))
-    monkeypatch.setattr(recipe, "speed", lambda: recipe.Speed(1e9, recipe.Workers(3, 1)))
+    monkeypatch.setattr(recipe, "speed", lambda *_: recipe.Speed(1e9, recipe.Workers(3, 1)))
 
 
 def claimed(store: Store, **asked: Any) -> Run:
@@ -54,3 +54,24 @@ def test_a_learning_rate_that_is_given_is_not_multiplied(store: Store, corpus: C
         assert settle(store, run)[0].training_config["learning_rate"] == pytest.approx(expected)
     run = claimed(store, training={"steps": 3}, learning_rate_multiplier=1000.0)
     assert settle(store, run)[0].training_config["learning_rate"] == 10
+
+
+@pytest.mark.parametrize(
+    ("text", "model", "symbols", "alphabet"),
+    [
+        ("한글 " * 50, {}, 150, 3),
+        ("한글 " * 50, {"level": "byte"}, 350, 7),
+        ("한글 " * 50, {"normalization": "nfd"}, 350, 7),
+        ("e\u0301 " * 50, {"normalization": "nfd"}, 150, 3),
+        ("e\u0301 " * 50, {}, 150, 3),  # only reading it tells that there are 100
+        ("e\u0301 " * 50, {"level": "byte"}, 200, 256),
+    ],
+)
+def test_a_choice_counts_what_is_read(
+    store: Store, monkeypatch: pytest.MonkeyPatch, text: str, model: dict[str, Any], symbols: int, alphabet: int
+) -> None:
+    asked: list[tuple[int, int]] = []
+    monkeypatch.setattr(recipe, "chosen", lambda N, V, *_, **__: asked.append((N, V)))
+    corpus = store.corpora.add("text", [text], "here")
+    choice_for(store, corpus, ModelConfig(**model), TrainingConfig(), {})
+    assert asked == [(symbols, alphabet)]

@@ -329,7 +329,7 @@ def test_patience_ends_a_run_that_gets_no_better_and_begins_anew_with_an_extensi
     monkeypatch.setattr(trainer, "evaluate", lambda *_: Evaluation(next(losses), 100, 0))
     work = make("run", steps=1000, patience=3)
     assert [event.metric.step for event in validated(whole(work))] == [10, 20, 30, 40, 50]
-    assert store.runs.get("run").state == "succeeded"
+    assert (store.runs.get("run").state, store.runs.get("run").message) == ("succeeded", "no better in 3 validations")
     assert [event.metric.step for event in validated(whole(trainer.resume(store, "run", steps=1000)))] == [60, 70, 80]
 
 
@@ -504,6 +504,14 @@ def test_a_budget_is_the_time_that_is_spent(make: Callable[..., Trainer], store:
     assert store.runs.get("run").seconds == pytest.approx(clock.now - 1000)
 
 
+def test_a_budget_that_is_over_at_once_says_so(make: Callable[..., Trainer], store: Store, clock: Clock) -> None:
+    ticking(make("run", budget=5.0), clock, 6)
+    assert store.runs.get("run").step == 1
+    assert store.runs.get("run").message == "the time was over after one step"
+    ticking(make("other", budget=60.0), clock, 6)
+    assert store.runs.get("other").message is None
+
+
 def test_a_budget_counts_what_was_spent_before_and_starts_anew_when_it_is_extended(
     make: Callable[..., Trainer], store: Store, clock: Clock
 ) -> None:
@@ -602,6 +610,6 @@ def test_saves_and_heartbeats_come_in_time(
     assert store.runs.get("run").state == "succeeded"
 
 
-def test_without_an_interval_short_texts_are_validated_every_two_hundred_steps(make: Callable[..., Trainer]) -> None:
+def test_without_an_interval_short_runs_are_validated_twenty_times(make: Callable[..., Trainer]) -> None:
     events = whole(make("run", ModelConfig(hidden_size=2), steps=450, validation_interval=0))
-    assert [event.metric.step for event in validated(events)] == [200, 400, 450]
+    assert [event.metric.step for event in validated(events)] == [*range(22, 450, 22), 450]
