@@ -41,7 +41,7 @@ class Tape(NamedTuple):
 
     ids: Ids  # (T, B)
     cells: list[Any]  # one tape per layer
-    inputs: list[Array]  # x of each layer, (T, B, D); layer 0 without an embedding has none
+    inputs: list[Array]  # x of each layer, (T, B, D); that of layer 0 without an embedding is not used
     masks: list[Array | None]  # dropout after each layer, (1, B, H), already divided by the share that is kept
     output: Array  # (T, B, H), what the logits are made from
 

@@ -6,7 +6,7 @@ All work on flat vectors (P,). A rule keeps its memory in named vectors of the s
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -139,14 +139,13 @@ def decay(matrix: Array, rate: float, weight_decay: float) -> None:
         matrix *= 1 - rate * weight_decay
 
 
-def multiples(names: Iterable[str], config: TrainingConfig) -> dict[str, float]:
-    """Name of a parameter -> its learning rate as a multiple of the configured one; the first is what a symbol is looked up in.
+def multiples(names: Collection[str], config: TrainingConfig) -> dict[str, float]:
+    """Name of a parameter -> its learning rate as a multiple of the configured one.
 
     Adam moves each weight by about the learning rate. A sum over H inputs then moves H times as far, but what a symbol is looked
     up in has one input, and the logits want to move further than the gates: one rate cannot suit all three (Yang et al. 2021 derive how
     the best rates of input, hidden and output weights grow apart with H).
     """
-    found = dict.fromkeys(names, 1.0)
-    found[next(iter(found))] = config.input_rate
-    found["Wy"] = config.output_rate
-    return found
+    looked_up = "embedding" if "embedding" in names else "layers.0.Wx"
+    own = {looked_up: config.input_rate, "Wy": config.output_rate}
+    return {name: own.get(name, 1.0) for name in names}

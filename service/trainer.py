@@ -166,6 +166,8 @@ class Trainer:
             state.last_step = length_in_steps(self._training, streams)
             self._adopt_extension()
         elif self._extension:
+            if self._extension.schedule != "constant":
+                self._notes.append("the learning rate starts once more at its highest, so the loss may rise at first")
             self._extend(model, state, text, length_in_steps(self._training, streams))
         earlier = (each for each in self._store.metrics.list(self.run, after=state.first_step) if each.step <= state.step)
         self._assessor = Assessor(text, self._training.budget, earlier)

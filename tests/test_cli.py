@@ -398,7 +398,7 @@ def test_output_that_cannot_be_written_is_a_sentence(trained: str) -> None:
             [sys.executable, str(ROOT / "cli.py"), "runs", "list"], stdout=full, stderr=subprocess.PIPE, text=True, check=False
         )
     assert result.returncode == 1
-    assert result.stderr == "Error: the output cannot be used: No space left on device\n"
+    assert result.stderr == "Error: the output or a file cannot be used: No space left on device\n"
 
 
 # ── writing ───────────────────────────────────────────────────────────────────────────────────────────────────────────

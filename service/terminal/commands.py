@@ -30,7 +30,7 @@ class Commands(click.Group):
             context.exit(0)
         except OSError as error:
             nobody_reads()
-            raise click.ClickException(f"{error.filename or 'the output'} cannot be used: {error.strerror or error}") from error
+            raise click.ClickException(f"{error.filename or 'the output or a file'} cannot be used: {error.strerror or error}") from error
         except MemoryError as error:
             raise click.ClickException(str(OutOfMemory(str(error)))) from error
         except KeyboardInterrupt:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from service.store import Corpus
 from service.terminal.text import clipped, safe, table, terminal_width
-from service.terminal.units import size
+from service.terminal.units import counted, size
 
 COMMON = 40  # characters of an alphabet that are shown
 
@@ -37,8 +37,8 @@ def reading_line(what: str, echo: Callable[[str], None]) -> Iterator[tuple[Calla
 def corpus_line(corpus: Corpus) -> str:
     """What the reader saw, in a line."""
     return (
-        f"corpus {corpus.name}: {corpus.characters:,} characters, {corpus.alphabet_size:,} different ones, {corpus.lines:,} lines,"
-        f" from {corpus.origin}"
+        f"corpus {corpus.name}: {counted(corpus.characters, 'character')}, {counted(corpus.alphabet_size, 'different one')},"
+        f" {counted(corpus.lines, 'line')}, from {corpus.origin}"
     )
 
 
@@ -58,7 +58,7 @@ def corpus_report(corpus: Corpus, alphabet: Mapping[str, int], first_lines: Sequ
         "name": corpus.name,
         "origin": corpus.origin,
         "added": corpus.created_at,
-        "size": f"{corpus.characters:,} characters, {corpus.bytes:,} bytes of UTF-8, {corpus.lines:,} lines",
+        "size": f"{counted(corpus.characters, 'character')}, {counted(corpus.bytes, 'byte')} of UTF-8, {counted(corpus.lines, 'line')}",
         "sha256": corpus.sha256,
         "alphabet": f"{corpus.alphabet_size:,} characters; the most frequent: {' '.join(repr(c)[1:-1] for c in common)}",
     }

@@ -1,4 +1,4 @@
-"""Durations and sizes as people write and read them."""
+"""Durations, sizes and counts as people write and read them."""
 
 from __future__ import annotations
 
@@ -51,3 +51,8 @@ def rate(per_second: float) -> str:
             value = per_second / scale
             return f"{value:.0f}{name}/s" if value >= 10 else f"{value:.1f}{name}/s"
     return f"{per_second:.0f}/s"
+
+
+def counted(count: int, noun: str) -> str:
+    """``1 line``, ``1,000 lines``."""
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")

@@ -258,13 +258,11 @@ def test_only_matrices_decay() -> None:
     run = Run(1, weight_decay=0.5, learning_rate=0.1, input_rate=1.0, output_rate=2.0, warmup=0.0, optimizer="sgd")
     for view in run.model.parameters.values():
         view[:] = 1
-    (before,) = (run.model.parameters.flat.copy(),)
 
     def nothing(gradient: NDArray[Any]) -> None:
         gradient[:] = 0
 
     list(run.train(group=Changed(nothing)))
-    assert (before == 1).all()
     for name, view in run.model.parameters.items():
         expected = 0.9 if name == "Wy" else 0.95 if view.ndim == 2 else 1.0
         np.testing.assert_allclose(view, expected, rtol=1e-6, err_msg=name)

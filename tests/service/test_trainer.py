@@ -230,7 +230,7 @@ def test_what_cannot_be_resumed_is_refused(make: Callable[..., Trainer], store: 
 
 
 def test_other_kernels_are_told(make: Callable[..., Trainer], store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    until(make("run", steps=20), 5)
+    until(make("run", steps=20, schedule="constant"), 5)
     assert whole(trainer.resume(store, "run", steps=2))[0].notes == []  # type: ignore[union-attr]
     monkeypatch.setattr(machine, "kernels", lambda: "an abacus")
     prepared = whole(trainer.resume(store, "run", steps=2))[0]
@@ -238,6 +238,12 @@ def test_other_kernels_are_told(make: Callable[..., Trainer], store: Store, monk
     assert len(prepared.notes) == 1
     assert "here it goes on with an abacus and numpy " in prepared.notes[0]
     assert prepared.notes[0].endswith("its weights will not be the same to the last bit")
+
+
+def test_a_schedule_that_starts_once_more_is_told(make: Callable[..., Trainer], store: Store) -> None:
+    whole(make("run", steps=5))
+    notes = whole(trainer.resume(store, "run", steps=2))[0].notes  # type: ignore[union-attr]
+    assert notes == ["the learning rate starts once more at its highest, so the loss may rise at first"]
 
 
 # ── what is told of it ────────────────────────────────────────────────────────────────────────────────────────────────

@@ -81,3 +81,8 @@ def test_sizes_are_shown(count: int, text: str) -> None:
 @pytest.mark.parametrize(("per_second", "text"), [(840, "840/s"), (1240, "1.2k/s"), (312_000, "312k/s"), (1_200_000, "1.2M/s"), (0, "0/s")])
 def test_rates_are_shown(per_second: float, text: str) -> None:
     assert units.rate(per_second) == text
+
+
+@pytest.mark.parametrize(("count", "text"), [(0, "0 lines"), (1, "1 line"), (1000, "1,000 lines")])
+def test_things_are_counted(count: int, text: str) -> None:
+    assert units.counted(count, "line") == text
