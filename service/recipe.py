@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -59,7 +60,8 @@ LOWEST_RATE, HIGHEST_RATE = 0.001, 0.02
 FEWEST_UPDATES = 700  # smaller batches rather than fewer
 SMALLEST_BATCH, SHORTEST = 4, 32
 COMMON = 100  # symbols that most of a text is made of: the output weights of others are seldom practised and seldom needed
-LARGE_ALPHABET, EMBEDDING = 2048, 256  # from so many symbols on they get an embedding of this size
+LARGE_ALPHABET, EMBEDDING = 2048, 256  # from so many symbols on they get an embedding of this size ...
+OFTEN, OFTEN_EMBEDDING = 6.0, 128  # ... and others one of this, or of the layer's size, where a text is read more often
 
 
 class Speed(NamedTuple):
@@ -171,8 +173,11 @@ def choose(symbols: int, alphabet: int, budget: float, found: Speed, given: Mapp
     paid = found.work * TRAINING_SHARE * max(budget - spent, 0.1 * budget)
 
     network = _network(N, alphabet, paid, given)
-    read = paid / work(network, alphabet)
     limit = given.get("max_epochs")  # passes
+    if min(paid / work(network, alphabet) / N, limit or math.inf) > OFTEN and "embedding_size" not in given and not network.embedding_size:
+        # Learned slowly, but less by heart: a table of layer 0 is better for fewer passes.
+        network = replace(network, embedding_size=min(network.hidden_size, OFTEN_EMBEDDING))
+    read = paid / work(network, alphabet)
     if limit is None:
         few = round(min(MOST_EPOCHS, SMALL_TEXT_EPOCHS * (N / 1000) ** (1 / 6)), 1)
         if read > WELL_WITHIN * few * N:
@@ -244,8 +249,9 @@ def _of(config: type[Any], values: Mapping[str, Any]) -> dict[str, Any]:
 def _words(model: ModelConfig, training: TrainingConfig, workers: Workers, epochs: float, short: bool, limited: bool) -> str:
     dropout = f", dropout {model.dropout:g}" if model.dropout else ""
     several = f", {workers.processes} processes" if workers.processes > 1 else ""
+    embedding = f", an embedding of {model.embedding_size}" if model.embedding_size else ""
     settings = (
-        f"{model.cell} {model.num_layers}x{model.hidden_size}{dropout}, {training.batch_size} streams of {training.seq_length},"
+        f"{model.cell} {model.num_layers}x{model.hidden_size}{embedding}{dropout}, {training.batch_size} streams of {training.seq_length},"
         f" learning rate {training.learning_rate:g}{several}"
     )
     time = duration(training.budget or 0.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -47,10 +48,11 @@ def test_any_text_time_and_machine_give_sound_settings(characters: int, alphabet
     assert 0 <= choice.model.dropout <= 0.5
     assert 1 <= choice.workers.processes <= processes
     assert "\n" not in choice.words
-    each = multiply_adds(choice.model, min(alphabet, COMMON))
+    model = choice.model if alphabet >= recipe.LARGE_ALPHABET else replace(choice.model, embedding_size=0)  # which is added afterwards
+    each = multiply_adds(model, min(alphabet, COMMON))
     if choice.model.hidden_size > min(recipe.SIZES):
         assert each <= FEWEST_WEIGHTS + WEIGHTS_PER_SYMBOL * 0.9 * characters + 1
-        assert pace * budget / work(choice.model, alphabet) >= PRACTICE * each
+        assert pace * budget / work(model, alphabet) >= PRACTICE * each
     if choice.training.max_epochs is not None:
         assert 0 < choice.training.max_epochs <= MOST_EPOCHS
         assert choice.training.validation_interval > 0
@@ -148,9 +150,20 @@ def test_the_choice_follows_what_the_user_chose() -> None:
 
 
 def test_a_large_alphabet_gets_an_embedding() -> None:
-    assert chosen(alphabet=65).model.embedding_size == 0
-    assert chosen(alphabet=3_000).model.embedding_size > 0
-    assert chosen(alphabet=3_000, embedding_size=0).model.embedding_size == 0
+    assert chosen(10**9, alphabet=65).model.embedding_size == 0
+    assert chosen(10**9, alphabet=3_000).model.embedding_size == recipe.EMBEDDING
+    assert chosen(10**9, alphabet=3_000, embedding_size=0).model.embedding_size == 0
+
+
+def test_a_text_that_is_read_often_gets_an_embedding() -> None:
+    often = chosen(300_000)
+    assert often.model.embedding_size == recipe.OFTEN_EMBEDDING < often.model.hidden_size
+    assert "an embedding of 128" in often.words
+    small = chosen(2_000).model
+    assert small.embedding_size == small.hidden_size < recipe.OFTEN_EMBEDDING
+    assert chosen(2_000_000).model.embedding_size == 0
+    assert chosen(300_000, max_epochs=2.0).model.embedding_size == 0
+    assert chosen(300_000, embedding_size=0).model.embedding_size == 0
 
 
 def test_everything_else_is_the_default() -> None:
@@ -202,9 +215,9 @@ def test_a_small_network_is_measured_itself(monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr(recipe, "_work_per_second", slow)
     monkeypatch.setattr(recipe, "speed", lambda *_: SPEED)
-    choice = recipe.chosen(100_000, 65, 12.0, {})
-    assert choice == chosen(100_000, budget=12.0, found=Speed(6e9, Workers(1, 1)))
-    assert measured == [chosen(100_000, budget=12.0).model]
+    choice = recipe.chosen(1_000_000, 65, 60.0, {"hidden_size": 64})
+    assert choice == chosen(budget=60.0, found=Speed(6e9, Workers(1, 1)), hidden_size=64)
+    assert measured == [chosen(budget=60.0, hidden_size=64).model]
     assert recipe.chosen(1_000_000, 65, 180.0, {}) == chosen()
     assert len(measured) == 1, "a large one is not"
 
