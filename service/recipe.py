@@ -4,8 +4,9 @@ A network is as good as its size and its practice, and a budget pays for their p
 many multiply-adds this machine trains with; `choose` takes the largest network that still reads `PRACTICE` symbols for each
 multiply-add it makes per symbol (about its number of weights; the measure of Kaplan et al. 2020, the number is our own), but none
 larger than its text can fill. What is read over and over is learned by heart, so dropout and weight decay grow with the epochs,
-and a small text ends before the budget does. The numbers come from runs on tinyshakespeare, Python's standard library, Korean and
-Chinese texts, and names; ``bench/NOTES.md`` tells of those that were tried one against another, the others are estimates from them.
+symbols get an embedding, which generalises better and learns more slowly, and a small text ends before the budget does. The numbers
+come from runs on tinyshakespeare, Python's standard library, Korean and Chinese texts, and names; ``bench/NOTES.md`` tells of those
+that were tried one against another, the others are estimates from them.
 """
 
 from __future__ import annotations
@@ -115,10 +116,9 @@ def speed(processes: int = 0, threads: int = 0, ranks: int = 1, seconds: float =
         return Speed(ranks * _work_per_second(alone, seconds=seconds), alone, given=True)
     most = machine.workers_for(SAMPLE_MODEL, SAMPLE_TRAINING, threads=threads).processes
     tried = {processes} if processes else {1, most}
-    found = [Workers(count, max(1, threads)) for count in sorted(tried)]
-    return max(
-        (Speed(_work_per_second(workers, seconds=seconds), workers, bool(processes)) for workers in found), key=lambda each: each.work
-    )
+    candidates = [Workers(count, max(1, threads)) for count in sorted(tried)]
+    found = [Speed(_work_per_second(workers, seconds=seconds), workers, bool(processes)) for workers in candidates]
+    return max(found, key=lambda each: each.work)
 
 
 def _work_per_second(
@@ -172,28 +172,17 @@ def choose(symbols: int, alphabet: int, budget: float, found: Speed, given: Mapp
     N = max(1, round(symbols - validating))
     paid = found.work * TRAINING_SHARE * max(budget - spent, 0.1 * budget)
 
-    network = _network(N, alphabet, paid, given)
-    limit = given.get("max_epochs")  # passes
-    if min(paid / work(network, alphabet) / N, limit or math.inf) > OFTEN and "embedding_size" not in given and not network.embedding_size:
-        # Learned slowly, but less by heart: a table of layer 0 is better for fewer passes.
-        network = replace(network, embedding_size=min(network.hidden_size, OFTEN_EMBEDDING))
-    read = paid / work(network, alphabet)
-    if limit is None:
-        few = round(min(MOST_EPOCHS, SMALL_TEXT_EPOCHS * (N / 1000) ** (1 / 6)), 1)
-        if read > WELL_WITHIN * few * N:
-            limit = few
-    short = limit is not None and limit * N < read
-    if limit is not None:
-        read = min(read, limit * N)
+    network, epochs, limit, short = _plan(N, alphabet, paid, given)
+    read = epochs * N
     batch = _batch(read, given)
-    dropout = min(MOST_DROPOUT, max(0.0, DROPOUT_PER_DOUBLING * math.log2(read / N)))
+    dropout = min(MOST_DROPOUT, max(0.0, DROPOUT_PER_DOUBLING * math.log2(epochs)))
     free: dict[str, Any] = {
         "dropout": round(dropout, 2),
         "learning_rate": float(f"{min(HIGHEST_RATE, max(LOWEST_RATE, RATE[network.cell] / network.hidden_size)):.2g}"),
         "budget": budget,
         "max_epochs": limit,
         "patience": PATIENCE,
-        "weight_decay": round(min(MOST_WEIGHT_DECAY, WEIGHT_DECAY * max(1.0, read / N / FEW_EPOCHS)), 3),
+        "weight_decay": round(min(MOST_WEIGHT_DECAY, WEIGHT_DECAY * max(1.0, epochs / FEW_EPOCHS)), 3),
         **batch,
     }
     at_once = max(LEAST_VALIDATION, round(VALIDATION_SHARE * read))
@@ -206,7 +195,33 @@ def choose(symbols: int, alphabet: int, budget: float, found: Speed, given: Mapp
     training = TrainingConfig(**{**_of(TrainingConfig, free), **_of(TrainingConfig, kept)})
     worth = machine.workers_for(model, training, threads=found.workers.threads).processes
     workers = found.workers if found.given else found.workers._replace(processes=min(found.workers.processes, worth))
-    return Choice(model, training, workers, _words(model, training, workers, read / N, short, "max_epochs" in given))
+    return Choice(model, training, workers, _words(model, training, workers, epochs, short, "max_epochs" in given))
+
+
+class _Plan(NamedTuple):
+    """What a budget is spent on."""
+
+    network: ModelConfig
+    epochs: float  # passes over the training part
+    limit: float | None  # of them; None where only the time ends the run
+    short: bool  # whether the limit is reached before the time is over
+
+
+def _plan(N: int, V: int, paid: float, given: Mapping[str, Any]) -> _Plan:
+    """A network and how often it reads a training part of N symbols, for so much work that is `paid`."""
+    network = _network(N, V, paid, given)
+    limit = given.get("max_epochs")
+    epochs = paid / work(network, V) / N
+    if min(epochs, limit or math.inf) > OFTEN and "embedding_size" not in given and not network.embedding_size:
+        # It learns more slowly than a table, but less by heart.
+        network = replace(network, embedding_size=min(network.hidden_size, OFTEN_EMBEDDING))
+        epochs = paid / work(network, V) / N
+    if limit is None:
+        enough = round(min(MOST_EPOCHS, SMALL_TEXT_EPOCHS * (N / 1000) ** (1 / 6)), 1)
+        limit = enough if epochs > WELL_WITHIN * enough else None
+    if limit is None or epochs <= limit:
+        return _Plan(network, epochs, limit, short=False)
+    return _Plan(network, limit, limit, short=True)
 
 
 def _network(N: int, V: int, paid: float, given: Mapping[str, Any]) -> ModelConfig:
@@ -234,11 +249,11 @@ def _network(N: int, V: int, paid: float, given: Mapping[str, Any]) -> ModelConf
 
 def _batch(symbols: float, given: Mapping[str, Any]) -> dict[str, int]:
     """Streams and their length: what is given, else as the defaults, but less where the run would have too few updates."""
-    chosen = {name: given.get(name, getattr(TrainingConfig(), name)) for name in ("batch_size", "seq_length")}
+    batch = {name: given.get(name, getattr(TrainingConfig(), name)) for name in ("batch_size", "seq_length")}
     for name, least in (("batch_size", SMALLEST_BATCH), ("seq_length", SHORTEST)):
-        while name not in given and chosen[name] > least and symbols / math.prod(chosen.values()) < FEWEST_UPDATES:
-            chosen[name] //= 2
-    return chosen
+        while name not in given and batch[name] > least and symbols / math.prod(batch.values()) < FEWEST_UPDATES:
+            batch[name] //= 2
+    return batch
 
 
 def _of(config: type[Any], values: Mapping[str, Any]) -> dict[str, Any]:
