@@ -9,6 +9,7 @@ from html import escape
 
 WIDTH, HEIGHT = 760, 440
 LEFT, RIGHT, TOP, BOTTOM = 64, 110, 48, 56  # margins around the plot
+NOTE_WIDTH, NOTE_HEIGHT = 40, 15  # of what stands beside an end
 BEYOND = 8  # how far past the last tick a curve may end and still be marked
 INK = "#7d828a"  # text and axes: contrast of at least 3.9 on white and 4.8 on a dark page
 FONT = "font-family='system-ui, sans-serif' font-size='13'"
@@ -46,8 +47,9 @@ def chart(title: str, x: str, y: str, lines: Sequence[Line], x_ticks: Ticks, y_t
         place = up(value)
         parts += [_rule(LEFT, place, WIDTH - RIGHT, place, 0.15), _text(LEFT - 8, place + 4.5, text, "end")]
     parts += [_rule(LEFT, TOP, LEFT, HEIGHT - BOTTOM, 1), _rule(LEFT, HEIGHT - BOTTOM, WIDTH - RIGHT, HEIGHT - BOTTOM, 1)]
-    for line in lines:
-        parts += _drawn(line, [(across(math.log(a)), up(b)) for a, b in line.points])
+    curves = [[(across(math.log(a)), up(b)) for a, b in line.points] for line in lines]
+    for line, places, height in zip(lines, curves, _apart([places[-1] for places in curves]), strict=True):
+        parts += _drawn(line, places, height)
     legend = {line.label: line for line in lines}
     for index, line in enumerate(legend.values()):
         place = TOP + 14 + 20 * index
@@ -79,14 +81,25 @@ class _Scale:
         return round(self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start), 2)
 
 
-def _drawn(line: Line, places: list[tuple[float, float]]) -> list[str]:
-    """The curve; a dot and the note mark its end, where that is inside the plot."""
+def _apart(ends: Sequence[tuple[float, float]]) -> list[float]:
+    """The heights of notes beside the ends of curves: those that would cover another one are moved down."""
+    heights = [y for _, y in ends]
+    order = sorted(range(len(ends)), key=lambda index: heights[index])
+    for number, index in enumerate(order):
+        for above in order[:number]:
+            if abs(ends[index][0] - ends[above][0]) < NOTE_WIDTH:
+                heights[index] = round(max(heights[index], heights[above] + NOTE_HEIGHT), 2)
+    return heights
+
+
+def _drawn(line: Line, places: list[tuple[float, float]], height: float) -> list[str]:
+    """The curve; a dot marks its end, and the note at its height, where that is inside the plot."""
     parts = [_curve(places, line)]
     x, y = places[-1]
     if LEFT <= x <= WIDTH - RIGHT + BEYOND and TOP <= y <= HEIGHT - BOTTOM:
         parts += [
             f"<circle cx='{x}' cy='{y}' r='3.5' fill='{line.color}'/>",
-            _text(x + 8, y + 4.5, line.note, "start", f"fill='{line.color}'"),
+            _text(x + 8, height + 4.5, line.note, "start", f"fill='{line.color}'"),
         ]
     return parts
 

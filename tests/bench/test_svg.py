@@ -76,3 +76,17 @@ def test_ticks_are_round_and_enclose_the_values(low: float, high: float, expecte
     ticks = y_ticks(low, high)
     assert [text for _, text in ticks] == expected
     assert [value for value, _ in ticks] == pytest.approx([float(text) for text in expected])
+
+
+def test_notes_of_ends_that_meet_stand_apart() -> None:
+    ends = [
+        Line("a", "#00f", [(100, 2.0)], note="one"),
+        Line("b", "#f00", [(100, 2.01)], note="two"),
+        Line("c", "#f00", [(10, 2)], note="far"),
+    ]
+    root = drawn(*ends)
+    height = {element.text: float(element.attrib["y"]) for element in root.iter(f"{SVG}text") if "y" in element.attrib}
+    assert height["one"] - height["two"] == 15, "the higher end keeps its place"
+    dots = [float(element.attrib["cy"]) for element in root.iter(f"{SVG}circle")]
+    assert height["two"] == pytest.approx(min(dots) + 4.5)
+    assert height["far"] == pytest.approx(dots[2] + 4.5)
