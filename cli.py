@@ -43,7 +43,7 @@ def opened(db: Path, *, create: bool = False) -> Iterator[Store]:
 
 def say(text: str = "", *, err: bool = False) -> None:
     """Print text that may come from anywhere."""
-    from service.terminal.text import safe
+    from service.characters import safe
 
     click.echo(safe(text), err=err)
 
@@ -240,8 +240,17 @@ def train(
             if source is not None and not as_json:
                 report_corpus(found, source)
             if training.epochs is None and training.steps is None:  # the time rules, and what is not given is chosen
-                hands = {"processes": processes, "threads": threads, "ranks": ranks}
-                choice = settling.choice_for(store, found, model, training, by_user, **hands, spent=lambda: time.monotonic() - BEGAN)
+                choice = settling.choice_for(
+                    store,
+                    found,
+                    model,
+                    training,
+                    by_user,
+                    processes=processes,
+                    threads=threads,
+                    ranks=ranks,
+                    spent=lambda: time.monotonic() - BEGAN,
+                )
                 model, training, processes, notes = choice.model, choice.training, choice.workers.processes, [choice.words]
             run = orders.create(store, found.name, model, training, name=name, threads=threads, processes=processes, ranks=ranks)
             work = trainer.Trainer(store, run, began=BEGAN, new=True, ranks=ranks, notes=notes)
@@ -310,7 +319,7 @@ def sample(db: Path, model: str | None, novelty: bool, **settings: Any) -> None:
 
 def say_piece(text: str, terminal: bool) -> None:
     """Print a part of a text at once; what a terminal would obey is made harmless there, and only there."""
-    from service.terminal.text import safe
+    from service.characters import safe
 
     data = (safe(text) if terminal else text).encode(sys.stdout.encoding or "utf-8", "replace")
     sys.stdout.flush()
@@ -560,7 +569,7 @@ def export_command(db: Path, model: str, file: Path, overwrite: bool) -> None:
 
     Its tensors have PyTorch's names and layout."""
     from service.exchange import export
-    from service.terminal.units import size
+    from service.units import size
 
     with opened(db) as store:
         stored = export(store, model, file, overwrite=overwrite)
@@ -605,7 +614,7 @@ def info(context: click.Context, /, db: Path, as_json: bool) -> None:
 @database
 def backup_command(db: Path, file: Path) -> None:
     """Copy the database to FILE, in use or not."""
-    from service.terminal.units import size
+    from service.units import size
 
     with opened(db) as store:
         store.backup(file)

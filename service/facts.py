@@ -21,7 +21,7 @@ from service import machine
 from service.store import Store
 from service.store.connection import sqlite_facts
 from service.store.migrations import KNOWN
-from service.terminal.units import size
+from service.units import size
 
 SIDE = 1024  # of the matrices that are multiplied: packing them costs little, and the slowest machine takes no second
 MEASURING = 0.4  # seconds for each number of threads

@@ -29,7 +29,7 @@ from model.training import TrainingState, train
 from service import machine
 from service.machine import Workers
 from service.parallel.processes import together
-from service.terminal.units import duration
+from service.units import duration
 
 MEASURING = 0.4  # seconds of training for each number of processes that is tried, and for the chosen network ...
 MEASURING_SHARE = 0.03  # ... or less, where that is more than this share of the budget
@@ -82,7 +82,7 @@ class Choice(NamedTuple):
     words: str
 
 
-def chosen(
+def choose_here(
     symbols: int,
     alphabet: int,
     budget: float,

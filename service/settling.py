@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -40,12 +40,22 @@ def settle(store: Store, run: Run) -> tuple[Run, list[str]]:
 
 
 def choice_for(
-    store: Store, corpus: Corpus, model: ModelConfig, training: TrainingConfig, given: Mapping[str, Any], **how: Any
+    store: Store,
+    corpus: Corpus,
+    model: ModelConfig,
+    training: TrainingConfig,
+    given: Mapping[str, Any],
+    *,
+    processes: int = 0,
+    threads: int = 0,
+    ranks: int = 1,
+    spent: Callable[[], float] = lambda: 0.0,
 ) -> recipe.Choice:
-    """What the recipe chooses for a corpus, as it will be read; `how` are further arguments of `recipe.chosen`."""
+    """What `recipe.choose_here` chooses for a corpus, as it will be read."""
     counts = SymbolCounts.from_characters(model.level, model.normalization, store.corpora.alphabet(corpus.name))
     if counts is not None:
         symbols, alphabet = counts.total, int((counts.counts > 0).sum())
     else:  # some may melt into others, which only reading the text would tell
         symbols, alphabet = (corpus.bytes, 256) if model.level == "byte" else (corpus.characters, corpus.alphabet_size)
-    return recipe.chosen(symbols, alphabet, training.budget or DEFAULT_BUDGET, given, **how)
+    budget = training.budget or DEFAULT_BUDGET
+    return recipe.choose_here(symbols, alphabet, budget, given, processes=processes, threads=threads, ranks=ranks, spent=spent)

@@ -270,18 +270,26 @@ class Trainer:
             elif now - saved > SAVE_EVERY:
                 self._save(model, state, metric)
                 saved = self._clock()
+        yield from self._conclude(model, streams, state, text, metric, validated_step == state.step)
+
+    def _conclude(
+        self, model: LanguageModel, streams: Streams, state: TrainingState, text: Text, metric: Metric | None, validated: bool
+    ) -> Iterator[Event]:
+        """Validate once more, or only store where it was stopped; `metric` is None where no step was made."""
         if state.step == state.first_step + 1 and self.seconds - state.first_second > 0.5 * (self._training.budget or math.inf):
             self._early = "the time was over after one step"
-        if not self._lookout.stopping and validated_step != state.step:  # a validation may have taken the rest of a budget
-            metric = metric or Metric(step=state.step, epoch=state.epoch + state.chunk / streams.chunks)
+        if validated:
+            return
+        if not self._lookout.stopping:  # a validation may have taken the rest of a budget
+            last = metric or Metric(step=state.step, epoch=state.epoch + state.chunk / streams.chunks)
             try:
-                told = self._validate(model, state, text, metric)
+                told = self._validate(model, state, text, last)
             except Stopped:
                 pass
             else:
                 yield told
-                validated_step = state.step
-        if self._lookout.stopping and metric is not None and validated_step != state.step:
+                return
+        if metric is not None:
             self._save(model, state, metric)
 
     def _owes_validation(self, state: TrainingState) -> bool:

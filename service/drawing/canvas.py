@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-from service.terminal.text import safe
+from service.characters import safe
 
 MARGIN = 16
 GAP = 28  # between two pictures

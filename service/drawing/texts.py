@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import NamedTuple
 
+from service.characters import columns, safe
 from service.drawing.canvas import Picture, escaped, heading, number, words
-from service.terminal.text import columns, safe
 
 WIDE, HIGH = 8.43, 20.0  # of a cell: the advance of most monospaced fonts at 14 px, and a line
 BASE = 14.5  # from the top of a line to where letters stand on

@@ -6,9 +6,10 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
+from service.characters import safe
 from service.store import Corpus
-from service.terminal.text import clipped, safe, table, terminal_width
-from service.terminal.units import counted, size
+from service.terminal.text import clipped, table, terminal_width
+from service.units import counted, size
 
 COMMON = 40  # characters of an alphabet that are shown
 

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from service.events import Ended, Event, Prepared, Stepped, Validated
 from service.terminal.text import clipped, dim, green, indented, sentence, yellow
-from service.terminal.units import duration, rate
+from service.units import duration, rate
 
 BAR = 0.1  # seconds between two drawings of the bar
 LINE = 10.0  # seconds between two lines where there is no terminal

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 
+from service.characters import safe
 from service.drawing.texts import FULL_SURPRISE, Place, laid_out
 from service.findings import CellReport, FoundCell, Inspection
-from service.terminal.text import safe, sentence, table
+from service.terminal.text import sentence, table
 
 ROWS = 16  # of a text that are shown
 LISTED = 5  # surprises

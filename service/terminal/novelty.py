@@ -5,9 +5,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Sequence
 
+from service.characters import safe
 from service.novelty import Copied, Index, Indexes, Novelty, Progress, compare
 from service.store import Run
-from service.terminal.text import clipped, safe, sentence, table, terminal_width
+from service.terminal.text import clipped, sentence, table, terminal_width
 from service.writing import Texts
 
 LISTED = 10  # records of either kind that are named

@@ -13,7 +13,7 @@ import click
 
 from model.settings import Setting, Settings, settings_of, types_of
 from service.config import ServiceConfig
-from service.terminal.units import parse_duration, parse_size
+from service.units import parse_duration, parse_size
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 PATH = click.Path(path_type=Path)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from service.characters import safe
 from service.store import Checkpoint, Run, Store
 from service.terminal.plot import plot
-from service.terminal.text import clipped, indented, safe, table, wrapped
-from service.terminal.units import duration, size
+from service.terminal.text import clipped, indented, table, wrapped
+from service.units import duration, size
 
 SAMPLES = 5  # shown of a run's, spread over its time
 SAMPLE_LINES = 6

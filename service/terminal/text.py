@@ -1,12 +1,13 @@
-"""Text on a terminal: made harmless, measured in columns, laid out in tables."""
+"""Text on a terminal: coloured, cut to its width, laid out in tables."""
 
 from __future__ import annotations
 
 import shutil
 import sys
 import textwrap
-import unicodedata
 from collections.abc import Sequence
+
+from service.characters import columns, safe
 
 
 def terminal_width() -> int:
@@ -17,17 +18,6 @@ def terminal_width() -> int:
 def line_width() -> int:
     """How long the lines of a list may be: they are cut on a terminal only."""
     return terminal_width() if sys.stdout.isatty() else 10_000
-
-
-def safe(text: str) -> str:
-    """The text without control characters that a terminal would obey (a model may have learned some); ends of lines and tabs stay."""
-    if text.isprintable():
-        return text
-    return "".join(c if c in "\n\t" or not _commands(c) else "\ufffd" for c in text)
-
-
-def _commands(c: str) -> bool:
-    return unicodedata.category(c) in ("Cc", "Cs") or c in "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 
 
 def dim(text: str) -> str:
@@ -43,13 +33,6 @@ def green(text: str) -> str:
 def yellow(text: str) -> str:
     """The text in yellow."""
     return f"\x1b[33m{text}\x1b[0m"
-
-
-def columns(text: str) -> int:
-    """Columns that a text takes: two for wide characters, none for accents."""
-    if text.isascii():
-        return len(text)
-    return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
 
 
 def clipped(text: str, width: int) -> str:

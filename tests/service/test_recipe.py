@@ -215,10 +215,10 @@ def test_a_small_network_is_measured_itself(monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr(recipe, "_work_per_second", slow)
     monkeypatch.setattr(recipe, "speed", lambda *_: SPEED)
-    choice = recipe.chosen(1_000_000, 65, 60.0, {"hidden_size": 64})
+    choice = recipe.choose_here(1_000_000, 65, 60.0, {"hidden_size": 64})
     assert choice == chosen(budget=60.0, found=Speed(6e9, Workers(1, 1)), hidden_size=64)
     assert measured == [chosen(budget=60.0, hidden_size=64).model]
-    assert recipe.chosen(1_000_000, 65, 180.0, {}) == chosen()
+    assert recipe.choose_here(1_000_000, 65, 180.0, {}) == chosen()
     assert len(measured) == 1, "a large one is not"
 
 
@@ -232,7 +232,7 @@ def test_a_brief_budget_is_not_spent_on_starting_processes(monkeypatch: pytest.M
     monkeypatch.setattr(recipe, "_work_per_second", lambda *_: 6e9)
     monkeypatch.setattr(recipe, "speed", noted)
     for budget in (3.0, 60.0):
-        recipe.chosen(20_000, 65, budget, {})
+        recipe.choose_here(20_000, 65, budget, {})
     assert asked == [(1, pytest.approx(0.09)), (0, recipe.MEASURING)]
 
 

@@ -71,7 +71,7 @@ def test_a_choice_counts_what_is_read(
     store: Store, monkeypatch: pytest.MonkeyPatch, text: str, model: dict[str, Any], symbols: int, alphabet: int
 ) -> None:
     asked: list[tuple[int, int]] = []
-    monkeypatch.setattr(recipe, "chosen", lambda N, V, *_, **__: asked.append((N, V)))
+    monkeypatch.setattr(recipe, "choose_here", lambda N, V, *_, **__: asked.append((N, V)))
     corpus = store.corpora.add("text", [text], "here")
     choice_for(store, corpus, ModelConfig(**model), TrainingConfig(), {})
     assert asked == [(symbols, alphabet)]

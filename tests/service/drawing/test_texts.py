@@ -9,10 +9,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from service.characters import columns
 from service.drawing import texts
 from service.drawing.canvas import document
 from service.drawing.texts import HIGH, LEVELS, STRONGEST, WIDE, heat, laid_out, surprise
-from service.terminal.text import columns
 
 SVG = "{http://www.w3.org/2000/svg}"
 Parse = Callable[[str], ElementTree.Element]

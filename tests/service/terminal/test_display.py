@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model.training import Progress
+from service.characters import columns
 from service.events import Stepped
 from service.terminal.display import BarDisplay, JsonDisplay, LineDisplay, headline
-from service.terminal.text import columns
 
 
 class Clock:

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pytest
 
+from service.characters import columns
 from service.findings import Alternative, CellReport, Excerpt, FoundCell, FoundGauge, Gate, Inspection, Neighbour
 from service.terminal import inspection as module
 from service.terminal.inspection import report
-from service.terminal.text import columns
 
 TEXT = "a <b>\t각\x1b\nend"
 LOUD = "\x1b["

@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model.config import SamplingConfig
+from service.characters import columns, safe
 from service.novelty import Copied, Indexes, Novelty, Record, compare
 from service.store import Corpus, Run, Store
 from service.terminal import novelty as terminal_novelty
 from service.terminal.novelty import LISTED, compared, index_of, novelty_report, underlined
-from service.terminal.text import columns, safe
 from service.writing import write
 
 

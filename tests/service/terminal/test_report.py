@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
+from service.characters import columns
 from service.store import Metric, Run, Sample, Store
 from service.terminal.report import checkpoints_table, run_report, runs_table
-from service.terminal.text import columns
 
 MODEL = {"cell": "lstm", "num_layers": 1, "hidden_size": 16}
 

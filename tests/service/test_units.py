@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.terminal import units
+from service import units
 
 
 @pytest.mark.parametrize(
