@@ -25,6 +25,7 @@ WORTH_A_PROCESS = 2048
 FEWEST_STREAMS = 16  # of a process: with fewer, matrix products lose more speed than another processor adds
 UNPACKED = ("SkylakeX", "Cooperlake", "SapphireRapids")  # kernels of OpenBLAS that multiply small matrices without packing them
 IN_LANES = ("Haswell", "Zen")  # kernels of OpenBLAS that add up as `model.lanes` says
+GROUP = Path("/sys/fs/cgroup")  # limits of this process's container
 M_MMAP_THRESHOLD = -3  # of mallopt(3)
 LARGE_BLOCK = 4 << 20  # bytes
 
@@ -37,10 +38,15 @@ class Workers(NamedTuple):
 
 
 def cores() -> int:
-    """Processors that this process may use."""
-    with contextlib.suppress(AttributeError):  # not on every system
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    """Processors that this process may use: those it is bound to, and no more than its container's share of time pays for."""
+    try:
+        found = len(os.sched_getaffinity(0))
+    except AttributeError:  # not on every system
+        found = os.cpu_count() or 1
+    with contextlib.suppress(OSError, ValueError):  # cgroup v2; without a limit it says "max"
+        microseconds, period = (GROUP / "cpu.max").read_text().split()
+        found = min(found, max(1, round(int(microseconds) / int(period))))
+    return found
 
 
 def workers_for(model: ModelConfig, training: TrainingConfig, processes: int = 0, threads: int = 0) -> Workers:
@@ -104,8 +110,7 @@ def free_memory() -> int | None:
         lines = Path("/proc/meminfo").read_text().splitlines()
         found.append(1024 * int(next(line for line in lines if line.startswith("MemAvailable:")).split()[1]))
     with contextlib.suppress(OSError, ValueError):  # cgroup v2; without a limit it says "max"
-        group = Path("/sys/fs/cgroup")
-        found.append(int((group / "memory.max").read_text()) - int((group / "memory.current").read_text()))
+        found.append(int((GROUP / "memory.max").read_text()) - int((GROUP / "memory.current").read_text()))
     return min(found) if found else None
 
 

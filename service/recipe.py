@@ -28,14 +28,15 @@ from model.settings import settings_of
 from model.training import TrainingState, train
 from service import machine
 from service.machine import Workers
-from service.parallel.processes import together
+from service.parallel.processes import SUPPORTED, together
 from service.units import duration
 
-MEASURING = 0.4  # seconds of training for each number of processes that is tried, and for the chosen network ...
+MEASURING = 0.4  # seconds of training for each way to split streams over processes, and for the chosen network ...
 MEASURING_SHARE = 0.03  # ... or less, where that is more than this share of the budget
+TRIALS_SHARE = 0.06  # of the budget: when so much is gone, with starting processes, no further way is tried
 BRIEF = 10.0  # seconds: in a shorter budget processes are not worth their start
 SAMPLE_MODEL = ModelConfig(cell="lstm", hidden_size=256)  # what is measured ...
-SAMPLE_TRAINING = TrainingConfig(batch_size=32, seq_length=64)
+SAMPLE_TRAINING = TrainingConfig(batch_size=64, seq_length=32)
 SAMPLE_ALPHABET = 64  # ... over so many symbols
 SMALL = 0.6  # a chosen network that takes less than this share of its work is measured itself: calls cost it more than arithmetic
 MOST_MEASURED = 2048  # symbols of its alphabet, for that
@@ -58,8 +59,12 @@ WEIGHT_DECAY, MOST_WEIGHT_DECAY = 0.05, 0.15  # for up to FEW_EPOCHS; for more i
 FEW_EPOCHS = 5.0
 RATE = {"lstm": 4.0, "gru": 2.6, "rnn": 0.6}  # learning_rate times hidden_size
 LOWEST_RATE, HIGHEST_RATE = 0.001, 0.02
+STREAMS = (64, 128)  # the second where there are more processors than the first can be split over
+EACH = (16, 8)  # streams of a process
+DOUBLED = 0.85  # with twice the streams a symbol teaches as much as this share of one
+AT_ONCE = 2048  # symbols of an update; with more of them the learning rate is higher
 FEWEST_UPDATES = 700  # smaller batches rather than fewer
-SMALLEST_BATCH, SHORTEST = 4, 32
+SMALLEST_BATCH, SHORTEST, LONGEST = 4, 32, 64
 COMMON = 100  # symbols that most of a text is made of: the output weights of others are seldom practised and seldom needed
 LARGE_ALPHABET, EMBEDDING = 2048, 256  # from so many symbols on they get an embedding of this size ...
 OFTEN, OFTEN_EMBEDDING = 6.0, 128  # ... and others one of this, or of the layer's size, where a text is read more often
@@ -71,6 +76,7 @@ class Speed(NamedTuple):
     work: float  # per second, by all processes together; see `work`
     workers: Workers
     given: bool = False  # whether the number of processes is the user's
+    streams: int = STREAMS[0]  # that were split over the processes
 
 
 class Choice(NamedTuple):
@@ -97,7 +103,7 @@ def choose_here(
     seconds = min(MEASURING, MEASURING_SHARE * budget)
     if budget < BRIEF:
         processes = processes or 1
-    found = speed(processes, threads, ranks, seconds)
+    found = speed(processes, threads, ranks, seconds, given.get("batch_size", 0), TRIALS_SHARE * budget)
     choice = choose(symbols, alphabet, budget, found, given, spent())
     V = min(alphabet, MOST_MEASURED)
     if ranks == 1 and work(choice.model, V) < SMALL * work(SAMPLE_MODEL, SAMPLE_ALPHABET):
@@ -106,19 +112,42 @@ def choose_here(
     return choice
 
 
-def speed(processes: int = 0, threads: int = 0, ranks: int = 1, seconds: float = MEASURING) -> Speed:
-    """Train a network for a moment with each number of processes that may be best, or with those that are given.
+def speed(
+    processes: int = 0,
+    threads: int = 0,
+    ranks: int = 1,
+    seconds: float = MEASURING,
+    streams: int = 0,
+    patience: float = math.inf,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Speed:
+    """Train a network for some `seconds` in each way that may be best of those that leave what is given (not 0) as it is.
 
-    Several `ranks` of MPI are taken to be as fast as this one, each a process.
+    Several `ranks` of MPI are taken to be as fast as this one, each a process. After `patience` seconds no further way is tried.
     """
-    if ranks > 1:
-        alone = Workers(1, max(1, threads))
-        return Speed(ranks * _work_per_second(alone, seconds=seconds), alone, given=True)
-    most = machine.workers_for(SAMPLE_MODEL, SAMPLE_TRAINING, threads=threads).processes
-    tried = {processes} if processes else {1, most}
-    candidates = [Workers(count, max(1, threads)) for count in sorted(tried)]
-    found = [Speed(_work_per_second(workers, seconds=seconds), workers, bool(processes)) for workers in candidates]
-    return max(found, key=lambda each: each.work)
+    end = clock() + patience
+    found: list[Speed] = []
+    for count, split in ways(machine.cores() // max(1, threads), ranks if ranks > 1 else processes, streams):
+        if found and clock() > end:
+            break
+        here = 1 if ranks > 1 else count  # the other ranks are elsewhere, with streams of their own
+        workers, training = Workers(here, max(1, threads)), replace(SAMPLE_TRAINING, batch_size=max(1, split * here // count))
+        pace = _work_per_second(workers, training=training, seconds=seconds) * count / here
+        found.append(Speed(pace, workers, bool(processes) or ranks > 1, split))
+    return max(found, key=lambda each: each.work * DOUBLED ** math.log2(each.streams / STREAMS[0]))
+
+
+def ways(cores: int, processes: int = 0, streams: int = 0) -> list[tuple[int, int]]:
+    """Numbers of processes and of the streams that are split over them which may be the fastest; what is given (not 0) stays.
+
+    The surest come first. With more processors there may be more streams: an update then learns from more text in the same time.
+    """
+    if processes:
+        return [(processes, streams or next((B for B in STREAMS if B // EACH[0] >= processes), STREAMS[-1]))]
+    sizes = [streams] if streams else [count for count in STREAMS if count <= STREAMS[0] or cores * EACH[0] > STREAMS[0]]
+    most = cores if SUPPORTED else 1
+    found = [(1, sizes[0])] + [(min(most, max(1, B // each)), B) for each in EACH for B in sizes]
+    return list(dict.fromkeys(found))
 
 
 def _work_per_second(
@@ -174,11 +203,12 @@ def choose(symbols: int, alphabet: int, budget: float, found: Speed, given: Mapp
 
     network, epochs, limit, short = _plan(N, alphabet, paid, given)
     read = epochs * N
-    batch = _batch(read, given)
+    batch = _batch(read, found.streams, given)
+    rate = RATE[network.cell] / network.hidden_size * math.sqrt(max(1.0, math.prod(batch.values()) / AT_ONCE))
     dropout = min(MOST_DROPOUT, max(0.0, DROPOUT_PER_DOUBLING * math.log2(epochs)))
     free: dict[str, Any] = {
         "dropout": round(dropout, 2),
-        "learning_rate": float(f"{min(HIGHEST_RATE, max(LOWEST_RATE, RATE[network.cell] / network.hidden_size)):.2g}"),
+        "learning_rate": float(f"{min(HIGHEST_RATE, max(LOWEST_RATE, rate)):.2g}"),
         "budget": budget,
         "max_epochs": limit,
         "patience": PATIENCE,
@@ -193,7 +223,7 @@ def choose(symbols: int, alphabet: int, budget: float, found: Speed, given: Mapp
     kept = {name: value for name, value in given.items() if name != "budget"}
     model = ModelConfig(**{**network.to_dict(), **_of(ModelConfig, free), **_of(ModelConfig, kept)})
     training = TrainingConfig(**{**_of(TrainingConfig, free), **_of(TrainingConfig, kept)})
-    worth = machine.workers_for(model, training, threads=found.workers.threads).processes
+    worth = max(1, min(training.batch_size // EACH[-1], training.batch_size * model.hidden_size // machine.WORTH_A_PROCESS))
     workers = found.workers if found.given else found.workers._replace(processes=min(found.workers.processes, worth))
     return Choice(model, training, workers, _words(model, training, workers, epochs, short, "max_epochs" in given))
 
@@ -247,9 +277,12 @@ def _network(N: int, V: int, paid: float, given: Mapping[str, Any]) -> ModelConf
     return largest(2) if one.hidden_size >= LARGE_LAYER and "hidden_size" not in given else one
 
 
-def _batch(symbols: float, given: Mapping[str, Any]) -> dict[str, int]:
-    """Streams and their length: what is given, else as the defaults, but less where the run would have too few updates."""
-    batch = {name: given.get(name, getattr(TrainingConfig(), name)) for name in ("batch_size", "seq_length")}
+def _batch(symbols: float, streams: int, given: Mapping[str, Any]) -> dict[str, int]:
+    """Streams and their length: what is given, else so many as were measured, but less where the run would have too few updates."""
+    B = given.get("batch_size", streams)
+    batch = {"batch_size": B, "seq_length": given.get("seq_length", max(SHORTEST, min(LONGEST, AT_ONCE // B)))}
+    if not batch.keys() & given.keys() and symbols / math.prod(batch.values()) < FEWEST_UPDATES:
+        batch = {"batch_size": STREAMS[0] // 4, "seq_length": LONGEST}  # half as many symbols, in fewer and longer streams
     for name, least in (("batch_size", SMALLEST_BATCH), ("seq_length", SHORTEST)):
         while name not in given and batch[name] > least and symbols / math.prod(batch.values()) < FEWEST_UPDATES:
             batch[name] //= 2

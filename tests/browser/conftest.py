@@ -6,25 +6,22 @@ Without a Chromium the tests are skipped, or fail where CHARLOOM_NO_SKIP is set.
 
 from __future__ import annotations
 
-import http.client
-import json
 import os
 import random
-import re
 import shutil
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.served import ROOT, Server, end, start
+
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1"}
 SIZES = {360: 740, 800: 1000, 1600: 950}  # CSS pixels: width and height
 WORDS = 'the loom weaves a thread of red and gold, night after night; who counts its knots? "I do," said (the) spider.'.split()
@@ -37,13 +34,6 @@ FLAGS = (
     "--disable-sync",
     "--no-first-run",
 )
-SERVE = """
-import json, sys
-from pathlib import Path
-from service.server import ServerSettings, serve
-
-serve(ServerSettings(db=Path(sys.argv[1]), log_level="warning", **{"port": 0, **json.loads(sys.argv[2])}))
-"""
 
 
 def lines(words: list[str], seed: int, count: int) -> str:
@@ -53,54 +43,6 @@ def lines(words: list[str], seed: int, count: int) -> str:
 
 
 # ── the service ───────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-class Site(NamedTuple):
-    """A service in another process."""
-
-    process: subprocess.Popen[str]
-    port: int
-    greeting: str
-    db: Path
-
-    @property
-    def url(self) -> str:
-        """Where it is."""
-        return f"http://127.0.0.1:{self.port}"
-
-    def ask(self, method: str, path: str, body: Any = None, key: str | None = None) -> Any:
-        """The JSON that it answers."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
-        headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {key}"} if key else {})}
-        connection.request(method, path, None if body is None else json.dumps(body), headers)
-        data = json.loads(connection.getresponse().read())
-        connection.close()
-        return data
-
-    def stop(self, how: int = signal.SIGTERM) -> None:
-        """End it, and wait for that."""
-        if self.process.poll() is None:
-            self.process.send_signal(how)
-            self.process.communicate(timeout=60)
-
-
-def begin(db: Path, environment: dict[str, str] | None = None, **settings: Any) -> Site:
-    """A service over a database; `settings` are fields of its `ServerSettings`."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", SERVE, str(db), json.dumps({"workers": 0, **settings})],
-        cwd=ROOT,
-        env={**ENVIRONMENT, **(environment or {})},
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    assert process.stdout is not None
-    greeting = "".join(process.stdout.readline() for _ in range(5))
-    found = re.search(r"http://127\.0\.0\.1:(\d+)", greeting)
-    if found is None:
-        process.kill()
-        raise AssertionError(process.communicate()[1])
-    return Site(process, int(found[1]), greeting, db)
 
 
 @pytest.fixture(scope="session")
@@ -124,46 +66,46 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def site(stored: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+def site(stored: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """One service over those models, without a worker, for all tests that only read and write texts."""
     db = tmp_path_factory.mktemp("site") / "charloom.db"
     shutil.copy(stored, db)
-    started = begin(db)
+    started = start(db)
     yield started
     started.stop()
 
 
 @pytest.fixture(scope="session")
-def school(stored: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+def school(stored: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """One service over those models, with a worker, for all tests that train."""
     db = tmp_path_factory.mktemp("school") / "charloom.db"
     shutil.copy(stored, db)
-    started = begin(db, workers=1)
+    started = start(db, workers=1)
     yield started
     started.stop()
 
 
 @pytest.fixture
-def launch(stored: Path, tmp_path: Path) -> Iterator[Callable[..., Site]]:
+def launch(stored: Path, tmp_path: Path) -> Iterator[Callable[..., Server]]:
     """Start a service of the test's own: `launch(empty=True, workers=1, environment={...}, **settings)`.
 
     `launch(again=site)` starts one that was stopped once more, at the same address.
     """
-    started: list[Site] = []
+    started: list[Server] = []
 
-    def launched(*, empty: bool = False, again: Site | None = None, environment: dict[str, str] | None = None, **settings: Any) -> Site:
+    def launched(*, empty: bool = False, again: Server | None = None, environment: dict[str, str] | None = None, **settings: Any) -> Server:
         if again:
-            started.append(begin(again.db, environment, port=again.port, **settings))
+            started.append(start(again.db, environment, port=again.port, **settings))
             return started[-1]
         db = tmp_path / f"{len(started)}.db"
         if not empty:
             shutil.copy(stored, db)
-        started.append(begin(db, environment, **settings))
+        started.append(start(db, environment, **settings))
         return started[-1]
 
     yield launched
     for each in started:
-        each.stop()
+        end(each)
 
 
 # ── the browser ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -234,7 +176,7 @@ def visits(browser: Any) -> Iterator[Callable[..., Any]]:
     watches: list[Watch] = []
 
     def opened(
-        site: Site, hash: str = "", *, width: int = 1600, scheme: str = "light", locale: str = "en-US", beside: Any = None, **options: Any
+        site: Server, hash: str = "", *, width: int = 1600, scheme: str = "light", locale: str = "en-US", beside: Any = None, **options: Any
     ) -> Any:
         if beside is None:
             size = {"width": width, "height": SIZES.get(width, 900)}

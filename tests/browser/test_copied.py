@@ -29,7 +29,7 @@ def write(page: Any, model: str, **values: object) -> str:
 def test_what_is_copied_is_underlined_and_told(site: Any, visit: Callable[..., Any], accessible: Callable[..., None]) -> None:
     page = visit(site)
     text = write(page, "parrot", length=200, seed=3)
-    told = site.ask("POST", "/v1/novelty", {"model": "parrot", "text": text})
+    told = site.answer("POST", "/v1/novelty", {"model": "parrot", "text": text})
     assert told["copied"] > 100  # it says what it has read
     assert f"the longest has {told['longest']['length']} (line {told['longest']['line']}," in page.locator(".sheet-notes").inner_text()
     page.until(f"{UNDERLINED} === {sum(stop - start for start, stop in joined(told['spans']))}")
@@ -68,7 +68,7 @@ def joined(spans: list[dict[str, Any]]) -> list[tuple[int, int]]:
 def test_a_text_that_must_not_copy_does_not(site: Any, visit: Callable[..., Any]) -> None:
     page = visit(site)
     text = write(page, "parrot", length=150, seed=3, most=5)
-    told = site.ask("POST", "/v1/novelty", {"model": "parrot", "text": text})
+    told = site.answer("POST", "/v1/novelty", {"model": "parrot", "text": text})
     assert told["longest"]["length"] == 5
     assert "New: nothing of 30 characters or more" in page.locator(".sheet-notes").inner_text()
     assert parse_qs(page.evaluate("location.hash").partition("?")[2])["max_copy"] == ["5"]
@@ -80,6 +80,6 @@ def test_a_text_that_must_not_copy_does_not(site: Any, visit: Callable[..., Any]
 def test_of_a_list_its_lines_are_told(site: Any, visit: Callable[..., Any]) -> None:
     page = visit(site)
     text = write(page, "tale", length=300, seed=3)
-    told = site.ask("POST", "/v1/novelty", {"model": "tale", "text": text, "ended": False})
+    told = site.answer("POST", "/v1/novelty", {"model": "tale", "text": text, "ended": False})
     new = sum(record["new"] for record in told["records"])
     assert f"{new} of {len(told['records'])} lines are new" in page.locator(".sheet-notes").inner_text()

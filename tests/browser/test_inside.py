@@ -44,7 +44,7 @@ def paste(page: Any, text: str) -> None:
 
 def answer(site: Any, **body: Any) -> Any:
     """What the service says of TEXT."""
-    return site.ask("POST", "/v1/inspect", {"model": "tale", "text": TEXT, **body})
+    return site.answer("POST", "/v1/inspect", {"model": "tale", "text": TEXT, **body})
 
 
 def tints(page: Any, pane: str = ".reader .text-flow") -> dict[int, str]:
@@ -184,7 +184,7 @@ def test_cells_are_found_and_all_is_accessible(
     page.keyboard.press("End")
     page.get_by_role("button", name="Find them").click()
     page.wait_for_selector(".cell-rows")
-    report = site.ask("POST", "/v1/inspect/cells", {"model": "tale"})
+    report = site.answer("POST", "/v1/inspect/cells", {"model": "tale"})
     good = [cell for cell in report["cells"] if cell["found"] and cell["learned"]]
     told = page.locator(".cells-list > p").first.text_content()
     assert report["model"] in told

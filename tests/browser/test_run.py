@@ -131,7 +131,7 @@ def test_from_a_text_to_a_model(school: Any, visit: Callable[..., Any], tmp_path
     page.get_by_role("button", name="Cancel", exact=True).click()
     page.get_by_role("button", name="Cancel the run").click()
     page.until(f"{BADGE} === 'cancelled'")
-    assert school.ask("GET", "/v1/fine_tuning/jobs/weaver")["status"] == "cancelled"
+    assert school.answer("GET", "/v1/fine_tuning/jobs/weaver")["status"] == "cancelled"
     assert page.evaluate("document.activeElement.tagName") != "BODY"
 
     # Its checkpoints stay, and write.
@@ -144,13 +144,13 @@ def test_from_a_text_to_a_model(school: Any, visit: Callable[..., Any], tmp_path
 def test_time_travel(site: Any, visit: Callable[..., Any]) -> None:
     page = opened(visit, site)
     page.locator(".travel").get_by_label("Prompt").fill("the ")
-    steps = [each["step_number"] for each in site.ask("GET", "/v1/fine_tuning/jobs/tale/checkpoints")["data"]][::-1]
+    steps = [each["step_number"] for each in site.answer("GET", "/v1/fine_tuning/jobs/tale/checkpoints")["data"]][::-1]
     assert len(steps) >= 4
     texts = [travel_to(page, index) for index in range(len(steps))]
     assert len(set(texts)) == len(steps)
     for step, found in zip(steps, texts, strict=True):
         body = {"model": f"tale@{step}", "prompt": "the ", "temperature": 0.8, "seed": 1, "max_tokens": 400}
-        assert found == "the " + site.ask("POST", "/v1/completions", body)["choices"][0]["text"]
+        assert found == "the " + site.answer("POST", "/v1/completions", body)["choices"][0]["text"]
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
     assert [travel_to(page, index) for index in range(len(steps))] == texts
@@ -162,7 +162,7 @@ def test_time_travel(site: Any, visit: Callable[..., Any]) -> None:
 
 
 def test_time_is_played(site: Any, tale: Any) -> None:
-    steps = [each["step_number"] for each in site.ask("GET", "/v1/fine_tuning/jobs/tale/checkpoints")["data"]][::-1]
+    steps = [each["step_number"] for each in site.answer("GET", "/v1/fine_tuning/jobs/tale/checkpoints")["data"]][::-1]
     tale.get_by_role("button", name="Play").click()
     tale.until(f"document.querySelector('.travel-text').dataset.step === '{steps[0]}'")  # from the last one it begins again
     tale.locator(".travel").get_by_role("button", name="Stop").click()
@@ -198,11 +198,11 @@ def test_the_plot_tells_what_it_shows(tale: Any) -> None:
 
 def test_a_checkpoint_that_has_gone_makes_room(site: Any, visit: Callable[..., Any]) -> None:
     page = opened(visit, site)
-    steps = [each["step_number"] for each in site.ask("GET", "/v1/fine_tuning/jobs/tale/checkpoints")["data"]][::-1]
+    steps = [each["step_number"] for each in site.answer("GET", "/v1/fine_tuning/jobs/tale/checkpoints")["data"]][::-1]
     gone = steps[1]
 
     def without(route: Any) -> None:
-        listed = site.ask("GET", "/v1/fine_tuning/jobs/tale/checkpoints?limit=1000")
+        listed = site.answer("GET", "/v1/fine_tuning/jobs/tale/checkpoints?limit=1000")
         route.fulfill(json={**listed, "data": [each for each in listed["data"] if each["step_number"] != gone]})
 
     def answer(route: Any) -> None:
@@ -219,7 +219,7 @@ def test_a_checkpoint_that_has_gone_makes_room(site: Any, visit: Callable[..., A
 
 def test_a_run_is_followed_further_when_the_service_is_there_again(launch: Callable[..., Any], visit: Callable[..., Any]) -> None:
     first = launch()
-    first.ask("POST", "/v1/fine_tuning/jobs", {"model": "lstm", "training_file": "tale", "name": "waiting"})
+    first.answer("POST", "/v1/fine_tuning/jobs", {"model": "lstm", "training_file": "tale", "name": "waiting"})
     page = visit(first, "#run/waiting")
     page.until(f"document.querySelector('.badge') && {BADGE} === 'waits'")
     page.watch.allowed.append("ERR_")
@@ -227,13 +227,13 @@ def test_a_run_is_followed_further_when_the_service_is_there_again(launch: Calla
     page.wait_for_selector(".run-state:has-text('The connection was cut')")
     again = launch(again=first)
     page.until(f"document.querySelector('.run-state').textContent === {BADGE}")
-    again.ask("POST", "/v1/fine_tuning/jobs/waiting/pause")
+    again.answer("POST", "/v1/fine_tuning/jobs/waiting/pause")
     page.until(f"{BADGE} === 'paused'")
 
 
 def test_a_run_that_fails_says_why(school: Any, visit: Callable[..., Any]) -> None:
     order = {"model": "rnn", "activation": "relu", "optimizer": "sgd", "learning_rate": 1000, "momentum": 0.9, "clip_norm": 0}
-    school.ask("POST", "/v1/fine_tuning/jobs", {**order, "training_file": "tale", "hidden_size": 16, "steps": 100, "name": "hopeless"})
+    school.answer("POST", "/v1/fine_tuning/jobs", {**order, "training_file": "tale", "hidden_size": 16, "steps": 100, "name": "hopeless"})
     page = visit(school, "#run/hopeless")
     page.wait_for_selector(".run .notice.bad:has-text('learning_rate')", timeout=30_000)
     assert page.evaluate(BADGE) == "failed"

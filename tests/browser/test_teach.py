@@ -123,7 +123,7 @@ def test_an_upload_tells_how_far_it_is_and_can_be_cancelled(school: Any, visit: 
     page.locator(".sending button").click()
     page.wait_for_selector(".zone", state="visible")
     assert page.locator(".giving .notice").is_hidden()
-    assert "large" not in [each["id"] for each in school.ask("GET", "/v1/files?limit=100")["data"]]
+    assert "large" not in [each["id"] for each in school.answer("GET", "/v1/files?limit=100")["data"]]
 
 
 def folder(at: Path) -> Path:
@@ -252,7 +252,7 @@ def test_a_text_that_is_too_large(launch: Callable[..., Any], visit: Callable[..
 def test_all_settings_are_those_of_the_service(site: Any, visit: Callable[..., Any]) -> None:
     page = visit(site, "#teach")
     settings(page)
-    properties = site.ask("GET", "/openapi.json")["components"]["schemas"]["JobOrder"]["properties"]
+    properties = site.answer("GET", "/openapi.json")["components"]["schemas"]["JobOrder"]["properties"]
     shown = page.locator(".settings .field").all()
     names = [each.locator("label").text_content() for each in shown]
     assert sorted(names) == sorted(set(properties) - UNSHOWN)
@@ -266,7 +266,7 @@ def test_all_settings_are_those_of_the_service(site: Any, visit: Callable[..., A
 def test_what_is_wrong_is_told_beside_it(site: Any, visit: Callable[..., Any]) -> None:
     page = visit(site, "#teach")
     page.watch.allowed += ["400 (BAD REQUEST)", "409 (CONFLICT)"]
-    runs = site.ask("GET", "/v1/fine_tuning/jobs")["data"]
+    runs = site.answer("GET", "/v1/fine_tuning/jobs")["data"]
     page.get_by_label("Or one that is here already").select_option("tale")
     page.wait_for_selector(SHOWN)
     settings(page)
@@ -289,9 +289,11 @@ def test_what_is_wrong_is_told_beside_it(site: Any, visit: Callable[..., Any]) -
     page.get_by_label("Length", exact=True).fill("600000")  # minutes, more than a year
     page.get_by_role("button", name="Start").click()
     assert page.get_by_label("Length", exact=True).evaluate("node => node.validity.rangeOverflow")
-    assert site.ask("GET", "/v1/fine_tuning/jobs")["data"] == runs
+    assert site.answer("GET", "/v1/fine_tuning/jobs")["data"] == runs
 
 
 def test_every_setting_has_a_meaning_in_korean(site: Any) -> None:
     translated = re.findall(r'^  "setting\.(\w+)"', (STATIC / "texts-teach.js").read_text(), re.MULTILINE)
-    assert sorted(translated) == sorted(set(site.ask("GET", "/openapi.json")["components"]["schemas"]["JobOrder"]["properties"]) - UNSHOWN)
+    assert sorted(translated) == sorted(
+        set(site.answer("GET", "/openapi.json")["components"]["schemas"]["JobOrder"]["properties"]) - UNSHOWN
+    )

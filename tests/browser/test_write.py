@@ -91,7 +91,7 @@ def test_a_text_comes_with_its_facts(site: Any, visit: Callable[..., Any]) -> No
     page = visit(site)
     more(page, Length=300, Seed=7)
     text = write(page)
-    expected = site.ask("POST", "/generate", {"model": "tale", "prompt": PROMPT, "length": 300, "seed": 7})
+    expected = site.answer("POST", "/generate", {"model": "tale", "prompt": PROMPT, "length": 300, "seed": 7})
     assert text == PROMPT + expected["text"]
     told = page.locator(".sheet-facts").text_content()
     assert expected["checkpoint"] in told
@@ -108,13 +108,13 @@ def test_it_streams(site: Any, visit: Callable[..., Any]) -> None:
     page.until("document.querySelector('.text-flow').textContent.length > 200")
     first = len(text_of(page))
     page.until(f"document.querySelector('.text-flow').textContent.length > {first + 200}")
-    assert site.ask("GET", "/health")["rows"] == 1
+    assert site.answer("GET", "/health")["rows"] == 1
     page.get_by_role("button", name="Stop", exact=True).click()
     done(page)
     deadline = time.monotonic() + 5
-    while site.ask("GET", "/health")["rows"] and time.monotonic() < deadline:
+    while site.answer("GET", "/health")["rows"] and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert site.ask("GET", "/health")["rows"] == 0
+    assert site.answer("GET", "/health")["rows"] == 0
     assert "stopped" in page.locator(".sheet-facts").text_content()
     assert 400 < len(text_of(page)) < 100_000
 
@@ -155,7 +155,7 @@ def test_what_is_told_slowly_is_steered_where_it_is(site: Any, visit: Callable[.
     course = last_event(page, 1)["temperature"]
     assert [value for _, value in course] == [0.8, 0]
     assert 60 <= course[1][0] < 300
-    expected = site.ask("POST", "/generate", {"model": "tale", "length": 400, "seed": 5, "temperature": course})
+    expected = site.answer("POST", "/generate", {"model": "tale", "length": 400, "seed": 5, "temperature": course})
     assert text_of(page) == expected["text"]
 
 
@@ -230,7 +230,7 @@ def test_several_temperatures_side_by_side(site: Any, visit: Callable[..., Any])
     assert len(set(values)) == 4
     for index, value in enumerate(values):
         body = {"model": "tale", "prompt": PROMPT, "length": 200, "seed": 11, "temperature": value}
-        assert text_of(page, index) == PROMPT + site.ask("POST", "/generate", body)["text"]
+        assert text_of(page, index) == PROMPT + site.answer("POST", "/generate", body)["text"]
     texts = [text_of(page, index) for index in range(4)]
     page.reload()
     done(page)
@@ -245,7 +245,7 @@ def test_tints_and_alternatives(site: Any, visit: Callable[..., Any]) -> None:
     write(page)
     tinted = "[...CSS.highlights].filter(([name]) => name.startsWith('surprise')).reduce((sum, [, each]) => sum + each.size, 0)"
     page.until(f"{tinted} > 10")
-    answer = site.ask(
+    answer = site.answer(
         "POST", "/v1/completions", {"model": "tale", "prompt": PROMPT, "max_tokens": 200, "seed": 2, "temperature": 0.8, "logprobs": 5}
     )
     scores = answer["choices"][0]["logprobs"]
@@ -317,7 +317,7 @@ def test_korean_in_jamo(site: Any, visit: Callable[..., Any]) -> None:
     page.get_by_label("시드").fill("1")
     page.get_by_role("button", name="쓰기", exact=True).click()
     page.wait_for_selector(".sheet-facts b")
-    expected = site.ask("POST", "/generate", {"model": "hangul", "prompt": "베틀은 ", "length": 600, "seed": 1})["text"]
+    expected = site.answer("POST", "/generate", {"model": "hangul", "prompt": "베틀은 ", "length": 600, "seed": 1})["text"]
     assert text_of(page) == "베틀은 " + expected
     syllable = next(index for index, each in enumerate(expected) if "가" <= each <= "힣")
     page.locator(".text-pane").focus()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -104,6 +105,20 @@ def test_threads_are_limited_inside_and_given_back() -> None:
             assert set(blas_now()) <= {1}
         assert set(blas_now()) <= {2}
     assert blas_now() == before
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [(None, 8), ("max 100000\n", 8), ("200000 100000\n", 2), ("20000 100000\n", 1), ("1600000 100000\n", 8), ("?", 8)],
+)
+def test_a_container_has_no_more_cores_than_its_share_pays_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, written: str | None, expected: int
+) -> None:
+    monkeypatch.setattr(machine, "GROUP", tmp_path)
+    monkeypatch.setattr(machine.os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    if written is not None:
+        (tmp_path / "cpu.max").write_text(written)
+    assert machine.cores() == expected
 
 
 def test_cores_and_memory_are_told() -> None:

@@ -133,7 +133,14 @@ def test_what_is_chosen_follows_streams_that_the_user_chose() -> None:
     few, many = (chosen(20_000, batch_size=size, seq_length=16) for size in (2, 32))
     assert few.training.validation_interval == pytest.approx(16 * many.training.validation_interval, rel=0.1)
     assert chosen(2_000, batch_size=16).training.seq_length == recipe.SHORTEST
+    assert chosen(batch_size=32).training.seq_length == recipe.LONGEST
     assert chosen(2_000, seq_length=256).training.batch_size == recipe.SMALLEST_BATCH
+
+
+def test_few_updates_have_fewer_but_longer_streams() -> None:
+    shapes = {characters: chosen(characters).training for characters in (1_000_000, 20_000, 1_000)}
+    assert [(each.batch_size, each.seq_length) for each in shapes.values()] == [(64, 32), (4, 64), (4, 32)]
+    assert chosen(20_000, batch_size=64).training.seq_length == recipe.SHORTEST
 
 
 def test_a_short_time_is_not_spent_on_validating_a_large_text() -> None:
@@ -174,7 +181,7 @@ def test_everything_else_is_the_default() -> None:
 
 def test_the_sentence_names_what_was_chosen() -> None:
     choice = chosen()
-    for part in ("3:00", "lstm 1x384", "dropout 0.2", "32 streams of 64", "learning rate 0.01", "2 processes", "times"):
+    for part in ("3:00", "lstm 1x384", "dropout 0.2", "64 streams of 32", "learning rate 0.01", "2 processes", "times"):
         assert part in choice.words
 
 
@@ -183,26 +190,77 @@ def test_the_sentence_tells_how_often_the_text_is_read(characters: int, told: st
     assert told in chosen(characters).words
 
 
-def test_speed_is_that_of_the_best_number_of_processes(monkeypatch: pytest.MonkeyPatch) -> None:
-    paces = {1: 10.0, 2: 18.0, 4: 17.0}
-    tried: list[Workers] = []
+@pytest.mark.parametrize(
+    ("cores", "given", "expected"),
+    [
+        (1, {}, [(1, 64)]),
+        (2, {}, [(1, 64), (2, 64)]),
+        (4, {}, [(1, 64), (4, 64)]),
+        (6, {}, [(1, 64), (4, 64), (6, 128), (6, 64)]),
+        (64, {}, [(1, 64), (4, 64), (8, 128), (8, 64), (16, 128)]),
+        (64, {"streams": 48}, [(1, 48), (3, 48), (6, 48)]),
+        (64, {"streams": 5}, [(1, 5)]),
+        (2, {"processes": 6}, [(6, 128)]),
+        (2, {"processes": 2}, [(2, 64)]),
+        (2, {"processes": 3, "streams": 7}, [(3, 7)]),
+        (64, {"processes": 64}, [(64, 128)]),
+    ],
+)
+def test_more_processors_try_more_processes_and_streams(
+    monkeypatch: pytest.MonkeyPatch, cores: int, given: dict[str, int], expected: list[tuple[int, int]]
+) -> None:
+    monkeypatch.setattr(recipe, "SUPPORTED", True)
+    assert recipe.ways(cores, **given) == expected
+    monkeypatch.setattr(recipe, "SUPPORTED", False)
+    assert {processes for processes, _ in recipe.ways(cores, **given)} == {given.get("processes", 1)}
 
-    def measured(workers: Workers, **_: float) -> float:
-        tried.append(workers)
-        return paces[workers.processes]
+
+@pytest.fixture
+def tried(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """Processes and streams that were measured; eight processors, each process slowed by the others."""
+    found: list[tuple[int, int]] = []
+
+    def measured(workers: Workers, training: TrainingConfig, seconds: float) -> float:
+        found.append((workers.processes, training.batch_size))
+        return 10.0 * workers.processes**0.8 * (1 - 4 / training.batch_size)
 
     monkeypatch.setattr(recipe, "_work_per_second", measured)
-    monkeypatch.setattr(machine, "SUPPORTED", True)
-    monkeypatch.setattr(machine, "cores", lambda: 4)
-    assert recipe.speed() == Speed(18.0, Workers(2, 1))
-    assert [workers.processes for workers in tried] == [1, 2], "no more than train the streams that are chosen"
-    assert recipe.speed(processes=4) == Speed(17.0, Workers(4, 1), given=True)
-    assert recipe.speed(ranks=3) == Speed(30.0, Workers(1, 1), given=True)
-    assert recipe.speed(threads=2).workers == Workers(2, 2)
-    tried.clear()
-    monkeypatch.setattr(machine, "SUPPORTED", False)
-    assert recipe.speed().workers == Workers(1, 1)
-    assert len(tried) == 1
+    monkeypatch.setattr(recipe, "SUPPORTED", True)
+    monkeypatch.setattr(machine, "cores", lambda: 8)
+    return found
+
+
+def test_speed_is_that_of_the_best_way(tried: list[tuple[int, int]]) -> None:
+    found = recipe.speed()
+    assert tried == [(1, 64), (4, 64), (8, 128), (8, 64)]
+    assert found == Speed(pytest.approx(49.48, rel=0.001), Workers(8, 1), streams=64), "128 streams are not so much faster as they cost"
+    assert recipe.speed(streams=128) == Speed(pytest.approx(51.13, rel=0.001), Workers(8, 1), streams=128)
+    assert recipe.speed(processes=2) == Speed(pytest.approx(16.32, rel=0.001), Workers(2, 1), given=True)
+    assert recipe.speed(threads=4).workers == Workers(2, 4)
+
+
+def test_ranks_are_measured_as_one_of_them(tried: list[tuple[int, int]]) -> None:
+    assert recipe.speed(ranks=4) == Speed(40.0 * (1 - 4 / 16), Workers(1, 1), given=True)
+    assert tried == [(1, 16)]
+
+
+def test_a_slow_machine_tries_fewer_ways(tried: list[tuple[int, int]]) -> None:
+    times = iter([0.0, 2.0, 9.0])
+    assert recipe.speed(patience=3.0, clock=lambda: next(times)).workers == Workers(4, 1)
+    assert tried == [(1, 64), (4, 64)]
+
+
+def test_streams_that_were_measured_are_taken_with_a_rate_to_match() -> None:
+    more = chosen(10**8, budget=900.0, found=Speed(60e9, Workers(8, 1), streams=128))
+    less = chosen(10**8, budget=900.0)
+    assert (less.training.batch_size, more.training.batch_size) == (64, 128)
+    assert more.training.seq_length == less.training.seq_length
+    assert more.training.learning_rate == pytest.approx(2**0.5 * less.training.learning_rate, rel=0.05)
+    assert more.workers == Workers(8, 1)
+    assert chosen(10**8, budget=900.0, found=Speed(60e9, Workers(8, 1), streams=128), batch_size=50).training.batch_size == 50
+    few = chosen(10**8, budget=30.0, found=Speed(60e9, Workers(8, 1), streams=128))
+    assert few.training.batch_size < 128, "there would be too few updates"
+    assert few.workers.processes <= few.training.batch_size // 8
 
 
 def test_a_small_network_is_measured_itself(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -216,7 +274,7 @@ def test_a_small_network_is_measured_itself(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(recipe, "_work_per_second", slow)
     monkeypatch.setattr(recipe, "speed", lambda *_: SPEED)
     choice = recipe.choose_here(1_000_000, 65, 60.0, {"hidden_size": 64})
-    assert choice == chosen(budget=60.0, found=Speed(6e9, Workers(1, 1)), hidden_size=64)
+    assert choice == chosen(budget=60.0, found=Speed(6e9, Workers(2, 1)), hidden_size=64)
     assert measured == [chosen(budget=60.0, hidden_size=64).model]
     assert recipe.choose_here(1_000_000, 65, 180.0, {}) == chosen()
     assert len(measured) == 1, "a large one is not"
@@ -225,7 +283,7 @@ def test_a_small_network_is_measured_itself(monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_brief_budget_is_not_spent_on_starting_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[int, float]] = []
 
-    def noted(processes: int, threads: int, ranks: int, seconds: float) -> Speed:
+    def noted(processes: int, threads: int, ranks: int, seconds: float, *_: float) -> Speed:
         asked.append((processes, seconds))
         return SPEED
 

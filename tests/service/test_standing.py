@@ -117,7 +117,7 @@ def test_at_the_end_it_tells_what_twice_the_time_would_gain() -> None:
     metrics = curve(power_law, 40)
     found = outlook_of(metrics, 0)
     assert found.gain == pytest.approx(power_law(10) - power_law(20), rel=0.5)
-    assert found.words == "still learning: twice the time would gain about 0.08 nats more"
+    assert found.words == "still learning: twice the time would gain about 0.07 nats more"
 
 
 def test_a_pause_does_not_matter() -> None:
