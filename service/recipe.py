@@ -1,6 +1,6 @@
 """Settings from a text and a time: what `--budget` chooses where the user does not.
 
-A network is as good as its size and its practice, and a budget pays for their product. `speed` measures for about a second how
+A network is as good as its size and its practice, and a budget pays for their product. `service.trial` finds in about a second how
 many multiply-adds this machine trains with; `choose` takes the largest network that still reads `PRACTICE` symbols for each
 multiply-add it makes per symbol (about its number of weights; the measure of Kaplan et al. 2020, the number is our own), but none
 larger than its text can fill. What is read over and over is learned by heart, so dropout and weight decay grow with the epochs,
@@ -12,32 +12,20 @@ that were tried one against another, the others are estimates from them.
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-import numpy as np
-
-from model.batches import Streams
-from model.cells import CELLS
 from model.config import ModelConfig, TrainingConfig
-from model.functions import UNKNOWN_COST
-from model.language_model import LanguageModel
 from model.settings import settings_of
-from model.training import TrainingState, train
 from service import machine
 from service.machine import Workers
-from service.parallel.processes import SUPPORTED, together
+from service.trial import EACH, MEASURING, SAMPLE_ALPHABET, SAMPLE_MODEL, STREAMS, Speed, multiply_adds, speed, work, work_per_second
 from service.units import duration
 
-MEASURING = 0.4  # seconds of training for each way to split streams over processes, and for the chosen network ...
-MEASURING_SHARE = 0.03  # ... or less, where that is more than this share of the budget
+MEASURING_SHARE = 0.03  # of a budget that a measurement takes at most
 TRIALS_SHARE = 0.06  # of the budget: when so much is gone, with starting processes, no further way is tried
 BRIEF = 10.0  # seconds: in a shorter budget processes are not worth their start
-SAMPLE_MODEL = ModelConfig(cell="lstm", hidden_size=256)  # what is measured ...
-SAMPLE_TRAINING = TrainingConfig(batch_size=64, seq_length=32)
-SAMPLE_ALPHABET = 64  # ... over so many symbols
 SMALL = 0.6  # a chosen network that takes less than this share of its work is measured itself: calls cost it more than arithmetic
 MOST_MEASURED = 2048  # symbols of its alphabet, for that
 
@@ -45,7 +33,6 @@ SIZES = (16, 24, 32, 48, 64, 80, 96, 128, 160, 192, 224, 256, 320, 384, 448, 512
 PRACTICE = 7.0  # symbols read per multiply-add of the network
 WEIGHTS_PER_SYMBOL, FEWEST_WEIGHTS = 1.5, 10_000  # a text of N symbols can fill 10,000 + 1.5 N weights
 LARGE_LAYER = 896  # from here on two layers are tried, too
-ELEMENTWISE = 200  # a gate's own arithmetic for one symbol, forward and backward, takes the time of so many multiply-adds
 TRAINING_SHARE = 0.9  # of a budget: the rest goes into starting and validating
 MOST_EPOCHS = 60.0  # more passes over a text teach a network little that it can use elsewhere ...
 SMALL_TEXT_EPOCHS = 10.0  # ... and of a text of 1,000 symbols no more than these, growing with the sixth root of its size
@@ -59,24 +46,13 @@ WEIGHT_DECAY, MOST_WEIGHT_DECAY = 0.05, 0.15  # for up to FEW_EPOCHS; for more i
 FEW_EPOCHS = 5.0
 RATE = {"lstm": 4.0, "gru": 2.6, "rnn": 0.6}  # learning_rate times hidden_size
 LOWEST_RATE, HIGHEST_RATE = 0.001, 0.02
-STREAMS = (64, 128)  # the second where there are more processors than the first can be split over
-EACH = (16, 8)  # streams of a process
-DOUBLED = 0.85  # with twice the streams a symbol teaches as much as this share of one
 AT_ONCE = 2048  # symbols of an update; with more of them the learning rate is higher
+MANY_UPDATES = 1000  # that a run can have with the longest sequences
 FEWEST_UPDATES = 700  # smaller batches rather than fewer
 SMALLEST_BATCH, SHORTEST, LONGEST = 4, 32, 64
 COMMON = 100  # symbols that most of a text is made of: the output weights of others are seldom practised and seldom needed
 LARGE_ALPHABET, EMBEDDING = 2048, 256  # from so many symbols on they get an embedding of this size ...
 OFTEN, OFTEN_EMBEDDING = 6.0, 128  # ... and others one of this, or of the layer's size, where a text is read more often
-
-
-class Speed(NamedTuple):
-    """How fast this machine trains."""
-
-    work: float  # per second, by all processes together; see `work`
-    workers: Workers
-    given: bool = False  # whether the number of processes is the user's
-    streams: int = STREAMS[0]  # that were split over the processes
 
 
 class Choice(NamedTuple):
@@ -107,88 +83,9 @@ def choose_here(
     choice = choose(symbols, alphabet, budget, found, given, spent())
     V = min(alphabet, MOST_MEASURED)
     if ranks == 1 and work(choice.model, V) < SMALL * work(SAMPLE_MODEL, SAMPLE_ALPHABET):
-        found = found._replace(work=_work_per_second(choice.workers, choice.model, choice.training, V, seconds), workers=choice.workers)
+        found = found._replace(work=work_per_second(choice.workers, choice.model, choice.training, V, seconds), workers=choice.workers)
         choice = choose(symbols, alphabet, budget, found, given, spent())
     return choice
-
-
-def speed(
-    processes: int = 0,
-    threads: int = 0,
-    ranks: int = 1,
-    seconds: float = MEASURING,
-    streams: int = 0,
-    patience: float = math.inf,
-    clock: Callable[[], float] = time.perf_counter,
-) -> Speed:
-    """Train a network for some `seconds` in each way that may be best of those that leave what is given (not 0) as it is.
-
-    Several `ranks` of MPI are taken to be as fast as this one, each a process. After `patience` seconds no further way is tried.
-    """
-    end = clock() + patience
-    found: list[Speed] = []
-    for count, split in ways(machine.cores() // max(1, threads), ranks if ranks > 1 else processes, streams):
-        if found and clock() > end:
-            break
-        here = 1 if ranks > 1 else count  # the other ranks are elsewhere, with streams of their own
-        workers, training = Workers(here, max(1, threads)), replace(SAMPLE_TRAINING, batch_size=max(1, split * here // count))
-        pace = _work_per_second(workers, training=training, seconds=seconds) * count / here
-        found.append(Speed(pace, workers, bool(processes) or ranks > 1, split))
-    return max(found, key=lambda each: each.work * DOUBLED ** math.log2(each.streams / STREAMS[0]))
-
-
-def ways(cores: int, processes: int = 0, streams: int = 0) -> list[tuple[int, int]]:
-    """Numbers of processes and of the streams that are split over them which may be the fastest; what is given (not 0) stays.
-
-    The surest come first. With more processors there may be more streams: an update then learns from more text in the same time.
-    """
-    if processes:
-        return [(processes, streams or next((B for B in STREAMS if B // EACH[0] >= processes), STREAMS[-1]))]
-    sizes = [streams] if streams else [count for count in STREAMS if count <= STREAMS[0] or cores * EACH[0] > STREAMS[0]]
-    most = cores if SUPPORTED else 1
-    found = [(1, sizes[0])] + [(min(most, max(1, B // each)), B) for each in EACH for B in sizes]
-    return list(dict.fromkeys(found))
-
-
-def _work_per_second(
-    workers: Workers,
-    config: ModelConfig = SAMPLE_MODEL,
-    training: TrainingConfig = SAMPLE_TRAINING,
-    V: int = SAMPLE_ALPHABET,
-    seconds: float = MEASURING,
-) -> float:
-    B, T = training.batch_size, training.seq_length
-    ids = np.random.default_rng(0).integers(0, V, 4 * B * T + 1).astype(np.min_scalar_type(V))
-    streams = Streams(ids, B, T)
-    with machine.blas_threads(workers.threads):
-        model = LanguageModel.new(config, V)
-        state = TrainingState.new(model, streams, training)
-        processes = min(workers.processes, B)
-        with together(processes, model, streams, ids, training, state, UNKNOWN_COST) as (model, state, group):
-            state.last_step = 10**9
-            began, symbols = math.inf, 0
-            for progress in train(model, streams, training, state, group=group):
-                now = time.perf_counter()
-                if progress.step == 2:  # the first ones make buffers, and the other processes are starting
-                    began = now
-                elif progress.step > 2:
-                    symbols += progress.symbols
-                    if now - began > seconds:
-                        return symbols * work(config, V) / (now - began)
-    raise AssertionError("training by steps has no other end")
-
-
-def multiply_adds(config: ModelConfig, V: int) -> int:
-    """Multiply-adds of the matrix products for one symbol, forward."""
-    H, gates = config.hidden_size, len(CELLS[config.cell].gates)
-    first = config.embedding_size * gates * H
-    return first + gates * H * H * (2 * config.num_layers - 1) + H * V
-
-
-def work(config: ModelConfig, V: int) -> float:
-    """What learning from one symbol takes, in multiply-adds: the products, twice as much backward as forward, and what is between."""
-    gates = len(CELLS[config.cell].gates) * config.hidden_size * config.num_layers
-    return 3 * multiply_adds(config, V) + ELEMENTWISE * gates
 
 
 def choose(symbols: int, alphabet: int, budget: float, found: Speed, given: Mapping[str, Any], spent: float = 0.0) -> Choice:
@@ -280,7 +177,8 @@ def _network(N: int, V: int, paid: float, given: Mapping[str, Any]) -> ModelConf
 def _batch(symbols: float, streams: int, given: Mapping[str, Any]) -> dict[str, int]:
     """Streams and their length: what is given, else so many as were measured, but less where the run would have too few updates."""
     B = given.get("batch_size", streams)
-    batch = {"batch_size": B, "seq_length": given.get("seq_length", max(SHORTEST, min(LONGEST, AT_ONCE // B)))}
+    T = LONGEST if symbols / (B * LONGEST) >= MANY_UPDATES else max(SHORTEST, min(LONGEST, AT_ONCE // B))
+    batch = {"batch_size": B, "seq_length": given.get("seq_length", T)}
     if not batch.keys() & given.keys() and symbols / math.prod(batch.values()) < FEWEST_UPDATES:
         batch = {"batch_size": STREAMS[0] // 4, "seq_length": LONGEST}  # half as many symbols, in fewer and longer streams
     for name, least in (("batch_size", SMALLEST_BATCH), ("seq_length", SHORTEST)):

@@ -25,8 +25,10 @@ from model.config import ModelConfig, SamplingConfig, TrainingConfig
 from model.errors import DatabaseUnusable
 from service import facts, first, intake, jobs, recipe, server, trainer, worker
 from service.blas import THREAD_VARIABLES
+from service.machine import Workers
 from service.store import Store
 from service.terminal import display, options
+from service.trial import Speed
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -579,7 +581,7 @@ def small_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(first, "CORPUS", "tale.txt")
     monkeypatch.setattr(first, "BUDGET", 1.0)
     monkeypatch.setattr(recipe, "SIZES", (4,))
-    monkeypatch.setattr(recipe, "speed", lambda *_: recipe.Speed(1e9, recipe.Workers(1, 1)))
+    monkeypatch.setattr(recipe, "speed", lambda *_: Speed(1e9, Workers(1, 1)))
 
 
 @pytest.mark.usefixtures("small_first")

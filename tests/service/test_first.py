@@ -9,7 +9,9 @@ import pytest
 from model.config import ModelConfig
 from model.errors import RunBusy
 from service import first, jobs, orders, recipe, saving, trainer
+from service.machine import Workers
 from service.store import Corpus, Store
+from service.trial import Speed
 
 
 @pytest.fixture(autouse=True)
@@ -17,7 +19,7 @@ def _small(store: Store, tale: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The default model is large and its corpus long; here both are small."""
     store.corpora.add(first.CORPUS, [tale], "test")
     monkeypatch.setattr(recipe, "SIZES", (4,))
-    monkeypatch.setattr(recipe, "speed", lambda *_: recipe.Speed(1e9, recipe.Workers(1, 1)))
+    monkeypatch.setattr(recipe, "speed", lambda *_: Speed(1e9, Workers(1, 1)))
     monkeypatch.setattr(first, "BUDGET", 0.7)
     monkeypatch.setattr(saving, "SAMPLE", dataclasses.replace(saving.SAMPLE, length=10))
 

@@ -28,9 +28,11 @@ from model.errors import (
 from service import jobs, recipe, saving
 from service.events import Event, Prepared, Validated
 from service.jobs import JobSpec
+from service.machine import Workers
 from service.settling import settle
 from service.store import Corpus, Run, Store
 from service.trainer import Trainer
+from service.trial import Speed
 
 SMALL: dict[str, Any] = {"model": {"hidden_size": 4}, "training": {"steps": 4, "batch_size": 2, "seq_length": 8}}
 
@@ -39,7 +41,7 @@ SMALL: dict[str, Any] = {"model": {"hidden_size": 4}, "training": {"steps": 4, "
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(saving, "SAMPLE", replace(saving.SAMPLE, length=12))
     monkeypatch.setattr(recipe, "SIZES", (4,))
-    monkeypatch.setattr(recipe, "speed", lambda *_: recipe.Speed(1e9, recipe.Workers(1, 1)))
+    monkeypatch.setattr(recipe, "speed", lambda *_: Speed(1e9, Workers(1, 1)))
 
 
 def submit(store: Store, **asked: Any) -> Run:

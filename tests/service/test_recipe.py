@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from typing import Any
 
@@ -10,27 +9,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.config import CELLS, ModelConfig, TrainingConfig
-from model.language_model import LanguageModel
-from service import machine, recipe
+from model.config import ModelConfig, TrainingConfig
+from service import recipe, trial
 from service.machine import Workers
-from service.recipe import COMMON, FEWEST_WEIGHTS, MOST_EPOCHS, PRACTICE, WEIGHTS_PER_SYMBOL, Choice, Speed, choose, multiply_adds, work
+from service.recipe import COMMON, FEWEST_WEIGHTS, MOST_EPOCHS, PRACTICE, WEIGHTS_PER_SYMBOL, Choice, choose
+from service.trial import Speed, multiply_adds, work
 
 SPEED = Speed(60e9, Workers(2, 1))  # two cores of a server
 
 
 def chosen(characters: int = 1_000_000, alphabet: int = 65, budget: float = 180.0, found: Speed = SPEED, **by_user: Any) -> Choice:
     return choose(characters, alphabet, budget, found, by_user)
-
-
-@pytest.mark.parametrize("cell", CELLS)
-@pytest.mark.parametrize(("layers", "embedding"), [(1, 0), (2, 0), (3, 7)])
-def test_multiply_adds_are_those_of_the_matrices_that_are_multiplied(cell: str, layers: int, embedding: int) -> None:
-    config = ModelConfig(cell=cell, hidden_size=12, num_layers=layers, embedding_size=embedding)
-    parameters = LanguageModel.new(config, 9).parameters
-    looked_up = "embedding" if embedding else "layers.0.Wx"
-    expected = sum(view.size for name, view in parameters.items() if view.ndim == 2 and name != looked_up)
-    assert multiply_adds(config, 9) == expected
 
 
 @settings(max_examples=300)
@@ -137,9 +126,9 @@ def test_what_is_chosen_follows_streams_that_the_user_chose() -> None:
     assert chosen(2_000, seq_length=256).training.batch_size == recipe.SMALLEST_BATCH
 
 
-def test_few_updates_have_fewer_but_longer_streams() -> None:
-    shapes = {characters: chosen(characters).training for characters in (1_000_000, 20_000, 1_000)}
-    assert [(each.batch_size, each.seq_length) for each in shapes.values()] == [(64, 32), (4, 64), (4, 32)]
+def test_streams_and_their_length_follow_the_number_of_updates() -> None:
+    shapes = [chosen(characters).training for characters in (1_000_000, 100_000, 20_000, 1_000)]
+    assert [(each.batch_size, each.seq_length) for each in shapes] == [(64, 64), (64, 32), (4, 64), (4, 32)]
     assert chosen(20_000, batch_size=64).training.seq_length == recipe.SHORTEST
 
 
@@ -181,73 +170,13 @@ def test_everything_else_is_the_default() -> None:
 
 def test_the_sentence_names_what_was_chosen() -> None:
     choice = chosen()
-    for part in ("3:00", "lstm 1x384", "dropout 0.2", "64 streams of 32", "learning rate 0.01", "2 processes", "times"):
+    for part in ("3:00", "lstm 1x384", "dropout 0.2", "64 streams of 64", "learning rate 0.015", "2 processes", "times"):
         assert part in choice.words
 
 
 @pytest.mark.parametrize(("characters", "told"), [(10**9, "about 0.005 times"), (1_000_000, "about 5.0 times")])
 def test_the_sentence_tells_how_often_the_text_is_read(characters: int, told: str) -> None:
     assert told in chosen(characters).words
-
-
-@pytest.mark.parametrize(
-    ("cores", "given", "expected"),
-    [
-        (1, {}, [(1, 64)]),
-        (2, {}, [(1, 64), (2, 64)]),
-        (4, {}, [(1, 64), (4, 64)]),
-        (6, {}, [(1, 64), (4, 64), (6, 128), (6, 64)]),
-        (64, {}, [(1, 64), (4, 64), (8, 128), (8, 64), (16, 128)]),
-        (64, {"streams": 48}, [(1, 48), (3, 48), (6, 48)]),
-        (64, {"streams": 5}, [(1, 5)]),
-        (2, {"processes": 6}, [(6, 128)]),
-        (2, {"processes": 2}, [(2, 64)]),
-        (2, {"processes": 3, "streams": 7}, [(3, 7)]),
-        (64, {"processes": 64}, [(64, 128)]),
-    ],
-)
-def test_more_processors_try_more_processes_and_streams(
-    monkeypatch: pytest.MonkeyPatch, cores: int, given: dict[str, int], expected: list[tuple[int, int]]
-) -> None:
-    monkeypatch.setattr(recipe, "SUPPORTED", True)
-    assert recipe.ways(cores, **given) == expected
-    monkeypatch.setattr(recipe, "SUPPORTED", False)
-    assert {processes for processes, _ in recipe.ways(cores, **given)} == {given.get("processes", 1)}
-
-
-@pytest.fixture
-def tried(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
-    """Processes and streams that were measured; eight processors, each process slowed by the others."""
-    found: list[tuple[int, int]] = []
-
-    def measured(workers: Workers, training: TrainingConfig, seconds: float) -> float:
-        found.append((workers.processes, training.batch_size))
-        return 10.0 * workers.processes**0.8 * (1 - 4 / training.batch_size)
-
-    monkeypatch.setattr(recipe, "_work_per_second", measured)
-    monkeypatch.setattr(recipe, "SUPPORTED", True)
-    monkeypatch.setattr(machine, "cores", lambda: 8)
-    return found
-
-
-def test_speed_is_that_of_the_best_way(tried: list[tuple[int, int]]) -> None:
-    found = recipe.speed()
-    assert tried == [(1, 64), (4, 64), (8, 128), (8, 64)]
-    assert found == Speed(pytest.approx(49.48, rel=0.001), Workers(8, 1), streams=64), "128 streams are not so much faster as they cost"
-    assert recipe.speed(streams=128) == Speed(pytest.approx(51.13, rel=0.001), Workers(8, 1), streams=128)
-    assert recipe.speed(processes=2) == Speed(pytest.approx(16.32, rel=0.001), Workers(2, 1), given=True)
-    assert recipe.speed(threads=4).workers == Workers(2, 4)
-
-
-def test_ranks_are_measured_as_one_of_them(tried: list[tuple[int, int]]) -> None:
-    assert recipe.speed(ranks=4) == Speed(40.0 * (1 - 4 / 16), Workers(1, 1), given=True)
-    assert tried == [(1, 16)]
-
-
-def test_a_slow_machine_tries_fewer_ways(tried: list[tuple[int, int]]) -> None:
-    times = iter([0.0, 2.0, 9.0])
-    assert recipe.speed(patience=3.0, clock=lambda: next(times)).workers == Workers(4, 1)
-    assert tried == [(1, 64), (4, 64)]
 
 
 def test_streams_that_were_measured_are_taken_with_a_rate_to_match() -> None:
@@ -271,7 +200,7 @@ def test_a_small_network_is_measured_itself(monkeypatch: pytest.MonkeyPatch) -> 
         measured.append(config)
         return 6e9
 
-    monkeypatch.setattr(recipe, "_work_per_second", slow)
+    monkeypatch.setattr(recipe, "work_per_second", slow)
     monkeypatch.setattr(recipe, "speed", lambda *_: SPEED)
     choice = recipe.choose_here(1_000_000, 65, 60.0, {"hidden_size": 64})
     assert choice == chosen(budget=60.0, found=Speed(6e9, Workers(2, 1)), hidden_size=64)
@@ -287,20 +216,13 @@ def test_a_brief_budget_is_not_spent_on_starting_processes(monkeypatch: pytest.M
         asked.append((processes, seconds))
         return SPEED
 
-    monkeypatch.setattr(recipe, "_work_per_second", lambda *_: 6e9)
+    monkeypatch.setattr(recipe, "work_per_second", lambda *_: 6e9)
     monkeypatch.setattr(recipe, "speed", noted)
     for budget in (3.0, 60.0):
         recipe.choose_here(20_000, 65, budget, {})
-    assert asked == [(1, pytest.approx(0.09)), (0, recipe.MEASURING)]
+    assert asked == [(1, pytest.approx(0.09)), (0, trial.MEASURING)]
 
 
 def test_time_that_is_spent_already_is_not_counted_on() -> None:
     assert choose(10**9, 65, 60.0, SPEED, {}, spent=30.0).model.hidden_size < chosen(10**9, budget=60.0).model.hidden_size
     assert choose(10**9, 65, 60.0, SPEED, {}, spent=900.0).training.budget == 60
-
-
-def test_speed_is_measured_by_training(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recipe, "MEASURING", 0.01)
-    found = recipe.speed(processes=1)
-    assert math.isfinite(found.work)
-    assert found.work > 1e6

@@ -9,14 +9,16 @@ import pytest
 from model.config import ModelConfig, TrainingConfig
 from service import jobs, machine, recipe
 from service.jobs import JobSpec
+from service.machine import Workers
 from service.settling import choice_for, settle
 from service.store import Corpus, Run, Store
+from service.trial import Speed
 
 
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recipe, "SIZES", (4,))
-    monkeypatch.setattr(recipe, "speed", lambda *_: recipe.Speed(1e9, recipe.Workers(3, 1)))
+    monkeypatch.setattr(recipe, "speed", lambda *_: Speed(1e9, Workers(3, 1)))
 
 
 def claimed(store: Store, **asked: Any) -> Run:
