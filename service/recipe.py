@@ -47,7 +47,7 @@ FEW_EPOCHS = 5.0
 RATE = {"lstm": 4.0, "gru": 2.6, "rnn": 0.6}  # learning_rate times hidden_size
 LOWEST_RATE, HIGHEST_RATE = 0.001, 0.02
 AT_ONCE = 2048  # symbols of an update; with more of them the learning rate is higher
-MANY_UPDATES = 1000  # that a run can have with the longest sequences
+MANY_UPDATES = 1000  # that a run can have with the longest sequences: it gets them, and half of the streams where they are enough
 FEWEST_UPDATES = 700  # smaller batches rather than fewer
 SMALLEST_BATCH, SHORTEST, LONGEST = 4, 32, 64
 COMMON = 100  # symbols that most of a text is made of: the output weights of others are seldom practised and seldom needed
@@ -100,7 +100,7 @@ def choose(symbols: int, alphabet: int, budget: float, found: Speed, given: Mapp
 
     network, epochs, limit, short = _plan(N, alphabet, paid, given)
     read = epochs * N
-    batch = _batch(read, found.streams, given)
+    batch = _batch(read, found, given)
     rate = RATE[network.cell] / network.hidden_size * math.sqrt(max(1.0, math.prod(batch.values()) / AT_ONCE))
     dropout = min(MOST_DROPOUT, max(0.0, DROPOUT_PER_DOUBLING * math.log2(epochs)))
     free: dict[str, Any] = {
@@ -174,10 +174,14 @@ def _network(N: int, V: int, paid: float, given: Mapping[str, Any]) -> ModelConf
     return largest(2) if one.hidden_size >= LARGE_LAYER and "hidden_size" not in given else one
 
 
-def _batch(symbols: float, streams: int, given: Mapping[str, Any]) -> dict[str, int]:
+def _batch(symbols: float, found: Speed, given: Mapping[str, Any]) -> dict[str, int]:
     """Streams and their length: what is given, else so many as were measured, but less where the run would have too few updates."""
-    B = given.get("batch_size", streams)
-    T = LONGEST if symbols / (B * LONGEST) >= MANY_UPDATES else max(SHORTEST, min(LONGEST, AT_ONCE // B))
+    B = given.get("batch_size", found.streams)
+    T = max(SHORTEST, min(LONGEST, AT_ONCE // B))
+    if symbols / (B * LONGEST) >= MANY_UPDATES:
+        T = LONGEST
+        if "batch_size" not in given and not found.given and found.workers.processes * EACH[0] <= B // 2:
+            B //= 2  # which are enough for so few processes
     batch = {"batch_size": B, "seq_length": given.get("seq_length", T)}
     if not batch.keys() & given.keys() and symbols / math.prod(batch.values()) < FEWEST_UPDATES:
         batch = {"batch_size": STREAMS[0] // 4, "seq_length": LONGEST}  # half as many symbols, in fewer and longer streams

@@ -128,7 +128,9 @@ def test_what_is_chosen_follows_streams_that_the_user_chose() -> None:
 
 def test_streams_and_their_length_follow_the_number_of_updates() -> None:
     shapes = [chosen(characters).training for characters in (1_000_000, 100_000, 20_000, 1_000)]
-    assert [(each.batch_size, each.seq_length) for each in shapes] == [(64, 64), (64, 32), (4, 64), (4, 32)]
+    assert [(each.batch_size, each.seq_length) for each in shapes] == [(32, 64), (64, 32), (4, 64), (4, 32)]
+    more = chosen(found=Speed(60e9, Workers(4, 1))).training
+    assert (more.batch_size, more.seq_length) == (64, 64), "sixteen for each process"
     assert chosen(20_000, batch_size=64).training.seq_length == recipe.SHORTEST
 
 
@@ -170,7 +172,7 @@ def test_everything_else_is_the_default() -> None:
 
 def test_the_sentence_names_what_was_chosen() -> None:
     choice = chosen()
-    for part in ("3:00", "lstm 1x384", "dropout 0.2", "64 streams of 64", "learning rate 0.015", "2 processes", "times"):
+    for part in ("3:00", "lstm 1x384", "dropout 0.2", "32 streams of 64", "learning rate 0.01", "2 processes", "times"):
         assert part in choice.words
 
 
@@ -182,9 +184,9 @@ def test_the_sentence_tells_how_often_the_text_is_read(characters: int, told: st
 def test_streams_that_were_measured_are_taken_with_a_rate_to_match() -> None:
     more = chosen(10**8, budget=900.0, found=Speed(60e9, Workers(8, 1), streams=128))
     less = chosen(10**8, budget=900.0)
-    assert (less.training.batch_size, more.training.batch_size) == (64, 128)
-    assert more.training.seq_length == less.training.seq_length
-    assert more.training.learning_rate == pytest.approx(2**0.5 * less.training.learning_rate, rel=0.05)
+    assert (less.training.batch_size, more.training.batch_size) == (32, 128)
+    assert more.training.seq_length == less.training.seq_length == recipe.LONGEST
+    assert more.training.learning_rate == pytest.approx(2 * less.training.learning_rate, rel=0.05)
     assert more.workers == Workers(8, 1)
     assert chosen(10**8, budget=900.0, found=Speed(60e9, Workers(8, 1), streams=128), batch_size=50).training.batch_size == 50
     few = chosen(10**8, budget=30.0, found=Speed(60e9, Workers(8, 1), streams=128))
@@ -203,7 +205,7 @@ def test_a_small_network_is_measured_itself(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(recipe, "work_per_second", slow)
     monkeypatch.setattr(recipe, "speed", lambda *_: SPEED)
     choice = recipe.choose_here(1_000_000, 65, 60.0, {"hidden_size": 64})
-    assert choice == chosen(budget=60.0, found=Speed(6e9, Workers(2, 1)), hidden_size=64)
+    assert choice == chosen(budget=60.0, found=Speed(6e9, Workers(1, 1)), hidden_size=64)
     assert measured == [chosen(budget=60.0, hidden_size=64).model]
     assert recipe.choose_here(1_000_000, 65, 180.0, {}) == chosen()
     assert len(measured) == 1, "a large one is not"
