@@ -28,8 +28,8 @@ SAMPLE_MODEL = ModelConfig(cell="lstm", hidden_size=256)  # what is measured ...
 SAMPLE_TRAINING = TrainingConfig(batch_size=64, seq_length=32)
 SAMPLE_ALPHABET = 64  # ... over so many symbols
 STREAMS = (64, 128)  # the second where there are more processors than the first can be split over
-EACH = (16, 8)  # streams of a process
-DOUBLED = 0.85  # with twice the streams a symbol teaches as much as this share of one
+EACH = (machine.FEWEST_STREAMS, machine.FEWEST_STREAMS // 2)  # streams of a process
+DOUBLED = 0.85  # a judgement: with 128 streams a symbol teaches as much as this share of one (64 instead of 32 cost nothing)
 ELEMENTWISE = 200  # a gate's own arithmetic for one symbol, forward and backward, takes the time of so many multiply-adds
 
 
@@ -75,7 +75,7 @@ def ways(cores: int, processes: int = 0, streams: int = 0) -> list[tuple[int, in
     if processes:
         return [(processes, streams or next((B for B in STREAMS if B // EACH[0] >= processes), STREAMS[-1]))]
     sizes = [streams] if streams else [count for count in STREAMS if count <= STREAMS[0] or cores * EACH[0] > STREAMS[0]]
-    most = cores if SUPPORTED else 1
+    most = max(1, cores) if SUPPORTED else 1  # more threads than cores may be asked for
     found = [(1, sizes[0])] + [(min(most, max(1, B // each)), B) for each in EACH for B in sizes]
     return list(dict.fromkeys(found))
 

@@ -26,6 +26,7 @@ def test_multiply_adds_are_those_of_the_matrices_that_are_multiplied(cell: str, 
 @pytest.mark.parametrize(
     ("cores", "given", "expected"),
     [
+        (0, {}, [(1, 64)]),
         (1, {}, [(1, 64)]),
         (2, {}, [(1, 64), (2, 64)]),
         (4, {}, [(1, 64), (4, 64)]),
