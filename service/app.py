@@ -39,7 +39,7 @@ def create_app(config: ServiceConfig | str | Path) -> Flask:
     ``app.extensions["charloom"]`` is its `Service`; whoever made the app closes that. Raises `StoreError`.
     """
     service = Service(config if isinstance(config, ServiceConfig) else ServiceConfig(db=Path(config)))
-    app = Flask(__name__)
+    app = Flask("service.web")
     app.config["MAX_CONTENT_LENGTH"] = service.config.max_body
     app.extensions["charloom"] = service
     errors.install(app, service)

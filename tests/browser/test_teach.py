@@ -14,7 +14,7 @@ import pytest
 
 from corpora import open_source
 
-STATIC = Path(__file__).resolve().parents[2] / "service" / "static"
+STATIC = Path(__file__).resolve().parents[2] / "service" / "web" / "static"
 FILES = "input[type=file]:not([webkitdirectory])"
 FOLDER = "input[type=file][webkitdirectory]"
 TOLD = ".giving > .notice:not([hidden])"

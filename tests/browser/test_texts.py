@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-SERVICE = Path(__file__).resolve().parents[2] / "service"
+SERVICE = Path(__file__).resolve().parents[2] / "service" / "web"
 TABLES = sorted((SERVICE / "static").glob("texts*.js"))
 SCRIPTS = {path: path.read_text() for path in sorted((SERVICE / "static").rglob("*.js"))}
 PAGES = "".join(path.read_text() for path in (SERVICE / "templates").glob("*.html"))

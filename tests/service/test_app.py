@@ -14,7 +14,7 @@ from service.app import create_app
 from service.config import ServiceConfig
 from service.store import Run
 
-STATIC = Path(__file__).parents[2] / "service" / "static"
+STATIC = Path(__file__).parents[2] / "service" / "web" / "static"
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from flask.testing import FlaskClient
 from service.app import create_app
 from service.pages import PRELOADED
 
-STATIC = Path(__file__).parents[2] / "service" / "static"
+STATIC = Path(__file__).parents[2] / "service" / "web" / "static"
 
 
 @pytest.fixture
