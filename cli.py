@@ -582,10 +582,12 @@ def export_command(db: Path, model: str, file: Path, overwrite: bool) -> None:
 @database
 def import_command(db: Path, file: Path, name: str | None) -> None:
     """Store a safetensors file that export wrote."""
+    from corpora.naming import suggested_name
     from service.exchange import import_file
 
+    wished = name if name is not None else suggested_name(file.name.removesuffix(".safetensors"))
     with opened(db, create=True) as store:
-        run: Run = import_file(store, file, name)
+        run: Run = import_file(store, file, wished, exact=name is not None)
     say(f"run {run.name}: step {run.step:,}; write with: charloom sample {run.name}")
 
 

@@ -35,7 +35,7 @@ def admitted(config: Config, address: str) -> tuple[Config, Access]:
             return config, Access(asks=True)
         if config.loopback:
             return config, Access(asks=False)
-        key, unstored = keys.first(store)
+        key, unstored = keys.first(store.keys)
     return replace(config, keys=unstored), Access(asks=True, key=key)
 
 

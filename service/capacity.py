@@ -8,16 +8,18 @@ from model.errors import ModelTooLarge
 from model.optimizer import RULES
 from model.parameters import count
 from service import machine
-from service.store.blobs import LARGEST
 
 
-def refuse_too_large(config: ModelConfig, optimizer: str, V: int, symbols: int) -> None:
-    """Raise `ModelTooLarge` for a model over V symbols that learns from `symbols` of them in each step."""
+def refuse_too_large(config: ModelConfig, optimizer: str, V: int, symbols: int, largest: int) -> None:
+    """Raise `ModelTooLarge` for a model over V symbols that learns from `symbols` of them in each step.
+
+    `largest` is how many bytes one part of a stored checkpoint may have.
+    """
     parameters = count(config, V)
     vectors = len(RULES[optimizer].memory)
     stored = 4 * parameters * max(1, vectors)
-    if stored > LARGEST:
-        raise ModelTooLarge(config.hidden_size, parameters, stored, LARGEST, "in one part of a checkpoint")
+    if stored > largest:
+        raise ModelTooLarge(config.hidden_size, parameters, stored, largest, "in one part of a checkpoint")
     # A step keeps about two rows of gates and six of states a layer, and the logits twice; weights are there with their
     # gradients, the optimizer's memory, and once more while a checkpoint is stored.
     row = config.num_layers * config.hidden_size * (2 * len(CELLS[config.cell].gates) + 6) + 2 * V

@@ -70,7 +70,15 @@ class Engine:
         With `whole` its pieces come all at once, which costs everybody less. `source` is what `max_copy` is about. Raises
         `TooManyRequests` and `ServiceStopping`.
         """
-        request = Request(self, model, configs, whole, self._max_seconds, source)
+        request = Request(
+            model,
+            configs,
+            whole=whole,
+            seconds=self._max_seconds,
+            source=source,
+            cancel=self.cancel,
+            set_temperature=self.set_temperature,
+        )
         with self._changed:
             if self._stopping:
                 raise ServiceStopping

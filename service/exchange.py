@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from corpora import suggested_name
 from model.checkpoint import Checkpoint
 from model.errors import DamagedCheckpoint, UnreadableSource
 from service.files import write_whole
@@ -44,8 +43,10 @@ def export(store: Store, name: str, file: Path, *, overwrite: bool = False) -> S
     return stored
 
 
-def import_file(store: Store, file: Path, name: str | None = None) -> Run:
+def import_file(store: Store, file: Path, name: str, *, exact: bool = True) -> Run:
     """Store a safetensors file that `export` wrote as a finished run. Every name, shape and number of it is checked before.
+
+    A `name` that need not be `exact` is made free by a number.
 
     Raises `UnreadableSource`, `CheckpointError`, `NameTaken`, `InvalidName`.
     """
@@ -59,11 +60,11 @@ def import_file(store: Store, file: Path, name: str | None = None) -> Run:
     facts = checkpoint.facts
     step, loss, bits = (facts.get(key) for key in ("step", "validation_loss", "bits_per_char"))
     run = store.runs.create(
-        name if name is not None else suggested_name(file.name.removesuffix(".safetensors")),
+        name,
         corpus=None,
         model_config=checkpoint.model.config.to_dict(),
         training_config={},
-        exact=name is not None,
+        exact=exact,
     )
     run = store.runs.claim(run.name)
     metric = Metric(

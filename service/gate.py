@@ -24,7 +24,7 @@ LOCAL = "local"  # the caller, where none needs a key
 
 def install(app: Flask, service: Service) -> None:
     """Let nobody pass who may not; `flask.g.caller` tells who passed."""
-    keyring = Keyring(service.store, service.config.keys)
+    keyring = Keyring(service.store.keys, service.config.keys)
     closed = not service.config.loopback
 
     @app.before_request

@@ -19,6 +19,7 @@ from model.config import ModelConfig, TrainingConfig
 from model.errors import InvalidSetting, RunCannotChange, RunCannotGoOn, TextTooShort
 from service.intake import LEAST_TEXT
 from service.store import Checkpoint, Corpus, Event, Run, Store
+from service.store.blobs import LARGEST
 
 ORDER = "order"  # under this key of `Run.environment` stands what was asked for, until a worker's child has settled it
 FREE_OF_PARENT = ("dropout",)  # the settings of a network that may change when its training goes on with another text
@@ -76,7 +77,7 @@ def submit(store: Store, spec: JobSpec) -> Run:
     if not _chosen_later(training) or parent or spec.model.keys() - {"cell"}:
         from service.capacity import refuse_too_large  # it multiplies nothing, but needs numpy
 
-        refuse_too_large(model, training.optimizer, V, min(training.batch_size * training.seq_length, corpus.bytes))
+        refuse_too_large(model, training.optimizer, V, min(training.batch_size * training.seq_length, corpus.bytes), LARGEST)
     kept = {name: value for name, value in model.to_dict().items() if parent and name not in FREE_OF_PARENT}
     order = {"given": {**kept, **spec.model, **spec.training}, "learning_rate_multiplier": spec.learning_rate_multiplier}
     limit = {} if spec.max_steps is None else {"max_steps": spec.max_steps}

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 from model.errors import StoreError, UnreadableSource, WeakKey
-from service.store import Store
+from service.store.keys import Keys
 
 VARIABLE = "CHARLOOM_API_KEYS"
 BYTES = 32  # of randomness in a key that is made here
@@ -54,14 +54,14 @@ def _checked(keys: list[str], where: str) -> list[str]:
     return found
 
 
-def first(store: Store) -> tuple[str, tuple[str, ...]]:
+def first(keys: Keys) -> tuple[str, tuple[str, ...]]:
     """A new key for a service that others can reach and that has none, and its hash where it could not be stored.
 
     A database that cannot be written keeps nobody out: there the key is valid until the service ends.
     """
     key = new()
     try:
-        store.keys.add(hashed(key), FIRST)
+        keys.add(hashed(key), FIRST)
     except StoreError:
         return key, (hashed(key),)
     return key, ()
@@ -70,20 +70,20 @@ def first(store: Store) -> tuple[str, tuple[str, ...]]:
 class Keyring:
     """The keys that are valid at this moment. May be used from any thread."""
 
-    def __init__(self, store: Store, from_outside: tuple[str, ...] = ()) -> None:
+    def __init__(self, keys: Keys, from_outside: tuple[str, ...] = ()) -> None:
         """`from_outside`: hashes that are valid beside the stored ones."""
-        self._store = store
+        self._keys = keys
         self._outside = {f"given-{sha256[:8]}": sha256 for sha256 in from_outside}
         self._noted: dict[str, float] = {}
 
     def __bool__(self) -> bool:
         """Whether there is any key. Raises `StoreError`."""
-        return bool(self._outside or self._store.keys.hashes())
+        return bool(self._outside or self._keys.hashes())
 
     def holder(self, key: str) -> str | None:
         """The name of the key, or None where it is not valid; how long that takes tells nothing about any key. Raises `StoreError`."""
         sha256, found = hashed(key), None
-        stored = self._store.keys.hashes()
+        stored = self._keys.hashes()
         for name, known in (*self._outside.items(), *stored.items()):
             if hmac.compare_digest(sha256, known):
                 found = name
@@ -95,4 +95,4 @@ class Keyring:
         now = time.monotonic()
         if now - self._noted.get(name, -NOTED) >= NOTED:
             self._noted[name] = now
-            self._store.keys.used(name)
+            self._keys.used(name)

@@ -7,6 +7,7 @@ import ctypes
 import functools
 import os
 import platform
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,13 +19,13 @@ from model.config import ModelConfig, TrainingConfig
 from model.lanes import COUNTS, divided, in_lanes
 from model.language_model import LanguageModel
 from model.products import InBlocks, Prepare, RowByRow, rows_agree
-from service.parallel.processes import SUPPORTED
 
 # Units of one layer times streams, per process: with fewer, a second process would mostly repeat the first one's overhead.
 WORTH_A_PROCESS = 2048
 FEWEST_STREAMS = 16  # of a process: with fewer, matrix products lose more speed than another processor adds
 UNPACKED = ("SkylakeX", "Cooperlake", "SapphireRapids")  # kernels of OpenBLAS that multiply small matrices without packing them
 IN_LANES = ("Haswell", "Zen")  # kernels of OpenBLAS that add up as `model.lanes` says
+SUPPORTED = sys.platform != "win32"  # several processes for one model: descriptors can be handed on
 GROUP = Path("/sys/fs/cgroup")  # limits of this process's container
 M_MMAP_THRESHOLD = -3  # of mallopt(3)
 LARGE_BLOCK = 4 << 20  # bytes

@@ -15,6 +15,7 @@ from service import machine
 from service.capacity import refuse_too_large
 from service.reading import Text, read
 from service.store import Run, Store
+from service.store.blobs import LARGEST
 
 
 class Material(NamedTuple):
@@ -58,7 +59,7 @@ def material(
     checkpoint, state = _last_checkpoint(store, run, notes)
     text = read(store, run.corpus or "", config, training, checkpoint.vocabulary if checkpoint else None, run.validation_corpus, tick)
     streams = Streams(text.ids[: text.split.training], training.batch_size, training.seq_length)
-    refuse_too_large(config, training.optimizer, text.vocabulary.size, streams.chunk(0)[0].size)
+    refuse_too_large(config, training.optimizer, text.vocabulary.size, streams.chunk(0)[0].size, LARGEST)
     if checkpoint:  # a parent's may have had another dropout
         model = LanguageModel(config, text.vocabulary.size, checkpoint.model.parameters)
     else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from service.store import Run, Store
+from service.store.runs import Run, Runs
 from service.store.times import age
 
 
@@ -33,11 +33,11 @@ def share_done(run: Run) -> float | None:
     return None
 
 
-def training(store: Store) -> Training | None:
+def training(runs: Runs) -> Training | None:
     """The run that is being trained now, the newest where there are several, else the one that is next; None where there is none."""
-    runs = store.runs.list()
-    waiting = (run for run in reversed(runs) if run.state == "queued" and run.queued)
-    run = next((run for run in runs if run.state == "running"), None) or next(waiting, None)
+    listed = runs.list()
+    waiting = (run for run in reversed(listed) if run.state == "queued" and run.queued)
+    run = next((run for run in listed if run.state == "running"), None) or next(waiting, None)
     if run is None:
         return None
     return Training(run=run.name, share=share_done(run), step=run.step, epoch=run.epoch, validation_loss=run.best_validation_loss)

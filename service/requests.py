@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING
 
 from model.config import SamplingConfig
 from model.copying import Source
@@ -18,9 +17,6 @@ from model.sampling import Accepted
 from model.settings import Course
 from model.texts import Piece
 from service.models import Model
-
-if TYPE_CHECKING:
-    from service.engine import Engine
 
 LOOK = 0.25  # seconds between two looks whether the client of a silent request is still there
 
@@ -45,9 +41,19 @@ class Request:
     """
 
     def __init__(
-        self, engine: Engine, model: Model, configs: Sequence[SamplingConfig], whole: bool, seconds: float, source: Source | None = None
+        self,
+        model: Model,
+        configs: Sequence[SamplingConfig],
+        *,
+        whole: bool,
+        seconds: float,
+        source: Source | None,
+        cancel: Callable[[Request], None],
+        set_temperature: Callable[[Request, float], None],
     ) -> None:
-        """`configs` ask for the same number of texts each. `seconds` is the time it may take, with that in the queue.
+        """`cancel` and `set_temperature` are the engine's.
+
+        `configs` ask for the same number of texts each. `seconds` is the time it may take, with that in the queue.
 
         `source` is what its texts must not copy from, where they must not.
         """
@@ -64,7 +70,7 @@ class Request:
         self.messages: SimpleQueue[Message] = SimpleQueue()
         self.held: list[Piece] = []  # pieces that the reader has not been given
         self.told = 0.0  # when the reader was given some
-        self._engine = engine
+        self._cancel, self._set_temperature = cancel, set_temperature
 
     @property
     def seconds(self) -> float:
@@ -96,11 +102,11 @@ class Request:
 
     def set_temperature(self, value: float) -> None:
         """Change the temperature of all that is not written yet. Raises `ServiceStopping`."""
-        self._engine.set_temperature(self, value)
+        self._set_temperature(self, value)
 
     def cancel(self) -> None:
         """Forget it; whatever of it is not finished is not written."""
-        self._engine.cancel(self)
+        self._cancel(self)
 
     def __enter__(self) -> Request:
         return self

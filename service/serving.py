@@ -88,7 +88,7 @@ class Service:
 
     def training(self) -> Training | None:
         """What is being trained at this moment, or waits for that, if anything."""
-        return training(self.store)
+        return training(self.store.runs)
 
     def close(self) -> None:
         """Stop writing and close the database."""

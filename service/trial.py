@@ -20,8 +20,8 @@ from model.functions import UNKNOWN_COST
 from model.language_model import LanguageModel
 from model.training import TrainingState, train
 from service import machine
-from service.machine import Workers
-from service.parallel.processes import SUPPORTED, together
+from service.machine import SUPPORTED, Workers
+from service.parallel.processes import together
 
 MEASURING = 0.4  # seconds of training for each way to split streams over processes
 SAMPLE_MODEL = ModelConfig(cell="lstm", hidden_size=256)  # what is measured ...

@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from model.config import SamplingConfig
+from model.copying import Source
 from model.sampling import Accepted, Sampler
 from model.texts import FinishReason
 from service import machine
 from service.exchange import load
-from service.novelty import Index
 from service.store import Run, Store
 
 SEEDS = 2**32  # seeds that are made up for a caller stay below it, so that they can be typed
@@ -39,7 +39,7 @@ class Texts:
     config: SamplingConfig  # with its seed
     accepted: Accepted
     sampler: Sampler
-    index: Index | None  # of the corpus, where it is needed
+    index: Source | None  # of the corpus, where it is needed
 
     @property
     def notes(self) -> list[str]:
@@ -89,7 +89,7 @@ class Texts:
                     done[piece.choice] = piece.finish_reason is not None
 
 
-def write(store: Store, model: str | None, config: SamplingConfig, index_of: Callable[[Run], Index] | None = None) -> Texts:
+def write(store: Store, model: str | None, config: SamplingConfig, index_of: Callable[[Run], Source] | None = None) -> Texts:
     """Begin to write with MODEL (see `Runs.resolve`); `index_of` finds that of its corpus, for `max_copy`.
 
     Raises as `exchange.load`, `Sampler.add` and `index_of`.

@@ -45,7 +45,6 @@ from service.parallel.shared import Layout, attach, reserve
 
 Array = NDArray[Any]
 
-SUPPORTED = sys.platform != "win32"  # where descriptors can be handed on
 ROOT = Path(__file__).parents[2]
 WORD = b"."  # what is said when processes meet
 SIGNALS = ("SIGINT", "SIGHUP", "SIGTERM")  # meant for rank 0; the others end when it does

@@ -36,7 +36,7 @@ def index_of(indexes: Indexes, echo: Callable[[str], None], run: Run) -> Index:
 
 def compared(texts: Texts, terminal: bool) -> Iterator[tuple[str, str]]:
     """Each text with its prompt as it is to be printed, on a `terminal` with what is copied underlined, and the report about it."""
-    assert texts.index is not None
+    assert isinstance(texts.index, Index)
     for turn, (text, reason) in enumerate(texts.whole()):
         prompt = texts.config.prompt
         found = compare(texts.index, text, corpus=texts.run.corpus or "", prompt=prompt, ended=reason == "stop")

@@ -37,7 +37,7 @@ def test_where_others_can_reach_it_a_key_is_made_once(path: Path, address: str) 
     assert access.asks
     assert access.key
     with Store(path) as store:
-        assert Keyring(store, config.keys).holder(access.key) == FIRST
+        assert Keyring(store.keys, config.keys).holder(access.key) == FIRST
         again = admitted(ServiceConfig(db=path), address)
         assert again == (config, Access(asks=True))
         assert len(store.keys.list()) == 1

@@ -75,13 +75,13 @@ def test_a_file_comes_back_as_the_same_model(store: Store, run: Run, tmp_path: P
     stored = exchange.export(store, "first@20", file)
     assert stored.step == 20
     assert sorted(os.listdir(tmp_path)) == sorted({"model.safetensors", *(name for name in os.listdir(tmp_path) if "charloom.db" in name)})
-    imported = exchange.import_file(store, file)
+    imported = exchange.import_file(store, file, "model", exact=False)
     assert (imported.name, imported.state, imported.step, imported.corpus) == ("model", "succeeded", 20, None)
     assert imported.best_validation_loss == 1.75
     assert imported.best_bits_per_char == 3.5
     assert imported.model_config == ModelConfig(cell="gru", hidden_size=4).to_dict()
     assert exchange.load(store, "model").checkpoint.to_bytes() == file.read_bytes()
-    assert exchange.import_file(store, file).name == "model-2"
+    assert exchange.import_file(store, file, "model", exact=False).name == "model-2"
     assert exchange.import_file(store, file, "mine").name == "mine"
     with pytest.raises(NameTaken):
         exchange.import_file(store, file, "mine")
@@ -118,10 +118,10 @@ def test_what_is_no_model_is_refused_and_leaves_nothing(store: Store, run: Run, 
     ):
         (tmp_path / name).write_bytes(data)
         with pytest.raises(error, match=name):
-            exchange.import_file(store, tmp_path / name)
+            exchange.import_file(store, tmp_path / name, "model", exact=False)
     for missing in (tmp_path / "nosuch", tmp_path):
         with pytest.raises(UnreadableSource):
-            exchange.import_file(store, missing)
+            exchange.import_file(store, missing, "model", exact=False)
     assert [each.name for each in store.runs.list()] == ["first"]
 
 
@@ -129,7 +129,7 @@ def test_a_file_that_is_too_large_is_not_read(store: Store, tmp_path: Path, monk
     (tmp_path / "large").write_bytes(b"x" * 100)
     monkeypatch.setattr(exchange, "LARGEST_FILE", 99)
     with pytest.raises(DamagedCheckpoint, match="larger than 99 bytes"):
-        exchange.import_file(store, tmp_path / "large")
+        exchange.import_file(store, tmp_path / "large", "model", exact=False)
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def test_a_file_that_is_too_large_is_not_read(store: Store, tmp_path: Path, monk
 )
 def test_facts_of_others_are_not_trusted(store: Store, tmp_path: Path, facts: dict[str, Any], step: int, loss: float | None) -> None:
     (tmp_path / "model").write_bytes(checkpoint(1, **facts).to_bytes())
-    run = exchange.import_file(store, tmp_path / "model")
+    run = exchange.import_file(store, tmp_path / "model", "model", exact=False)
     assert (run.step, run.best_validation_loss) == (step, loss)
 
 
@@ -206,5 +206,5 @@ def test_a_file_that_says_it_is_large_takes_no_memory(tmp_path: Path, store: Sto
     for data in (size.to_bytes(8, "little") + header, len(header).to_bytes(8, "little") + header + b"\0" * 64):
         (tmp_path / "large.safetensors").write_bytes(data)
         with pytest.raises(CheckpointError):
-            exchange.import_file(store, tmp_path / "large.safetensors")
+            exchange.import_file(store, tmp_path / "large.safetensors", "model", exact=False)
     assert store.runs.list() == ()

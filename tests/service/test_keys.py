@@ -63,7 +63,7 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
 
 
 def test_who_holds_a_key(store: Store) -> None:
-    ring = Keyring(store)
+    ring = Keyring(store.keys)
     assert not ring
     store.keys.add(hashed(ONE), "laptop")
     assert ring
@@ -78,7 +78,7 @@ def test_who_holds_a_key(store: Store) -> None:
 
 
 def test_keys_from_outside_are_valid_beside_the_stored_ones(store: Store) -> None:
-    ring = Keyring(store, given(f"{ONE},{TWO}"))
+    ring = Keyring(store.keys, given(f"{ONE},{TWO}"))
     assert ring
     store.keys.add(hashed(THREE), "laptop")
     assert ring.holder(ONE) == f"given-{hashed(ONE)[:8]}"
@@ -95,7 +95,7 @@ def test_every_key_is_compared_in_constant_time_wherever_the_right_one_stands(st
     compared: list[str] = []
     true = hmac.compare_digest
     monkeypatch.setattr(hmac, "compare_digest", lambda a, b: compared.append(b) or true(a, b))
-    ring = Keyring(store)
+    ring = Keyring(store.keys)
     for key in (ONE, TWO, THREE, "none of them at all"):
         compared.clear()
         ring.holder(key)
@@ -106,7 +106,7 @@ def test_its_use_is_noted_once_a_minute(store: Store, monkeypatch: pytest.Monkey
     store.keys.add(hashed(ONE), "laptop")
     noted: list[str] = []
     monkeypatch.setattr(store.keys, "used", noted.append)
-    ring = Keyring(store)
+    ring = Keyring(store.keys)
     for _ in range(5):
         ring.holder(ONE)
         ring.holder(TWO)
@@ -117,7 +117,7 @@ def test_its_use_is_noted_once_a_minute(store: Store, monkeypatch: pytest.Monkey
 
 
 def test_the_first_key_is_stored_as_a_hash_only(store: Store) -> None:
-    key, unstored = keys.first(store)
+    key, unstored = keys.first(store.keys)
     assert unstored == ()
     assert store.keys.hashes() == {keys.FIRST: hashed(key)}
     kept = b"".join(file.read_bytes() for file in store.path.parent.iterdir())
@@ -130,5 +130,5 @@ def test_a_database_that_cannot_be_written_keeps_nobody_out(store: Store, monkey
         raise StoreError("it is read-only")
 
     monkeypatch.setattr(store.keys, "add", refuse)
-    key, unstored = keys.first(store)
-    assert Keyring(store, unstored).holder(key)
+    key, unstored = keys.first(store.keys)
+    assert Keyring(store.keys, unstored).holder(key)

@@ -40,8 +40,8 @@ def test_time_passes_between_two_signs_of_life(add_model: Callable[..., Run]) ->
 
 def test_what_is_trained_now(store: Store, add_model: Callable[..., Run]) -> None:
     add_model("old")
-    assert training(store) is None
+    assert training(store.runs) is None
     add_model("young", state="running")
-    found = training(store)
+    found = training(store.runs)
     assert found is not None
     assert (found.run, found.share, found.step) == ("young", 0.25, 100)

@@ -17,8 +17,9 @@ import numpy as np
 import pytest
 
 from model.errors import ProcessLost, TrainingDiverged
+from service.machine import SUPPORTED
 from service.parallel import processes
-from service.parallel.processes import SUPPORTED, together
+from service.parallel.processes import together
 
 pytestmark = pytest.mark.skipif(not SUPPORTED, reason="this system cannot hand on descriptors")
 
