@@ -18,16 +18,15 @@ import click
 
 from model.config import ModelConfig, SamplingConfig, TrainingConfig
 from model.errors import TextError
-from service.terminal.commands import Commands
-from service.terminal.options import PATH, READING, address, chosen, database, limits, options_of, reading
+from service.terminal.click_support import PATH, READING, Commands, address, chosen, database, limits, options_of, reading
 
 if TYPE_CHECKING:
     from corpora import Source
-    from service.findings import CellReport, Inspection
+    from service.inspection.results import CellReport, Inspection
     from service.store import Corpus, Run, Store
     from service.store.corpora import Corpora
     from service.store.runs import Runs
-    from service.trainer import Trainer
+    from service.training.trainer import Trainer
 
 BEGAN = time.monotonic()  # a budget covers the whole command
 
@@ -43,7 +42,7 @@ def opened(db: Path, *, create: bool = False) -> Iterator[Store]:
 
 def say(text: str = "", *, err: bool = False) -> None:
     """Print text that may come from anywhere."""
-    from service.characters import safe
+    from service.system.formatting import safe
 
     click.echo(safe(text), err=err)
 
@@ -55,7 +54,7 @@ def echo_beside(text: str) -> None:
 
 def one_blas_thread() -> None:
     """For commands that sample: more threads would only be slower. It counts only before numpy is loaded."""
-    from service.blas import THREAD_VARIABLES
+    from service.system.processes import THREAD_VARIABLES
 
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
 
@@ -77,7 +76,7 @@ def main(context: click.Context) -> None:
         elif isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
     if context.invoked_subcommand == "train":
-        from service.parallel import mpi
+        from service.training import mpi
 
         if not mpi.leads():
             mpi.follow()
@@ -101,13 +100,13 @@ def corpus_group() -> None:
 def corpus_add(db: Path, source: str, name: str | None, **how: Any) -> None:
     """Store a text: a file, folder, archive, URL, - for standard input, or a built-in corpus."""
     from corpora import open_source
-    from service import intake
-    from service.terminal.corpora import reading_line
+    from service.terminal.reports import reading_line
+    from service.training import corpus_import
 
     with opened(db, create=True) as store, reading_line(source, echo_beside) as (watch, progress):
         found = open_source(source, progress=progress, scratch=str(db.absolute().parent), **how)
         try:
-            corpus = intake.add(store, found, name, watch)
+            corpus = corpus_import.add(store, found, name, watch)
         except TextError:
             report_reading(found)  # what was left out may be why
             raise
@@ -122,7 +121,7 @@ def report_reading(source: Source | None) -> None:
 
 def report_corpus(corpus: Corpus, source: Source | None) -> None:
     """Tell what the reader saw."""
-    from service.terminal.corpora import corpus_line
+    from service.terminal.reports import corpus_line
 
     report_reading(source)
     say(corpus_line(corpus), err=True)
@@ -133,7 +132,7 @@ def report_corpus(corpus: Corpus, source: Source | None) -> None:
 def corpus_list(db: Path) -> None:
     """List the stored corpora, and the built-in ones."""
     from corpora import BUILTINS
-    from service.terminal.corpora import corpora_table
+    from service.terminal.reports import corpora_table
     from service.terminal.text import line_width, table
 
     with opened(db) as store:
@@ -150,7 +149,7 @@ def corpus_list(db: Path) -> None:
 @database
 def corpus_show(db: Path, name: str, lines: int) -> None:
     """Show a corpus: size, alphabet, origin, SHA-256 and first lines."""
-    from service.terminal.corpora import corpus_report
+    from service.terminal.reports import corpus_report
 
     with opened(db) as store:
         corpus = store.corpora.get(name)
@@ -210,9 +209,8 @@ def train(
     Without --epochs, --steps or --budget it takes three minutes. In a given time (--budget, or those three minutes) settings that are
     not given are chosen from the text and the speed of this machine; otherwise they are the defaults below. Ctrl-C saves and pauses.
     """
-    from service import intake, orders, settling, trainer
-    from service.parallel import mpi
-    from service.terminal.corpora import reading_line
+    from service.terminal.reports import reading_line
+    from service.training import corpus_import, hyperparameters, jobs, mpi, trainer
 
     ranks = mpi.ranks()
     if ranks > 1 and context.get_parameter_source("processes") is not FROM_DEFAULT:
@@ -236,11 +234,13 @@ def train(
             if name is not None:
                 store.runs.check_free(name)
             with reading_line(corpus or "", echo_beside) as (watch, progress):
-                found, source = intake.corpus_for(store, corpus or "", watch, progress=progress, **{key: settings[key] for key in READING})
+                found, source = corpus_import.corpus_for(
+                    store, corpus or "", watch, progress=progress, **{key: settings[key] for key in READING}
+                )
             if source is not None and not as_json:
                 report_corpus(found, source)
             if training.epochs is None and training.steps is None:  # the time rules, and what is not given is chosen
-                choice = settling.choice_for(
+                choice = hyperparameters.choice_for(
                     store,
                     found,
                     model,
@@ -252,7 +252,7 @@ def train(
                     spent=lambda: time.monotonic() - BEGAN,
                 )
                 model, training, processes, notes = choice.model, choice.training, choice.workers.processes, [choice.words]
-            run = orders.create(store, found.name, model, training, name=name, threads=threads, processes=processes, ranks=ranks)
+            run = jobs.create(store, found.name, model, training, name=name, threads=threads, processes=processes, ranks=ranks)
             work = trainer.Trainer(store, run, began=BEGAN, new=True, ranks=ranks, notes=notes)
         carry_out(context, work, as_json)
 
@@ -262,21 +262,21 @@ FROM_DEFAULT = click.core.ParameterSource.DEFAULT
 
 def carry_out(context: click.Context, work: Trainer, as_json: bool = False) -> None:
     """Train and show it; after a signal it ends with that signal's status."""
-    from service.terminal import carrying, display
+    from service.terminal import training_display
     from service.terminal.text import terminal_width
 
     if context.get_parameter_source("db") is click.core.ParameterSource.COMMANDLINE:
         option = f" --db {shlex.quote(str(context.params['db']))}"
     else:
         option = ""  # the same file is found without it
-    shown: display.Display
+    shown: training_display.Display
     if as_json:
-        shown = display.JsonDisplay()
+        shown = training_display.JsonDisplay()
     elif sys.stdout.isatty():
-        shown = display.BarDisplay(terminal_width, option=option)
+        shown = training_display.BarDisplay(terminal_width, option=option)
     else:
-        shown = display.LineDisplay(option=option)
-    status = carrying.carry_out(work, shown, partial(click.echo, nl=False), partial(say, err=True), option)
+        shown = training_display.LineDisplay(option=option)
+    status = training_display.carry_out(work, shown, partial(click.echo, nl=False), partial(say, err=True), option)
     if status:
         context.exit(status)
 
@@ -295,14 +295,14 @@ def sample(db: Path, model: str | None, novelty: bool, **settings: Any) -> None:
     The text appears as it is drawn; with --novelty as a whole, its copied parts underlined on a terminal, and a report goes to standard
     error. For that, and for --max-copy, an index of the corpus is made and kept beside the database."""
     one_blas_thread()
-    from service import writing
+    from service.generation import sample
     from service.novelty import Indexes
-    from service.terminal.novelty import compared, index_of
+    from service.terminal.reports import compared, index_of
 
     with opened(db) as store, Indexes(store) as indexes:
         config = SamplingConfig(**{**settings, "stop": settings["stop"] or ()})
         find = partial(index_of, indexes, echo_beside)
-        texts = writing.write(store, model, config, find if novelty or config.max_copy is not None else None)
+        texts = sample.write(store, model, config, find if novelty or config.max_copy is not None else None)
         terminal = sys.stdout.isatty()
         for note in texts.notes:
             say(f"note: {note}", err=True)
@@ -319,7 +319,7 @@ def sample(db: Path, model: str | None, novelty: bool, **settings: Any) -> None:
 
 def say_piece(text: str, terminal: bool) -> None:
     """Print a part of a text at once; what a terminal would obey is made harmless there, and only there."""
-    from service.characters import safe
+    from service.system.formatting import safe
 
     data = (safe(text) if terminal else text).encode(sys.stdout.encoding or "utf-8", "replace")
     sys.stdout.flush()
@@ -371,34 +371,33 @@ def inspect_command(
     one_blas_thread()
     from dataclasses import asdict
 
-    from service import inspecting
-    from service.drawing import saving
-    from service.exchange import load
-    from service.terminal import inspection
+    from service.generation.model_cache import load
+    from service.inspection import inspector, svg_sheets
+    from service.terminal import inspection_report
     from service.terminal.text import terminal_width
 
     found: CellReport | Inspection
     if svg is not None:
-        saving.check(svg, folder=finding, overwrite=overwrite)
+        svg_sheets.check(svg, folder=finding, overwrite=overwrite)
     with opened(db) as store:
         loaded = load(store, model)
         if finding:
             if sys.stderr.isatty():
                 say("looking for cells, which takes some seconds", err=True)
-            found = inspecting.find_cells(store, loaded, corpus)
+            found = inspector.find_cells(store, loaded, corpus)
         else:
-            wanted = inspecting.unit_named(unit) if unit is not None else None
+            wanted = inspector.unit_named(unit) if unit is not None else None
             if file is not None:
-                text = inspecting.text_in(file)
+                text = inspector.text_in(file)
             elif text is None:
-                text, seed = inspecting.written(store, loaded, length, seed)
+                text, seed = inspector.written(store, loaded, length, seed)
                 say(f"note: {loaded.run.name} wrote the text itself, with seed {seed}", err=True)
-            found = inspecting.inspect(store, loaded, text, wanted)
+            found = inspector.inspect(store, loaded, text, wanted)
     if as_json:
         click.echo(json.dumps(asdict(found), ensure_ascii=False))
     else:
-        click.echo(inspection.report(found, terminal_width(), colors=sys.stdout.isatty()))
-    for drawn in saving.save(found, svg, columns, overwrite=overwrite) if svg is not None else ():
+        click.echo(inspection_report.report(found, terminal_width(), colors=sys.stdout.isatty()))
+    for drawn in svg_sheets.save(found, svg, columns, overwrite=overwrite) if svg is not None else ():
         say(f"drawn: {drawn}", err=True)
 
 
@@ -414,10 +413,10 @@ def serve(db: Path, host: str, port: int, train_default: bool, api_keys_file: Pa
     in the environment, for example as CHARLOOM_MAX_ROWS. Where others can reach it, a caller needs a key: one of CHARLOOM_API_KEYS
     (separated by commas), of the file of keys, or made by charloom key new; where there is none, one is made and printed."""
     one_blas_thread()
-    from service import keys
-    from service.server import ServerSettings, serve
+    from service.store import api_keys
+    from service.web.server import ServerSettings, serve
 
-    valid = keys.given(os.environ.pop(keys.VARIABLE, None), api_keys_file)  # no other process needs them
+    valid = api_keys.given(os.environ.pop(api_keys.VARIABLE, None), api_keys_file)  # no other process needs them
     serve(ServerSettings(db=db, host=host, port=port, train_default=train_default, keys=valid, **settings))
 
 
@@ -430,7 +429,7 @@ def worker(db: Path, workers: int) -> None:
     A service has a worker of its own (serve --workers); others may work on the same database, also in other containers on the same
     machine. Ctrl-C and SIGTERM save: the jobs then wait for another worker, and go on where they were."""
     one_blas_thread()
-    from service import worker
+    from service.training import worker
 
     worker.carry_out(db, workers)
 
@@ -445,10 +444,10 @@ def start(context: click.Context, /, db: Path, host: str, port: int, serving: bo
 
     Where no model is stored yet, the default one is trained for a minute, on the source of Python's standard
     library, and a sample of it is shown."""
-    from service import first
+    from service.training import default_model
 
     with opened(db, create=True) as store:
-        work = first.trainer_of_first(store, BEGAN)
+        work = default_model.trainer_of_first(store, BEGAN)
         if work is not None:
             text = "on the source of Python's standard library, for about a minute in all"
             say(
@@ -457,7 +456,7 @@ def start(context: click.Context, /, db: Path, host: str, port: int, serving: bo
                 else f"No model is stored yet: training the default one, {text}."
             )
             carry_out(context, work)
-            say(f"\nA sample of it:\n\n{first.sample(store)}\n")
+            say(f"\nA sample of it:\n\n{default_model.sample(store)}\n")
     if serving:  # in a process of its own, whose BLAS has one thread
         sys.stdout.flush()
         os.execv(
@@ -480,11 +479,11 @@ def key_new(db: Path, name: str | None) -> None:
     """Make a key, and print it: this once, since only its hash is stored.
 
     It is valid at once, also for a service that runs; from the first key on, every caller needs one, on this machine too."""
-    from service import keys
+    from service.store import api_keys
 
-    key = keys.new()
+    key = api_keys.new()
     with opened(db, create=True) as store:
-        made = store.keys.add(keys.hashed(key), name)
+        made = store.keys.add(api_keys.hashed(key), name)
     click.echo(key)
     say(f"key {made.name} is made; send it as 'Authorization: Bearer KEY', or open the page as /#key=KEY", err=True)
 
@@ -522,7 +521,7 @@ def runs_group() -> None:
 @database
 def runs_list(db: Path) -> None:
     """List the runs, the newest first."""
-    from service.terminal.report import runs_table
+    from service.terminal.reports import runs_table
     from service.terminal.text import line_width
 
     with opened(db) as store:
@@ -535,7 +534,7 @@ def runs_list(db: Path) -> None:
 @database
 def runs_show(db: Path, run: str) -> None:
     """Show a run: settings, losses as a plot, checkpoints, and how its samples grew."""
-    from service.terminal.report import run_report
+    from service.terminal.reports import run_report
     from service.terminal.text import terminal_width
 
     with opened(db) as store:
@@ -551,7 +550,7 @@ removing(runs_group, "run", "RUN", lambda store: store.runs, "Remove a run with 
 @database
 def checkpoints(db: Path, run: str | None) -> None:
     """List the checkpoints of RUN."""
-    from service.terminal.report import checkpoints_table
+    from service.terminal.reports import checkpoints_table
     from service.terminal.text import line_width
 
     with opened(db) as store:
@@ -568,8 +567,8 @@ def export_command(db: Path, model: str, file: Path, overwrite: bool) -> None:
     """Write MODEL to a safetensors FILE.
 
     Its tensors have PyTorch's names and layout."""
-    from service.exchange import export
-    from service.units import size
+    from service.generation.model_cache import export
+    from service.system.formatting import size
 
     with opened(db) as store:
         stored = export(store, model, file, overwrite=overwrite)
@@ -583,7 +582,7 @@ def export_command(db: Path, model: str, file: Path, overwrite: bool) -> None:
 def import_command(db: Path, file: Path, name: str | None) -> None:
     """Store a safetensors file that export wrote."""
     from corpora.naming import suggested_name
-    from service.exchange import import_file
+    from service.generation.model_cache import import_file
 
     wished = name if name is not None else suggested_name(file.name.removesuffix(".safetensors"))
     with opened(db, create=True) as store:
@@ -599,7 +598,7 @@ def info(context: click.Context, /, db: Path, as_json: bool) -> None:
     """Show what Charloom runs on: processor, BLAS and its speed, versions, database.
 
     It takes about a second, in which matrices are multiplied."""
-    from service.facts import facts, lines
+    from service.terminal.info import facts, lines
     from service.terminal.text import line_width, wrapped
 
     named = context.get_parameter_source("db") is not FROM_DEFAULT
@@ -616,7 +615,7 @@ def info(context: click.Context, /, db: Path, as_json: bool) -> None:
 @database
 def backup_command(db: Path, file: Path) -> None:
     """Copy the database to FILE, in use or not."""
-    from service.units import size
+    from service.system.formatting import size
 
     with opened(db) as store:
         store.backup(file)

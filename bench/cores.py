@@ -20,7 +20,7 @@ from bench.networks import Network
 from bench.processes import tell
 from bench.texts import lines_of, write_corpus
 from bench.watching import watch
-from service import machine
+from service.system import hardware
 
 NETWORKS = (Network("lstm", 1, 128), Network("gru", 1, 256), Network("lstm", 2, 512))
 STREAMS, LENGTH = 64, 64
@@ -33,7 +33,7 @@ MPI = ("env", "OMPI_ALLOW_RUN_AS_ROOT=1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1")
 
 def measure(quick: bool) -> dict[str, Any]:
     """A row for each network: characters/s of each way, medians and all repetitions; None for ranks where there is no MPI."""
-    cores = machine.cores()
+    cores = hardware.cores()
     launcher = mpiexec()
     rows = []
     with tempfile.TemporaryDirectory(prefix="charloom-bench-") as folder:

@@ -10,20 +10,20 @@ from typing import Any
 
 import numpy as np
 
-from service import machine
-from service.facts import processor
+from service.system import hardware
+from service.terminal.info import processor
 
 SIZES = (2048, 3072)  # of square matrices: large enough that packing them costs next to nothing
 
 
 def measure() -> dict[str, Any]:
     """Processor, cores, load, BLAS with its kernels, and versions; called in a process started as the measured ones are."""
-    kernels = machine.kernels()  # asked before PyTorch brings libraries of its own
+    kernels = hardware.kernels()  # asked before PyTorch brings libraries of its own
     import torch
 
     return {
         "processor": processor(),
-        "cores": machine.cores(),
+        "cores": hardware.cores(),
         "load": round(os.getloadavg()[0], 2),
         "kernels": kernels,
         "pytorch_kernels": torch.backends.cpu.get_cpu_capability(),
@@ -41,7 +41,7 @@ class Peak:
 
     def measure(self) -> None:
         """Multiply once more; asked for again and again, so that a busy moment of the machine does not count."""
-        with machine.blas_threads(machine.cores()):
+        with hardware.blas_threads(hardware.cores()):
             for a, b, out in self._matrices:
                 began = time.perf_counter()
                 np.dot(a, b, out=out)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from model.checkpoint import to_pytorch
 from model.config import ModelConfig
 from model.language_model import LanguageModel
-from service.trial import multiply_adds
+from service.training.throughput import multiply_adds
 
 Array = NDArray[Any]
 

@@ -16,24 +16,24 @@ from model.language_model import LanguageModel
 from model.sampling import generate
 from model.training import TrainingState, train
 from model.vocabulary import Vocabulary
-from service import machine
-from service.machine import Workers
-from service.parallel.processes import together
 from service.store import Run as StoredRun
 from service.store import Store
+from service.system import hardware
+from service.system.hardware import Workers
+from service.training.parallel import train_in_processes
 
 
 @contextmanager
 def training(model: LanguageModel, ids: Ids, batch_size: int, seq_length: int) -> Iterator[tuple[Run, Workers]]:
     """Steps of training, with the processes and threads that a run of this size gets."""
     config = TrainingConfig(batch_size=batch_size, seq_length=seq_length, learning_rate=1e-3, schedule="constant", warmup=0, reset_rate=0)
-    workers = machine.workers_for(model.config, config)
+    workers = hardware.workers_for(model.config, config)
     streams = Streams(ids, batch_size, seq_length)
     state = TrainingState.new(model, streams, config)
     state.last_step = 10**9
     with (
-        machine.blas_threads(workers.threads),
-        together(workers.processes, model, streams, ids, config, state, UNKNOWN_COST) as (model, state, group),
+        hardware.blas_threads(workers.threads),
+        train_in_processes(workers.processes, model, streams, ids, config, state, UNKNOWN_COST) as (model, state, group),
     ):
         steps = train(model, streams, config, state, group=group)
 
@@ -50,7 +50,7 @@ def sampling(model: LanguageModel, texts: int, temperature: float) -> Run:
 
     def run(count: int) -> None:
         config = SamplingConfig(length=count, n=texts, temperature=temperature, seed=0)
-        for _ in generate(model, vocabulary, config, machine.prepare_for(model)):
+        for _ in generate(model, vocabulary, config, hardware.prepare_for(model)):
             pass
 
     return run

@@ -16,8 +16,8 @@ from bench.processes import child, tell
 from bench.svg import Line, chart, y_ticks
 from bench.watching import watch
 from model.config import ModelConfig, TrainingConfig
-from service.reading import read
 from service.store import Store
+from service.training.dataset import read
 
 TARGETS = (1.9, 1.7, 1.6, 1.55, 1.5, 1.4697)  # nats per character; the last is what nanoGPT's recipe for a GPU reaches
 COLORS = {OURS: "#2f81f7", "pytorch": "#e8590c"}

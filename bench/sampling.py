@@ -8,7 +8,7 @@ from bench import ours
 from bench.measuring import OURS, QUICK, THOROUGH, compared, interleaved
 from bench.networks import Network, check
 from bench.processes import tell
-from service import machine
+from service.system import hardware
 
 TEMPERATURE = 0.8
 NETWORKS = [Network("lstm", 1, 128), Network("lstm", 2, 256), Network("lstm", 2, 512)]
@@ -38,7 +38,7 @@ def measure(quick: bool, only: str = "") -> dict[str, Any]:
             "pytorch": pytorch.sampling(parts, texts, TEMPERATURE),
             "onnxruntime": onnxruntime.sampling(session, texts, TEMPERATURE),
         }
-        with machine.blas_threads(1):
+        with hardware.blas_threads(1):
             found = compared(interleaved(runs, texts, QUICK if quick else THOROUGH))
         found["pytorch_ratio"] = found[OURS]["median"] / found["pytorch"]["median"]
         rows.append({"network": name, **found})

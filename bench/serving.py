@@ -22,7 +22,7 @@ from bench.processes import tell
 from bench.services import Service
 from bench.texts import lines_of
 from bench.watching import family, pss, unwatchable
-from service import machine
+from service.system import hardware
 
 NETWORK = Network("lstm", 2, 256)
 STREAMS, LENGTH = 64, 500
@@ -58,7 +58,7 @@ def streams(db: Path, quick: bool) -> dict[str, Any]:
             time.sleep(PAUSE)
             found["charloom"].append(rate(ask(service.port, "/v1/completions", [ours_body(seed) for seed in range(STREAMS)])))
             found["bare"].append(bare())
-    for threads in sorted({1, machine.cores()}):
+    for threads in sorted({1, hardware.cores()}):
         with services.plain(STREAMS, threads) as service:
             ask(service.port, "/generate", [plain_body(10)] * 2)  # warm
             length = 20 if quick else LENGTH
@@ -92,7 +92,7 @@ def rate(answers: list[Answer]) -> float:
 def bare() -> float:
     """Characters per second of the sampler by itself, in this process."""
     run = ours.sampling(NETWORK.weights()[0], STREAMS, TEMPERATURE)
-    with machine.blas_threads(1):
+    with hardware.blas_threads(1):
         run(10)
         began = time.perf_counter()
         run(LENGTH)

@@ -16,7 +16,7 @@ from bench.machine import Peak
 from bench.measuring import OURS, QUICK, THOROUGH, compared, interleaved
 from bench.networks import VOCABULARY, Network, check
 from bench.processes import tell
-from service import machine
+from service.system import hardware
 
 STREAMS, LENGTH = 64, 64
 CLASSIC = 50  # streams, and symbols of each: the setting of char-rnn's users
@@ -34,7 +34,7 @@ def measure(quick: bool, only: str = "") -> dict[str, Any]:
     """
     from bench.peers import pytorch
 
-    cores = machine.cores()
+    cores = hardware.cores()
     ids = np.random.default_rng(0).integers(0, VOCABULARY, SYMBOLS).astype(np.uint8)
     peak, rows = Peak(), []
     for name, (network, streams, length) in GRID.items():

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from corpora.builtin import BUILTINS, is_builtin
 from corpora.naming import suggested_name
+from corpora.read_report import ReadReport
 from corpora.reading import MAX_SIZE
-from corpora.report import ReadReport
 from corpora.sources import Source, open_source, open_stream
 
 __all__ = ["BUILTINS", "MAX_SIZE", "ReadReport", "Source", "is_builtin", "open_source", "open_stream", "suggested_name"]

@@ -16,8 +16,8 @@ from typing import Any, BinaryIO, cast
 
 from corpora.decoding import Readable, read_exactly
 from corpora.expansion import Expanding, copied
+from corpora.read_report import ReadReport
 from corpora.reading import How, Prefixed, joined, single
-from corpora.report import ReadReport
 from corpora.tars import tar_documents
 from corpora.zips import zip_documents
 from model.errors import UnreadableSource

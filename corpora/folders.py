@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from corpora.naming import order
+from corpora.read_report import ReadReport
 from corpora.reading import Document, How
-from corpora.report import ReadReport
 from model.errors import UnreadableSource
 
 

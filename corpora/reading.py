@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, field
 
 from corpora.decoding import BLOCK, Readable, decoded
-from corpora.report import ReadReport
+from corpora.read_report import ReadReport
 from corpora.selection import Selection
 from model.errors import BinaryText, EmptyText, NothingToRead, SourceError, TextTooLarge, UndecodableText
 

@@ -17,8 +17,8 @@ from corpora.downloads import Progress, check_sha256, check_url, fetched, file_n
 from corpora.expansion import copied
 from corpora.folders import documents_of
 from corpora.naming import printable, suggested_name
+from corpora.read_report import ReadReport
 from corpora.reading import MAX_SIZE, PIECE, How, Limits, in_pieces, joined
-from corpora.report import ReadReport
 from corpora.selection import selection
 from model.errors import InvalidSetting, SourceNotFound, UnreadableSource
 

@@ -16,8 +16,8 @@ from typing import IO, Any, cast
 from corpora.decoding import BLOCK, Readable, decoded
 from corpora.expansion import check_member, worded
 from corpora.naming import order, printable
+from corpora.read_report import ReadReport
 from corpora.reading import Document, How
-from corpora.report import ReadReport
 from model.errors import BinaryText, CharloomError, TextTooLarge, UndecodableText, UnreadableSource, UnsafeArchive, shown
 
 _HEADER = 4 * 1024**2  # bytes that a member's headers may take: names of 1 MiB were never seen, and tarfile holds them in memory

@@ -13,8 +13,8 @@ from typing import BinaryIO
 from corpora.decoding import Readable
 from corpora.expansion import check_expansion, check_member, worded
 from corpora.naming import order
+from corpora.read_report import ReadReport
 from corpora.reading import Document, How
-from corpora.report import ReadReport
 from model.errors import UnreadableSource
 
 _ENCRYPTED = 0x1  # bit 0 of a member's flags (APPNOTE.TXT 4.4.4)

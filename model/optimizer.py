@@ -53,7 +53,7 @@ def learning_rate(config: TrainingConfig, share: float) -> float:
     return config.learning_rate * factor
 
 
-class Rule(NamedTuple):
+class UpdateRule(NamedTuple):
     """One way to update: what it remembers, and its update of one block."""
 
     memory: tuple[str, ...]
@@ -110,11 +110,11 @@ def _sgd(w: Array, g: Array, rate: float, memory: Memory, t: int, config: Traini
     w -= np.multiply(m, rate, out=scratch)
 
 
-RULES: dict[str, Rule] = {
-    "adam": Rule(("m", "v"), _adam),
-    "rmsprop": Rule(("v",), _rmsprop),
-    "adagrad": Rule(("v",), _adagrad),
-    "sgd": Rule(("m",), _sgd),
+RULES: dict[str, UpdateRule] = {
+    "adam": UpdateRule(("m", "v"), _adam),
+    "rmsprop": UpdateRule(("v",), _rmsprop),
+    "adagrad": UpdateRule(("v",), _adagrad),
+    "sgd": UpdateRule(("m",), _sgd),
 }
 
 

@@ -2,9 +2,9 @@
 
 `Sampler.step` draws the next few symbols of every active text; each symbol of all of them takes one pass through the network.
 Requests join and leave between steps. Each text has its own generator, seeded by its request, and its rows are computed
-independently of the others' (`model.products`), so that a text is the same whether it is written alone or in company.
+independently of the others' (`model.batch_invariant`), so that a text is the same whether it is written alone or in company.
 
-What changes probabilities applies in this order: penalties and bias (`model.penalties`), max_copy (`model.copying`), temperature
+What changes probabilities applies in this order: penalties and bias (`model.penalties`), max_copy (`model.copy_guard`), temperature
 (`model.temperature`), top_k, top_p, min_p (`model.filters`). T time, B active texts, V symbols, (L, S, B, H) states.
 """
 
@@ -20,24 +20,24 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from model.batch_invariant import Prepare, Products, RowByRow
 from model.config import SamplingConfig
-from model.copying import CopyGuard, CopyRules, Source
-from model.decoding import TextWriter
-from model.echo import Echo
+from model.copy_guard import CopyGuard, CopyRules, CopySource
+from model.decode_step import NetworkStepper
+from model.detokenizer import Detokenizer
 from model.errors import InvalidSetting
 from model.functions import Ids, plain_arithmetic
 from model.language_model import LanguageModel
+from model.log_likelihood import judged
 from model.normalization import normalize
-from model.products import Prepare, Products, RowByRow
-from model.rows import Rows
-from model.scoring import judged
+from model.out_of_vocabulary import Substitution
+from model.output_text import OutputText, Piece, Start
+from model.prompt_logprobs import PromptLogprobs
+from model.sampling_batch import SamplingBatch
 from model.settings import Course
-from model.stepping import Stepper
-from model.stops import StopWatch
-from model.substitution import Substitution
+from model.stop_strings import StopWatch
 from model.temperature import Temperatures
-from model.texts import Piece, Start, Text
-from model.utf8 import Utf8Guide
+from model.utf8_constraint import Utf8Guide
 from model.vocabulary import Vocabulary
 
 Array = NDArray[Any]
@@ -76,9 +76,9 @@ class _Prompt:
     ids: Ids
     temperatures: Temperatures
     state: Array  # (L, S, 1, H)
-    source: Source | None = None  # what is not to be copied
+    source: CopySource | None = None  # what is not to be copied
     done: int = 0
-    echo: Echo | None = None  # where its log-probabilities are told
+    echo: PromptLogprobs | None = None  # where its log-probabilities are told
 
 
 class Sampler:
@@ -94,7 +94,7 @@ class Sampler:
         crew: Crew = one_after_the_other,
         groups: int = 1,
     ) -> None:
-        """The parameters of the model must not change while it is used. `prepare` is how products are made (`model.products`).
+        """The parameters of the model must not change while it is used. `prepare` is how products are made (`model.batch_invariant`).
 
         Where there are enough texts, their rows are divided into `groups`, whose steps `crew` does, perhaps side by side.
         """
@@ -107,21 +107,21 @@ class Sampler:
         self._names = vocabulary.names
         self._copy_rules: CopyRules | None = None  # once they are needed
         self._prompts: deque[_Prompt] = deque()
-        self._texts: list[Text] = []
-        self._groups: list[Rows] = []  # what has to be made anew where the texts are others
+        self._texts: list[OutputText] = []
+        self._groups: list[SamplingBatch] = []  # what has to be made anew where the texts are others
         self._state = model.zero_state(0)  # (L, S, B, H), column b belongs to self._texts[b]
         self._requests = 0
 
     def prepare(self) -> None:
         """Do now, and perhaps in another thread, what the first step would take its time for."""
-        Stepper(self.model, self.model.zero_state(1), self._table, self._products)
+        NetworkStepper(self.model, self.model.zero_state(1), self._table, self._products)
 
     @property
     def active(self) -> int:
         """Texts being written and requests whose prompt is being read."""
         return len(self._texts) + len(self._prompts)
 
-    def add(self, config: SamplingConfig, source: Source | None = None) -> Accepted:
+    def add(self, config: SamplingConfig, source: CopySource | None = None) -> Accepted:
         """Begin a request; its texts come out of the following steps. With `max_copy`, `source` is what they must not copy from.
 
         Raises `InvalidSetting` without a seed, since nothing here is random by itself, and for `max_copy` without a source.
@@ -137,7 +137,7 @@ class Sampler:
         self._requests += 1
         prompt = _Prompt(self._requests, config, ids, Temperatures(config.course), self.model.zero_state(1), source)
         if config.echo and config.logprobs is not None:
-            prompt.echo = Echo(TextWriter(self.vocabulary, self._guide), self._names)
+            prompt.echo = PromptLogprobs(Detokenizer(self.vocabulary, self._guide), self._names)
             prompt.echo.begin(int(ids[0]))
         self._prompts.append(prompt)
         return Accepted(self._requests, len(ids), truncated, substituted)
@@ -173,7 +173,7 @@ class Sampler:
         return self._temperatures(request).course
 
     def _temperatures(self, request: int) -> Temperatures:
-        writing: list[Text | _Prompt] = [*self._texts, *self._prompts]
+        writing: list[OutputText | _Prompt] = [*self._texts, *self._prompts]
         for each in writing:
             if each.request == request:
                 return each.temperatures
@@ -201,13 +201,13 @@ class Sampler:
             return SHORTEST
         return max(SHORTEST, min(LONGEST, WORK // (self.model.parameters.flat.size * len(self._texts))))
 
-    def _grouped(self) -> list[Rows]:
+    def _grouped(self) -> list[SamplingBatch]:
         B = len(self._texts)
         count = max(1, min(self._most_groups, B // LEAST_ROWS))
         bounds = [B * index // count for index in range(count + 1)]
         return [
-            Rows(
-                Stepper(self.model, self._state[:, :, start:stop], self._table, self._products),
+            SamplingBatch(
+                NetworkStepper(self.model, self._state[:, :, start:stop], self._table, self._products),
                 self._texts[start:stop],
                 self._guide,
                 self._names,
@@ -253,7 +253,7 @@ class Sampler:
             prompt.echo.add(found)
         prompt.done = until
 
-    def _texts_of(self, prompt: _Prompt) -> list[Text]:
+    def _texts_of(self, prompt: _Prompt) -> list[OutputText]:
         """The texts that follow a prompt."""
         config, normalization = prompt.config, "none" if self.vocabulary.normalization == "none" else "nfc"
         start = Start(
@@ -266,7 +266,7 @@ class Sampler:
             StopWatch(normalize(stop, normalization) for stop in config.stop),  # texts come out composed
         )
         return [
-            Text(start, choice, TextWriter(self.vocabulary, self._guide), self.vocabulary.size, self._guard(prompt))
+            OutputText(start, choice, Detokenizer(self.vocabulary, self._guide), self.vocabulary.size, self._guard(prompt))
             for choice in range(config.n)
         ]
 
@@ -285,7 +285,7 @@ class Sampler:
 
 
 def generate(
-    model: LanguageModel, vocabulary: Vocabulary, config: SamplingConfig, prepare: Prepare = RowByRow, source: Source | None = None
+    model: LanguageModel, vocabulary: Vocabulary, config: SamplingConfig, prepare: Prepare = RowByRow, source: CopySource | None = None
 ) -> Iterator[Piece]:
     """One request by itself: its pieces as they are made. Raises as `Sampler.add`."""
     sampler = Sampler(model, vocabulary, prepare=prepare)

@@ -19,9 +19,9 @@ from model.batches import Ids, Streams
 from model.config import TrainingConfig
 from model.errors import TrainingDiverged
 from model.functions import UNKNOWN_COST, nats, plain_arithmetic
-from model.group import ALONE, Group
 from model.language_model import Dropout, LanguageModel
 from model.parameters import Parameters
+from model.process_group import ALONE, ProcessGroup
 from model.workspace import Workspace
 
 Array = NDArray[Any]
@@ -93,7 +93,7 @@ def train(
     config: TrainingConfig,
     state: TrainingState,
     share: Callable[[TrainingState], float] = by_steps,
-    group: Group = ALONE,
+    group: ProcessGroup = ALONE,
     unknown_cost: float = UNKNOWN_COST,
     workspace: Workspace | None = None,
 ) -> Iterator[Progress]:

@@ -21,9 +21,9 @@ from model.config import LEVELS, NORMALIZATIONS
 from model.errors import DamagedCheckpoint
 from model.functions import CODE_POINTS, UNKNOWN_COST
 from model.normalization import normalize, normalized
+from model.out_of_vocabulary import Substitution, closest
 from model.quick_check import keeps_characters
-from model.substitution import Substitution, closest
-from model.utf8 import Utf8Guide
+from model.utf8_constraint import Utf8Guide
 
 Ids = NDArray[np.integer[Any]]
 

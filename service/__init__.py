@@ -1,1 +1,1 @@
-"""Keeping and serving: everything that touches the database, other processes or the network."""
+"""The rooms of the service; imports go one way: terminal, web, inspection, training, {generation, novelty}, store, system."""

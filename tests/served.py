@@ -19,12 +19,12 @@ ROOT = Path(__file__).resolve().parents[1]
 SERVE = """
 import json, sys
 from pathlib import Path
-from service import connections, sending, server
-from service.server import ServerSettings, serve
+from service.web import gthread, server, slow_clients
+from service.web.server import ServerSettings, serve
 
 limits = json.loads(sys.argv[2])
-connections.NEXT_BYTES, connections.WHOLE_REQUEST = limits.pop("next_bytes", 10.0), limits.pop("whole_request", 30.0)
-sending.READING = limits.pop("reading", sending.READING)
+gthread.NEXT_BYTES, gthread.WHOLE_REQUEST = limits.pop("next_bytes", 10.0), limits.pop("whole_request", 30.0)
+slow_clients.READING = limits.pop("reading", slow_clients.READING)
 server.CONNECTIONS = limits.pop("connections", server.CONNECTIONS)
 serve(ServerSettings(db=Path(sys.argv[1]), **{"port": 0, **limits}))
 """

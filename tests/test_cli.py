@@ -22,13 +22,14 @@ from click.testing import CliRunner, Result
 
 import cli
 from model.config import ModelConfig, SamplingConfig, TrainingConfig
-from model.errors import DatabaseUnusable
-from service import facts, first, intake, jobs, recipe, server, trainer, worker
-from service.blas import THREAD_VARIABLES
-from service.machine import Workers
 from service.store import Store
-from service.terminal import display, options
-from service.trial import Speed
+from service.system.errors import DatabaseUnusable
+from service.system.hardware import Workers
+from service.system.processes import THREAD_VARIABLES
+from service.terminal import click_support, info, training_display
+from service.training import corpus_import, default_model, hyperparameters, jobs, trainer, worker
+from service.training.throughput import Speed
+from service.web import server
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -105,13 +106,13 @@ def test_help_is_given(charloom: Charloom, arguments: list[str]) -> None:
 
 
 def test_durations_and_sizes_are_words() -> None:
-    assert options.Duration().convert("1m30s", None, None) == 90
-    assert options.Duration().convert(2.5, None, None) == 2.5
-    assert options.Size().convert("20MB", None, None) == 20_000_000
+    assert click_support.DurationType().convert("1m30s", None, None) == 90
+    assert click_support.DurationType().convert(2.5, None, None) == 2.5
+    assert click_support.SizeType().convert("20MB", None, None) == 20_000_000
     with pytest.raises(click.BadParameter, match="'soon' is no duration"):
-        options.Duration().convert("soon", None, None)
+        click_support.DurationType().convert("soon", None, None)
     with pytest.raises(click.BadParameter, match="'many' is no size"):
-        options.Size().convert("many", None, None)
+        click_support.SizeType().convert("many", None, None)
 
 
 # ── texts of every kind train and write ───────────────────────────────────────────────────────────────────────────────
@@ -255,8 +256,8 @@ def test_what_was_skipped_is_told(charloom: Charloom) -> None:
 
 @pytest.fixture
 def _quick_products(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(facts, "SIDE", 8)
-    monkeypatch.setattr(facts, "MEASURING", 0.0)
+    monkeypatch.setattr(info, "SIDE", 8)
+    monkeypatch.setattr(info, "MEASURING", 0.0)
     for name in THREAD_VARIABLES:
         monkeypatch.delenv(name)
 
@@ -296,14 +297,14 @@ def test_info_needs_no_database_and_makes_none(charloom: Charloom, monkeypatch: 
 def signalled(monkeypatch: pytest.MonkeyPatch, *signals: int) -> None:
     """The signals arrive with the second step."""
 
-    class Interrupted(display.LineDisplay):
+    class Interrupted(training_display.LineDisplay):
         def show(self, event: Any) -> str:
-            if isinstance(event, display.Stepped) and event.progress.step == 2:
+            if isinstance(event, training_display.Stepped) and event.progress.step == 2:
                 for number in signals:
                     signal.raise_signal(number)
             return super().show(event)
 
-    monkeypatch.setattr(display, "LineDisplay", Interrupted)
+    monkeypatch.setattr(training_display, "LineDisplay", Interrupted)
 
 
 @pytest.mark.parametrize(
@@ -339,7 +340,7 @@ def test_a_signal_while_reading_leaves_nothing(charloom: Charloom, monkeypatch: 
         yield "some text " * 20
         signal.raise_signal(number)
 
-    monkeypatch.setattr(intake, "_watched", arriving)
+    monkeypatch.setattr(corpus_import, "_watched", arriving)
     assert charloom("train", "tale.txt", *TINY).exit_code == status
     with Store("charloom.db") as store:
         assert store.corpora.list() == ()
@@ -369,7 +370,7 @@ def test_what_the_system_refuses_is_a_sentence(
     def fail(*_: Any, **__: Any) -> Any:
         raise failure
 
-    monkeypatch.setattr(intake, "corpus_for", fail)
+    monkeypatch.setattr(corpus_import, "corpus_for", fail)
     result = charloom("train", "tale.txt")
     assert result.exit_code == 1
     assert sentence in result.stderr
@@ -578,10 +579,10 @@ def test_what_is_no_database_is_refused(charloom: Charloom, db: str) -> None:
 @pytest.fixture
 def small_first(monkeypatch: pytest.MonkeyPatch) -> None:
     """The first model is small, and is trained on the tale."""
-    monkeypatch.setattr(first, "CORPUS", "tale.txt")
-    monkeypatch.setattr(first, "BUDGET", 1.0)
-    monkeypatch.setattr(recipe, "SIZES", (4,))
-    monkeypatch.setattr(recipe, "speed", lambda *_: Speed(1e9, Workers(1, 1)))
+    monkeypatch.setattr(default_model, "CORPUS", "tale.txt")
+    monkeypatch.setattr(default_model, "BUDGET", 1.0)
+    monkeypatch.setattr(hyperparameters, "SIZES", (4,))
+    monkeypatch.setattr(hyperparameters, "speed", lambda *_: Speed(1e9, Workers(1, 1)))
 
 
 @pytest.mark.usefixtures("small_first")

@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 import cli
-from service.blas import THREAD_VARIABLES
+from service.system.processes import THREAD_VARIABLES
 
 Charloom = Callable[..., Result]
 TINY = ["--hidden-size", "4", "--batch-size", "4", "--seq-length", "16", "--steps", "4", "--name", "first"]

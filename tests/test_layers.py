@@ -1,4 +1,4 @@
-"""Imports go one way: cli -> service -> model -> numpy, and cli, service -> corpora. Parsed, so that no module needs to run."""
+"""Imports go one way and never in a circle; a class name and a module name mean one thing. Parsed, so that no module needs to run."""
 
 from __future__ import annotations
 
@@ -7,13 +7,23 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PRODUCT = ("corpora", "model", "service")
+# Imports only to the right; the rooms between braces do not import each other.
+DIRECTION = "cli -> terminal -> web -> inspection -> training -> {generation, novelty} -> store -> system -> model"
+BESIDE = "training -> corpora"  # what training and the rooms to its left may import, too
+# Names that two modules or packages share, and why.
+SHARED = {
+    "errors": "each package draws its own tree of exceptions (model, service.system); service.web turns them into answers",
+    "corpora": "the package gets text, the table of the store keeps it",
+    "inspection": "model has its mathematics, service its results",
+    "training": "model has the loop, service the run around it",
+}
 # What would let the mathematics reach a file, the network, a clock, another process or a global random state.
 OUTSIDE_WORLD = frozenset(
     "asyncio builtins ctypes datetime fileinput glob http io logging mmap multiprocessing os pathlib random secrets select shutil signal"
@@ -41,8 +51,8 @@ THIRD_PARTY = {
     "model": {"numpy"},
 }
 # What the command line needs before it knows which command is meant: the only part of the service that knows of click.
-AT_ONCE = ("service.config", "service.terminal.commands", "service.terminal.options", "service.units")
-WITH_CLICK = {"service/terminal/commands.py", "service/terminal/options.py"}
+AT_ONCE = ("service.web.service_config", "service.terminal.click_support", "service.system.formatting", "service.system.errors")
+WITH_CLICK = {"service/terminal/click_support.py"}
 LAZY_IN_CLI = frozenset({"flask", "gunicorn", "numpy", "safetensors", "service", "sqlite_utils", "werkzeug"})
 
 
@@ -86,15 +96,33 @@ def allowed(path: str, name: str) -> bool:
         return True
     if top in sys.stdlib_module_names:
         return not (layer == "model" and top in OUTSIDE_WORLD)
-    if name.startswith("service.terminal"):
-        return path.startswith("service/terminal/")
     if top in PRODUCT:
-        return top == layer or layer == "service"
+        return to_the_right(room_of(path), room_of(name.replace(".", "/")))
     if path == "model/checkpoint.py" and (name == "safetensors.SafetensorError" or name.startswith("safetensors.numpy")):
         return True
     if top == "click":
         return path in WITH_CLICK
     return top in THIRD_PARTY.get(layer, ()) and path not in WITHOUT_NUMPY
+
+
+def room_of(path: str) -> str:
+    """The room of a module: ``cli``, ``corpora``, ``model``, or a folder of service/; "" for the package `service` itself."""
+    parts = path.removesuffix(".py").split("/")
+    if parts[0] != "service":
+        return parts[0]
+    return parts[1] if len(parts) > 1 and parts[1] != "__init__" else ""
+
+
+LEVELS = {room: level for level, rooms in enumerate(DIRECTION.split(" -> ")) for room in re.findall(r"\w+", rooms)}
+
+
+def to_the_right(one: str, other: str) -> bool:
+    """Whether a module of the room `one` may import from the room `other`."""
+    if one == other:
+        return True
+    if other == "corpora":
+        return one in LEVELS and LEVELS[one] <= LEVELS[BESIDE.split(" -> ")[0]]
+    return one in LEVELS and other in LEVELS and LEVELS[one] < LEVELS[other]
 
 
 def pickles(call: ast.Call) -> bool:
@@ -129,6 +157,45 @@ def faults(path: str, source: str) -> list[str]:
     return found
 
 
+def module_name(path: str) -> str:
+    """``service.store`` for service/store/__init__.py."""
+    return path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+
+
+def graph(modules: dict[str, str]) -> dict[str, set[str]]:
+    """From each module (its path and its source) to the modules that it imports, inside of functions and for a type checker, too."""
+    names = {module_name(path) for path in modules}
+    found: dict[str, set[str]] = {}
+    for path, source in modules.items():
+        edges = set()
+        for name in imports(ast.parse(source), path):
+            edges.add(name if name in names else name.rpartition(".")[0])
+        found[module_name(path)] = (edges & names) - {module_name(path)}
+    return found
+
+
+def circle(edges: dict[str, set[str]]) -> list[str]:
+    """Modules that import each other in a circle, the first again at the end; none if there is no circle."""
+    done: set[str] = set()
+
+    def visit(name: str, way: list[str]) -> list[str]:
+        if name in way:
+            return [*way[way.index(name) :], name]
+        if name not in done:
+            for each in sorted(edges[name]):
+                if found := visit(each, [*way, name]):
+                    return found
+            done.add(name)
+        return []
+
+    return next((found for name in sorted(edges) if (found := visit(name, []))), [])
+
+
+def product() -> dict[str, str]:
+    """Path and source of every module of the product."""
+    return {path: (ROOT / path).read_text(encoding="utf-8") for path in sources() if path.split("/")[0] in (*PRODUCT, "cli.py")}
+
+
 def sources() -> list[str]:
     """Every module of the project."""
     folders = (*PRODUCT, "bench", "tools", "tests")
@@ -138,6 +205,48 @@ def sources() -> list[str]:
 @pytest.mark.parametrize("path", sources())
 def test_imports_go_one_way(path: str) -> None:
     assert faults(path, (ROOT / path).read_text(encoding="utf-8")) == []
+
+
+def test_no_import_circle() -> None:
+    assert circle(graph(product())) == []
+
+
+def test_a_circle_is_found() -> None:
+    modules = {"model/a.py": "from model import b", "model/b.py": "def f():\n    from model.c import x", "model/c.py": "import model.a"}
+    assert circle(graph(modules)) == ["model.a", "model.b", "model.c", "model.a"]
+    assert circle(graph(modules | {"model/c.py": ""})) == []
+
+
+def repeated(names: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    """Names that stand in several places, with the places, from pairs of both."""
+    places: dict[str, list[str]] = {}
+    for name, place in names:
+        places.setdefault(name, []).append(place)
+    return {name: found for name, found in places.items() if len(found) > 1}
+
+
+def test_a_class_name_means_one_thing() -> None:
+    classes = (
+        (node.name, path) for path, source in product().items() for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ClassDef)
+    )
+    assert repeated(classes) == {}
+
+
+def test_a_module_name_means_one_thing() -> None:
+    """Packages count as modules, and so do the rooms of service/."""
+    names = ((module_name(path).rpartition(".")[2], path) for path in product())
+    assert repeated(names).keys() == SHARED.keys()
+
+
+def test_the_service_is_small_enough_to_be_seen_at_once() -> None:
+    listed = [path.name for path in (ROOT / "service").iterdir() if path.name != "__pycache__"]
+    assert len(listed) <= 10
+    assert len([path for path in product() if path.startswith("service/")]) < 90
+
+
+def test_every_room_stands_in_the_direction() -> None:
+    rooms = {room_of(path) for path in product()} - {"", "corpora"}
+    assert rooms == LEVELS.keys()
 
 
 def test_every_part_is_seen() -> None:
@@ -150,7 +259,7 @@ def test_every_part_is_seen() -> None:
         ("corpora/reading.py", "import numpy"),
         ("corpora/reading.py", "import model"),
         ("corpora/reading.py", "from model import config"),
-        ("corpora/reading.py", "from service.store import connection"),
+        ("corpora/reading.py", "from service.store import database"),
         ("corpora/reading.py", "def read():\n    import requests"),
         ("model/cells/lstm.py", "import os.path"),
         ("model/cells/lstm.py", "from pathlib import Path"),
@@ -167,29 +276,36 @@ def test_every_part_is_seen() -> None:
         ("model/checkpoint.py", "from safetensors import safe_open"),
         ("model/config.py", "import numpy as np"),
         ("model/errors.py", "from numpy import ndarray"),
-        ("service/trainer.py", "import cli"),
-        ("service/trainer.py", "from cli import main"),
-        ("service/trainer.py", "import click"),
-        ("service/recipe.py", "from service.terminal.text import wrapped"),
-        ("service/terminal/display.py", "import click"),
-        ("service/terminal/options.py", "import numpy"),
-        ("service/terminal/options.py", "from service.terminal import display"),
-        ("service/trainer.py", "import importlib\nimportlib.import_module('torch')"),
-        ("service/exchange.py", "import pickle"),
-        ("service/exchange.py", "from pickle import loads"),
+        ("service/training/trainer.py", "import cli"),
+        ("service/training/trainer.py", "from cli import main"),
+        ("service/training/trainer.py", "import click"),
+        ("service/training/hyperparameters.py", "from service.terminal.text import wrapped"),
+        ("service/training/trainer.py", "from service.web.state import Service"),
+        ("service/generation/engine.py", "from service.novelty import Index"),
+        ("service/novelty/report.py", "from service import generation"),
+        ("service/store/runs.py", "def f():\n    from service.training import trainer"),
+        ("service/store/runs.py", "from corpora.naming import suggested_name"),
+        ("service/system/disk.py", "if TYPE_CHECKING:\n    from service.store import Store"),
+        ("model/training.py", "from service.system import hardware"),
+        ("service/terminal/training_display.py", "import click"),
+        ("service/terminal/click_support.py", "import numpy"),
+        ("service/terminal/click_support.py", "from service.terminal import training_display"),
+        ("service/training/trainer.py", "import importlib\nimportlib.import_module('torch')"),
+        ("service/generation/model_cache.py", "import pickle"),
+        ("service/generation/model_cache.py", "from pickle import loads"),
         ("model/checkpoint.py", "def read():\n    import marshal"),
         ("corpora/reading.py", "import shelve"),
         ("cli.py", "import pickle"),
-        ("service/cache.py", "np.load(path, allow_pickle=True)"),
-        ("service/parallel/mpi.py", "world.comm.bcast(plan)"),
-        ("service/store/connection.py", "import sqlite3"),
-        ("service/store/connection.py", "from sqlite3 import dbapi2"),
+        ("service/system/disk.py", "np.load(path, allow_pickle=True)"),
+        ("service/training/mpi.py", "world.comm.bcast(plan)"),
+        ("service/store/database.py", "import sqlite3"),
+        ("service/store/database.py", "from sqlite3 import dbapi2"),
         ("tools/tree.py", "__import__('sqlite3')"),
         ("tests/service/test_store.py", "def test():\n    import sqlite3"),
         ("cli.py", "import numpy"),
-        ("cli.py", "try:\n    from service import trainer\nexcept ImportError:\n    pass"),
+        ("cli.py", "try:\n    from service.training import trainer\nexcept ImportError:\n    pass"),
         ("cli.py", "if True:\n    import flask"),
-        ("cli.py", "class Group:\n    import service.app"),
+        ("cli.py", "class Group:\n    import service.web.app"),
         ("cli.py", "try:\n    pass\nexcept ImportError:\n    import flask"),
     ],
 )
@@ -204,12 +320,12 @@ def test_what_is_forbidden_is_found(path: str, source: str) -> None:
         ("model/cells/lstm.py", "import numpy as np\nfrom model.functions import sigmoid\nfrom . import rnn\nfrom .. import config"),
         ("model/checkpoint.py", "from safetensors import SafetensorError\nfrom safetensors.numpy import load\nimport json, hashlib"),
         ("model/sampling.py", "stream.open()\nlog.print()"),
-        ("service/app.py", "import flask, os, threading\nfrom corpora import reading\nfrom model import config"),
-        ("service/store/connection.py", "from sqlite_utils.utils import sqlite3"),
-        ("service/cache.py", "np.load(path, mmap_mode='r', allow_pickle=False)"),
-        ("cli.py", "import click\nfrom model.config import ModelConfig\ndef serve():\n    import numpy\n    from service import app"),
-        ("cli.py", "from service.terminal.options import database"),
-        ("service/terminal/options.py", "import click\nfrom service.units import parse_size"),
+        ("service/web/app.py", "import flask, os, threading\nfrom corpora import reading\nfrom model import config"),
+        ("service/store/database.py", "from sqlite_utils.utils import sqlite3"),
+        ("service/system/disk.py", "np.load(path, mmap_mode='r', allow_pickle=False)"),
+        ("cli.py", "import click\nfrom model.config import ModelConfig\ndef serve():\n    import numpy\n    from service.web import app"),
+        ("cli.py", "from service.terminal.click_support import database"),
+        ("service/terminal/click_support.py", "import click\nfrom service.system.formatting import parse_size"),
         ("cli.py", "if TYPE_CHECKING:\n    from service.store import Store"),
     ],
 )
@@ -223,7 +339,8 @@ def test_help_needs_neither_numpy_nor_flask() -> None:
         [sys.executable, "-X", "importtime", "cli.py", "--help"], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
     )
     names = re.findall(r"^import time:.*\| +(\S+)$", answer.stderr, re.MULTILINE)
-    loaded = {name.split(".")[0] for name in names if name not in {"service", "service.terminal", *AT_ONCE}}
+    parents = {".".join(name.split(".")[: n + 1]) for name in AT_ONCE for n in range(3)}
+    loaded = {name.split(".")[0] for name in names if name not in parents}
     assert "click" in loaded
     assert not loaded & LAZY_IN_CLI
     assert "Usage:" in answer.stdout

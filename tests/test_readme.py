@@ -12,7 +12,7 @@ import pytest
 
 from cli import main
 from model.settings import settings_of
-from service.app import create_app
+from service.web.app import create_app
 from tools import documentation
 from tools.help_pages import WIDTH, command_table, contexts, help_pages
 from tools.settings_tables import CONFIGURATIONS

@@ -37,8 +37,8 @@ SERVE = """
 import os, sys
 from pathlib import Path
 os.environ["OPENBLAS_NUM_THREADS"] = "1"  # the process that forks must have no second thread
-from service.api import fine_tuning
-from service.server import ServerSettings, serve
+from service.web.api import fine_tuning
+from service.web.server import ServerSettings, serve
 fine_tuning.CHANGE = 0.2  # nobody listens for the run that this test keeps at work
 serve(ServerSettings(db=Path(sys.argv[1]), port=0, max_job_steps=1, max_length=500, max_followers=4, log_level="warning"))
 """

@@ -6,10 +6,9 @@ import functools
 import tempfile
 from pathlib import Path
 
-from service.api.openapi import Route, routes_of
-from service.api.operations import TAGS
-from service.app import create_app
-from service.errors import REASONS
+from service.web.app import create_app
+from service.web.errors import REASONS
+from service.web.openapi import TAGS, Route, routes_of
 
 
 @functools.cache

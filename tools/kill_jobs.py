@@ -29,9 +29,9 @@ from pathlib import Path
 from typing import Any
 
 from model.checkpoint import Checkpoint, unpack_state
-from service import jobs
-from service.jobs import JobSpec
 from service.store import Run, Store
+from service.training import jobs
+from service.training.jobs import JobSpec
 from tools.kill_test import ROOT, outcome, require, sound, words
 
 VICTIMS = ("trainer", "worker", "service")
@@ -156,7 +156,7 @@ class Siege:
     def trainers(self, store: Store) -> dict[str, int]:
         """The process of each job that is trained."""
         found = {run.name: int(json.loads(run.owner)["pid"]) for run in store.runs.list() if run.state == "running" and run.owner}
-        return {name: pid for name, pid in found.items() if "service.job" in cmdline(pid)}
+        return {name: pid for name, pid in found.items() if "service.training.train_process" in cmdline(pid)}
 
     # ── killing ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -184,9 +184,9 @@ class Siege:
         """Kill the service's own worker, or the second one."""
         assert self.service is not None
         assert self.worker is not None
-        own = [pid for pid in offspring(self.service.pid) if "service.worker" in cmdline(pid)]
+        own = [pid for pid in offspring(self.service.pid) if "service.training.worker" in cmdline(pid)]
         pid = self.random.choice([*own, self.worker.pid])
-        below = [each for each in offspring(pid) if "service.job" in cmdline(each)]
+        below = [each for each in offspring(pid) if "service.training.train_process" in cmdline(each)]
         os.kill(pid, signal.SIGKILL)
         eventually(lambda: not any(cmdline(each) for each in below), "a trainer ends with its worker")
         if pid == self.worker.pid:

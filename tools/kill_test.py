@@ -35,8 +35,8 @@ from pathlib import Path
 from typing import Any
 
 from model.checkpoint import Checkpoint, unpack_state
-from model.errors import CheckpointNotFound, RunNotFound
 from service.store import Run, Store
+from service.system.errors import CheckpointNotFound, RunNotFound
 
 ROOT = Path(__file__).resolve().parent.parent
 NAME = "killed"

@@ -25,7 +25,7 @@ MOST = 200_000  # bytes of a picture
 SERVE = """
 import sys
 from pathlib import Path
-from service.server import ServerSettings, serve
+from service.web.server import ServerSettings, serve
 serve(ServerSettings(db=Path(sys.argv[1]), port=0, workers=0, log_level="warning"))
 """
 

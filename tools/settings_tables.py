@@ -6,7 +6,7 @@ from typing import Any
 
 from model.config import ModelConfig, SamplingConfig, TrainingConfig
 from model.settings import KINDS, Setting, default_of, settings_of, types_of
-from service.config import ServiceConfig
+from service.web.service_config import ServiceConfig
 
 CONFIGURATIONS = (ModelConfig, TrainingConfig, SamplingConfig, ServiceConfig)
 

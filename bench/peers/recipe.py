@@ -21,7 +21,7 @@ from model import optimizer
 from model.batches import Streams
 from model.config import ModelConfig, TrainingConfig
 from model.training import VALIDATION_CONTEXT, VALIDATION_STREAMS
-from service import machine
+from service.system import hardware
 
 TRIAL = 9  # steps from which the number of threads is chosen
 ASIDE = 0.02  # share of the budget that is kept for the last validation while none has been made
@@ -85,7 +85,7 @@ def _tensors(streams: Streams, index: int) -> tuple[Any, Any]:
 def _fastest(network: Callable[[], _Network], inputs: Any, targets: Any) -> int:
     """One thread or as many as there are cores, whichever makes the quicker steps at this moment."""
     taken = {}
-    for threads in {1, machine.cores()}:
+    for threads in {1, hardware.cores()}:
         torch.set_num_threads(threads)
         trial, times = network(), []
         for _ in range(TRIAL):

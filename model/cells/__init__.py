@@ -19,9 +19,9 @@ T time, B batch, H hidden units, G gates, S states (1 for RNN and GRU, 2 for LST
   A gradient that arrives at the state after the last step may be given as `dstate`, so that chunks can be chained.
 - A tape is used up by `backward`, which may write dz over its gates.
 - `grads` has the names of `p`; the backward pass *adds* to it.
-- `signals` shows what can be seen of a layer on its tape (`model.cells.signals`): views, of any part of the time.
+- `signals` shows what can be seen of a layer on its tape (`model.cells.interface`): views, of any part of the time.
 - A `step` is the forward pass of one step, for writing text: each call takes `z` (B, G*H) and moves `state` (S, B, H) on, both where
-  they are. Its product is ``bind(W, a, out)``, which gives a function that writes ``a W`` to `out` each time (`model.products`).
+  they are. Its product is ``bind(W, a, out)``, which gives a function that writes ``a W`` to `out` each time (`model.batch_invariant`).
 
 A cell knows nothing of characters, and the language model never asks which cell it has.
 """
@@ -35,12 +35,11 @@ from typing import Any, NamedTuple, Protocol
 from numpy.typing import NDArray
 
 from model.cells import gru, lstm, rnn
-from model.cells.signals import Signals
+from model.cells.interface import Bind, Signals
 from model.config import ModelConfig
 from model.workspace import FRESH, Workspace
 
 Array = NDArray[Any]
-Bind = Callable[[Array, Array, Array], Callable[[], object]]
 
 
 class Forward(Protocol):

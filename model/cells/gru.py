@@ -22,17 +22,14 @@ T time, B batch, H hidden units. The gates stand in the order r z n, so that one
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from model.cells.signals import Signals
+from model.cells.interface import Bind, Signals
 from model.functions import by_gate, sigmoid, sigmoid_slope, tanh_slope
 from model.workspace import FRESH, Workspace, last_to_first
-
-if TYPE_CHECKING:
-    from model.cells import Bind
 
 Array = NDArray[Any]
 
@@ -40,7 +37,7 @@ GATES = ("r", "z", "n")
 STATES = ("h",)
 
 
-class Tape(NamedTuple):
+class GruTape(NamedTuple):
     gates: Array  # (T, 3, B, H)  r z n
     q: Array  # (T, B, H)  h[t-1] Wh_n + bn
     h: Array  # (T+1, B, H)  h[0] before the first step
@@ -51,7 +48,7 @@ def shapes(H: int) -> dict[str, tuple[int, ...]]:
     return {"Wh": (H, 3 * H), "bn": (H,)}
 
 
-def forward(p: Mapping[str, Array], z: Array, state: Array, workspace: Workspace = FRESH) -> tuple[Array, Array, Tape]:
+def forward(p: Mapping[str, Array], z: Array, state: Array, workspace: Workspace = FRESH) -> tuple[Array, Array, GruTape]:
     """See `model.cells`."""
     T, B, H = z.shape[0], z.shape[1], state.shape[-1]
     Wh, bn = p["Wh"], p["bn"]
@@ -67,7 +64,7 @@ def forward(p: Mapping[str, Array], z: Array, state: Array, workspace: Workspace
         for t in range(T):
             np.dot(h[t], Wh, out=recurrent)
             _advance(_parts(gates[t]), _parts(inputs[t]), _parts(recurrents), bn, h[t], q[t], h[t + 1], kept)
-    return h[1:], h[-1:].copy(), Tape(gates, q, h)
+    return h[1:], h[-1:].copy(), GruTape(gates, q, h)
 
 
 Parts = tuple[Array, Array, Array, Array]
@@ -92,7 +89,7 @@ def _advance(gates: Parts, inputs: Parts, recurrents: Parts, bn: Array, h_before
     np.add(n, kept, out=h)
 
 
-def signals(tape: Tape) -> Signals:
+def signals(tape: GruTape) -> Signals:
     """See `model.cells`."""
     r, z, _ = tape.gates.swapaxes(0, 1)
     return Signals(tape.h[1:], tape.h[1:], {"r": r, "z": z})
@@ -114,7 +111,7 @@ def stepper(p: Mapping[str, Array], z: Array, state: Array, bind: Bind) -> Calla
 
 def backward(
     p: Mapping[str, Array],
-    tape: Tape,
+    tape: GruTape,
     dh: Array,
     grads: Mapping[str, Array],
     dstate: Array | None = None,

@@ -19,17 +19,14 @@ T time, B batch, H hidden units. The gates stand in the order i f o g, so that o
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from model.cells.signals import Signals
+from model.cells.interface import Bind, Signals
 from model.functions import by_gate, sigmoid, sigmoid_slope, tanh_slope
 from model.workspace import FRESH, Workspace, last_to_first
-
-if TYPE_CHECKING:
-    from model.cells import Bind
 
 Array = NDArray[Any]
 
@@ -37,7 +34,7 @@ GATES = ("i", "f", "o", "g")
 STATES = ("h", "c")
 
 
-class Tape(NamedTuple):
+class LstmTape(NamedTuple):
     gates: Array  # (T, 4, B, H)  i f o g
     c: Array  # (T+1, B, H)  c[0] before the first step
     tanh_c: Array  # (T, B, H)
@@ -49,7 +46,7 @@ def shapes(H: int) -> dict[str, tuple[int, ...]]:
     return {"Wh": (H, 4 * H)}
 
 
-def forward(p: Mapping[str, Array], z: Array, state: Array, workspace: Workspace = FRESH) -> tuple[Array, Array, Tape]:
+def forward(p: Mapping[str, Array], z: Array, state: Array, workspace: Workspace = FRESH) -> tuple[Array, Array, LstmTape]:
     """See `model.cells`."""
     T, B, H = z.shape[0], z.shape[1], state.shape[-1]
     Wh = p["Wh"]
@@ -67,7 +64,7 @@ def forward(p: Mapping[str, Array], z: Array, state: Array, workspace: Workspace
             np.dot(h[t], Wh, out=recurrent)
             np.add(inputs[t], recurrents, out=gates[t])
             _advance(_parts(gates[t]), c[t], c[t + 1], tanh_c[t], h[t + 1], written)
-    return h[1:], np.stack((h[T], c[T])), Tape(gates, c, tanh_c, h)
+    return h[1:], np.stack((h[T], c[T])), LstmTape(gates, c, tanh_c, h)
 
 
 def _parts(gates: Array) -> tuple[Array, ...]:
@@ -87,7 +84,7 @@ def _advance(parts: tuple[Array, ...], c_before: Array, c: Array, tanh_c: Array,
     np.multiply(o, tanh_c, out=h)
 
 
-def signals(tape: Tape) -> Signals:
+def signals(tape: LstmTape) -> Signals:
     """See `model.cells`."""
     i, f, o, _ = tape.gates.swapaxes(0, 1)
     return Signals(tape.h[1:], tape.tanh_c, {"i": i, "f": f, "o": o})
@@ -111,7 +108,7 @@ def stepper(p: Mapping[str, Array], z: Array, state: Array, bind: Bind) -> Calla
 
 def backward(
     p: Mapping[str, Array],
-    tape: Tape,
+    tape: LstmTape,
     dh: Array,
     grads: Mapping[str, Array],
     dstate: Array | None = None,

@@ -14,17 +14,14 @@ T time, B batch, H hidden units.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from model.cells.signals import Signals
+from model.cells.interface import Bind, Signals
 from model.functions import relu_slope, tanh_slope
 from model.workspace import FRESH, Workspace
-
-if TYPE_CHECKING:
-    from model.cells import Bind
 
 Array = NDArray[Any]
 
@@ -32,7 +29,7 @@ GATES = ("a",)
 STATES = ("h",)
 
 
-class Tape(NamedTuple):
+class RnnTape(NamedTuple):
     h: Array  # (T+1, B, H), h[0] before the first step
 
 
@@ -64,7 +61,7 @@ ACTIVATIONS: dict[str, tuple[Callable[..., Array], Callable[..., Array]]] = {
 
 def forward(
     p: Mapping[str, Array], z: Array, state: Array, workspace: Workspace = FRESH, activation: str = "tanh"
-) -> tuple[Array, Array, Tape]:
+) -> tuple[Array, Array, RnnTape]:
     """See `model.cells`."""
     T, B, H = z.shape
     phi, _ = ACTIVATIONS[activation]
@@ -75,10 +72,10 @@ def forward(
         np.dot(h[t], p["Wh"], out=recurrent)
         recurrent += z[t]
         phi(recurrent, out=h[t + 1])
-    return h[1:], h[-1:].copy(), Tape(h)
+    return h[1:], h[-1:].copy(), RnnTape(h)
 
 
-def signals(tape: Tape) -> Signals:
+def signals(tape: RnnTape) -> Signals:
     """See `model.cells`."""
     return Signals(tape.h[1:], tape.h[1:], {})
 
@@ -100,7 +97,7 @@ def stepper(p: Mapping[str, Array], z: Array, state: Array, bind: Bind, activati
 
 def backward(
     p: Mapping[str, Array],
-    tape: Tape,
+    tape: RnnTape,
     dh: Array,
     grads: Mapping[str, Array],
     dstate: Array | None = None,

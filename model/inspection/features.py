@@ -1,7 +1,7 @@
 """Readable features of a text, which a single unit of a network may follow.
 
 A feature says of every character of a text what holds once that character was read: a yes or no, or a number. It looks back only,
-but for those of something coming, which are true where the next character will make it so. Each is a small function of a `Page`;
+but for those of something coming, which are true where the next character will make it so. Each is a small function of a `FeatureText`;
 `FEATURES` and `GRADED` name them all.
 """
 
@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from model.inspection.page import Page, before, coming, since
+from model.inspection.feature_text import FeatureText, before, coming, since
 from model.inspection.quoting import COMMENTS, QUOTATIONS, Kind
 
 Array = NDArray[Any]
@@ -28,22 +28,22 @@ EMPTY_LINE = re.compile(r"\n(?=[^\S\n]*\n)")
 # ── numbers ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def position_in_line(page: Page) -> Array:
+def position_in_line(page: FeatureText) -> Array:
     """Characters read of the line; 0 at the line end before it."""
     return since(page.newline)
 
 
-def position_in_word(page: Page) -> Array:
+def position_in_word(page: FeatureText) -> Array:
     """Characters read of the word; 0 outside words."""
     return since(~page.word)
 
 
-def position_in_sentence(page: Page) -> Array:
+def position_in_sentence(page: FeatureText) -> Array:
     """Characters read since the last sentence or paragraph ended."""
     return since(page.at(SENTENCE_END))
 
 
-def indentation(page: Page) -> Array:
+def indentation(page: FeatureText) -> Array:
     """Columns before the first visible character of the line; until that is read, of the last line that had one. A tab counts as 8."""
     columns = np.cumsum(page.leading * np.where(page.where("\t".__eq__), TAB, 1))
     columns -= np.maximum.accumulate(np.where(page.newline, columns, 0))  # those of earlier lines
@@ -53,7 +53,7 @@ def indentation(page: Page) -> Array:
     return np.where(places >= 0, columns[places], 0)
 
 
-def bracket_depth(page: Page, brackets: str = "([{)]}") -> Array:
+def bracket_depth(page: FeatureText, brackets: str = "([{)]}") -> Array:
     """Brackets that are open. Those inside short quotations do not count; an empty line closes all.
 
     `brackets`: the opening ones, then as many closing ones.
@@ -71,53 +71,53 @@ def bracket_depth(page: Page, brackets: str = "([{)]}") -> Array:
 # ── yes or no ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def within(page: Page, *kinds: Kind) -> Array:
+def within(page: FeatureText, *kinds: Kind) -> Array:
     """Inside quotations or comments of these kinds."""
     return np.isin(page.kinds, kinds)
 
 
-def capital(page: Page) -> Array:
+def capital(page: FeatureText) -> Array:
     """A capital letter."""
     return page.where(str.isupper)
 
 
-def capitals(page: Page) -> Array:
+def capitals(page: FeatureText) -> Array:
     """A capital letter behind another one."""
     mask = capital(page)
     return mask & before(mask)
 
 
-def digit(page: Page) -> Array:
+def digit(page: FeatureText) -> Array:
     """A digit."""
     return page.where(str.isdigit)
 
 
-def word_ends(page: Page) -> Array:
+def word_ends(page: FeatureText) -> Array:
     """The last character of a word."""
     return page.word & coming(~page.word)
 
 
-def line_ends(page: Page) -> Array:
+def line_ends(page: FeatureText) -> Array:
     """The last character of a line."""
     return ~page.newline & coming(page.newline)
 
 
-def sentence_ends(page: Page) -> Array:
+def sentence_ends(page: FeatureText) -> Array:
     """Before the full stop, or whatever ends a sentence or paragraph."""
     return coming(page.at(SENTENCE_END))
 
 
-def leading_blank(page: Page) -> Array:
+def leading_blank(page: FeatureText) -> Array:
     """A blank at the beginning of a line."""
     return page.leading
 
 
-def first_word(page: Page) -> Array:
+def first_word(page: FeatureText) -> Array:
     """In the first word of a line."""
     return page.word & ~page.in_line(~page.word & ~page.leading & ~page.newline)
 
 
-def after_equals(page: Page) -> Array:
+def after_equals(page: FeatureText) -> Array:
     """Behind an equals sign in the same line."""
     return page.in_line(page.where("=".__eq__))
 
@@ -130,7 +130,7 @@ class Feature(NamedTuple):
 
     name: str
     meaning: str  # a phrase that says where it holds
-    of: Callable[[Page], Array]  # (N,)
+    of: Callable[[FeatureText], Array]  # (N,)
     elsewhere: str = ""  # where it does not hold, where that is not "not" and the meaning
 
     @property
@@ -144,7 +144,7 @@ class Graded(NamedTuple):
 
     name: str
     meaning: str
-    of: Callable[[Page], Array]  # (N,)
+    of: Callable[[FeatureText], Array]  # (N,)
     most: int  # what is more counts as this
     levels: tuple[int, ...]  # each makes a feature: this or more
     reached: str  # the meaning of that, with {} for the level

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from model.cells.signals import Signals
+from model.cells.interface import Signals
 from model.functions import Array
 
 LEFT, RIGHT = 0.1, 0.9

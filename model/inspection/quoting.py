@@ -31,7 +31,7 @@ QUOTATIONS = (Kind.SINGLE, Kind.DOUBLE, Kind.BLOCK, Kind.TYPOGRAPHIC)
 COMMENTS = (Kind.HASH, Kind.SLASH)
 
 
-class Rule(NamedTuple):
+class QuotingRule(NamedTuple):
     """How a span begins and where it ends: both are regular expressions."""
 
     kind: Kind
@@ -45,15 +45,15 @@ BEHIND = rf"(?:(?<![^\s=(\[{{,:;+%*/<>&|-])|{PREFIX})"  # what a block may begin
 EMPTY_LINE = r"\n(?=[^\S\n]*\n)"  # ends a paragraph, and with it what was never closed
 PAIRS = (("“", "”"), ("„", "“"), ("«", "»"), ("‹", "›"), ("「", "」"), ("『", "』"), ("《", "》"), ("〈", "〉"))
 RULES = (
-    Rule(Kind.BLOCK, f'{BEHIND}"""', NOT_ESCAPED + r'"""(?!\w)'),
-    Rule(Kind.BLOCK, f"{BEHIND}'''", NOT_ESCAPED + r"'''(?!\w)"),
-    Rule(Kind.PLAIN, "\"\"\"|'''", ""),  # elsewhere it ends what began before the text
-    Rule(Kind.DOUBLE, '"', f'{NOT_ESCAPED}"|{EMPTY_LINE}'),
-    Rule(Kind.SINGLE, rf"(?<!\\)(?:(?<![^\W_])|{PREFIX})'", rf"{NOT_ESCAPED}'|\n"),  # behind a word it is an apostrophe
-    *(Rule(Kind.TYPOGRAPHIC, opening, f"{closing}|{EMPTY_LINE}") for opening, closing in PAIRS),
-    Rule(Kind.HASH, r"#(?=[\s#!:]|\Z)", r"\n"),  # not #include, not #fff
-    Rule(Kind.SLASH, r"/\*", r"\*/"),
-    Rule(Kind.SLASH, r"(?<![^\s;{},])(?<![\w)\]] )//", r"\n"),  # behind a word or bracket it divides
+    QuotingRule(Kind.BLOCK, f'{BEHIND}"""', NOT_ESCAPED + r'"""(?!\w)'),
+    QuotingRule(Kind.BLOCK, f"{BEHIND}'''", NOT_ESCAPED + r"'''(?!\w)"),
+    QuotingRule(Kind.PLAIN, "\"\"\"|'''", ""),  # elsewhere it ends what began before the text
+    QuotingRule(Kind.DOUBLE, '"', f'{NOT_ESCAPED}"|{EMPTY_LINE}'),
+    QuotingRule(Kind.SINGLE, rf"(?<!\\)(?:(?<![^\W_])|{PREFIX})'", rf"{NOT_ESCAPED}'|\n"),  # behind a word it is an apostrophe
+    *(QuotingRule(Kind.TYPOGRAPHIC, opening, f"{closing}|{EMPTY_LINE}") for opening, closing in PAIRS),
+    QuotingRule(Kind.HASH, r"#(?=[\s#!:]|\Z)", r"\n"),  # not #include, not #fff
+    QuotingRule(Kind.SLASH, r"/\*", r"\*/"),
+    QuotingRule(Kind.SLASH, r"(?<![^\s;{},])(?<![\w)\]] )//", r"\n"),  # behind a word or bracket it divides
 )
 BEGINNINGS = re.compile("|".join(f"({rule.begins})" for rule in RULES))
 CODE = re.compile(r"[=()\[\]{}_:]")

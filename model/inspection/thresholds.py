@@ -22,7 +22,7 @@ class Threshold(NamedTuple):
         return activation >= self.value if self.above else activation < self.value
 
 
-class Score(NamedTuple):
+class ThresholdScore(NamedTuple):
     """How well a yes or no is predicted."""
 
     f1: float
@@ -30,14 +30,14 @@ class Score(NamedTuple):
     recall: float
 
 
-def score(predicted: Array, holds: Array) -> Score:
+def score(predicted: Array, holds: Array) -> ThresholdScore:
     """How well `predicted` (N,) says what `holds` (N,); 0 where there is nothing to be right about."""
     right = int((predicted & holds).sum())
     said, true = int(predicted.sum()), int(holds.sum())
-    return Score(2 * right / max(1, said + true), right / max(1, said), right / max(1, true))
+    return ThresholdScore(2 * right / max(1, said + true), right / max(1, said), right / max(1, true))
 
 
-class Choice(NamedTuple):
+class BestThreshold(NamedTuple):
     """The unit that predicts best, and how."""
 
     unit: int
@@ -45,14 +45,14 @@ class Choice(NamedTuple):
     f1: float
 
 
-def thresholds(held: Array, wanted: Array) -> list[Choice]:
+def thresholds(held: Array, wanted: Array) -> list[BestThreshold]:
     """For each column of wanted (n, F) the unit and threshold of the highest F1; held (U, n)."""
     if not wanted.shape[1]:
         return []
     # Few of all combinations of features occur: counting those is counting all features at once.
     combinations, which = np.unique(wanted, axis=0, return_inverse=True)  # (P, F), (n,)
     P, which, weights = len(combinations), which.ravel(), combinations.astype(np.float64)
-    best = [Choice(0, Threshold(0.0, True), -1.0)] * wanted.shape[1]
+    best = [BestThreshold(0, Threshold(0.0, True), -1.0)] * wanted.shape[1]
     for unit, a in enumerate(held):
         low, high = float(a.min()), float(a.max())
         width = (high - low) / BINS or 1.0
@@ -61,7 +61,7 @@ def thresholds(held: Array, wanted: Array) -> list[Choice]:
         f1, cuts, above = _best_cuts(counts.sum(axis=1), counts.astype(np.float64) @ weights)
         for feature in np.flatnonzero(f1 > [choice.f1 for choice in best]).tolist():
             threshold = Threshold(low + width * int(cuts[feature]), bool(above[feature]))
-            best[feature] = Choice(unit, threshold, float(f1[feature]))
+            best[feature] = BestThreshold(unit, threshold, float(f1[feature]))
     return best
 
 

@@ -1,18 +1,121 @@
-"""Is it new? What a text has in common with its corpus, as plain data."""
+"""Is it new? What a text has in common with its corpus, as plain data.
+
+Which spans of a text stand in its corpus word for word.
+
+A span is maximal where it is not part of a longer one. Of all maximal spans, both the beginnings and the ends ascend, so one goes from
+each to the next by two searches for what is longest.
+
+A text as it is compared with a corpus, and the way back to the text as it was.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Iterator
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from model.errors import InvalidSetting
-from model.normalization import normalize
-from service.novelty.forms import Comparable
-from service.novelty.index import Index
-from service.novelty.spans import Span, covered, fewest, maximal
+from model.normalization import Composer, normalize
+from service.novelty.suffix_array import Index
+
+# ── spans ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Span(NamedTuple):
+    """A part of a text, in characters."""
+
+    start: int
+    stop: int
+
+    @property
+    def length(self) -> int:
+        """Characters."""
+        return self.stop - self.start
+
+
+def borders(text: str, data: bytes) -> list[int] | range:
+    """Where each character of a text begins in its UTF-8, and where the last one ends."""
+    if len(data) == len(text):
+        return range(len(text) + 1)
+    return [place for place, byte in enumerate(data) if byte & 0xC0 != 0x80] + [len(data)]
+
+
+def maximal(index: Index, text: str) -> Iterator[Span]:
+    """All maximal spans of a text in NFC that are copied, in order; a text of n characters has at most n of them."""
+    data = text.encode("utf-8", "surrogatepass")
+    places = borders(text, data)
+    start = 0
+    while start < len(text):
+        begin = places[start]
+        stop = bisect_left(places, begin + index.common(data, begin))
+        if stop > start:
+            yield Span(start, stop)
+        if stop == len(text):
+            return
+        # The next one ends behind this one, and begins where all that stands up to there is copied.
+        behind = places[stop + 1]
+        further = range(start + 1, stop + 1)
+        start += 1 + bisect_left(further, True, key=lambda place: index.occurs(data[places[place] : behind]))
+
+
+def fewest(spans: Iterable[Span]) -> list[Span]:
+    """As few of some maximal spans as cover what all of them do together, in order."""
+    chosen: list[Span] = []
+    for span in spans:
+        if len(chosen) > 1 and chosen[-2].stop >= span.start:
+            chosen.pop()
+        chosen.append(span)
+    return chosen
+
+
+def covered(spans: Iterable[Span]) -> list[Span]:
+    """What spans in order cover together, as spans that neither overlap nor touch."""
+    joined: list[Span] = []
+    for span in spans:
+        if joined and span.start <= joined[-1].stop:
+            joined[-1] = Span(joined[-1].start, max(joined[-1].stop, span.stop))
+        else:
+            joined.append(span)
+    return joined
+
+
+# ── forms ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Comparable:
+    """A text in NFC and with LF line ends, as `text`. Most texts are so already."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self._clusters: list[Span] | None = None  # for each character, the part of the text that became it and its neighbours
+        if "\r" in text or normalize(text, "nfc") != text:
+            self._compose(text)
+
+    def _compose(self, text: str) -> None:
+        composer, composed = Composer(), ""
+        clusters: list[Span] = []
+        begin = 0
+        for found in re.finditer(r"\r\n?|[^\r]", text):
+            done = composer.push(found[0].replace("\r", "\n")[:1])
+            if done:
+                composed += done
+                clusters += [Span(begin, found.start())] * len(done)
+                begin = found.start()
+        done = composer.flush()
+        self.text = composed + done
+        self._clusters = clusters + [Span(begin, len(text))] * len(done)
+
+    def original(self, span: Span) -> Span:
+        """Where a span of the comparable text stands in the text as it was, with all of the characters that it has a part of."""
+        if self._clusters is None:
+            return span
+        return Span(self._clusters[span.start].start, self._clusters[span.stop - 1].stop)
+
+
+# ── report ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 MIN_LENGTH = 30  # characters, about five words; by chance alone, log2(100 MB) / 2 bits a character = 13 in a row are in a corpus so large
 CONTEXT = 40  # characters of the corpus that are shown on either side

@@ -20,18 +20,17 @@ from typing import Self
 
 from sqlite_utils import Database
 
-from model.errors import StoreError
+from service.store.api_keys import ApiKey, Keys
 from service.store.backup import backup
-from service.store.checkpoints import Checkpoint, Checkpoints
-from service.store.connection import BUSY_TIMEOUT, Connections
+from service.store.checkpoints import Checkpoints, StoredCheckpoint
 from service.store.corpora import Corpora, Corpus
-from service.store.events import Event, Events
-from service.store.keys import Key, Keys
-from service.store.metrics import Metric, Metrics, Sample, Samples
-from service.store.queue import Queue
+from service.store.database import BUSY_TIMEOUT, Connections
+from service.store.job_queue import JobQueue
+from service.store.run_history import Event, Events, Metric, Metrics, Sample, Samples
 from service.store.runs import STATES, Run, Runs, Which
+from service.system.errors import StoreError
 
-__all__ = ["STATES", "Checkpoint", "Corpus", "Event", "Key", "Metric", "Run", "Sample", "Store", "Which"]
+__all__ = ["STATES", "ApiKey", "Corpus", "Event", "Metric", "Run", "Sample", "Store", "StoredCheckpoint", "Which"]
 
 
 class Store:
@@ -49,7 +48,7 @@ class Store:
         self.corpora = Corpora(self._file)
         self.runs = Runs(self._file, self.corpora)
         self.events = Events(self._file)
-        self.queue = Queue(self._file, self.runs, self.events)
+        self.queue = JobQueue(self._file, self.runs, self.events)
         self.keys = Keys(self._file)
         self.metrics = Metrics(self._file)
         self.samples = Samples(self._file)

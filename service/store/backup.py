@@ -8,9 +8,9 @@ from pathlib import Path
 
 from sqlite_utils.utils import sqlite3  # type: ignore[attr-defined]
 
-from model.errors import DatabaseUnusable, FileTaken
-from service.store import failures
-from service.store.connection import Connections
+from service.store import database
+from service.store.database import Connections
+from service.system.errors import DatabaseUnusable, FileTaken
 
 
 def backup(connections: Connections, file: str | Path) -> None:
@@ -31,8 +31,8 @@ def backup(connections: Connections, file: str | Path) -> None:
             os.fsync(copied.fileno())
         _publish(part, target)
     except sqlite3.Error as error:
-        at_fault = connections.path if failures.code(error) in (failures.CORRUPT, failures.NOTADB, failures.BUSY) else target
-        raise failures.sentence(at_fault, error, connections.busy_timeout) from error
+        at_fault = connections.path if database.code(error) in (database.CORRUPT, database.NOTADB, database.BUSY) else target
+        raise database.sentence(at_fault, error, connections.busy_timeout) from error
     except OSError as error:
         raise DatabaseUnusable(str(target), f"it cannot be written: {error.strerror or error}") from error
     finally:

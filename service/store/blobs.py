@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 
-from model.errors import DatabaseUnusable
-from service.store.connection import Connections
+from service.store.database import Connections
+from service.system.errors import DatabaseUnusable
 
 LARGEST = 1_000_000_000 - 1000  # bytes; SQLite's default limit for a row (https://sqlite.org/limits.html), less its other columns
 

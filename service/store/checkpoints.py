@@ -1,4 +1,10 @@
-"""Checkpoints of runs: stored with all that belongs to their step in one durable transaction, checked when they are loaded.
+"""Checkpoints, and which of them are kept.
+
+Which checkpoints of a run are worth their room: a bounded history, evenly spread over the logarithm of the step.
+
+A network learns most at the start, so the steps 100, 200, 400, ... tell more about a run than 9800, 9900, 10000.
+
+Checkpoints of runs: stored with all that belongs to their step in one durable transaction, checked when they are loaded.
 
 Kept are the last one (alone with its training state), the best, whatever is pinned, and a history (see `retention`).
 """
@@ -6,16 +12,37 @@ Kept are the last one (alone with its training state), the best, whatever is pin
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from model.errors import CheckpointInUse, CheckpointNotFound, DamagedCheckpoint, RunCannotGoOn
-from service.store import blobs, retention
-from service.store.connection import Connections
-from service.store.metrics import Metric, Metrics, Sample, Samples, finite
+from model.errors import DamagedCheckpoint
+from service.store import blobs
+from service.store.database import Connections, now
+from service.store.run_history import Metric, Metrics, Sample, Samples, finite
 from service.store.runs import Run, Runs, Which
-from service.store.times import now
+from service.system.errors import CheckpointInUse, CheckpointNotFound, RunCannotGoOn
+
+# ── retention ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+HISTORY = 24  # checkpoints; at 4 MB each (lstm, 512 units) about 100 MB a run
+
+
+def thinned(steps: Iterable[int], limit: int = HISTORY) -> set[int]:
+    """At most ``limit`` (2 or more) of ``steps``, always with the first and the last.
+
+    While there are too many, that one goes whose neighbours are closest to each other in log(step + 1). Since it can be
+    applied after every new step, nothing needs to be known about how long the run will be.
+    """
+    kept = sorted(set(steps))
+    while len(kept) > limit:
+        middle = range(1, len(kept) - 1)
+        kept.pop(min(middle, key=lambda i: math.log((kept[i + 1] + 1) / (kept[i - 1] + 1))))
+    return set(kept)
+
+
+# ── checkpoints ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 SELECT = """
     SELECT checkpoints.*, model.size AS model_bytes, coalesce(state.size, 0) AS state_bytes,
@@ -31,7 +58,7 @@ SELECT = """
 
 
 @dataclass(frozen=True, kw_only=True)
-class Checkpoint:
+class StoredCheckpoint:
     """What a run kept at a step. `best` has the lowest validation loss; `state_bytes` is 0 where only the model was kept."""
 
     run: str
@@ -69,7 +96,7 @@ class Checkpoints:
         state: bytes | None,
         samples: Sequence[Sample] = (),
         tell: Callable[[], None] | None = None,
-    ) -> Checkpoint:
+    ) -> StoredCheckpoint:
         """Store the step that ``metric`` tells of: metric, checkpoint, samples and the run's progress, all or nothing, and on the disk.
 
         A metric without a validation loss is a save in between. A step that is stored again takes the place of the older one
@@ -112,7 +139,7 @@ class Checkpoints:
         self._file.reclaim(keep=2 * (len(model) + len(state or b"")))
         return saved
 
-    def begin_with(self, run: Run, model: Checkpoint) -> None:
+    def begin_with(self, run: Run, model: StoredCheckpoint) -> None:
         """Make another run's model the checkpoint of step 0 of a new one, without copying it.
 
         Inside the caller's transaction. Raises `CheckpointNotFound` where the model is gone.
@@ -124,7 +151,7 @@ class Checkpoints:
 
     def _retain(self, run: Run) -> None:
         rows = self.list(run)
-        history = retention.thinned(row.step for row in rows if not row.pinned)
+        history = thinned(row.step for row in rows if not row.pinned)
         for row in rows:
             if not (row.last or row.best or row.pinned or row.step in history):
                 self._file.execute("DELETE FROM checkpoints WHERE run = ? AND step = ?", run.id, row.step)
@@ -145,7 +172,7 @@ class Checkpoints:
             run.id,
         )
 
-    def pin(self, run: Run, step: int, pinned: bool = True) -> Checkpoint:
+    def pin(self, run: Run, step: int, pinned: bool = True) -> StoredCheckpoint:
         """Keep a checkpoint for good, or let retention have it again. Raises `CheckpointNotFound`."""
         with self._file.immediate() as db:
             if not db.execute("UPDATE checkpoints SET pinned = ? WHERE run = ? AND step = ?", (int(pinned), run.id, step)).rowcount:
@@ -169,12 +196,12 @@ class Checkpoints:
 
     # ── reading ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def list(self, run: Run) -> tuple[Checkpoint, ...]:
+    def list(self, run: Run) -> tuple[StoredCheckpoint, ...]:
         """The checkpoints of a run in any state, in the order of steps; no bytes are read."""
         rows = self._file.rows(f"{SELECT} ORDER BY step", run=run.id)
         return tuple(_checkpoint(run, row) for row in rows)
 
-    def get(self, run: Run, which: Which = "best") -> Checkpoint:
+    def get(self, run: Run, which: Which = "best") -> StoredCheckpoint:
         """One checkpoint by step or merit; ``best`` is the last one where none was validated. Raises `CheckpointNotFound`."""
         found = self.list(run)
         if which == "best":
@@ -187,7 +214,7 @@ class Checkpoints:
             raise self._missing(run, which if isinstance(which, int) else None)
         return chosen
 
-    def load(self, run: Run, which: Which = "best") -> tuple[Checkpoint, bytes]:
+    def load(self, run: Run, which: Which = "best") -> tuple[StoredCheckpoint, bytes]:
         """A checkpoint and the bytes of its model. Raises `CheckpointNotFound`, `DamagedCheckpoint`."""
         for _ in range(10):  # whoever trains the run may thin it out between the two queries
             checkpoint = self.get(run, which)
@@ -196,7 +223,7 @@ class Checkpoints:
                 return checkpoint, data
         raise self._missing(run, which if isinstance(which, int) else None)
 
-    def load_state(self, run: Run) -> tuple[Checkpoint, bytes, bytes]:
+    def load_state(self, run: Run) -> tuple[StoredCheckpoint, bytes, bytes]:
         """What training goes on from: the last checkpoint, its model and its training state.
 
         The caller has claimed the run. Raises `CheckpointNotFound`, `DamagedCheckpoint`, and `RunCannotGoOn` for an imported model.
@@ -207,7 +234,7 @@ class Checkpoints:
             raise RunCannotGoOn(run.name, f"its last checkpoint, of step {checkpoint.step:,}, has no training state; train a new run")
         return checkpoint, model, state
 
-    def _bytes(self, checkpoint: Checkpoint, sha256: str) -> bytes | None:
+    def _bytes(self, checkpoint: StoredCheckpoint, sha256: str) -> bytes | None:
         row = self._file.row("SELECT data FROM blobs WHERE sha256 = ?", sha256)
         if row is None:
             return None
@@ -223,6 +250,6 @@ class Checkpoints:
         return CheckpointNotFound(run.name, step, [row.step for row in self.list(run)])
 
 
-def _checkpoint(run: Run, row: dict[str, Any]) -> Checkpoint:
+def _checkpoint(run: Run, row: dict[str, Any]) -> StoredCheckpoint:
     flags = {name: bool(row[name]) for name in ("pinned", "last", "best")}
-    return Checkpoint(**{**row, **flags, "run": run.name})
+    return StoredCheckpoint(**{**row, **flags, "run": run.name})

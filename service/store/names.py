@@ -6,7 +6,7 @@ import re
 import unicodedata
 from collections.abc import Callable
 
-from model.errors import InvalidName
+from service.system.errors import InvalidName
 
 LONGEST = 64
 RESERVED = frozenset({"latest", "rnn", "gru", "lstm"})  # words that commands take in place of a name

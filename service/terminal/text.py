@@ -7,7 +7,7 @@ import sys
 import textwrap
 from collections.abc import Sequence
 
-from service.characters import columns, safe
+from service.system.formatting import columns, safe
 
 
 def terminal_width() -> int:

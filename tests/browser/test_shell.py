@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from service.keys import hashed
+from service.store.api_keys import hashed
 
 KEY = "a-key-of-this-test"
 # Text and what it stands on; WCAG asks for 4.5 to 1, and for 3 to 1 for the edges of what can be filled in.

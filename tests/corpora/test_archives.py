@@ -18,8 +18,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from corpora.archives import texts_in
+from corpora.read_report import ReadReport
 from corpora.reading import How, Limits
-from corpora.report import ReadReport
 from model.errors import BinaryText, CharloomError, EmptyText, NothingToRead, UnreadableSource
 
 Text = Callable[..., str]

@@ -14,8 +14,8 @@ import pytest
 
 from corpora.archives import texts_in
 from corpora.expansion import check_expansion, check_member, copied, worded
+from corpora.read_report import ReadReport
 from corpora.reading import How, Limits
-from corpora.report import ReadReport
 from model.errors import EmptyText, TextTooLarge, UnreadableSource, UnsafeArchive
 
 

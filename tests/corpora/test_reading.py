@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from corpora import decoding
+from corpora.read_report import ReadReport
 from corpora.reading import Document, How, Limits, Prefixed, in_pieces, joined, single
-from corpora.report import ReadReport
 from model.errors import BinaryText, EmptyText, NothingToRead, TextTooLarge, UndecodableText
 
 HOW = How("place")

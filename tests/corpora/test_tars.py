@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from corpora import open_source
+from corpora.read_report import ReadReport
 from corpora.reading import How, Limits
-from corpora.report import ReadReport
 from corpora.selection import selection
 from corpora.tars import tar_documents
 from model.errors import NothingToRead, TextTooLarge, UnreadableSource, UnsafeArchive

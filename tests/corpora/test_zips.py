@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from corpora import decoding, open_source
+from corpora.read_report import ReadReport
 from corpora.reading import How, Limits
-from corpora.report import ReadReport
 from corpora.zips import zip_documents
 from model.errors import NothingToRead, TextTooLarge, UnreadableSource, UnsafeArchive
 

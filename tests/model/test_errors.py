@@ -5,25 +5,33 @@ from __future__ import annotations
 import inspect
 import subprocess
 import sys
+from types import ModuleType
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model import errors
-from model.errors import CharloomError, InvalidName, InvalidSetting, TrainingDiverged, UnknownSetting, listed, shown
+import model.errors
+import service.system.errors
+from model.errors import CharloomError, InvalidSetting, TrainingDiverged, UnknownSetting, listed, shown
+from service.system.errors import InvalidName
 
-CLASSES = {name: cls for name, cls in vars(errors).items() if inspect.isclass(cls) and issubclass(cls, CharloomError)}
+Classes = dict[str, type[CharloomError]]
 
 
-def drawn() -> dict[str, str | None]:
+def classes_of(module: ModuleType) -> Classes:
+    """The errors that a module defines or derives from."""
+    return {name: cls for name, cls in vars(module).items() if inspect.isclass(cls) and issubclass(cls, CharloomError)}
+
+
+def drawn(module: ModuleType, classes: Classes) -> dict[str, str | None]:
     """Class -> the class above it, as the docstring draws them."""
     tree: dict[str, str | None] = {}
     path: list[tuple[int, str]] = []
-    for line in (errors.__doc__ or "").splitlines():
+    for line in (module.__doc__ or "").splitlines():
         bare = line.lstrip(" │├└─")
         name = bare.split(" ")[0]
-        if name not in CLASSES:
+        if name not in classes:
             continue
         depth = len(line) - len(bare)
         path = [(d, n) for d, n in path if d < depth]
@@ -32,9 +40,11 @@ def drawn() -> dict[str, str | None]:
     return tree
 
 
-def test_the_drawn_tree_is_the_tree() -> None:
-    parents = {name: next((b.__name__ for b in cls.__bases__ if b.__name__ in CLASSES), None) for name, cls in CLASSES.items()}
-    assert drawn() == parents
+@pytest.mark.parametrize("module", [model.errors, service.system.errors])
+def test_the_drawn_tree_is_the_tree(module: ModuleType) -> None:
+    classes = classes_of(module)
+    parents = {name: next((b.__name__ for b in cls.__bases__ if b.__name__ in classes), None) for name, cls in classes.items()}
+    assert drawn(module, classes) == parents
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ from model.config import ModelConfig, SamplingConfig
 from model.errors import InvalidSetting
 from model.language_model import LanguageModel
 from model.normalization import normalize
+from model.output_text import Piece, SymbolLogprob
 from model.sampling import Sampler, generate
-from model.texts import Piece, Score
 from model.vocabulary import SymbolCounts, Vocabulary
 
 CORPUS = "그 사람이 abc 가 abd é e\u0301 하한 \U0001f600 abcabd\n" * 2
@@ -74,7 +74,7 @@ def texts(pieces: list[Piece], n: int) -> list[tuple[str, str | None, int]]:
     return found
 
 
-def scores(pieces: list[Piece], choice: int) -> list[Score]:
+def scores(pieces: list[Piece], choice: int) -> list[SymbolLogprob]:
     return [score for piece in pieces if piece.choice == choice for score in piece.logprobs]
 
 

@@ -17,9 +17,9 @@ from model.config import CELLS, ModelConfig, SamplingConfig
 from model.errors import InvalidSetting
 from model.language_model import LanguageModel
 from model.normalization import normalize
+from model.out_of_vocabulary import Substitution
+from model.output_text import FINISHING, Piece
 from model.sampling import LONGEST, MAX_PROMPT, SHORTEST, SLICE, Sampler, generate
-from model.substitution import Substitution
-from model.texts import FINISHING, Piece
 from model.vocabulary import SymbolCounts, Vocabulary
 
 

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from model.config import ModelConfig, SamplingConfig
 from model.language_model import LanguageModel
+from model.output_text import Piece, SymbolLogprob
 from model.sampling import LONGEST, Sampler, generate
-from model.texts import Piece, Score
 from model.vocabulary import SymbolCounts, Vocabulary
 
 CORPUS = "가각힣 abc é 中\n\U0001f600 ñ 나다라 e\u0301"
@@ -59,7 +59,7 @@ asked = st.builds(
     n=st.integers(1, 3),
 )
 
-Written = tuple[str, tuple[Score, ...], int, str | None]  # text, scores, symbols, why it ended
+Written = tuple[str, tuple[SymbolLogprob, ...], int, str | None]  # text, scores, symbols, why it ended
 
 
 def written(pieces: list[Piece], n: int) -> list[Written]:

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from model.config import ModelConfig, SamplingConfig
 from model.language_model import LanguageModel
+from model.output_text import SymbolLogprob
 from model.sampling import generate
-from model.texts import Score
 from model.vocabulary import SymbolCounts, Vocabulary
 
 LETTERS = "abcdefgh \n"
@@ -99,7 +99,7 @@ def test_each_symbol_is_the_one_that_its_random_number_falls_on(config: Sampling
     check_scores(scores, config, prompt if config.echo else [], prompt, text)
 
 
-def check_scores(scores: list[Score], config: SamplingConfig, echoed: list[int], prompt: list[int], text: list[int]) -> None:
+def check_scores(scores: list[SymbolLogprob], config: SamplingConfig, echoed: list[int], prompt: list[int], text: list[int]) -> None:
     """They are those of the plain model, whatever the temperature, the filters and the penalties."""
     whole = prompt + text
     first = len(prompt) - len(echoed)

@@ -18,9 +18,9 @@ from model.checkpoint import Checkpoint, pack_state, unpack_state
 from model.config import CELLS, OPTIMIZERS, SCHEDULES, ModelConfig, TrainingConfig
 from model.errors import TrainingDiverged
 from model.functions import UNKNOWN_COST
-from model.group import Group, Reduced
 from model.language_model import LanguageModel
 from model.optimizer import learning_rate
+from model.process_group import ProcessGroup, Reduced
 from model.training import VALIDATION_CONTEXT, VALIDATION_STREAMS, Progress, TrainingState, by_steps, evaluate, train
 from model.vocabulary import SymbolCounts, Vocabulary
 
@@ -29,7 +29,7 @@ WORDS = Vocabulary.build(SymbolCounts("char", "nfc").add([TEXT]))
 IDS = WORDS.encode(TEXT)
 
 
-class Changed(Group):
+class Changed(ProcessGroup):
     """One process whose gradient is changed in place on its way."""
 
     def __init__(self, change: Callable[[NDArray[Any]], None]) -> None:

@@ -14,7 +14,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from model.errors import DamagedCheckpoint
-from model.substitution import Substitution
+from model.out_of_vocabulary import Substitution
 from model.vocabulary import SymbolCounts, Vocabulary, codes
 
 KINDS = [(level, normalization) for level in ("char", "byte") for normalization in ("nfc", "nfd", "none")]

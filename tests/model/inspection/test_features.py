@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model.inspection import features
-from model.inspection.features import FEATURES, GRADED, Page
+from model.inspection.features import FEATURES, GRADED, FeatureText
 from model.inspection.quoting import Kind, kinds
 
 Naive = Callable[[str], list[int]]
@@ -82,7 +82,7 @@ def position_in_sentence(text: str) -> list[int]:
 @pytest.mark.parametrize("naive", [position_in_line, position_in_word, indentation, bracket_depth, position_in_sentence])
 @given(text=texts)
 def test_numbers_are_what_a_loop_counts(naive: Naive, text: str) -> None:
-    measured = getattr(features, naive.__name__)(Page(text))
+    measured = getattr(features, naive.__name__)(FeatureText(text))
     assert measured.tolist() == naive(text)
 
 
@@ -149,12 +149,12 @@ NAIVE += [round_brackets, square_brackets, curly_brackets, sentence_ends]
 @pytest.mark.parametrize("naive", NAIVE)
 @given(text=texts)
 def test_yes_or_no_is_what_a_loop_says(naive: Naive, text: str) -> None:
-    assert BY_NAME[naive.__name__].of(Page(text)).tolist() == list(map(bool, naive(text)))
+    assert BY_NAME[naive.__name__].of(FeatureText(text)).tolist() == list(map(bool, naive(text)))
 
 
 @given(texts)
 def test_levels_are_cut_from_their_numbers(text: str) -> None:
-    page = Page(text)
+    page = FeatureText(text)
     for graded in GRADED:
         for level in graded.levels:
             assert BY_NAME[f"{graded.name}_{level}"].of(page).tolist() == [number >= level for number in graded.of(page).tolist()]
@@ -162,7 +162,7 @@ def test_levels_are_cut_from_their_numbers(text: str) -> None:
 
 @given(texts)
 def test_kinds_of_quotations_and_comments_make_up_those_of_any_kind(text: str) -> None:
-    page = Page(text)
+    page = FeatureText(text)
     found = {name: BY_NAME[name].of(page) for name in BY_NAME if name.endswith(("quotes", "comment"))}
     quotes = found["single_quotes"] | found["double_quotes"] | found["block_quotes"] | found["typographic_quotes"]
     assert (found["quotes"] == quotes).all()
@@ -179,5 +179,5 @@ def test_a_feature_has_a_name_of_its_own_and_words_for_both_sides() -> None:
 
 
 def test_the_empty_text_has_all_features_and_no_characters() -> None:
-    assert all(feature.of(Page("")).shape == (0,) for feature in FEATURES)
-    assert all(graded.of(Page("")).shape == (0,) for graded in GRADED)
+    assert all(feature.of(FeatureText("")).shape == (0,) for feature in FEATURES)
+    assert all(graded.of(FeatureText("")).shape == (0,) for graded in GRADED)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from model.inspection.gates import NAMES, SaturationCounts
-from model.inspection.reading import slices
+from model.inspection.state_reader import slices
 from model.language_model import LanguageModel
 
 V = 7
@@ -16,7 +16,7 @@ V = 7
 
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
 def test_shares_are_counted_one_by_one(make_model: Callable[..., LanguageModel], cell: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("model.inspection.reading.SYMBOLS", 4)
+    monkeypatch.setattr("model.inspection.state_reader.SYMBOLS", 4)
     model = make_model(V, cell=cell, hidden_size=6)
     model.parameters.flat *= 2
     ids = np.random.default_rng(1).integers(0, V, (13, 3))

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from model.normalization import normalize
-from service.novelty.building import parts
-from service.novelty.index import Index
+from service.novelty.index_builder import parts
+from service.novelty.suffix_array import Index
 
 
 def make(text: str) -> Index:

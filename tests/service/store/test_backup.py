@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from sqlite_utils import Database
 
-from model.errors import DatabaseUnusable, FileTaken
 from service.store import Metric, Run, Store
+from service.system.errors import DatabaseUnusable, FileTaken
 
 WRITE_FOREVER = """
     import sys
@@ -58,7 +58,7 @@ def test_while_another_process_writes(store: Store, path: Path, tmp_path: Path, 
 
 
 def test_half_a_text_is_not_part_of_it(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.store.texts.CHUNK", 4)
+    monkeypatch.setattr("service.store.corpora.CHUNK", 4)
 
     def pieces() -> Iterator[str]:
         yield "text" * 2

@@ -1,18 +1,53 @@
-"""Checkpoints: all or nothing, checked when loaded, thinned out, and intact after a kill at any moment."""
+"""Checkpoints: all or nothing, checked when loaded, thinned out, and intact after a kill at any moment.
+
+The history stays small, keeps its ends, and is spread over the logarithm of the step.
+"""
 
 from __future__ import annotations
 
+import itertools
+import math
 import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from sqlite_utils import Database
 
-from model.errors import CheckpointNotFound, DamagedCheckpoint, DatabaseUnusable, RunCannotGoOn
-from service.store import Metric, Run, Sample, Store, blobs, retention
-from service.store.checkpoints import Checkpoints
+from model.errors import DamagedCheckpoint
+from service.store import Metric, Run, Sample, Store, blobs, checkpoints
+from service.store.checkpoints import HISTORY, Checkpoints, thinned
+from service.system.errors import CheckpointNotFound, DatabaseUnusable, RunCannotGoOn
+
+# ── retention ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@given(st.sets(st.integers(0, 10**9), max_size=60), st.integers(2, 30))
+def test_bounded_with_both_ends(steps: set[int], limit: int) -> None:
+    kept = thinned(steps, limit)
+    assert kept <= steps
+    assert len(kept) == min(limit, len(steps))
+    if steps:
+        assert {min(steps), max(steps)} <= kept
+
+
+@pytest.mark.parametrize("interval", [1, 50, 1000])
+def test_spread_over_the_logarithm(interval: int) -> None:
+    kept: set[int] = set()
+    for step in range(interval, 3000 * interval, interval):
+        kept = thinned(kept | {step})
+    assert len(kept) == HISTORY
+    logs = sorted(math.log(step + 1) for step in kept)
+    widest = max(later - earlier for earlier, later in itertools.pairwise(logs))
+    even = (logs[-1] - logs[0]) / (HISTORY - 1)
+    # The first two steps are log(2) apart whatever is kept.
+    assert widest <= max(2.5 * even, math.log(2))
+
+
+# ── checkpoints ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 Make = Callable[..., Run]
 
@@ -154,7 +189,7 @@ def test_retention(store: Store, make_run: Make) -> None:
             store.checkpoints.pin(run, 40)
     kept = store.checkpoints.list(run)
     assert {1, 40, 77, 100} <= {row.step for row in kept}
-    assert retention.HISTORY <= len(kept) <= retention.HISTORY + 3
+    assert checkpoints.HISTORY <= len(kept) <= checkpoints.HISTORY + 3
     assert [row.step for row in kept if row.state_sha256] == [100]
     assert [row.step for row in kept if row.pinned] == [40]
     assert all(store.checkpoints.load(run, row.step)[1] == b"model %d" % row.step for row in kept)
@@ -229,4 +264,4 @@ def test_killed_at_any_moment_nothing_that_was_stored_is_lost(path: Path, start:
             assert (model, state) == (b"model" + data, b"state" + data)
             assert checkpoint.step == run.step >= reached
             assert store.metrics.list(run)[-1].step == store.samples.list(run)[-1].step == run.step
-            assert store.runs.list()[0].checkpoints <= retention.HISTORY + 2
+            assert store.runs.list()[0].checkpoints <= checkpoints.HISTORY + 2

@@ -13,9 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.errors import CorpusInUse, CorpusNotFound, DatabaseUnusable, EmptyText, InvalidName, NameTaken, UndecodableText
-from service import owner
-from service.store import Store, texts
+from model.errors import EmptyText, UndecodableText
+from service.store import Store, corpora
+from service.system import processes
+from service.system.errors import CorpusInUse, CorpusNotFound, DatabaseUnusable, InvalidName, NameTaken
 
 
 def count(store: Store, table: str) -> int:
@@ -27,7 +28,7 @@ def count(store: Store, table: str) -> int:
 
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=12), max_size=12), st.integers(1, 9))
 def test_cut_keeps_the_text_and_its_chunks_are_full(pieces: list[str], size: int) -> None:
-    chunks = list(texts.cut(pieces, size))
+    chunks = list(corpora.cut(pieces, size))
     assert "".join(chunks) == "".join(pieces)
     assert all(len(chunk) == size for chunk in chunks[:-1])
     assert all(chunks)
@@ -43,7 +44,7 @@ def test_cut_keeps_the_text_and_its_chunks_are_full(pieces: list[str], size: int
 def test_any_text_in_any_pieces_comes_back(tmp_path_factory: pytest.TempPathFactory, pieces: list[str], chunk: int) -> None:
     text = "".join(pieces)
     with pytest.MonkeyPatch.context() as patch, Store(tmp_path_factory.mktemp("any") / "c.db") as store:
-        patch.setattr("service.store.texts.CHUNK", chunk)
+        patch.setattr("service.store.corpora.CHUNK", chunk)
         patch.setattr("service.store.corpora.CHUNK", chunk)
         corpus = store.corpora.add("any", pieces, "hypothesis")
         assert "".join(store.corpora.pieces("any")) == text
@@ -191,7 +192,7 @@ def test_a_corpus_that_runs_need_stays(store: Store) -> None:
 
 @pytest.mark.parametrize("error", [OSError("the line broke"), KeyboardInterrupt()])
 def test_a_source_that_fails_leaves_nothing(store: Store, monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
-    monkeypatch.setattr("service.store.texts.CHUNK", 4)
+    monkeypatch.setattr("service.store.corpora.CHUNK", 4)
 
     def broken() -> Iterator[str]:
         yield "some text"
@@ -213,8 +214,8 @@ def test_no_text_and_half_a_surrogate_pair(store: Store) -> None:
 
 ADD_FOREVER = """
     import os, sys
-    from service.store import Store, texts
-    texts.CHUNK = 1000
+    from service.store import Store, corpora
+    corpora.CHUNK = 1000
     def endless():
         while True:
             yield os.urandom(500).hex()
@@ -242,11 +243,11 @@ def test_a_killed_add_leaves_nothing_after_the_next_start_and_a_living_one_is_le
 
 
 def test_a_removal_that_was_killed_is_finished_at_the_next_start(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    gone = owner.identity().replace('"pid": ', '"pid": 9')
+    gone = processes.identity().replace('"pid": ', '"pid": 9')
     with Store(path) as store, monkeypatch.context() as patch:
         store.corpora.add("tale", ["text"], "here")
-        patch.setattr("service.owner.identity", lambda: gone)
-        patch.setattr("service.store.texts.Texts.discard", lambda self, text: None)
+        patch.setattr("service.system.processes.identity", lambda: gone)
+        patch.setattr("service.store.corpora.TextChunks.discard", lambda self, text: None)
         store.corpora.remove("tale")
         assert count(store, "text_chunks") == 1
     with Store(path) as store:
@@ -254,7 +255,7 @@ def test_a_removal_that_was_killed_is_finished_at_the_next_start(path: Path, mon
 
 
 def test_an_add_whose_rows_were_taken_for_leftovers_says_so(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.store.texts.CHUNK", 4)
+    monkeypatch.setattr("service.store.corpora.CHUNK", 4)
 
     def interrupted() -> Iterator[str]:
         yield "text"

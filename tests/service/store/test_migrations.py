@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from sqlite_utils import Database
 
-from model.errors import DatabaseTooNew
 from service.store import Store
 from service.store.migrations import KNOWN, release
+from service.system.errors import DatabaseTooNew
 
 # The tables of the first release: never to be changed, since there are files of it.
 FIRST = {

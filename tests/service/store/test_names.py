@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.errors import InvalidName
 from service.store import names
+from service.system.errors import InvalidName
 
 
 @pytest.mark.parametrize("name", ["a", "7", "A.b_c-d", "x" * 64, "lstm-2", "latest1"])

@@ -1,26 +1,27 @@
-"""Runs: states, who may train them, and what `latest` means."""
+"""How far a run is.
+
+Runs: states, who may train them, and what `latest` means.
+"""
 
 from __future__ import annotations
 
 import json
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from model.errors import (
-    CorpusNotFound,
-    InvalidName,
-    InvalidSetting,
-    NameTaken,
-    NoModelYet,
-    RunBusy,
-    RunCannotGoOn,
-    RunNotFound,
-)
-from service import owner
+from model.errors import InvalidSetting
 from service.store import STATES, Metric, Run, Store
+from service.store.runs import share_done, training
+from service.system import processes
+from service.system.errors import CorpusNotFound, InvalidName, NameTaken, NoModelYet, RunBusy, RunCannotGoOn, RunNotFound
+
+# ── runs ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 CLAIM = """
     import sys
@@ -34,7 +35,7 @@ CLAIM = """
 
 
 def elsewhere(pid: int = 4711) -> str:
-    return json.dumps({**json.loads(owner.identity()), "host": "elsewhere", "pid": pid})
+    return json.dumps({**json.loads(processes.identity()), "host": "elsewhere", "pid": pid})
 
 
 def create(store: Store, name: str, **values: object) -> Run:
@@ -75,7 +76,7 @@ def test_not_there(store: Store) -> None:
 def test_from_claim_to_release(store: Store) -> None:
     create(store, "first")
     run = store.runs.claim("first")
-    assert (run.state, run.owner) == ("running", owner.identity())
+    assert (run.state, run.owner) == ("running", processes.identity())
     assert run.started_at == run.heartbeat_at is not None
     store.runs.heartbeat(run)
     paused = store.runs.release(run, "paused", "by Ctrl-C")
@@ -210,3 +211,40 @@ def test_resolve(store: Store, make_run: Callable[..., Run]) -> None:
         with pytest.raises(InvalidSetting, match="a step, best or last") as caught:
             store.runs.resolve(text)
         assert caught.value.param == "checkpoint"
+
+
+# ── progress ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("config", "progress", "share"),
+    [
+        ({"steps": 400}, {"step": 100}, 0.25),
+        ({"epochs": 2.0}, {"epoch": 0.5}, 0.25),
+        ({"budget": 60.0}, {"seconds": 15.0}, 0.25),
+        ({"budget": 60.0}, {"seconds": 61.0}, 1.0),
+        ({"steps": 400}, {"step": 900}, 1.0),
+        ({"steps": None, "epochs": None, "budget": None}, {"step": 100}, None),
+        ({}, {}, None),
+    ],
+)
+def test_share(add_model: Callable[..., Run], config: dict[str, Any], progress: dict[str, Any], share: float | None) -> None:
+    run = replace(add_model(steps=()), training_config=config, **progress)
+    assert share_done(run) == share
+
+
+def test_time_passes_between_two_signs_of_life(add_model: Callable[..., Run]) -> None:
+    heartbeat = (datetime.now(UTC) - timedelta(seconds=30)).isoformat()
+    run = replace(add_model(steps=(), state="running"), training_config={"budget": 60.0}, heartbeat_at=heartbeat)
+    share = share_done(run)
+    assert share is not None
+    assert 0.5 <= share < 0.75
+
+
+def test_what_is_trained_now(store: Store, add_model: Callable[..., Run]) -> None:
+    add_model("old")
+    assert training(store.runs) is None
+    add_model("young", state="running")
+    found = training(store.runs)
+    assert found is not None
+    assert (found.run, found.share, found.step) == ("young", 0.25, 100)

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from model.training import Progress
-from service.events import Ended, Prepared, Stepped, Validated
-from service.standing import Outlook, Standing
 from service.store import Metric, Run
+from service.training.learning_curve import Outlook, Standing
+from service.training.progress import Ended, Prepared, Stepped, Validated
 
 RUN = Run(
     id=1,

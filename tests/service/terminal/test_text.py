@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.characters import columns
+from service.system.formatting import columns
 from service.terminal.text import clipped, dim, green, indented, sentence, table, wrapped, yellow
 
 ANYTHING = st.text(st.characters() | st.sampled_from("\x1b\x07\r\n\t\x9b한é😀\u0301\u202e\ud800"))

@@ -1,0 +1,76 @@
+"""What a model thinks of a text that is given: the log-probability of each symbol, and the likeliest ones in its place.
+
+A text is read as after a line end, as it would be written from an empty prompt. It is read in slices, so that memory does not grow
+with its length and others can be served between two of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.functions import Array, Ids, log_probabilities, plain_arithmetic
+from model.language_model import LanguageModel
+from model.vocabulary import Vocabulary
+
+SLICE = 256  # symbols that are read at a time
+LOGITS = 2**20  # that are in memory at the same time
+
+
+class LogprobSlice(NamedTuple):
+    """T symbols of a text, in order."""
+
+    ids: Ids  # (T,)
+    logprobs: NDArray[np.float64]  # (T,) nats
+    likeliest: Ids  # (T, K), the likeliest first
+    likeliest_logprobs: NDArray[np.float64]  # (T, K)
+
+
+def likeliest(logs: Array, count: int) -> Ids:
+    """The `count` likeliest of V symbols by their log-probabilities; of equals the first come first. ``(..., V) -> (..., count)``"""
+    if not count:
+        return np.empty((*logs.shape[:-1], 0), np.intp)
+    return np.argsort(-logs, axis=-1, kind="stable")[..., :count]
+
+
+def judged(
+    model: LanguageModel, table: Array, ids: Ids, state: Array, alternatives: int, unknown_cost: float
+) -> tuple[LogprobSlice, Array]:
+    """The scores of ids (T+1,) behind the first, read from state (L, S, 1, H), and the state before the last is read.
+
+    `table` is `model.input_table()`.
+    """
+    with plain_arithmetic():
+        output, state, _ = model.read(ids[:-1, None], state, table=table)
+    return weighed(model, output, ids[1:], alternatives, unknown_cost), state
+
+
+def weighed(model: LanguageModel, output: Array, targets: Ids, alternatives: int, unknown_cost: float) -> LogprobSlice:
+    """The scores of targets (T,), T > 0, each from the output (T, 1, H) of the last layer before it."""
+    V = model.vocabulary_size
+    parts = []
+    with plain_arithmetic():
+        for start in range(0, len(output), max(1, LOGITS // V)):
+            part = slice(start, start + max(1, LOGITS // V))
+            logs = log_probabilities(model.logits(output[part])[:, 0])  # (T, V)
+            ids = targets[part]
+            own = logs[np.arange(len(ids)), np.minimum(ids, V - 1)]
+            best = likeliest(logs, alternatives)
+            parts.append(LogprobSlice(ids, np.where(ids < V, own, -unknown_cost), best, np.take_along_axis(logs, best, axis=-1)))
+    return LogprobSlice(*map(np.concatenate, zip(*parts, strict=True)))
+
+
+def score(model: LanguageModel, vocabulary: Vocabulary, ids: Ids, alternatives: int = 0) -> Iterator[LogprobSlice]:
+    """The scores of a text's ids (N,), slice after slice.
+
+    A symbol outside the alphabet costs what any character could have cost (`Vocabulary.unknown_cost`), so that a tiny alphabet
+    cannot win.
+    """
+    table, state = model.input_table(), model.zero_state(1)
+    ids = np.concatenate([vocabulary.encode_prompt("", 1).ids, ids])
+    for start in range(0, len(ids) - 1, SLICE):
+        found, state = judged(model, table, ids[start : start + SLICE + 1], state, alternatives, vocabulary.unknown_cost)
+        yield found

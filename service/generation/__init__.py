@@ -1,0 +1,1 @@
+"""Models in memory, requests batched into steps, and scores of texts."""

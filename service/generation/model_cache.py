@@ -1,0 +1,221 @@
+"""Models out of the store and into it: in memory, bounded, and as safetensors files.
+
+Models in and out of the store: as a loaded network, and as safetensors files.
+
+Models in memory: found by name at each request, loaded once, forgotten when others need their room.
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections import OrderedDict
+from pathlib import Path
+from typing import NamedTuple
+
+from model.checkpoint import Checkpoint
+from model.errors import CharloomError, DamagedCheckpoint, UnreadableSource
+from model.sampling import MAX_PROMPT, Sampler
+from service.store import Metric, Run, Store
+from service.store import StoredCheckpoint as Stored
+from service.store.runs import share_done
+from service.system import hardware
+from service.system.concurrency import ThreadPool
+from service.system.disk import write_whole
+from service.system.errors import CheckpointNotFound, ModelInTraining, ModelsInUse, NotFound
+
+# ── exchange ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+LARGEST_FILE = 2_000_000_000  # bytes of an imported file; the largest model here has far fewer
+
+
+class LoadedCheckpoint(NamedTuple):
+    """A model out of the store."""
+
+    run: Run
+    stored: Stored
+    checkpoint: Checkpoint
+
+
+def load(store: Store, name: str | None = None) -> LoadedCheckpoint:
+    """The model that ``RUN``, ``RUN@STEP``, ``RUN@best``, ``RUN@last``, ``latest`` or None means.
+
+    Raises `RunNotFound`, `CheckpointNotFound`, `NoModelYet` and `CheckpointError`.
+    """
+    run, which = store.runs.resolve(name)
+    stored, data = store.checkpoints.load(run, which)
+    return LoadedCheckpoint(run, stored, Checkpoint.from_bytes(data, f"checkpoint {run.name}@{stored.step}"))
+
+
+def export(store: Store, name: str, file: Path, *, overwrite: bool = False) -> Stored:
+    """Write the model part of a checkpoint to a safetensors file, which appears when it is whole.
+
+    Raises `FileTaken`, `FileUnwritable`, and as `load`.
+    """
+    run, which = store.runs.resolve(name)
+    stored, data = store.checkpoints.load(run, which)
+    write_whole(file, data, overwrite=overwrite)
+    return stored
+
+
+def import_file(store: Store, file: Path, name: str, *, exact: bool = True) -> Run:
+    """Store a safetensors file that `export` wrote as a finished run. Every name, shape and number of it is checked before.
+
+    A `name` that need not be `exact` is made free by a number.
+
+    Raises `UnreadableSource`, `CheckpointError`, `NameTaken`, `InvalidName`.
+    """
+    try:
+        if file.stat().st_size > LARGEST_FILE:
+            raise DamagedCheckpoint(str(file), f"it is larger than {LARGEST_FILE:,} bytes, the limit")
+        data = file.read_bytes()
+    except OSError as error:
+        raise UnreadableSource(str(file), error.strerror or str(error)) from None
+    checkpoint = Checkpoint.from_bytes(data, str(file))
+    facts = checkpoint.facts
+    step, loss, bits = (facts.get(key) for key in ("step", "validation_loss", "bits_per_char"))
+    run = store.runs.create(
+        name,
+        corpus=None,
+        model_config=checkpoint.model.config.to_dict(),
+        training_config={},
+        exact=exact,
+    )
+    run = store.runs.claim(run.name)
+    metric = Metric(
+        step=step if type(step) is int and 0 <= step < 2**62 else 0,
+        validation_loss=loss if type(loss) is float else None,
+        bits_per_char=bits if type(bits) is float else None,
+    )
+    store.checkpoints.save(run, metric, checkpoint.to_bytes(), None)
+    return store.runs.release(run, "succeeded", f"imported from {file.name}")
+
+
+# ── models ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+ModelKey = tuple[int, int, str]  # run, step and content: a run that trains on, or a name that is used anew, is another model
+
+
+TIMES = 2  # a model's parameters are in memory: as they are, and in the table and the blocks of its sampler
+
+
+class LoadedModel:
+    """A checkpoint that is ready to write. Its `sampler` belongs to the engine's thread, which drops it after a fault."""
+
+    def __init__(self, run: Run, stored: Stored, checkpoint: Checkpoint, max_prompt: int, crew: ThreadPool) -> None:
+        self.run, self.stored, self.checkpoint, self._max_prompt, self._crew = run, stored, checkpoint, max_prompt, crew
+        self.sampler: Sampler | None = self.new_sampler()
+
+    def new_sampler(self) -> Sampler:
+        """A sampler without requests, with all that takes its time done: the engine's thread should not have to wait for it."""
+        network, vocabulary = self.checkpoint.model, self.checkpoint.vocabulary
+        prepare, crew = hardware.prepare_for(network), self._crew
+        sampler = Sampler(network, vocabulary, max_prompt=self._max_prompt, prepare=prepare, crew=crew, groups=crew.size)
+        sampler.prepare()
+        return sampler
+
+    @property
+    def name(self) -> str:
+        """``RUN@STEP``, by which the same checkpoint can be asked for again."""
+        return f"{self.run.name}@{self.stored.step}"
+
+    @property
+    def bytes(self) -> int:
+        """About what it takes in memory."""
+        return TIMES * self.checkpoint.model.parameters.flat.nbytes
+
+
+class ModelSize(NamedTuple):
+    """What a model's checkpoint knows and its run does not."""
+
+    parameters: int
+    alphabet_size: int
+
+
+class ModelCache:
+    """The models of a store. May be used from any thread; a slow load keeps nobody waiting whose model is in memory."""
+
+    def __init__(self, store: Store, memory: int, max_prompt: int = MAX_PROMPT, crew: ThreadPool | None = None) -> None:
+        """`memory`: bytes that models may take, those that are writing included; a single one may always be loaded.
+
+        `crew` shares the work of writing many texts.
+        """
+        self._store, self._memory, self._max_prompt, self._crew = store, memory, max_prompt, crew or ThreadPool(1)
+        self._loaded: OrderedDict[ModelKey, LoadedModel] = OrderedDict()  # the one used last stands last
+        self._alive: weakref.WeakValueDictionary[ModelKey, LoadedModel] = (
+            weakref.WeakValueDictionary()
+        )  # those, and others that still write
+        self._sizes: dict[tuple[int, str], ModelSize] = {}
+        self._lock = threading.Lock()
+        self._loading = threading.Lock()
+
+    def get(self, name: str) -> LoadedModel:
+        """The model that ``latest``, ``RUN``, ``RUN@STEP``, ``RUN@best`` or ``RUN@last`` means at this moment.
+
+        Raises `NotFound`, `InvalidSetting`, `ModelInTraining`, `ModelsInUse`, `CheckpointError` and `StoreError`.
+        """
+        name = name.encode("utf-8", "replace").decode()  # half a surrogate pair is in no name, and SQLite refuses it
+        try:
+            run, stored = self._find(name)
+            return self._in_memory(_key(run, stored)) or self._load(run, stored)
+        except (NotFound, ValueError) as error:
+            if isinstance(error, CharloomError):
+                error.param = "model"
+            raise
+
+    def _find(self, name: str) -> tuple[Run, Stored]:
+        run, which = self._store.runs.resolve(name)
+        try:
+            return run, self._store.checkpoints.get(run, which)
+        except CheckpointNotFound:
+            if run.state in ("queued", "running") and not run.checkpoints:
+                raise ModelInTraining(run.name, share_done(run)) from None
+            raise
+
+    def _in_memory(self, key: ModelKey) -> LoadedModel | None:
+        with self._lock:
+            model = self._alive.get(key)
+            if model:
+                self._loaded[key] = model
+                self._loaded.move_to_end(key)
+            return model
+
+    def _load(self, run: Run, stored: Stored) -> LoadedModel:
+        name = f"{run.name}@{stored.step}"
+        with self._loading:
+            model = self._in_memory(_key(run, stored))  # whoever loaded before us may have wanted the same
+            if model:
+                return model
+            self._make_room(name, TIMES * stored.model_bytes)
+            model = LoadedModel(*load(self._store, name), self._max_prompt, self._crew)
+            with self._lock:
+                key = _key(model.run, model.stored)
+                self._loaded[key] = self._alive[key] = model
+            return model
+
+    def _make_room(self, name: str, wanted: int) -> None:
+        """Forget models until there is room for another one. Raises `ModelsInUse`."""
+        with self._lock:
+            while self._loaded and self._taken() + wanted > self._memory:
+                self._loaded.popitem(last=False)  # texts that are being written with it keep it until they end
+            if self._alive and self._taken() + wanted > self._memory:
+                raise ModelsInUse(name, self._memory)
+
+    def _taken(self) -> int:
+        return sum(model.bytes for model in self._alive.values())
+
+    def size(self, run: Run) -> ModelSize | None:
+        """How large a run's model is; read once from a checkpoint, since it never changes. None where none can be read."""
+        key = (run.id, run.created_at)
+        if key not in self._sizes:
+            try:
+                stored, data = self._store.checkpoints.load(run, "last")
+                checkpoint = Checkpoint.from_bytes(data, f"checkpoint {run.name}@{stored.step}")
+            except CharloomError:
+                return None
+            self._sizes[key] = ModelSize(len(checkpoint.model.parameters.flat), checkpoint.vocabulary.size)
+        return self._sizes[key]
+
+
+def _key(run: Run, stored: Stored) -> ModelKey:
+    return run.id, stored.step, stored.model_sha256

@@ -1,0 +1,101 @@
+"""One request for text, answered in this process: what the command line's `sample` does."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from model.config import SamplingConfig
+from model.copy_guard import CopySource
+from model.output_text import FinishReason
+from model.sampling import Accepted, Sampler
+from service.generation.model_cache import load
+from service.store import Run, Store
+from service.system import hardware
+
+SEEDS = 2**32  # seeds that are made up for a caller stay below it, so that they can be typed
+
+
+def with_seed(config: SamplingConfig) -> SamplingConfig:
+    """The same request with a seed, made up where it had none."""
+    return config if config.seed is not None else replace(config, seed=secrets.randbelow(SEEDS))
+
+
+class Whole(NamedTuple):
+    """A text that is finished."""
+
+    text: str  # without its prompt
+    finish_reason: FinishReason
+
+
+@dataclass(frozen=True)
+class SampledTexts:
+    """Texts that are about to be written."""
+
+    model: str  # RUN@STEP
+    run: Run
+    config: SamplingConfig  # with its seed
+    accepted: Accepted
+    sampler: Sampler
+    index: CopySource | None  # of the corpus, where it is needed
+
+    @property
+    def notes(self) -> list[str]:
+        """Sentences about what happened to the prompt."""
+        notes = []
+        for character, by, times in self.accepted.substituted:
+            instead = "the unknown symbol" if by is None else repr(by) if by else "nothing"
+            often = "once" if times == 1 else f"{times} times"
+            notes.append(f"{character!r} is not in the model's alphabet; {instead} was read instead ({often})")
+        if self.accepted.truncated:
+            notes.append(f"the prompt is long; its last {self.accepted.prompt_symbols:,} symbols were read")
+        return notes
+
+    def head(self, turn: int) -> str:
+        """What stands above a text where there are several."""
+        return f"--- text {turn + 1} of {self.config.n}, seed {self.config.seed or 0} + {turn} ---\n" if self.config.n > 1 else ""
+
+    def whole(self) -> list[Whole]:
+        """All texts, once they are finished."""
+        parts: list[list[str]] = [[] for _ in range(self.config.n)]
+        reasons: list[FinishReason] = ["length"] * self.config.n
+        with hardware.blas_threads(1):
+            while self.sampler.active:
+                for piece in self.sampler.step():
+                    parts[piece.choice].append(piece.text)
+                    reasons[piece.choice] = piece.finish_reason or "length"
+        return [Whole("".join(part), reason) for part, reason in zip(parts, reasons, strict=True)]
+
+    def pieces(self) -> Iterator[str]:
+        """What to print: each prompt with its text, one text after the other, as far as possible while they are drawn."""
+        waiting: list[list[str]] = [[self.config.prompt] for _ in range(self.config.n)]
+        done = [False] * self.config.n
+        turn, headed = 0, -1
+        with hardware.blas_threads(1):
+            while turn < self.config.n:
+                if self.config.n > 1 and turn != headed:
+                    headed = turn
+                    yield self.head(turn)
+                yield from waiting[turn]
+                waiting[turn].clear()
+                if done[turn]:
+                    turn += 1
+                    yield "\n"
+                    continue
+                for piece in self.sampler.step():
+                    waiting[piece.choice].append(piece.text)
+                    done[piece.choice] = piece.finish_reason is not None
+
+
+def write(store: Store, model: str | None, config: SamplingConfig, index_of: Callable[[Run], CopySource] | None = None) -> SampledTexts:
+    """Begin to write with MODEL (see `Runs.resolve`); `index_of` finds that of its corpus, for `max_copy`.
+
+    Raises as `exchange.load`, `Sampler.add` and `index_of`.
+    """
+    run, stored, checkpoint = load(store, model)
+    index = index_of(run) if index_of else None
+    config = with_seed(config)
+    sampler = Sampler(checkpoint.model, checkpoint.vocabulary, prepare=hardware.prepare_for(checkpoint.model))
+    return SampledTexts(f"{run.name}@{stored.step}", run, config, sampler.add(config, index), sampler, index)

@@ -1,0 +1,1 @@
+"""Looking inside a network: its results as data and as SVG."""

@@ -1,0 +1,347 @@
+"""Connections to the SQLite file, transactions, and SQLite's errors in words.
+
+Moments as they are stored: ISO 8601 in UTC, to the millisecond, so that text order is time order.
+
+SQLite's errors as sentences: the one place where `sqlite3.Error` becomes a `StoreError`.
+
+The database file: opening it, one connection per thread, transactions, and giving freed space back.
+
+SQLite comes as `sqlite_utils.utils.sqlite3` only, since two copies of it in one process break each other's locks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+import weakref
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sqlite_utils import Database
+from sqlite_utils.utils import sqlite3  # type: ignore[attr-defined]
+
+from model.errors import listed
+from service.store.migrations import KNOWN, release
+from service.system.errors import DatabaseBusy, DatabaseTooNew, DatabaseUnusable, StoreError
+
+# ── times ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def now() -> str:
+    """``2026-07-04T12:00:00.000Z``"""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def age(moment: str | None) -> float:
+    """Seconds since ``moment``; infinite for None."""
+    if moment is None:
+        return float("inf")
+    return (datetime.now(UTC) - datetime.fromisoformat(moment)).total_seconds()
+
+
+# ── failures ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+# Primary result codes (https://sqlite.org/rescode.html); the interpreter's module does not name them all.
+PERM, BUSY, LOCKED, READONLY, IOERR, CORRUPT, FULL, CANTOPEN, TOOBIG, NOTADB = 3, 5, 6, 8, 10, 11, 13, 14, 18, 26
+
+WHY = {
+    PERM: "access is denied; give write permission to the file and its folder, or name another with --db",
+    READONLY: "it is read-only; give write permission to the file and its folder, or name another with --db",
+    CORRUPT: "it is damaged; restore a backup (what can be read of it: sqlite3 FILE .recover)",
+    FULL: "the disk is full; make room and try again, nothing that was stored is lost",
+    TOOBIG: "what should be stored is larger than SQLite can hold (1,000,000,000 bytes); choose a smaller model",
+    NOTADB: "it is not an SQLite database; name another file with --db",
+}
+
+
+def code(error: sqlite3.Error) -> int:
+    """SQLite's primary result code; 0 where the error came from the Python module."""
+    return (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
+
+
+@contextlib.contextmanager
+def translated(path: Path, busy_timeout: float) -> Iterator[None]:
+    """Whatever SQLite raises inside leaves as a `StoreError` about ``path``."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise sentence(path, error, busy_timeout) from error
+
+
+def sentence(path: Path, error: sqlite3.Error, busy_timeout: float) -> StoreError:
+    """The `StoreError` for what SQLite reported about ``path`` after waiting up to ``busy_timeout`` seconds for a lock."""
+    result = code(error)
+    if result in (BUSY, LOCKED):
+        return DatabaseBusy(str(path), busy_timeout)
+    if result == CANTOPEN:
+        return DatabaseUnusable(str(path), _why_not_opened(path))
+    if result == IOERR:
+        return DatabaseUnusable(str(path), f"reading or writing it failed ({error}); check the disk")
+    return DatabaseUnusable(str(path), WHY.get(result, str(error)))
+
+
+def _why_not_opened(path: Path) -> str:
+    folder = path.absolute().parent
+    try:
+        if not folder.is_dir():
+            return f"its folder {folder} does not exist; make it first, or name another file"
+        if path.is_dir():
+            return "it is a folder; name a file"
+    except PermissionError:
+        pass
+    return "it cannot be opened; the file and its folder must be readable and writable (SQLite keeps its log beside the file)"
+
+
+# ── connection ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+BUSY_TIMEOUT = 10.0  # seconds
+CLOSING = 5.0  # seconds that closing waits for another thread's statement or transaction
+LARGEST_LOG = 64 * 2**20  # bytes that the write-ahead log keeps on disk when it starts anew
+PAGES_A_STEP = 1000  # pages given back in one transaction (4 MB): others wait for about 10 ms
+# A bug in earlier releases can corrupt a WAL database that two connections write and checkpoint at the same time
+# (https://sqlite.org/wal.html, "The WAL-Reset Bug").
+WAL_IS_SAFE = sqlite3.sqlite_version_info >= (3, 51, 3)
+
+_inherited: list[Database] = []  # connections of a parent process: never closed here, that would take the parent's log away
+
+
+def sqlite_facts() -> dict[str, str]:
+    """The SQLite in use: its `version`, and the Python `module` that brings it."""
+    return {"version": sqlite3.sqlite_version, "module": sqlite3.__name__}
+
+
+class _Handle:
+    """A connection that is closed when its thread ends, or before; but never while somebody uses it.
+
+    Python's SQLite frees a connection that is closed under another thread's hands, and the process crashes. So whoever uses it
+    holds `lock`, and so does whoever closes it.
+    """
+
+    def __init__(self, db: Database) -> None:
+        self.db = db
+        self.lock = threading.RLock()
+        self.closed = False
+        self._process = os.getpid()
+
+    @property
+    def inherited(self) -> bool:
+        """Whether it is a parent process's."""
+        return self._process != os.getpid()
+
+    def close(self, patience: float = -1) -> None:
+        """Close it once. Who still uses it after `patience` seconds (-1: no limit) keeps it, and it ends with its thread."""
+        if self.inherited:
+            _inherited.append(self.db)
+        elif self.lock.acquire(timeout=patience):
+            try:
+                if not self.closed:
+                    self.closed = True
+                    self.db.close()
+            finally:
+                self.lock.release()
+
+    __del__ = close
+
+
+class Connections:
+    """One SQLite file, used from any thread; each gets a connection of its own when it first asks.
+
+    Raises `DatabaseUnusable`, `DatabaseTooNew` or `DatabaseBusy`; SQLite's own errors never leave `immediate`, `rows` and `execute`.
+    """
+
+    def __init__(self, path: str | Path, *, create: bool = True, busy_timeout: float = BUSY_TIMEOUT) -> None:
+        self.path = Path(path)
+        self.sqlite_version: str = sqlite3.sqlite_version
+        self.busy_timeout = busy_timeout
+        self._file = str(self.path.absolute())  # stays right after chdir, and SQLite never takes it for a URI
+        self._local = threading.local()
+        self._handles: weakref.WeakSet[_Handle] = weakref.WeakSet()
+        self._lock = threading.Lock()
+        self._closed = False
+        if not create and not self.path.exists():
+            raise DatabaseUnusable(
+                str(path),
+                "there is no such file yet; train a model first, for example with: charloom train python, or name another file with --db",
+            )
+        with self.translated():
+            db = self._connect()
+            try:
+                self.journal_mode = self._prepare(db)
+            finally:
+                db.close()
+
+    def translated(self) -> contextlib.AbstractContextManager[None]:
+        """What SQLite raises inside leaves as a sentence about this file."""
+        return translated(self.path, self.busy_timeout)
+
+    # ── opening ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _connect(self) -> Database:
+        conn = sqlite3.connect(self._file, timeout=self.busy_timeout, isolation_level=None, check_same_thread=False)
+        db = Database(conn, execute_plugins=False)
+        db.execute("PRAGMA foreign_keys = ON")
+        return db
+
+    def _prepare(self, db: Database) -> str:
+        """Bring the file to this release's schema; the journal mode it ended in."""
+        self._refuse_strangers(db)
+        if not db.table_names():
+            db.execute("PRAGMA auto_vacuum = INCREMENTAL")  # counts only before the first table, and a read-only file refuses it
+        mode = self._set_journal_mode(db)
+        if release.pending(db):
+            db.execute("BEGIN IMMEDIATE")
+            try:
+                self._refuse_strangers(db)  # another process may just have been here
+                release.apply(db)
+            except BaseException:
+                db.rollback()
+                raise
+            db.commit()
+        return mode
+
+    def _refuse_strangers(self, db: Database) -> None:
+        tables = db.table_names()  # first, since another process may make them, with all migrations, at this moment
+        applied = [migration.name for migration in release.applied(db)]
+        if unknown := [name for name in applied if name not in KNOWN]:
+            raise DatabaseTooNew(str(self.path), unknown)
+        if tables and not applied:
+            raise DatabaseUnusable(
+                str(self.path), f"it belongs to another program (it has the tables {listed(tables)}); name another file with --db"
+            )
+
+    def _set_journal_mode(self, db: Database) -> str:
+        wanted = "wal" if WAL_IS_SAFE else "truncate"
+        deadline = time.monotonic() + self.busy_timeout
+        while True:
+            mode = str(db.execute("PRAGMA journal_mode").fetchone()[0])
+            if mode == wanted:
+                return mode
+            try:
+                return str(db.execute(f"PRAGMA journal_mode = {wanted}").fetchone()[0])
+            except sqlite3.OperationalError as error:
+                if code(error) == READONLY:
+                    return mode
+                # SQLite does not always wait by itself here: of 4000 openings of new files by eight processes, two failed.
+                if code(error) != BUSY or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.01)
+
+    @property
+    def db(self) -> Database:
+        """This thread's connection. `held` gives it too, and keeps it from being closed meanwhile."""
+        return self._handle().db
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[Database]:
+        """This thread's connection, which nobody closes inside."""
+        handle = self._handle()
+        with handle.lock:
+            if handle.closed:
+                raise DatabaseUnusable(str(self.path), "it was closed")
+            yield handle.db
+
+    @contextlib.contextmanager
+    def using(self) -> Iterator[Database]:
+        """As `held`; what SQLite raises inside leaves as a sentence about this file."""
+        with self.translated(), self.held() as db:
+            yield db
+
+    def _handle(self) -> _Handle:
+        handle: _Handle | None = getattr(self._local, "handle", None)
+        if self._closed:
+            raise DatabaseUnusable(str(self.path), "it was closed")
+        if handle is not None and not handle.inherited:
+            return handle
+        with self.translated():
+            handle = _Handle(self._connect())
+            mode = self._set_journal_mode(handle.db)
+            handle.db.execute(f"PRAGMA journal_size_limit = {LARGEST_LOG}")
+            # NORMAL is safe against corruption in WAL mode only: https://sqlite.org/pragma.html#pragma_synchronous
+            handle.db.execute(f"PRAGMA synchronous = {'NORMAL' if mode == 'wal' else 'FULL'}")
+        self._local.handle = handle
+        with self._lock:
+            self._handles.add(handle)
+        return handle
+
+    def close(self) -> None:
+        """Close the connections of all threads, each when what it is doing is done; nobody can begin anything new."""
+        self._closed = True
+        with self._lock:
+            handles = list(self._handles)
+        for handle in handles:
+            handle.close(CLOSING)
+
+    # ── reading and writing ───────────────────────────────────────────────────────────────────────────────────────────
+
+    @contextlib.contextmanager
+    def immediate(self, *, durable: bool = False) -> Iterator[Database]:
+        """A transaction that has the write lock from its start, so that what is read in it holds until it is written.
+
+        Inside another one it joins that one as a savepoint. With ``durable`` it survives a power cut once it has ended, at
+        the price of one fsync (an outer transaction decides for its inner ones).
+        Raises `DatabaseBusy` when another process keeps the lock for `busy_timeout` seconds.
+        """
+        with self.using() as db:
+            if db.conn.in_transaction:
+                with db.atomic():
+                    yield db
+                return
+            synced = durable and self.journal_mode == "wal"
+            if synced:
+                db.execute("PRAGMA synchronous = FULL")  # it cannot change inside a transaction
+            try:
+                db.execute("BEGIN IMMEDIATE")
+                try:
+                    yield db
+                    db.execute("COMMIT")
+                except BaseException:
+                    with contextlib.suppress(sqlite3.Error):  # the first error is the one to tell
+                        db.rollback()
+                    raise
+            finally:
+                if synced:
+                    db.execute("PRAGMA synchronous = NORMAL")
+
+    def rows(self, sql: str, *values: Any, **named: Any) -> list[dict[str, Any]]:
+        """All rows of a query, as dicts, for ``?`` or for ``:name`` in it; the read lock is given back at once."""
+        with self.using() as db:
+            cursor = db.execute(sql, named or values)
+            names = [column[0] for column in cursor.description]
+            return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+    def row(self, sql: str, *values: Any) -> dict[str, Any] | None:
+        """The first row of a query, or None."""
+        found = self.rows(sql, *values)
+        return found[0] if found else None
+
+    def execute(self, sql: str, *values: Any) -> int:
+        """One statement that writes; how many rows it touched."""
+        with self.using() as db:
+            return int(db.execute(sql, values).rowcount)
+
+    def shorten_log(self) -> None:
+        """Bring the write-ahead log into the file, and give its room back; not while others read or write, since that can wait."""
+        with contextlib.suppress(StoreError), self.using() as db:
+            db.execute("PRAGMA busy_timeout = 0")
+            try:
+                db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            finally:
+                db.execute(f"PRAGMA busy_timeout = {int(self.busy_timeout * 1000)}")
+
+    def reclaim(self, keep: int = 0) -> None:
+        """Give freed pages back to the file system, but for ``keep`` bytes that the next write will need; in short transactions.
+
+        It can wait: where another process holds the lock, the pages stay for the next call.
+        """
+        with contextlib.suppress(StoreError), self.using() as db:
+            page_size = db.execute("PRAGMA page_size").fetchone()[0]
+            free = db.execute("PRAGMA freelist_count").fetchone()[0]
+            while (surplus := free - keep // page_size) > 0:
+                db.execute(f"PRAGMA incremental_vacuum({min(surplus, PAGES_A_STEP)})").fetchall()
+                before, free = free, db.execute("PRAGMA freelist_count").fetchone()[0]
+                if free >= before:
+                    return

@@ -1,0 +1,1 @@
+"""Processes, hardware, the disk, threads, formatting and the log: what every other room stands on."""

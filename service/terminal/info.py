@@ -1,0 +1,138 @@
+"""What Charloom runs on: processor, BLAS, measured speed, versions and database, for `charloom info` and for reports of faults.
+
+Nothing here fails because of what it finds: what cannot be told is said in its place.
+"""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from model.config import ModelConfig, TrainingConfig
+from model.errors import CharloomError
+from service.store import Store
+from service.store.database import sqlite_facts
+from service.store.migrations import KNOWN
+from service.system import hardware
+from service.system.formatting import size
+
+SIDE = 1024  # of the matrices that are multiplied: packing them costs little, and the slowest machine takes no second
+MEASURING = 0.4  # seconds for each number of threads
+PATIENCE = 1.0  # seconds that a locked database is waited for
+PACKAGES = ("charloom", "numpy", "flask", "click", "sqlite-utils")
+
+
+def facts(db: Path | None = None, *, measure: bool = True) -> dict[str, Any]:
+    """All facts, ready for JSON, in the order in which they are shown. It takes about a second; without `measure`, a moment.
+
+    `memory_free` is in bytes, `product_rate` in floating-point operations per second, by the number of threads (float32).
+    `processes` and `threads` (of each) are those of a run with the default settings. `database` has either what is in the file or,
+    as `problem`, a sentence that says why that cannot be told; no file is ever made.
+    """
+    workers = hardware.workers_for(ModelConfig(), TrainingConfig())
+    return {
+        "processor": processor(),
+        "cores": hardware.cores(),
+        "memory_free": hardware.free_memory(),
+        "kernels": hardware.kernels(),
+        "product_rate": {str(threads): product_rate(threads) for threads in sorted({1, hardware.cores()})} if measure else {},
+        "processes": workers.processes,
+        "threads": workers.threads,
+        "versions": {"python": platform.python_version(), **{package: _version(package) for package in PACKAGES}},
+        "sqlite": sqlite_facts(),
+        "database": database(db) if db is not None else None,
+    }
+
+
+def lines(found: dict[str, Any]) -> list[tuple[str, str]]:
+    """Facts as pairs of a name and its value in words."""
+    free, processes, threads, sqlite = (found[key] for key in ("memory_free", "processes", "threads", "sqlite"))
+    told = [
+        ("processor", found["processor"]),
+        ("cores", f"{found['cores']} usable"),
+        ("memory", f"{size(free)} free" if free is not None else "not known"),
+        ("BLAS", found["kernels"]),
+    ]
+    if found["product_rate"]:
+        rates = [f"{rate / 1e9:,.0f} GFLOP/s with {_count(int(count), 'thread')}" for count, rate in found["product_rate"].items()]
+        told.append(("products", f"{', '.join(rates)} (float32, {SIDE}x{SIDE})"))
+    told += [
+        ("by default", f"{_count(processes, 'process', 'es')} with {_count(threads, 'BLAS thread')}" + " each" * (processes > 1)),
+        ("versions", ", ".join(f"{package} {version}" for package, version in found["versions"].items())),
+        ("SQLite", f"{sqlite['version']} of {'Python' if sqlite['module'] == 'sqlite3' else sqlite['module']}"),
+    ]
+    if found["database"]:
+        told.append(("database", _database_line(found["database"])))
+    return told
+
+
+def processor() -> str:
+    """The processor's name, as far as the system tells."""
+    with suppress(OSError, StopIteration):
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+        return next(line.partition(":")[2].strip() for line in text.splitlines() if line.startswith("model name"))
+    return platform.processor() or platform.machine() or "not known"
+
+
+def product_rate(threads: int, seconds: float = MEASURING, clock: Callable[[], float] = time.perf_counter) -> float:
+    """Floating-point operations per second of the fastest product of two float32 matrices, tried for about that many seconds."""
+    a, b, out = (np.ones((SIDE, SIDE), np.float32) for _ in range(3))
+    fastest = np.inf
+    with hardware.blas_threads(threads):
+        np.dot(a, b, out=out)  # the first one wakes threads and makes BLAS's buffers
+        end = clock() + seconds
+        while True:
+            began = clock()
+            np.dot(a, b, out=out)
+            ended = clock()
+            fastest = min(fastest, ended - began)
+            if ended >= end:
+                return float(2 * SIDE**3 / max(fastest, 1e-9))
+
+
+def database(path: Path) -> dict[str, Any]:
+    """What is in a database file; its `bytes` are those on the disk, with its log. It is not made where there is none."""
+    found: dict[str, Any] = {"path": str(path)}
+    try:
+        taken = sum(part.stat().st_size for part in (path, path.with_name(f"{path.name}-wal")) if part.is_file())
+        with Store(path, create=False, busy_timeout=PATIENCE) as store:
+            runs = store.runs.list()
+            return found | {
+                "bytes": taken,
+                "format": len(KNOWN),  # opening it has brought it to this release's
+                "journal_mode": store.journal_mode,
+                "corpora": len(store.corpora.list()),
+                "runs": len(runs),
+                "checkpoints": sum(run.checkpoints for run in runs),
+            }
+    except (CharloomError, OSError) as error:
+        return found | {"problem": str(error)}
+
+
+def _database_line(found: dict[str, Any]) -> str:
+    if "problem" in found:
+        return str(found["problem"])
+    counts = (
+        _count(found["corpora"], "corpus", plural="corpora"),
+        _count(found["runs"], "run"),
+        _count(found["checkpoints"], "checkpoint"),
+    )
+    return f"{found['path']}: {size(found['bytes'])}, format {found['format']}, journal mode {found['journal_mode']}; {', '.join(counts)}"
+
+
+def _count(number: int, one: str, ending: str = "s", plural: str = "") -> str:
+    return f"{number:,} {one if number == 1 else plural or one + ending}"
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "(not installed)"

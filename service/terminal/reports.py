@@ -1,0 +1,251 @@
+"""What the command line prints about corpora, runs, checkpoints and copied text.
+
+Reports about runs, as text.
+
+Corpora on a terminal: while they are read, in a list, and one by one.
+
+What was copied, on a terminal: underlined in the text, and in a table.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from service.generation.sample import SampledTexts
+from service.novelty import Copied, Index, Indexes, IndexProgress, Novelty, compare
+from service.store import Corpus, Run, Store, StoredCheckpoint
+from service.system.formatting import counted, duration, safe, size
+from service.terminal.text import clipped, indented, sentence, table, terminal_width, wrapped
+from service.terminal.training_display import plot
+
+# ── reports ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+# ── corpora ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+COMMON = 40  # characters of an alphabet that are shown
+
+
+@contextmanager
+def reading_line(what: str, echo: Callable[[str], None]) -> Iterator[tuple[Callable[[int], None], Callable[[int, int | None], None]]]:
+    """A line that counts what has been read, where standard error is a terminal, to which `echo` writes; it is gone in the end.
+
+    Gives two functions: to be told of characters, and of bytes of a download, maybe of how many.
+    """
+    shown = sys.stderr.isatty()
+
+    def draw(text: str) -> None:
+        if shown:
+            echo(f"\r{clipped(safe(text), terminal_width() - 1)}\x1b[K")
+
+    def downloaded(count: int, total: int | None) -> None:
+        draw(f"fetching {what}: {size(count)}" + (f" of {size(total)}" if total else ""))
+
+    try:
+        yield lambda characters: draw(f"reading {what}: {characters:,} characters"), downloaded
+    finally:
+        draw("")
+
+
+def corpus_line(corpus: Corpus) -> str:
+    """What the reader saw, in a line."""
+    return (
+        f"corpus {corpus.name}: {counted(corpus.characters, 'character')}, {counted(corpus.alphabet_size, 'different one')},"
+        f" {counted(corpus.lines, 'line')}, from {corpus.origin}"
+    )
+
+
+def corpora_table(corpora: Sequence[Corpus], width: int) -> str:
+    """One line a corpus, cut to `width`."""
+    rows = [
+        [each.name, size(each.bytes), f"{each.characters:,}", f"{each.alphabet_size:,}", each.created_at[:10], each.origin]
+        for each in corpora
+    ]
+    return table(["name", "size", "characters", "alphabet", "added", "origin"], rows, width)
+
+
+def corpus_report(corpus: Corpus, alphabet: Mapping[str, int], first_lines: Sequence[str]) -> str:
+    """All about a corpus; `alphabet` counts its characters."""
+    common = sorted(alphabet, key=lambda c: -alphabet[c])[:COMMON]
+    facts = {
+        "name": corpus.name,
+        "origin": corpus.origin,
+        "added": corpus.created_at,
+        "size": f"{counted(corpus.characters, 'character')}, {counted(corpus.bytes, 'byte')} of UTF-8, {counted(corpus.lines, 'line')}",
+        "sha256": corpus.sha256,
+        "alphabet": f"{corpus.alphabet_size:,} characters; the most frequent: {' '.join(repr(c)[1:-1] for c in common)}",
+    }
+    return "\n".join([*(f"{label:<12}{text}" for label, text in facts.items()), "first lines", *(f"    {line}" for line in first_lines)])
+
+
+# ── report ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+SAMPLES = 5  # shown of a run's, spread over its time
+SAMPLE_LINES = 6
+LABEL = 12  # columns
+
+
+def runs_table(runs: Sequence[Run], width: int) -> str:
+    """One line a run, cut to `width`."""
+    rows = [
+        [run.name, run.state, _network(run), run.corpus or "-", f"{run.step:,}", _loss(run.best_validation_loss), duration(run.seconds)]
+        for run in runs
+    ]
+    return table(["run", "state", "network", "corpus", "step", "validation loss", "time"], rows, width)
+
+
+def checkpoints_table(checkpoints: Sequence[StoredCheckpoint], width: int) -> str:
+    """One line a checkpoint, cut to `width`."""
+    rows = [
+        [
+            f"{each.run}@{each.step}",
+            f"{each.epoch:.2f}",
+            _loss(each.validation_loss),
+            _loss(each.bits_per_char),
+            size(each.model_bytes),
+            " ".join(word for word, holds in (("best", each.best), ("last", each.last), ("pinned", each.pinned)) if holds),
+        ]
+        for each in checkpoints
+    ]
+    return table(["checkpoint", "epoch", "validation loss", "bits per character", "size", ""], rows, width)
+
+
+def run_report(store: Store, run: Run, width: int) -> str:
+    """All about a run: settings, losses as a plot, checkpoints, samples over time."""
+    metrics, samples, checkpoints = store.metrics.list(run), store.samples.list(run), store.checkpoints.list(run)
+    facts = {
+        "run": f"{run.name}, {run.state}" + (f", to be {run.wanted}" if run.wanted else "") + (f": {run.message}" if run.message else ""),
+        "corpus": (run.corpus or "-") + (f", validated on {run.validation_corpus}" if run.validation_corpus else ""),
+        "parent": run.parent or "",
+        "network": _network(run),
+        "trained": f"{run.step:,} steps, {run.epoch:.2f} epochs, {duration(run.seconds)}",
+        "best": f"{_loss(run.best_validation_loss)} nats, {_loss(run.best_bits_per_char)} bits per character, on validation",
+        "model": _settings(run.model_config),
+        "training": _settings(run.training_config),
+        "on": _settings({name: value for name, value in run.environment.items() if not isinstance(value, dict)}),
+        "times": f"created {run.created_at}, started {run.started_at or '-'}, ended {run.ended_at or '-'}",
+    }
+    if run.best_validation_loss is None:
+        del facts["best"]
+    if run.parent is None:
+        del facts["parent"]
+    lines = [f"{label:<{LABEL}}{wrapped(text, width, LABEL)}" for label, text in facts.items()]
+    training = [(each.step, each.loss) for each in metrics if each.loss is not None]
+    validation = [(each.step, each.validation_loss) for each in metrics if each.validation_loss is not None]
+    if validation:
+        lines += ["", clipped("loss in nats per symbol (· training, • validation) against steps", width)]
+        lines.append(plot([("·", training), ("•", validation)], width=min(width, 80)))
+    if checkpoints:
+        lines += ["", checkpoints_table(checkpoints, width)]
+    spread = sorted({round(index * (len(samples) - 1) / max(1, SAMPLES - 1)) for index in range(SAMPLES)}) if samples else []
+    for index in spread:
+        each = samples[index]
+        lines += ["", f"sample at step {each.step:,}", indented(each.text, width, SAMPLE_LINES)]
+    return safe("\n".join(lines))
+
+
+def _network(run: Run) -> str:
+    model = run.model_config
+    return f"{model['cell']} {model['num_layers']}x{model['hidden_size']}"
+
+
+def _settings(values: dict[str, Any]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in values.items() if value is not None) or "-"
+
+
+def _loss(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+# ── novelty_report ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+LISTED = 10  # records of either kind that are named
+
+
+def index_of(indexes: Indexes, echo: Callable[[str], None], run: Run) -> Index:
+    """The index of a model's corpus; while it is made a line says how far it is, where standard error is a terminal.
+
+    Raises `NothingToCompare` and `IndexUnavailable`.
+    """
+    corpus, drawn = indexes.corpus_of(run), False
+
+    def watch(progress: IndexProgress) -> None:
+        nonlocal drawn
+        if sys.stderr.isatty():
+            drawn = True
+            echo(f"\r{clipped(f'making the index of corpus {corpus.name}: {progress.share:.0%}', terminal_width() - 1)}\x1b[K")
+
+    try:
+        return indexes.wait(corpus, watch)
+    finally:
+        if drawn:
+            echo("\r\x1b[K")
+
+
+def compared(texts: SampledTexts, terminal: bool) -> Iterator[tuple[str, str]]:
+    """Each text with its prompt as it is to be printed, on a `terminal` with what is copied underlined, and the report about it."""
+    assert isinstance(texts.index, Index)
+    for turn, (text, reason) in enumerate(texts.whole()):
+        prompt = texts.config.prompt
+        found = compare(texts.index, text, corpus=texts.run.corpus or "", prompt=prompt, ended=reason == "stop")
+        shown = safe(prompt) + underlined(text, found.spans) if terminal else prompt + text
+        yield f"{texts.head(turn)}{shown}\n", novelty_report(text, found, terminal_width())
+
+
+def underlined(text: str, spans: Sequence[Copied]) -> str:
+    """The text, made safe for a terminal, with its copied spans (in order) underlined."""
+    text = safe(text)
+    parts, done = [], 0
+    for span in spans:
+        start = max(done, span.start)
+        parts += [text[done:start], *(_underlined(line) for line in text[start : span.stop].splitlines(keepends=True))]
+        done = max(done, span.stop)
+    return "".join([*parts, text[done:]])
+
+
+def _underlined(line: str) -> str:
+    bare = line.rstrip("\n")
+    return f"\x1b[4m{bare}\x1b[24m{line[len(bare) :]}" if bare else line
+
+
+def novelty_report(text: str, novelty: Novelty, width: int) -> str:
+    """What of a text was copied: sentences and a table, in lines of `width` columns."""
+    lines = [sentence(_summary(novelty), width)]
+    if novelty.spans:
+        rows = [
+            [f"{each.length:,}", f"{each.times:,}", f"{each.line:,}", text[each.start : each.stop].strip("\n")] for each in novelty.spans
+        ]
+        lines.append(table(["copied", "times", "line", "text"], rows, width))
+    if novelty.records is not None:
+        lines.append(sentence(_record_summary(novelty), width))
+    return "\n".join(lines)
+
+
+def _summary(novelty: Novelty) -> str:
+    longest = novelty.longest
+    if longest is None:
+        return f"nothing of these {novelty.characters:,} characters stands in corpus {novelty.corpus}"
+    size = f"has {longest.length:,} ({_times(longest.times)}, line {longest.line:,})"
+    if not novelty.copied:
+        return (
+            f"nothing of {novelty.min_length:,} characters or more in a row is copied from corpus {novelty.corpus}:"
+            f" the longest span in common with it {size}"
+        )
+    return (
+        f"{novelty.copied:,} of these {novelty.characters:,} characters ({novelty.share:.0%}) are copied from corpus {novelty.corpus}"
+        f" in spans of {novelty.min_length:,} or more; the longest {size}"
+    )
+
+
+def _times(times: int) -> str:
+    return "once" if times == 1 else f"{times:,} times"
+
+
+def _record_summary(novelty: Novelty) -> str:
+    records = novelty.records or ()
+    old = list(dict.fromkeys(each.text for each in records if not each.new))
+    new = sum(each.new for each in records)
+    named = ", ".join(old[:LISTED]) + (f" and {len(old) - LISTED:,} more" if len(old) > LISTED else "")
+    return f"{new:,} of {len(records):,} lines are new" + (f"; in the corpus are {named}" if old else "")

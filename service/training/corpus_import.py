@@ -1,0 +1,65 @@
+"""A text on its way into the store: what a user named becomes a stored corpus."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from corpora import BUILTINS, Source, is_builtin, open_source
+from model.errors import InvalidSetting, SourceNotFound, TextTooShort
+from service.store import Corpus, Store
+from service.system.errors import InvalidName
+
+Watch = Callable[[int], None]
+
+LEAST_TEXT = 100  # characters: below that there is nothing to learn from
+
+
+def add(store: Store, source: Source, name: str | None = None, watch: Watch | None = None, *, anew: bool = False) -> Corpus:
+    """Store the text of `source` under `name`, or under a name made from the source's.
+
+    A text that is stored already under a made-up name is not stored again: that corpus is returned, unless it should be made
+    `anew` (two names of the same text share its room). `watch(characters)` is told how much has been read. Raises `InvalidName`
+    for the name of a built-in corpus, `TextTooShort`, and what `Source.pieces` and `Corpora.add` raise; then nothing is kept.
+    """
+    if name is not None and is_builtin(name) and source.name != name:
+        raise InvalidName("corpus", name, reserved=True)
+    corpus = store.corpora.add(source.name if name is None else name, _watched(source, watch), source.origin, exact=name is not None)
+    if name is None and not anew and corpus.name != source.name:
+        twins = [each for each in store.corpora.list() if each.text_id == corpus.text_id and each.id != corpus.id]
+        if twins:
+            store.corpora.remove(corpus.name)
+            return twins[0]
+    return corpus
+
+
+def corpus_for(store: Store, what: str, watch: Watch | None = None, **reading: Any) -> tuple[Corpus, Source | None]:
+    """The corpus that a CORPUS argument means: a stored name, else a built-in one, else a path, URL or `-`.
+
+    `reading` are arguments of `open_source`. The source is returned beside the corpus where it was read just now.
+    Raises as `add` and `open_source`, and `InvalidSetting` for a way of reading where the text is stored already.
+    """
+    found = store.corpora.find(what)
+    if found:
+        for setting in ("glob", "encoding", "sha256", "from_"):
+            if reading.get(setting):
+                raise InvalidSetting(setting.rstrip("_"), reading[setting], f"left out for {what}", "that text is stored already")
+        return found, None
+    try:
+        source = open_source(what, scratch=str(store.path.absolute().parent), **reading)
+    except SourceNotFound:
+        if is_builtin(what):
+            raise
+        raise SourceNotFound(what, BUILTINS, [corpus.name for corpus in store.corpora.list()]) from None
+    return add(store, source, watch=watch), source
+
+
+def _watched(source: Source, watch: Watch | None) -> Iterator[str]:
+    characters = 0
+    for piece in source.pieces():
+        yield piece
+        characters += len(piece)
+        if watch:
+            watch(characters)
+    if characters < LEAST_TEXT:
+        raise TextTooShort(source.origin, characters, LEAST_TEXT)

@@ -1,0 +1,281 @@
+"""Chooses from a text and a time what the user has left open: what `--budget` does.
+
+A network is as good as its size and its practice, and a budget pays for their product. `service.training.throughput` finds in about
+a second how many multiply-adds this machine trains with; `choose` takes the largest network that still reads `PRACTICE` symbols for each
+multiply-add it makes per symbol (about its number of weights; the measure of Kaplan et al. 2020, the number is our own), but none
+larger than its text can fill. What is read over and over is learned by heart, so dropout and weight decay grow with the epochs,
+symbols get an embedding, which generalises better and learns more slowly, and a small text ends before the budget does. The numbers
+come from runs on tinyshakespeare, Python's standard library, Korean and Chinese texts, and names; ``bench/NOTES.md`` tells of those
+that were tried one against another, the others are estimates from them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from model.config import ModelConfig, TrainingConfig
+from model.settings import settings_of
+from model.vocabulary import SymbolCounts
+from service.store import Corpus, Run, Store
+from service.system import hardware
+from service.system.formatting import duration
+from service.system.hardware import Workers
+from service.training.jobs import DEFAULT_BUDGET, ORDER
+from service.training.throughput import (
+    EACH,
+    MEASURING,
+    SAMPLE_ALPHABET,
+    SAMPLE_MODEL,
+    STREAMS,
+    Speed,
+    multiply_adds,
+    speed,
+    work,
+    work_per_second,
+)
+
+# ── recipe ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+MEASURING_SHARE = 0.03  # of a budget that a measurement takes at most
+TRIALS_SHARE = 0.06  # of the budget: when so much is gone, with starting processes, no further way is tried
+BRIEF = 10.0  # seconds: in a shorter budget processes are not worth their start
+SMALL = 0.6  # a chosen network that takes less than this share of its work is measured itself: calls cost it more than arithmetic
+MOST_MEASURED = 2048  # symbols of its alphabet, for that
+
+SIZES = (16, 24, 32, 48, 64, 80, 96, 128, 160, 192, 224, 256, 320, 384, 448, 512, 576, 640, 768, 896, 1024, 1280, 1536, 2048)
+PRACTICE = 7.0  # symbols read per multiply-add of the network
+WEIGHTS_PER_SYMBOL, FEWEST_WEIGHTS = 1.5, 10_000  # a text of N symbols can fill 10,000 + 1.5 N weights
+LARGE_LAYER = 896  # from here on two layers are tried, too
+TRAINING_SHARE = 0.9  # of a budget: the rest goes into starting and validating
+MOST_EPOCHS = 60.0  # more passes over a text teach a network little that it can use elsewhere ...
+SMALL_TEXT_EPOCHS = 10.0  # ... and of a text of 1,000 symbols no more than these, growing with the sixth root of its size
+WELL_WITHIN = 1.5  # a budget for many more becomes just these
+VALIDATIONS = 20  # of a run that becomes shorter than its budget
+VALIDATION_SHARE, LEAST_VALIDATION = 0.06, 20_000  # symbols read at a validation: this share of all that is learned from, or so many
+PATIENCE = 15  # validations without a better loss that end a run before its time
+DROPOUT_PER_DOUBLING = 0.12  # of the epochs beyond the first
+MOST_DROPOUT = 0.5
+WEIGHT_DECAY, MOST_WEIGHT_DECAY = 0.05, 0.15  # for up to FEW_EPOCHS; for more it grows with them
+FEW_EPOCHS = 5.0
+RATE = {"lstm": 4.0, "gru": 2.6, "rnn": 0.6}  # learning_rate times hidden_size
+LOWEST_RATE, HIGHEST_RATE = 0.001, 0.02
+AT_ONCE = 2048  # symbols of an update; with more of them the learning rate is higher
+MANY_UPDATES = 1000  # that a run can have with the longest sequences: it gets them, and half of the streams where they are enough
+FEWEST_UPDATES = 700  # smaller batches rather than fewer
+SMALLEST_BATCH, SHORTEST, LONGEST = 4, 32, 64
+COMMON = 100  # symbols that most of a text is made of: the output weights of others are seldom practised and seldom needed
+LARGE_ALPHABET, EMBEDDING = 2048, 256  # from so many symbols on they get an embedding of this size ...
+OFTEN, OFTEN_EMBEDDING = 6.0, 128  # ... and others one of this, or of the layer's size, where a text is read more often
+
+
+class ChosenHyperparameters(NamedTuple):
+    """What was chosen, and why."""
+
+    model: ModelConfig
+    training: TrainingConfig
+    workers: Workers
+    words: str
+
+
+def choose_here(
+    symbols: int,
+    alphabet: int,
+    budget: float,
+    given: Mapping[str, Any],
+    *,
+    processes: int = 0,
+    threads: int = 0,
+    ranks: int = 1,
+    spent: Callable[[], float] = lambda: 0.0,
+) -> ChosenHyperparameters:
+    """`choose` for the speed of this machine, measured now; `spent` tells what of the budget is gone."""
+    seconds = min(MEASURING, MEASURING_SHARE * budget)
+    if budget < BRIEF:
+        processes = processes or 1
+    found = speed(processes, threads, ranks, seconds, given.get("batch_size", 0), TRIALS_SHARE * budget)
+    choice = choose(symbols, alphabet, budget, found, given, spent())
+    V = min(alphabet, MOST_MEASURED)
+    if ranks == 1 and work(choice.model, V) < SMALL * work(SAMPLE_MODEL, SAMPLE_ALPHABET):
+        found = found._replace(work=work_per_second(choice.workers, choice.model, choice.training, V, seconds), workers=choice.workers)
+        choice = choose(symbols, alphabet, budget, found, given, spent())
+    return choice
+
+
+def choose(symbols: int, alphabet: int, budget: float, found: Speed, given: Mapping[str, Any], spent: float = 0.0) -> ChosenHyperparameters:
+    """The settings for a text of so many symbols, with so many different ones, and a budget of which some seconds are `spent`.
+
+    `given` holds the settings that the user chose, by their names in the configurations; they stay, and the others follow them.
+    """
+    defaults = TrainingConfig()
+    validating = symbols * given.get("validation_fraction", defaults.validation_fraction)
+    N = max(1, round(symbols - validating))
+    paid = found.work * TRAINING_SHARE * max(budget - spent, 0.1 * budget)
+
+    network, epochs, limit, short = _plan(N, alphabet, paid, given)
+    read = epochs * N
+    batch = _batch(read, found, given)
+    rate = RATE[network.cell] / network.hidden_size * math.sqrt(max(1.0, math.prod(batch.values()) / AT_ONCE))
+    dropout = min(MOST_DROPOUT, max(0.0, DROPOUT_PER_DOUBLING * math.log2(epochs)))
+    free: dict[str, Any] = {
+        "dropout": round(dropout, 2),
+        "learning_rate": float(f"{min(HIGHEST_RATE, max(LOWEST_RATE, rate)):.2g}"),
+        "budget": budget,
+        "max_epochs": limit,
+        "patience": PATIENCE,
+        "weight_decay": round(min(MOST_WEIGHT_DECAY, WEIGHT_DECAY * max(1.0, epochs / FEW_EPOCHS)), 3),
+        **batch,
+    }
+    at_once = max(LEAST_VALIDATION, round(VALIDATION_SHARE * read))
+    if at_once < min(validating, defaults.validation_size):
+        free["validation_size"] = at_once
+    if short:
+        free["validation_interval"] = max(1, round(read / math.prod(batch.values()) / VALIDATIONS))
+    kept = {name: value for name, value in given.items() if name != "budget"}
+    model = ModelConfig(**{**network.to_dict(), **_of(ModelConfig, free), **_of(ModelConfig, kept)})
+    training = TrainingConfig(**{**_of(TrainingConfig, free), **_of(TrainingConfig, kept)})
+    worth = max(1, min(training.batch_size // EACH[-1], training.batch_size * model.hidden_size // hardware.WORTH_A_PROCESS))
+    workers = found.workers if found.given else found.workers._replace(processes=min(found.workers.processes, worth))
+    return ChosenHyperparameters(model, training, workers, _words(model, training, workers, epochs, short, "max_epochs" in given))
+
+
+class _Plan(NamedTuple):
+    """What a budget is spent on."""
+
+    network: ModelConfig
+    epochs: float  # passes over the training part
+    limit: float | None  # of them; None where only the time ends the run
+    short: bool  # whether the limit is reached before the time is over
+
+
+def _plan(N: int, V: int, paid: float, given: Mapping[str, Any]) -> _Plan:
+    """A network and how often it reads a training part of N symbols, for so much work that is `paid`."""
+    network = _network(N, V, paid, given)
+    limit = given.get("max_epochs")
+    epochs = paid / work(network, V) / N
+    if min(epochs, limit or math.inf) > OFTEN and "embedding_size" not in given and not network.embedding_size:
+        # It learns more slowly than a table, but less by heart.
+        network = replace(network, embedding_size=min(network.hidden_size, OFTEN_EMBEDDING))
+        epochs = paid / work(network, V) / N
+    if limit is None:
+        enough = round(min(MOST_EPOCHS, SMALL_TEXT_EPOCHS * (N / 1000) ** (1 / 6)), 1)
+        limit = enough if epochs > WELL_WITHIN * enough else None
+    if limit is None or epochs <= limit:
+        return _Plan(network, epochs, limit, short=False)
+    return _Plan(network, limit, limit, short=True)
+
+
+def _network(N: int, V: int, paid: float, given: Mapping[str, Any]) -> ModelConfig:
+    """The largest network that the budget and the text allow, of the sizes that the user leaves open; the smallest where none is."""
+    fixed = _of(ModelConfig, given)
+    fixed.setdefault("cell", "lstm")
+    if V >= LARGE_ALPHABET:
+        fixed.setdefault("embedding_size", EMBEDDING)
+    sizes = [fixed.pop("hidden_size")] if "hidden_size" in fixed else SIZES
+    layers = fixed.pop("num_layers", None)
+
+    def largest(num_layers: int) -> ModelConfig:
+        candidates = [ModelConfig(**fixed, num_layers=num_layers, hidden_size=size) for size in sizes]
+        return next((each for each in reversed(candidates) if affordable(each)), candidates[0])
+
+    def affordable(config: ModelConfig) -> bool:
+        each = multiply_adds(config, min(V, COMMON))
+        return paid / work(config, V) >= PRACTICE * each and each <= FEWEST_WEIGHTS + WEIGHTS_PER_SYMBOL * N
+
+    if layers is not None:
+        return largest(layers)
+    one = largest(1)
+    return largest(2) if one.hidden_size >= LARGE_LAYER and "hidden_size" not in given else one
+
+
+def _batch(symbols: float, found: Speed, given: Mapping[str, Any]) -> dict[str, int]:
+    """Streams and their length: what is given, else so many as were measured, but less where the run would have too few updates."""
+    B = given.get("batch_size", found.streams)
+    T = max(SHORTEST, min(LONGEST, AT_ONCE // B))
+    if symbols / (B * LONGEST) >= MANY_UPDATES:
+        T = LONGEST
+        if "batch_size" not in given and not found.given and found.workers.processes * EACH[0] <= B // 2:
+            B //= 2  # which are enough for so few processes
+    batch = {"batch_size": B, "seq_length": given.get("seq_length", T)}
+    if not batch.keys() & given.keys() and symbols / math.prod(batch.values()) < FEWEST_UPDATES:
+        batch = {"batch_size": STREAMS[0] // 4, "seq_length": LONGEST}  # half as many symbols, in fewer and longer streams
+    for name, least in (("batch_size", SMALLEST_BATCH), ("seq_length", SHORTEST)):
+        while name not in given and batch[name] > least and symbols / math.prod(batch.values()) < FEWEST_UPDATES:
+            batch[name] //= 2
+    return batch
+
+
+def _of(config: type[Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values that are fields of a configuration."""
+    return {field.name: values[field.name] for field, _ in settings_of(config) if field.name in values}
+
+
+def _words(model: ModelConfig, training: TrainingConfig, workers: Workers, epochs: float, short: bool, limited: bool) -> str:
+    dropout = f", dropout {model.dropout:g}" if model.dropout else ""
+    several = f", {workers.processes} processes" if workers.processes > 1 else ""
+    embedding = f", an embedding of {model.embedding_size}" if model.embedding_size else ""
+    settings = (
+        f"{model.cell} {model.num_layers}x{model.hidden_size}{embedding}{dropout}, {training.batch_size} streams of {training.seq_length},"
+        f" learning rate {training.learning_rate:g}{several}"
+    )
+    time = duration(training.budget or 0.0)
+    if short:
+        passes = f"it will read the text {epochs:.3g} times" if limited else f"the text is small, so {epochs:.3g} passes over it will do"
+        return f"chosen: {settings}; {passes}, in less than {time}"
+    return f"chosen for {time}: {settings}; it will read the text about {_times(epochs)} times"
+
+
+def _times(epochs: float) -> str:
+    return f"{epochs:.1f}" if epochs >= 0.95 else f"{epochs:.1g}"
+
+
+# ── settling ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+HIGHEST_RATE = 1000.0  # that TrainingConfig allows
+
+
+def settle(store: Store, run: Run) -> tuple[Run, list[str]]:
+    """Choose for a claimed run, once and for all; the run as it is then, and what to tell of it.
+
+    Where a time rules, the speed of this machine is measured for about a second. Raises `InvalidSetting`, `StoreError`.
+    """
+    if "threads" in run.environment:  # settled before
+        return run, []
+    order = run.environment.get(ORDER, {})
+    given = order.get("given", {})
+    model, training = ModelConfig.from_dict(run.model_config), TrainingConfig.from_dict(run.training_config)
+    notes, processes = [], 0
+    if training.epochs is None and training.steps is None:
+        corpus = store.corpora.get(run.corpus or "")
+        model, training, workers, words = choice_for(store, corpus, model, training, given)
+        notes, processes = [words], workers.processes
+    if "learning_rate" not in given:
+        rate = training.learning_rate * order.get("learning_rate_multiplier", 1.0)
+        training = replace(training, learning_rate=min(HIGHEST_RATE, rate))
+    environment = {**run.environment, **hardware.environment(hardware.workers_for(model, training, processes))}
+    run = store.runs.configure(run, model_config=model.to_dict(), training_config=training.to_dict(), environment=environment)
+    return run, notes
+
+
+def choice_for(
+    store: Store,
+    corpus: Corpus,
+    model: ModelConfig,
+    training: TrainingConfig,
+    given: Mapping[str, Any],
+    *,
+    processes: int = 0,
+    threads: int = 0,
+    ranks: int = 1,
+    spent: Callable[[], float] = lambda: 0.0,
+) -> ChosenHyperparameters:
+    """What `choose_here` chooses for a corpus, as it will be read."""
+    counts = SymbolCounts.from_characters(model.level, model.normalization, store.corpora.alphabet(corpus.name))
+    if counts is not None:
+        symbols, alphabet = counts.total, int((counts.counts > 0).sum())
+    else:  # some may melt into others, which only reading the text would tell
+        symbols, alphabet = (corpus.bytes, 256) if model.level == "byte" else (corpus.characters, corpus.alphabet_size)
+    budget = training.budget or DEFAULT_BUDGET
+    return choose_here(symbols, alphabet, budget, given, processes=processes, threads=threads, ranks=ranks, spent=spent)

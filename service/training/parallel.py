@@ -1,0 +1,310 @@
+"""Several processes on this machine that train one model over shared memory.
+
+The first one, rank 0, leads: it starts the others with one BLAS thread each, and they do as it does (`model.training.train`) until
+it ends or wants no more. Weights, the optimizer's memory, hidden states and gradients lie in shared memory; each process reads its
+rows of the streams, sums its part of the gradient in the order of the ranks, and updates its part of the weights::
+
+    begin           rank 0 writes the share of the run that is spent and lets the others go
+    gradient        each its own, of its own streams
+    meet            all gradients are there
+    sum             each its part, over all ranks; and the part's square
+    meet            all squares are there: everyone knows the norm
+    update          each its part
+    meet            all weights are new
+
+They meet over sockets, so that a process that has ended is noticed at once on the other side, and none of them burns its
+processor while it waits.
+
+Memory that several processes share without a name: nothing to clean up, whatever happens to them.
+
+It is a file descriptor that is handed on to a process when it is started, and gone when the last of them has ended. It does not
+count as a file in ``/dev/shm``, of which containers have little.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import mmap
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.batches import Streams
+from model.config import ModelConfig, TrainingConfig
+from model.errors import TrainingDiverged
+from model.language_model import LanguageModel
+from model.parameters import Parameters, shapes_of
+from model.process_group import ALONE, ProcessGroup, Reduced, in_order
+from model.training import TrainingState, train
+from service.system.errors import ProcessLost
+from service.system.processes import PROJECT, THREAD_VARIABLES
+
+# ── shared ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+Array = NDArray[Any]
+
+ALIGNMENT = 64  # bytes: arrays of two processes never share a cache line
+
+
+class Layout(NamedTuple):
+    """One array in the memory."""
+
+    dtype: str
+    shape: tuple[int, ...]
+
+
+def reserve(arrays: Mapping[str, Layout]) -> int:
+    """A file descriptor of memory for these arrays, filled with zeros. The caller closes it."""
+    size = _offsets(arrays)[1]
+    if hasattr(os, "memfd_create"):
+        descriptor = os.memfd_create("charloom")
+    else:
+        with tempfile.TemporaryFile() as file:  # has no name, or loses it at once
+            descriptor = os.dup(file.fileno())
+    os.ftruncate(descriptor, size)
+    return descriptor
+
+
+def attach(descriptor: int, arrays: Mapping[str, Layout]) -> dict[str, Array]:
+    """The arrays in the memory behind a descriptor. They keep it alive; the descriptor may be closed."""
+    offsets, size = _offsets(arrays)
+    memory = mmap.mmap(descriptor, size)
+    found = {}
+    for name, (dtype, shape) in arrays.items():
+        count = int(np.prod(shape))
+        found[name] = np.frombuffer(memory, dtype, count, offsets[name]).reshape(shape) if count else np.empty(shape, dtype)
+    return found
+
+
+def _offsets(arrays: Mapping[str, Layout]) -> tuple[dict[str, int], int]:
+    """Where each array begins, and the size of all: at least one byte, since a memory map cannot be empty."""
+    offsets, end = {}, 0
+    for name, (dtype, shape) in arrays.items():
+        offsets[name] = end
+        end += -(-int(np.prod(shape)) * np.dtype(dtype).itemsize // ALIGNMENT) * ALIGNMENT
+    return offsets, max(1, end)
+
+
+# ── processes ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+WORD = b"."  # what is said when processes meet
+SIGNALS = ("SIGINT", "SIGHUP", "SIGTERM")  # meant for rank 0; the others end when it does
+
+
+class PeerLost(Exception):
+    """The process on the other side has ended."""
+
+
+class SharedMemoryGroup(ProcessGroup):
+    """This process among those that share `memory`; rank 0 has a link to each of the others, these have one to rank 0."""
+
+    def __init__(self, rank: int, size: int, memory: dict[str, Array], links: list[socket.socket]) -> None:
+        self.rank, self.size, self._memory, self._links = rank, size, memory, links
+
+    def part(self, parameters: int) -> slice:
+        return slice(parameters * self.rank // self.size, parameters * (self.rank + 1) // self.size)
+
+    def place(self, parameters: Array) -> Array:
+        mine: Array = self._memory["gradients"][self.rank]
+        return mine
+
+    def begin(self, share: float) -> float:
+        if self.rank == 0:
+            self._memory["share"][0] = share
+            self._tell()
+        else:
+            self._hear()
+        return float(self._memory["share"][0])
+
+    def reduce(self, gradient: Array, loss: float) -> Reduced:
+        gradients, losses, squares = self._memory["gradients"], self._memory["losses"], self._memory["squares"]
+        losses[self.rank] = loss
+        self.wait()
+        part = in_order(list(gradients), self.part(len(gradient)))
+        squares[self.rank] = np.dot(part, part)
+        self.wait()
+        return Reduced(part, math.sqrt(squares.sum()), float(losses.sum()))
+
+    def gather(self, hidden: Array) -> Array:
+        self.wait()
+        return hidden
+
+    def wait(self) -> None:
+        if self.rank == 0:
+            self._hear()
+            self._tell()
+        else:
+            self._tell()
+            self._hear()
+
+    def _tell(self) -> None:
+        for link in self._links:
+            try:
+                link.sendall(WORD)
+            except OSError as error:
+                raise self._lost(link) from error
+
+    def _hear(self) -> None:
+        for link in self._links:
+            try:
+                word = link.recv(1)
+            except OSError as error:
+                raise self._lost(link) from error
+            if not word:
+                raise self._lost(link)
+
+    def _lost(self, link: socket.socket) -> Exception:
+        return ProcessLost(1 + self._links.index(link), self.size) if self.rank == 0 else PeerLost()
+
+
+@contextlib.contextmanager
+def train_in_processes(
+    size: int, model: LanguageModel, streams: Streams, ids: Array, config: TrainingConfig, state: TrainingState, unknown_cost: float
+) -> Iterator[tuple[LanguageModel, TrainingState, ProcessGroup]]:
+    """`size` processes that will train a model over `ids`, from which `streams` was made; this one leads them.
+
+    Gives the model and the state to train with instead of those given: the same, in shared memory. The other processes end with
+    this context. Raises `OSError` where they cannot be started.
+    """
+    if size == 1:
+        yield model, state, ALONE
+        return
+    flat = model.parameters.flat
+    numbers = {name: value for name, value in vars(state).items() if name not in ("hidden", "memory")}
+    file = _file_of(ids)
+    layout = {
+        "share": Layout("f8", (1,)),
+        "losses": Layout("f8", (size,)),
+        "squares": Layout("f8", (size,)),
+        "weights": Layout(flat.dtype.str, flat.shape),
+        "gradients": Layout(flat.dtype.str, (size, len(flat))),
+        "hidden": Layout(state.hidden.dtype.str, state.hidden.shape),
+        **{f"memory.{name}": Layout(vector.dtype.str, vector.shape) for name, vector in state.memory.items()},
+        **({} if file is not None else {"ids": Layout(ids.dtype.str, ids.shape)}),
+    }
+    plan: dict[str, Any] = {
+        "size": size,
+        "layout": layout,
+        "model": model.config.to_dict(),
+        "training": config.to_dict(),
+        "vocabulary_size": model.vocabulary_size,
+        "unknown_cost": unknown_cost,
+        "state": numbers | {"best_loss": None},
+    }
+    with contextlib.ExitStack() as stack:
+        if file is not None:
+            stack.callback(os.close, file)
+        descriptor = reserve(layout)
+        stack.callback(os.close, descriptor)
+        memory = attach(descriptor, layout)
+        memory["weights"][:], memory["hidden"][...] = flat, state.hidden
+        for name in state.memory:
+            memory[f"memory.{name}"][:] = state.memory[name]
+        if isinstance(ids, np.memmap) and file is not None:
+            plan["file"] = {"descriptor": file, "offset": ids.offset, "dtype": ids.dtype.str, "count": len(ids)}
+            descriptors = [descriptor, file]
+        else:
+            memory["ids"][:] = ids
+            descriptors = [descriptor]
+        links = [stack.enter_context(_start(rank, plan, descriptors)) for rank in range(1, size)]
+        moments = {name: memory[f"memory.{name}"] for name in state.memory}
+        model = LanguageModel(model.config, model.vocabulary_size, Parameters(model.parameters.shapes, memory["weights"]))
+        state = TrainingState(memory["hidden"], moments, **numbers)
+        del flat, ids, streams  # what was given is not needed twice
+        yield model, state, SharedMemoryGroup(0, size, memory, links)
+
+
+def _file_of(ids: Array) -> int | None:
+    """A descriptor of the file that ids are mapped from; None where they are in memory, or the file has no name any more."""
+    if not isinstance(ids, np.memmap) or ids.filename is None:
+        return None
+    try:
+        return os.open(ids.filename, os.O_RDONLY)
+    except OSError:
+        return None
+
+
+@contextlib.contextmanager
+def _start(rank: int, plan: dict[str, Any], descriptors: list[int]) -> Iterator[socket.socket]:
+    """Another process, as a link to it. It ends when the link is closed."""
+    ours, theirs = socket.socketpair()
+    environment = (
+        os.environ
+        | dict.fromkeys(THREAD_VARIABLES, "1")
+        | {"PYTHONPATH": os.pathsep.join([str(PROJECT), os.environ.get("PYTHONPATH", "")])}
+    )
+    command = [sys.executable, "-m", "service.training.parallel", str(theirs.fileno()), str(descriptors[0])]
+    with ours:
+        with theirs:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno(), *descriptors],
+                env=environment,
+            )
+        try:
+            with contextlib.suppress(OSError):  # it has ended already: noticed when they first meet
+                ours.sendall(json.dumps(plan | {"rank": rank}).encode() + b"\n")
+            yield ours
+        finally:
+            ours.close()
+            process.wait()
+
+
+def follow_leader(link: socket.socket, descriptor: int) -> None:
+    """Do as rank 0 does, until it ends."""
+    with link.makefile("rb", buffering=0) as lines:
+        plan = json.loads(_line(lines))
+    layout = {name: Layout(dtype, tuple(shape)) for name, (dtype, shape) in plan["layout"].items()}
+    memory = attach(descriptor, layout)
+    model_config, training = ModelConfig.from_dict(plan["model"]), TrainingConfig.from_dict(plan["training"])
+    V = plan["vocabulary_size"]
+    model = LanguageModel(model_config, V, Parameters(shapes_of(model_config, V), memory["weights"]))
+    if "file" in plan:
+        file = plan["file"]
+        with open(file["descriptor"], "rb") as opened:
+            ids: Array = np.memmap(opened, file["dtype"], "r", file["offset"], (file["count"],))
+    else:
+        ids = memory["ids"]
+    streams = Streams(ids, training.batch_size, training.seq_length)
+    moments = {name.removeprefix("memory."): vector for name, vector in memory.items() if name.startswith("memory.")}
+    state = TrainingState(memory["hidden"], moments, **(plan["state"] | {"best_loss": math.inf}))
+    group = SharedMemoryGroup(plan["rank"], plan["size"], memory, [link])
+    for _ in train(model, streams, training, state, lambda _: 0.0, group, plan["unknown_cost"]):
+        pass
+
+
+def _line(lines: Any) -> bytes:
+    """One line, read byte by byte: what comes after it is not for the reader of lines."""
+    line = b""
+    while not line.endswith(b"\n"):
+        byte = lines.read(1)
+        if not byte:
+            raise PeerLost
+        line += byte
+    return line
+
+
+def main() -> None:
+    """What a process that was started by `train_in_processes` runs: its link and the memory are descriptors given as arguments."""
+    for name in SIGNALS:
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    link, descriptor = (int(argument) for argument in sys.argv[1:])
+    with socket.socket(fileno=link) as connection, contextlib.suppress(PeerLost, TrainingDiverged):
+        follow_leader(connection, descriptor)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""Trains one claimed run in a process of its own: ``python -m service.training.train_process DB RUN``, as a worker starts it.
+
+The worker tells on standard input whom the run belongs to, and keeps that open: when it ends, so does the worker's life, and this
+process saves and gives the run back to the queue, as it does after SIGTERM. A crash harms this run alone, and the worker sees it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+import time
+
+from model.errors import CharloomError
+from service.store import Run, Store
+from service.training import event_log
+from service.training.hyperparameters import settle
+from service.training.trainer import Trainer
+
+BEGAN = time.monotonic()  # a budget covers the whole process
+STOPPED = "its worker was stopped"
+NICENESS = 10  # training gives way to the service, so that the first characters of a text come quickly
+
+
+class TrainProcess:
+    """One run in the hands of this process. `stop` may be called from a signal handler."""
+
+    def __init__(self, store: Store, run: Run) -> None:
+        self._store, self.run = store, run
+        self._work: Trainer | None = None
+        self._stopping = ""
+
+    def stop(self, reason: str) -> None:
+        """Save, and give the run back to the queue."""
+        self._stopping = reason
+        if self._work:
+            self._work.stop(reason, "queued")
+
+    def carry_out(self) -> None:
+        """Train to the end, or until it is stopped. Raises what ends it before its time; the run is given back in any case."""
+        try:
+            self.run, notes = settle(self._store, self.run)
+        except BaseException as error:
+            with contextlib.suppress(CharloomError):  # then it is free when this process has ended
+                event_log.given_up(self._store, self.run, error)
+            raise
+        self._work = Trainer(self._store, self.run, began=BEGAN, notes=notes)
+        if self._stopping:
+            self._work.stop(self._stopping, "queued")
+        for _ in self._work.events():
+            pass
+
+
+def end_with(descriptor: int) -> None:
+    """Send this process SIGTERM when the other end of a pipe is closed."""
+
+    def wait() -> None:
+        while os.read(descriptor, 1):
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def main() -> int:
+    """What the process does; its exit status."""
+    database, name = sys.argv[1:]
+    early: list[str] = []
+    signal.signal(signal.SIGTERM, lambda *_: early.append(STOPPED))
+    os.nice(NICENESS)
+    owner = sys.stdin.readline().strip()
+    end_with(sys.stdin.fileno())
+    try:
+        with Store(database, create=False) as store:
+            job = TrainProcess(store, store.queue.adopt(name, owner))
+            signal.signal(signal.SIGTERM, lambda *_: job.stop(STOPPED))
+            if early:
+                job.stop(STOPPED)
+            job.carry_out()
+    except CharloomError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # all is stored; Python would now take its own handler away
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

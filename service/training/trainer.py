@@ -1,0 +1,341 @@
+"""Carries out one run: text from the store, `model.training`, and what comes of it back into the store.
+
+The command line and the worker both consume `Trainer.events`: they print or pass on what happened, and never store anything
+themselves. At every validation, metrics, checkpoint, sample and event are stored in one transaction; between validations a checkpoint
+is stored every `SAVE_EVERY` seconds. A process that is killed at any moment loses the steps since the last of them, and a run
+that goes on from there computes the same weights as if nothing had happened.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from model.batches import Streams
+from model.config import ModelConfig, TrainingConfig
+from model.errors import CharloomError, InvalidSetting, TextError, TrainingDiverged
+from model.language_model import LanguageModel
+from model.process_group import ProcessGroup
+from model.training import Progress, TrainingState, evaluate, train
+from model.workspace import Workspace
+from service.store import Metric, Run, Sample, Store
+from service.system import hardware
+from service.system.errors import OutOfMemory
+from service.training import event_log, mpi
+from service.training.checkpointing import Material, Saver, adopt_ranks, draw, material
+from service.training.dataset import Dataset
+from service.training.event_log import Teller
+from service.training.hyperparameters import settle
+from service.training.jobs import extension
+from service.training.learning_curve import Assessor
+from service.training.parallel import train_in_processes
+from service.training.progress import Ended, Event, Meter, Pace, Prepared, Stepped, Validated, length_in_steps
+from service.training.run_control import RunControl, Stopped
+
+SAVE_EVERY = 60.0  # seconds between checkpoints, at most
+
+
+def resume(
+    store: Store,
+    name: str,
+    *,
+    epochs: float | None = None,
+    steps: int | None = None,
+    budget: float | None = None,
+    began: float | None = None,
+    ranks: int = 1,
+) -> Trainer:
+    """Claim a run to go on with it, with any number of `ranks`. A length starts the schedule once more over that much more training.
+
+    Raises `RunNotFound`, `RunBusy`, `InvalidSetting`, and `RunCannotGoOn` for a finished run without a length or an imported one.
+    """
+    longer = partial(extension, epochs=epochs, steps=steps, budget=budget)
+    longer(store.runs.get(name))  # refused before it is claimed
+    run = store.runs.claim(name)
+    try:
+        run, notes = settle(store, run)
+    except BaseException as error:
+        event_log.given_up(store, run, error)
+        raise
+    return Trainer(store, run, began=began, extension=longer(run), ranks=ranks, notes=notes)
+
+
+class Trainer:
+    """Trains one claimed run. `stop` may be called from a signal handler or another thread."""
+
+    _assessor: Assessor  # as soon as the text is read
+    _pace: Pace
+    _saver: Saver
+    _teller: Teller
+
+    def __init__(
+        self,
+        store: Store,
+        run: Run,
+        *,
+        began: float | None = None,
+        extension: TrainingConfig | None = None,
+        new: bool = False,
+        ranks: int = 1,
+        notes: Iterable[str] = (),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`began` is when the run's time started, on `clock`; by default now. An `extension` starts the schedule once more, over it.
+
+        A `new` run that is refused before its first step, because its settings or its text cannot be used, is not kept. Of several
+        `ranks` of MPI this process is rank 0, and the others follow. `notes` are told first when the run begins.
+        """
+        self._store, self._clock, self._extension, self._new = store, clock, extension, new
+        start = clock() if began is None else began
+        earlier = self._earlier = run.seconds  # spent before this process
+        # It holds nothing of the trainer, whose memory is so free as soon as it has ended.
+        self._spent: Callable[[], float] = lambda: earlier + clock() - start
+        self.run = run
+        self._training = extension or TrainingConfig.from_dict(run.training_config)
+        self._model_config = ModelConfig.from_dict(run.model_config)
+        self._lookout = RunControl(store, run, clock)
+        self._workspace = Workspace()
+        self._ranks = ranks
+        self._notes = list(notes)
+        self._early: str | None = None  # why it ended before its time, where it was not stopped
+
+    def stop(self, reason: str, state: str = "paused") -> None:
+        """Ask it to save and end after the present step; the run then gets that `state`, with `reason` as its message.
+
+        It also stops by itself, within a second, where somebody asked that in the store.
+        """
+        self._lookout.stop(reason, state)
+
+    @property
+    def seconds(self) -> float:
+        """Time spent on the run so far, over all resumptions."""
+        return self._spent()
+
+    def events(self) -> Generator[Event, None, None]:
+        """Train, yielding what happens. The run is given back at the end, whatever the end is.
+
+        Raises `TrainingDiverged` (the run has then failed), `TextTooShort`, `OutOfMemory`, `StoreError`, ...
+        """
+        hardware.give_memory_back()
+        try:
+            with hardware.blas_threads(self.run.environment["threads"]):
+                yield from self._events()
+        except MemoryError as error:
+            told = OutOfMemory(str(error))
+            self._give_up(told)
+            raise told from error
+        except BaseException as error:
+            self._give_up(error)
+            raise
+
+    def _give_up(self, error: BaseException) -> None:
+        """Give the run back when something ends it before its time; its checkpoints stay."""
+        # Where the store itself is the trouble, or the run is another's now, it reads as paused once this process is gone.
+        with contextlib.suppress(CharloomError):
+            self.run = event_log.given_up(self._store, self.run, error)
+            if self._new and isinstance(error, (InvalidSetting, TextError)):
+                self._store.runs.remove(self.run.name)
+
+    # ── the run from its beginning to its end ─────────────────────────────────────────────────────────────────────────
+
+    def _events(self) -> Iterator[Event]:
+        self.run = adopt_ranks(self._store, self.run, self._model_config, self._training, self._ranks, self._notes)
+        arguments = self._store, self.run, self._model_config, self._training, self._ranks, self._notes
+        try:
+            found = material(*arguments, self._lookout.tick_reading)
+        except Stopped:
+            yield self._end()
+        else:
+            yield from self._carry_out(found)
+
+    def _carry_out(self, found: Material) -> Iterator[Event]:
+        text, streams, model, state, is_new = found
+        epoch = {"epoch": {"symbols": streams.symbols}}  # for whoever wants to know how many were read
+        self.run = self._store.runs.configure(self.run, environment={**self.run.environment, **epoch})
+        self._saver = Saver(self._store, text)
+        if is_new:
+            state.last_step = length_in_steps(self._training, streams)
+            self._adopt_extension()
+        elif self._extension:
+            if self._extension.schedule != "constant":
+                self._notes.append("the learning rate starts once more at its highest, so the loss may rise at first")
+            self._extend(model, state, text, length_in_steps(self._training, streams))
+        earlier = (each for each in self._store.metrics.list(self.run, after=state.first_step) if each.step <= state.step)
+        self._assessor = Assessor(text, self._training.budget, earlier)
+        max_steps = self.run.environment.get("max_steps")
+        self._pace = Pace(self._training, streams, text, self._assessor, self._spent, max_steps)
+        self._teller = Teller(self._store, text, self._clock, state.step)
+        by_budget = self._training.budget is not None
+        prepared = Prepared(
+            run=self.run,
+            symbols=streams.symbols,
+            validation_symbols=text.split.stop - text.split.start,
+            vocabulary_size=text.vocabulary.size,
+            parameters=len(model.parameters.flat),
+            steps=None if by_budget else min(state.last_step, state.first_step + (max_steps or state.last_step)) - state.step,
+            notes=self._notes,
+        )
+        event_log.begun(self._store, prepared)
+        yield prepared
+        processes = min(self._ranks if self._ranks > 1 else self.run.environment["processes"], streams.batch_size)
+        ids = text.ids[: text.split.training]
+        form = partial(mpi.together, threads=self.run.environment["threads"]) if self._ranks > 1 else train_in_processes
+        with form(processes, model, streams, ids, self._training, state, text.vocabulary.unknown_cost) as (model, state, group):
+            self._saver.group = group
+            yield from self._train(model, streams, state, text, group)
+        yield self._end(state)
+
+    def _end(self, state: TrainingState | None = None) -> Ended:
+        stopping = self._lookout.stopping
+        ending, message = (stopping.state, stopping.reason) if stopping else ("succeeded", self._early)
+        self.run = event_log.ended(self._store, self.run, ending, message)
+        if state and math.isfinite(state.best_loss):
+            return Ended(run=self.run, best_step=state.best_step, best=self._assessor.place(state.best_loss))
+        return Ended(run=self.run)
+
+    def _extend(self, model: LanguageModel, state: TrainingState, text: Dataset, steps: int) -> None:
+        """Start the schedule once more, over so many steps or over the new budget."""
+        state.first_step, state.last_step, state.first_second = state.step, state.step + steps, self._earlier
+        state.stale = 0  # patience begins anew, too
+        last = self._store.checkpoints.get(self.run, "last")  # stored once more, with all that is known of it
+        metric = Metric(
+            step=state.step,
+            epoch=last.epoch,
+            loss=last.loss,
+            validation_loss=last.validation_loss,
+            bits_per_char=last.bits_per_char,
+            seconds=self._earlier,
+        )
+        with self._store.immediate(durable=True):  # the settings and the state that follows them: both or neither
+            self._adopt_extension()
+            self._save(model, state, metric)
+
+    def _adopt_extension(self) -> None:
+        if self._extension:
+            began = {"steps": self.run.step, "epochs": self.run.epoch, "budget": self._earlier}
+            self.run = self._store.runs.configure(
+                self.run, training_config=self._extension.to_dict(), environment={**self.run.environment, "extended_at": began}
+            )
+
+    def _train(self, model: LanguageModel, streams: Streams, state: TrainingState, text: Dataset, group: ProcessGroup) -> Iterator[Event]:
+        pace = self._pace
+        limit = self._training.budget if self._training.max_epochs is None else None  # what the time left is told from
+        meter = Meter(self._clock)
+        if self._owes_validation(state):
+            try:
+                told = self._validate(model, state, text, self._store.metrics.list(self.run, after=state.step - 1)[0])
+            except Stopped:
+                return
+            yield told
+        validated = saved = self._clock()
+        metric, validated_step = None, -1
+        for progress in train(model, streams, self._training, state, pace.share, group, text.vocabulary.unknown_cost, self._workspace):
+            meter.add(progress)
+            pace.learned(meter.speed)
+            now = self._clock()
+            spent = pace.share(state)
+            yield Stepped(
+                progress=progress,
+                share=min(1.0, spent),
+                seconds_left=meter.seconds_left(spent, limit),
+                characters_per_second=meter.speed / text.symbols_per_char,
+            )
+            metric = self._metric(progress, meter, text)
+            text_now = partial(draw, model, text.vocabulary, progress.step, self._lookout.look)
+            self._teller.stepped(self.run, progress, metric, min(1.0, spent), meter.seconds_left(spent, limit), text_now)
+            self._lookout.look()
+            if self._lookout.stopping:
+                break
+            if spent < 1 and pace.is_due(state, now - validated):
+                try:
+                    told = self._validate(model, state, text, metric, meter.seconds_left(spent, limit))
+                except Stopped:
+                    break
+                yield told
+                validated_step = state.step
+                if self._training.patience and state.stale >= self._training.patience:
+                    self._early = f"no better in {self._training.patience:,} validations"
+                    break
+                validated = saved = self._clock()
+                meter.restart()
+            elif now - saved > SAVE_EVERY:
+                self._save(model, state, metric)
+                saved = self._clock()
+        yield from self._conclude(model, streams, state, text, metric, validated_step == state.step)
+
+    def _conclude(
+        self, model: LanguageModel, streams: Streams, state: TrainingState, text: Dataset, metric: Metric | None, validated: bool
+    ) -> Iterator[Event]:
+        """Validate once more, or only store where it was stopped; `metric` is None where no step was made."""
+        if state.step == state.first_step + 1 and self.seconds - state.first_second > 0.5 * (self._training.budget or math.inf):
+            self._early = "the time was over after one step"
+        if validated:
+            return
+        if not self._lookout.stopping:  # a validation may have taken the rest of a budget
+            last = metric or Metric(step=state.step, epoch=state.epoch + state.chunk / streams.chunks)
+            try:
+                told = self._validate(model, state, text, last)
+            except Stopped:
+                pass
+            else:
+                yield told
+                return
+        if metric is not None:
+            self._save(model, state, metric)
+
+    def _owes_validation(self, state: TrainingState) -> bool:
+        """Whether the run was stopped when it was to be validated: by steps, since by the clock it was another moment."""
+        if self._training.budget is not None or state.step == state.first_step or not self._pace.is_due(state, 0.0):
+            return False
+        return self._pace.share(state) < 1 and self._store.checkpoints.get(self.run, "last").validation_loss is None
+
+    # ── checkpoints ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _validate(self, model: LanguageModel, state: TrainingState, text: Dataset, metric: Metric, seconds_left: float = 0.0) -> Validated:
+        """Validate and store what came of it, or nothing: raises `Stopped`."""
+        self._assessor.prepare(self._lookout.tick)
+        began, split, unknown_cost = self._clock(), text.split, text.vocabulary.unknown_cost
+        with np.errstate(all="ignore"):  # what is not finite is found below, and named
+            found = evaluate(model, text.validation, split.start, split.stop, unknown_cost, self._workspace, self._lookout.tick)
+        if not math.isfinite(found.loss):
+            raise TrainingDiverged(state.step, "validation loss", found.loss)
+        sample = draw(model, text.vocabulary, state.step, self._lookout.tick)
+        best = state.validated(found.loss)
+        metric = replace(
+            metric, validation_loss=found.loss, bits_per_char=found.loss * text.symbols_per_char / math.log(2), seconds=self.seconds
+        )
+        standing = self._assessor.assess(metric, seconds_left)
+        told = self._teller.validated(metric, min(1.0, self._pace.share(state)), seconds_left, sample, standing, self._assessor.baselines)
+        self._save(model, state, metric, sample, told)
+        self._pace.validated(self._clock() - began)
+        return Validated(metric=metric, sample=sample.text, best=best, standing=standing)
+
+    def _save(
+        self,
+        model: LanguageModel,
+        state: TrainingState,
+        metric: Metric,
+        sample: Sample | None = None,
+        told: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._workspace.clear()  # a checkpoint is made of several copies, for which there would else be less room
+        self.run = self._saver.save(self.run, model, state, metric, sample, told)
+        self._lookout.saved()
+
+    def _metric(self, progress: Progress, meter: Meter, text: Dataset) -> Metric:
+        return Metric(
+            step=progress.step,
+            epoch=progress.epoch,
+            loss=meter.loss,
+            learning_rate=progress.learning_rate,
+            grad_norm=progress.grad_norm,
+            characters_per_second=meter.speed / text.symbols_per_char,
+            seconds=self.seconds,
+        )

@@ -1,0 +1,222 @@
+"""Carries out the queue: claims runs, trains each in a process of its own (`train_process`), and watches these.
+
+It sleeps nearly all the time. Any number of workers may share a database, also from several containers on one machine: who gets
+a run is decided under the database's lock, and a run whose worker or process is gone is noticed by the others.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import logging
+import os
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, NamedTuple
+
+from model.errors import CharloomError
+from service.store import Run, Store
+from service.system.errors import StoreError
+from service.system.log_format import formatter
+from service.system.processes import PROJECT, THREAD_VARIABLES
+
+POLL = 0.5  # seconds between two looks at the queue
+AFTER_TROUBLE = 2.0  # seconds until it claims again when a process ended before its time, or the database could not be used
+SAVING = 50.0  # seconds that the processes have to save when the worker is stopped; then they are killed
+
+
+log = logging.getLogger("charloom")
+
+
+class Child(NamedTuple):
+    """A run and the process that trains it."""
+
+    run: Run
+    process: subprocess.Popen[bytes]
+    said: IO[bytes] | None  # its standard error; None where there is no room for that
+
+    def words(self) -> str:
+        """What it said about its end, at most its last 4 kB."""
+        if self.said is None:
+            return ""
+        with contextlib.suppress(OSError):
+            self.said.seek(max(0, self.said.seek(0, os.SEEK_END) - 4096))
+            return self.said.read().decode("utf-8", "replace").strip()
+        return ""
+
+
+class Worker:
+    """Carries out `jobs` runs at the same time. `stop` may be called from a signal handler."""
+
+    def __init__(self, db: Path, jobs: int = 1) -> None:
+        self._db, self._jobs = db, jobs
+        self._children: list[Child] = []
+        self._stopping = False
+        self._rest = 0.0  # nothing is claimed before that moment
+        self._told = ""  # the last trouble, which is told once
+
+    def stop(self) -> None:
+        """Let the processes save and give their runs back, and end."""
+        self._stopping = True
+
+    def carry_out(self, wake: int, parent: int | None = None) -> None:
+        """Work until it is stopped, or until the process that started this one, where it is given, is gone.
+
+        A byte in the pipe `wake` says that something has happened. Raises `StoreError` where the database cannot be opened.
+        """
+        with Store(self._db) as store:
+            try:
+                while not self._stopping and parent in (None, os.getppid()):
+                    self._look(store)
+                    if select.select([wake], [], [], POLL)[0]:
+                        os.read(wake, 1024)
+            finally:
+                self._end(store)
+
+    def _look(self, store: Store) -> None:
+        """Take notice of ended processes, and start others."""
+        try:
+            self._reap(store)
+            while not self._stopping and len(self._children) < self._jobs and time.monotonic() >= self._rest:
+                run = store.queue.claim_next()
+                if run is None:
+                    break
+                self._start(store, run)
+            self._told = ""
+        except StoreError as error:  # it may pass: a full disk, a locked file
+            if str(error) != self._told:
+                log.error("the queue cannot be worked on at this moment: %s", error)
+            self._told = str(error)
+            self._rest = time.monotonic() + AFTER_TROUBLE
+
+    def _start(self, store: Store, run: Run) -> None:
+        """Give a claimed run to a process of its own."""
+        environment = {name: value for name, value in os.environ.items() if name not in THREAD_VARIABLES}
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(PROJECT), environment.get("PYTHONPATH")]))
+        said: IO[bytes] | None = None
+        with contextlib.suppress(OSError):
+            said = tempfile.TemporaryFile()  # noqa: SIM115  (closed when the process is reaped)
+        try:
+            # In a session of its own, so that Ctrl-C reaches it once, through `stop`.
+            process = subprocess.Popen(
+                [sys.executable, "-m", "service.training.train_process", str(self._db), run.name],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=said,
+                env=environment,
+                start_new_session=True,
+            )
+        except OSError as error:
+            self._rest = time.monotonic() + AFTER_TROUBLE
+            if said:
+                said.close()
+            store.queue.left(run, f"no process could be started: {error.strerror or error}", blame=False)
+            return
+        self._children.append(Child(run, process, said))
+        log.info("run %s: process %s trains it", run.name, process.pid)
+        with contextlib.suppress(OSError):  # it has ended already
+            assert process.stdin is not None
+            process.stdin.write((run.owner or "").encode() + b"\n")
+            process.stdin.flush()
+
+    def _reap(self, store: Store) -> None:
+        for child in [each for each in self._children if each.process.poll() is not None]:
+            status = child.process.returncode
+            how = f"its process {child.process.pid} " + (f"was killed by signal {-status}" if status < 0 else f"ended with status {status}")
+            words = child.words()
+            if status and words:
+                how += f": {words.rpartition(chr(10))[2]}"
+            stopped = self._stopping and status == -signal.SIGTERM  # before it could listen to that
+            left = store.queue.left(child.run, "its worker was stopped" if stopped else how, blame=not self._stopping)
+            self._children.remove(child)
+            if not stopped and (left or status):
+                self._rest = time.monotonic() + AFTER_TROUBLE
+                trace = f"\n{words}" if "\n" in words else ""
+                log.error("run %s: %s; it is %s%s", child.run.name, how, self._state(store, child.run), trace)
+            else:
+                log.info("run %s is %s", child.run.name, self._state(store, child.run))
+            for stream in (child.process.stdin, child.said):
+                with contextlib.suppress(OSError):
+                    if stream:
+                        stream.close()
+
+    def _state(self, store: Store, run: Run) -> str:
+        with contextlib.suppress(CharloomError):
+            return store.runs.get(run.name).state
+        return "gone"
+
+    def _end(self, store: Store) -> None:
+        """Let all processes save; kill those that do not come to an end."""
+        self._stopping = True
+        for child in self._children:
+            child.process.terminate()
+        deadline = time.monotonic() + SAVING
+        for child in self._children:
+            try:
+                child.process.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                log.error(
+                    "run %s: its process did not end in %.0f seconds and was killed; its last checkpoint is kept", child.run.name, SAVING
+                )
+                child.process.kill()
+                child.process.wait()
+        with contextlib.suppress(StoreError):  # others will notice
+            self._reap(store)
+
+
+@contextlib.contextmanager
+def woken_by_signals(worker: Worker) -> Iterator[int]:
+    """SIGTERM and SIGINT stop the worker, and the end of a child wakes it; a pipe in which each signal leaves a byte."""
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    handlers = {number: signal.signal(number, lambda *_: worker.stop()) for number in (signal.SIGTERM, signal.SIGINT)}
+    handlers[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, lambda *_: None)
+    before = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    try:
+        yield reading
+    finally:
+        signal.set_wakeup_fd(before)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        os.close(reading)
+        os.close(writing)
+
+
+def carry_out(db: Path, jobs: int, form: str = "lines", level: str = "info", parent: int | None = None) -> None:
+    """Work until SIGTERM or Ctrl-C, or until `parent` is gone, and log in `form`. Raises `StoreError`, as `Worker.carry_out`."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(formatter(form))
+    log.addHandler(handler)
+    log.setLevel(level.upper())
+    worker = Worker(db, jobs)
+    try:
+        with woken_by_signals(worker) as wake:
+            log.info("this worker carries out the queue of %s, up to %s at a time", db, "1 job" if jobs == 1 else f"{jobs} jobs")
+            worker.carry_out(wake, parent)
+    finally:
+        log.removeHandler(handler)
+
+
+def main() -> None:
+    """``python -m service.training.worker DB``: as a service starts it, with which it ends."""
+    parser = argparse.ArgumentParser(prog="python -m service.training.worker")
+    parser.add_argument("db", type=Path)
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--log-format", default="lines")
+    parser.add_argument("--log-level", default="info")
+    parser.add_argument("--parent", type=int)
+    given = parser.parse_args()
+    try:
+        carry_out(given.db, given.jobs, given.log_format, given.log_level, given.parent)
+    except CharloomError as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,117 @@
+"""POST /v1/novelty and POST /v1/score: what is known about a text.
+
+Is it new? ``POST /v1/novelty`` for any text, and the same for texts that were just written.
+
+``POST /v1/score``: how likely a text is under a model, symbol by symbol, and which of several models most likely wrote it.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from flask import Blueprint, Response, request
+
+from model.errors import CheckpointError, InvalidSetting
+from model.normalization import normalize
+from service.generation.scoring import Judgement, posterior
+from service.system.errors import NotFound, ServiceError, TooManyRequests
+from service.web.api.completion_adapter import in_their_shape
+from service.web.api.protocol import Scored, TextNovelty, TextScore
+from service.web.api.request_body import client_left, json_body
+from service.web.api.responses import answer
+from service.web.openapi import operation
+from service.web.state import Service
+from service.web.validation import Body, route_fields
+
+# ── novelty ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+NOVELTY = Body("NoveltyRequest", route_fields("novelty"))
+LONGEST_COMPARED = 100_000  # characters of a text: some seconds
+
+
+def novelty_routes(service: Service) -> Blueprint:
+    """The route and its view."""
+    blueprint = Blueprint("novelty", __name__)
+
+    @blueprint.post("/v1/novelty")
+    @operation(
+        "texts",
+        body=NOVELTY,
+        example={"model": "latest", "text": "To be, or not to be, that is the answer"},
+        answer=TextNovelty,
+        raises=(InvalidSetting, NotFound, TooManyRequests, ServiceError, CheckpointError),
+    )
+    def novelty() -> Response:
+        """Say what of a text was copied from the corpus of a model.
+
+        The first time an index of the corpus is made, which takes some seconds for 10 MB. After half a minute the answer is 503; the next
+        one may be there.
+        """
+        values = {name: value for name, value in NOVELTY.parse(json_body(request)).items() if value is not None}
+        text = values["text"]
+        if len(text) > LONGEST_COMPARED:
+            raise InvalidSetting(
+                "text", f"a string of {len(text):,} characters", f"one of at most {LONGEST_COMPARED:,}", "send it in parts"
+            )
+        run = service.find(values.get("model", "latest")).run
+        wanted = {name: values[name] for name in ("prompt", "ended", "min_length") if name in values}
+        return answer(TextNovelty.of(service.comparer.compare(run, text, client_left(request), **wanted)))
+
+    return blueprint
+
+
+# ── score ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+RAISES = (InvalidSetting, NotFound, TooManyRequests, ServiceError, CheckpointError)
+SCORE = Body("ScoreRequest", route_fields("score"))
+LONGEST_SCORED = 500_000  # log-probabilities that one answer tells: some 15 MB of JSON
+
+
+def score_routes(service: Service) -> Blueprint:
+    """The route and its view."""
+    blueprint = Blueprint("score", __name__)
+
+    @blueprint.post("/v1/score")
+    @operation("texts", body=SCORE, answer=Scored, raises=RAISES)
+    def score() -> Response:
+        """Say how likely a text is.
+
+        It is read as after a line end. Log-probabilities are in nats; a symbol outside of a model's alphabet counts as if any character
+        could have stood there. Several models are asked one after the other, and the answer says how likely each of them wrote it.
+        """
+        values = SCORE.parse(json_body(request))
+        names, text, alternatives = models_of(values), values["text"], values.get("logprobs", 0)
+        if alternatives is not None and len(text) * (1 + alternatives) * len(names) > LONGEST_SCORED:
+            raise InvalidSetting("logprobs", alternatives, "null for so long a text, or for so many models", "the limit of this service")
+        found = service.scorer.judge(service.find, names, text, alternatives, client_left(request))
+        return answer(score_of(found, text, alternatives))
+
+    return blueprint
+
+
+def models_of(values: dict[str, Any]) -> list[str]:
+    """The models that are asked."""
+    named = values.get("model", "latest")
+    return named if isinstance(named, list) else [named]
+
+
+def score_of(found: list[Judgement], text: str, alternatives: int | None) -> Scored:
+    """What the models think, in the order in which they were named, and which of them most likely wrote the text."""
+    characters = len(normalize(text, "nfc"))
+    shares = posterior([each.log_likelihood for each in found]) if found else []
+    scores = [
+        TextScore(
+            model=each.model,
+            symbols=each.symbols,
+            unknown=each.unknown,
+            log_likelihood=each.log_likelihood,
+            loss=-each.log_likelihood / each.symbols if each.symbols else None,
+            bits_per_char=-each.log_likelihood / math.log(2) / characters if characters else None,
+            probability=share,
+            logprobs=None if each.scores is None else in_their_shape(each.scores, alternatives=bool(alternatives)),
+        )
+        for each, share in zip(found, shares, strict=True)
+    ]
+    likeliest = max(scores, key=lambda each: each.probability, default=None)
+    return Scored(characters=characters, data=scores, likeliest=likeliest.model if likeliest else None)

@@ -1,0 +1,151 @@
+"""``/v1/files``: what models learn from. A file's id is the name of its corpus."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any, BinaryIO, cast
+
+from flask import Blueprint, Response, request
+from msgspec import UNSET
+
+from corpora import ReadReport, Source, open_stream
+from model.errors import SourceError, TextError, TextTooLarge
+from service.store import Corpus
+from service.system.errors import CorpusInUse, CorpusNotFound, NameTaken, NoRoomLeft, TooManyFiles
+from service.training import corpus_import
+from service.web.api.protocol import Deleted, File, FileFacts, Page
+from service.web.api.request_body import Upload, expect_large
+from service.web.api.responses import answer, page, seconds
+from service.web.errors import about
+from service.web.openapi import operation
+from service.web.state import Service
+from service.web.validation import Query, route_fields
+
+UPLOADED = "uploaded "  # how the origin of an uploaded corpus begins; its file's name follows
+MOST_CHARACTERS = 1000  # of an alphabet that are told
+FORM = Query("Upload", route_fields("file"))
+LIST = Query("Files", {**route_fields("list"), **route_fields("file", "purpose")})
+
+
+def routes(service: Service) -> Blueprint:
+    """The routes and their views."""
+    blueprint = Blueprint("files", __name__)
+    corpora = service.store.corpora
+
+    @blueprint.post("/v1/files")
+    @operation(
+        "files",
+        multipart=FORM,
+        answer=File,
+        makes="file",
+        raises=(TextError, SourceError, TextTooLarge, NameTaken, TooManyFiles, NoRoomLeft),
+    )
+    def upload() -> Response:
+        """Upload a text to learn from.
+
+        A text, or an archive of texts (zip, tar, and what gzip, bzip2 and xz pack), of any size up to the limit of the service; it is
+        read and stored while it arrives. Fields stand before the file.
+        """
+        expect_large(request, service.config.max_upload)
+        with Upload(request, FORM) as arriving:
+            service.check_room(request.content_length or 0)
+            stored = len(corpora.list())
+            if stored >= service.config.max_files:
+                raise TooManyFiles(stored, service.config.max_files)
+            given = arriving.begin()
+            source = _source(service, arriving, given)
+            try:
+                corpus = corpus_import.add(service.store, source, given["name"], lambda characters: service.check_room(), anew=True)
+            except (TextError, SourceError) as error:
+                error.param = error.param or "file"
+                error.args = (in_words_of_the_form(str(error)),)
+                raise
+        return answer(described(service, corpus, source.report.warnings))
+
+    @blueprint.get("/v1/files")
+    @operation("files", query=LIST, answer=Page[File])
+    def files() -> Response:
+        """List the files, the newest first. All are of the purpose `fine-tune`."""
+        asked = LIST.read(request.args.to_dict(flat=False))
+        stored = corpora.list() if asked["purpose"] == "fine-tune" else []
+        found = sorted(stored, key=lambda corpus: corpus.id, reverse=asked["order"] == "desc")
+        return answer(page(found, lambda corpus: corpus.name, _listed, asked["after"], asked["limit"]))
+
+    @blueprint.get("/v1/files/<file>")
+    @operation("files", answer=File, raises=(CorpusNotFound,))
+    def file(file: str) -> Response:
+        """Describe a file."""
+        with about("file"):
+            return answer(described(service, corpora.get(file)))
+
+    @blueprint.get("/v1/files/<file>/content")
+    @operation("files", media="text/plain; charset=utf-8", raises=(CorpusNotFound,))
+    def content(file: str) -> Response:
+        """Download a file's text, in UTF-8 with LF line ends."""
+        with about("file"):
+            corpus = corpora.get(file)
+        response = Response((piece.encode() for piece in corpora.pieces(file)), mimetype="text/plain")
+        response.headers["Content-Length"] = str(corpus.bytes)
+        response.headers["Content-Disposition"] = f'attachment; filename="{corpus.name}.txt"'
+        return response
+
+    @blueprint.delete("/v1/files/<file>")
+    @operation("files", answer=Deleted, raises=(CorpusNotFound, CorpusInUse))
+    def delete(file: str) -> Response:
+        """Delete a file; not while runs need it."""
+        with about("file"):
+            corpora.remove(file)
+        return answer(Deleted(id=file, object="file"))
+
+    return blueprint
+
+
+def in_words_of_the_form(message: str) -> str:
+    """An error about a text, which names options of the command line, with the fields of the form instead."""
+    for option, field in (
+        ("raise it with --max-size or give a part of it", "send a part of it"),
+        ("--glob", "glob"),
+        ("--encoding", "encoding"),
+    ):
+        message = message.replace(option, field)
+    return message
+
+
+def _source(service: Service, arriving: Upload, given: dict[str, Any]) -> Source:
+    """The text of an upload; after its last piece, what stands behind the file in the form is read, too."""
+    source = open_stream(
+        cast(BinaryIO, arriving),
+        arriving.file_name,
+        glob=given["glob"],
+        encoding=given["encoding"],
+        max_size=service.config.max_upload,
+        scratch=str(service.store.path.absolute().parent),
+    )
+
+    def read(report: ReadReport) -> Iterator[str]:
+        yield from source.read(report)
+        arriving.finish()
+
+    return replace(source, origin=UPLOADED + source.origin, read=read)
+
+
+def described(service: Service, corpus: Corpus, warnings: list[str] | None = None) -> File:
+    """A corpus as OpenAI's clients know a file."""
+    file = _listed(corpus)
+    times = service.store.corpora.alphabet(corpus.name)
+    file.meta.alphabet = "".join(sorted(times, key=lambda character: -times[character])[:MOST_CHARACTERS])
+    file.meta.sample = list(service.store.corpora.first_lines(corpus.name))
+    file.meta.warnings = UNSET if warnings is None else warnings
+    return file
+
+
+def _listed(corpus: Corpus) -> File:
+    uploaded = corpus.origin.startswith(UPLOADED)
+    return File(
+        id=corpus.name,
+        bytes=corpus.bytes,
+        created_at=seconds(corpus.created_at),
+        filename=corpus.origin.removeprefix(UPLOADED) if uploaded else f"{corpus.name}.txt",
+        meta=FileFacts(characters=corpus.characters, lines=corpus.lines, alphabet_size=corpus.alphabet_size, sha256=corpus.sha256),
+    )

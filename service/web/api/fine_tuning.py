@@ -1,0 +1,227 @@
+"""``/v1/fine_tuning/jobs``: training. A job's id is the name of its run.
+
+The events of a training job as a stream: those that are there, and then each as it happens, until the job ends.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+from flask import Blueprint, Response, request
+
+from model.errors import CharloomError, InvalidSetting, TextTooShort
+from service.store import Run
+from service.store.runs import ENDED
+from service.system.errors import Conflict, ModelTooLarge, NoRoomLeft, NotFound, RunNotFound, ServiceStopping, TooManyFollowers, TooManyJobs
+from service.training import jobs
+from service.web.api.fine_tuning_adapter import EVENT, JOB, checkpoint_shown, event_shown, has_metadata, job_of, ordered
+from service.web.api.fine_tuning_protocol import Job, JobCheckpoint, JobEvent
+from service.web.api.protocol import Error, Page
+from service.web.api.request_body import client_left, json_body
+from service.web.api.responses import DONE, KEEP_ALIVE, answer, event, page
+from service.web.errors import about, body_of
+from service.web.openapi import operation
+from service.web.state import Service
+from service.web.validation import Query, route_fields
+
+# ── streaming ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+LOOK = 0.5  # seconds between two looks into the store
+SILENCE = 15.0  # seconds after which a comment says that the stream is alive; what stands between may close it after 30 or 60
+PART = 100  # events that are read at once
+
+log = logging.getLogger("charloom")
+
+
+class EventStreams:
+    """Counts the clients that follow a job: each holds a thread, however little there is to say."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._free = threading.BoundedSemaphore(most)
+
+    def join(self) -> Callable[[], None]:
+        """One more; call what is returned when it leaves, once or more often. Raises `TooManyFollowers`."""
+        if not self._free.acquire(blocking=False):
+            raise TooManyFollowers(self._most)
+        left = threading.Lock()
+
+        def leave() -> None:
+            if left.acquire(blocking=False):
+                self._free.release()
+
+        return leave
+
+
+def follow(service: Service, name: str, after: int, gone: Callable[[], bool], stopping: Callable[[], bool]) -> Iterator[bytes]:
+    """Server-sent events for all that happened to a run after an event, ended by ``[DONE]`` once the run has ended.
+
+    It is over when the client is `gone`; with an error, which is the last event, where the run is deleted or the service `stopping`.
+    """
+    try:
+        told = -SILENCE  # where there is nothing to tell yet, a comment goes first, and the headers with it: the client is heard
+        while not gone():
+            if stopping():
+                raise ServiceStopping
+            ended = service.store.runs.get(name).state in ENDED  # before the events are read, so that its last are among them
+            found = jobs.events(service.store, name, after=after, limit=PART)
+            for each in found:
+                yield event(shown := event_shown(each), shown.id)
+                after, told = each.id, time.monotonic()
+            if found:
+                continue
+            if ended:
+                yield DONE
+                return
+            if time.monotonic() - told > SILENCE:
+                yield KEEP_ALIVE
+                told = time.monotonic()
+            time.sleep(LOOK)
+    except Exception as error:  # it is too late for a status
+        if not isinstance(error, CharloomError):
+            log.exception("a stream of events failed")
+        yield event(body_of(error, service))
+
+
+# ── fine_tuning ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+ID = "fine_tuning_job_id"
+LIST = Query("Jobs", route_fields("list", "after", "limit"))
+EVENTS = Query("Events", {**route_fields("events"), **route_fields("list", "limit")})
+EXAMPLE = {"model": "lstm", "training_file": "tale", "budget": 60}
+CHANGE = 3.0  # seconds to wait for a running job to become what was asked for; it takes two at most
+LOOK = 0.1  # seconds between two looks meanwhile
+
+
+def routes(service: Service) -> Blueprint:
+    """The routes and their views."""
+    blueprint = Blueprint("fine_tuning", __name__, url_prefix="/v1/fine_tuning/jobs")
+    store = service.store
+    followers = EventStreams(service.config.max_followers)
+
+    @blueprint.post("")
+    @operation(
+        "jobs",
+        body=JOB,
+        answer=Job,
+        makes="job",
+        example=EXAMPLE,
+        raises=(InvalidSetting, ModelTooLarge, NotFound, TextTooShort, Conflict, TooManyJobs, NoRoomLeft),
+    )
+    def create() -> Response:
+        """Order a training job.
+
+        It waits for a worker. `model` is a cell, or a model to continue from. Every setting of a model and of training may be given;
+        those that are not are chosen from the text and the time, which is three minutes where no length is given.
+        """
+        return answer(job_of(ordered(service, JOB.parse(json_body(request)))))
+
+    @blueprint.get("")
+    @operation("jobs", query=LIST, answer=Page[Job])
+    def index() -> Response:
+        """List the jobs, the newest first: every run that has something to learn from, whoever trains it.
+
+        `metadata[KEY]=VALUE`, which may be sent several times, leaves those that were ordered with such metadata.
+        """
+        asked = LIST.read(request.args.to_dict(flat=False))
+        wanted = {
+            key[len("metadata[") : -1]: value for key, value in request.args.items() if re.fullmatch(r"metadata\[.*\]", key, re.DOTALL)
+        }
+        found = [run for run in store.runs.list() if run.corpus and has_metadata(run, wanted)]
+        return answer(page(found, lambda run: run.name, job_of, asked["after"], asked["limit"]))
+
+    @blueprint.get("/<job>")
+    @operation("jobs", answer=Job, raises=(RunNotFound,))
+    def job(job: str) -> Response:
+        """Describe a job."""
+        with about(ID):
+            return answer(job_of(store.runs.get(job)))
+
+    def changed(change: Callable[..., Run], name: str) -> Response:
+        """Ask for a change, and give a running job the time to make it."""
+        with about(ID):
+            run = change(store, name)
+            deadline = time.monotonic() + CHANGE
+            while run.wanted is not None and run.state == "running" and time.monotonic() < deadline:
+                time.sleep(LOOK)
+                run = store.runs.get(name)
+        return answer(job_of(run))
+
+    @blueprint.post("/<job>/cancel")
+    @operation("jobs", answer=Job, raises=(RunNotFound, Conflict))
+    def cancel(job: str) -> Response:
+        """Cancel a job. A running one keeps a checkpoint of where it is."""
+        return changed(jobs.cancel, job)
+
+    @blueprint.post("/<job>/pause")
+    @operation("jobs", answer=Job, raises=(RunNotFound, Conflict))
+    def pause(job: str) -> Response:
+        """Pause a job. A running one keeps a checkpoint of where it is."""
+        return changed(jobs.pause, job)
+
+    @blueprint.post("/<job>/resume")
+    @operation("jobs", answer=Job, raises=(RunNotFound, Conflict))
+    def resume(job: str) -> Response:
+        """Let a paused, cancelled or failed job go on from its last checkpoint, as soon as a worker is free."""
+        return changed(jobs.resume, job)
+
+    @blueprint.get("/<job>/events")
+    @operation(
+        "jobs",
+        query=EVENTS,
+        headers={"Last-Event-ID": "the last event that the client has of a stream that was broken off"},
+        answer=Page[JobEvent],
+        events=(JobEvent, Error),
+        others={204: "the stream that was broken off had come to its end"},
+        raises=(RunNotFound, TooManyFollowers),
+    )
+    def events(job: str) -> Response:
+        """List or follow the events of a job.
+
+        A list has the newest first. With `stream=true`, or where `Accept` is `text/event-stream`, they come as server-sent events in the
+        order in which they happen, until the job ends: then `[DONE]`. `Last-Event-ID`, or `after`, goes on where a stream was broken off.
+        """
+        asked = EVENTS.read(request.args.to_dict(flat=False))
+        with about(ID):
+            run = store.runs.get(job)
+        if asked["stream"] or request.accept_mimetypes.best == "text/event-stream":
+            last = request.headers.get("Last-Event-ID")
+            after = _number(last or asked["after"] or "0")
+            if last and run.state in ENDED and not jobs.events(store, job, after=after, limit=1):
+                return Response(status=204)  # else an EventSource would come back again and again
+            return _stream(service, followers, run, after)
+        before = _number(asked["after"]) if asked["after"] is not None else None
+        found = jobs.events(store, job, before=before, limit=asked["limit"] + 1, newest_first=True)
+        return answer(page(found, lambda event: f"{EVENT}{event.id}", event_shown, None, asked["limit"]))
+
+    @blueprint.get("/<job>/checkpoints")
+    @operation("jobs", query=LIST, answer=Page[JobCheckpoint], raises=(RunNotFound,))
+    def checkpoints(job: str) -> Response:
+        """List the checkpoints that a job has kept, the newest first; each is a model."""
+        asked = LIST.read(request.args.to_dict(flat=False))
+        with about(ID):
+            found = store.checkpoints.list(store.runs.get(job))[::-1]
+        return answer(page(found, lambda each: f"{each.run}@{each.step}", checkpoint_shown, asked["after"], asked["limit"]))
+
+    return blueprint
+
+
+def _stream(service: Service, followers: EventStreams, run: Run, after: int) -> Response:
+    leave = followers.join()
+    stopping = request.environ.get("charloom.stopping", lambda: False)
+    events = follow(service, run.name, after, client_left(request), stopping)
+    response = Response(events, mimetype="text/event-stream", headers={"X-Accel-Buffering": "no"})
+    response.call_on_close(leave)
+    return response
+
+
+def _number(event: str) -> int:
+    """The number of an event. Raises `InvalidSetting` for what is no event's id."""
+    number = event.removeprefix(EVENT)
+    if not (number.isascii() and number.isdigit() and len(number) < 19):
+        raise InvalidSetting("after", event, f"the id of an event, such as {EVENT}12")
+    return int(number)

@@ -1,0 +1,128 @@
+"""``/v1/models``: what can write. A model's id is ``RUN`` or ``RUN@STEP``."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Response
+
+from model.errors import InvalidSetting
+from service.store import Run, StoredCheckpoint, Which
+from service.system.errors import CheckpointInUse, NoModelYet, NotFound, RunBusy
+from service.web.api.protocol import Deleted, Model, ModelFacts, Page
+from service.web.api.responses import answer, seconds
+from service.web.errors import about
+from service.web.openapi import operation
+from service.web.state import Service
+
+
+def routes(service: Service) -> Blueprint:
+    """The routes and their views."""
+    blueprint = Blueprint("models", __name__)
+
+    @blueprint.get("/v1/models")
+    @operation("models", answer=Page[Model])
+    def models() -> Response:
+        """List the models.
+
+        Every run that has a checkpoint, whatever its state, the newest first.
+        """
+        latest = _latest(service)
+        data = [described(service, run, latest) for run in service.store.runs.list() if run.checkpoints]
+        return answer(Page(data=data, first_id=data[0].id if data else None, last_id=data[-1].id if data else None))
+
+    @blueprint.get("/v1/models/<model>")
+    @operation("models", answer=Model, raises=(NotFound, InvalidSetting))
+    def model(model: str) -> Response:
+        """Describe a model.
+
+        `RUN` is a run, whose best checkpoint writes; `RUN@STEP`, `RUN@best` and `RUN@last` are checkpoints of it; `latest` is the run
+        that succeeded last, else the one with the newest checkpoint.
+        """
+        with about("model"):
+            run, which = service.store.runs.resolve(model)
+            stored = service.store.checkpoints.get(run, which)
+        return answer(described(service, run, _latest(service), stored if "@" in model else None))
+
+    @blueprint.delete("/v1/models/<model>")
+    @operation("models", answer=Deleted, raises=(NotFound, InvalidSetting, RunBusy, CheckpointInUse))
+    def delete(model: str) -> Response:
+        """Delete a model.
+
+        `RUN` deletes a run with everything that belongs to it, also one without a checkpoint; not while it is trained. `RUN@STEP` deletes
+        one checkpoint, but never the last one of its run, from which training goes on.
+        """
+        with about("model"):
+            name, at, _ = model.partition("@")
+            if name == "latest":
+                raise InvalidSetting("model", model, "the name of a run", "which one is the latest may have changed a moment ago")
+            run, which = service.store.runs.resolve(model)
+            if at:
+                service.store.checkpoints.remove(run, _step(run, which, "a run or RUN@STEP"))
+            else:
+                service.store.runs.remove(name)
+        return answer(Deleted(id=model, object="model"))
+
+    @blueprint.post("/v1/models/<model>/pin")
+    @operation("models", answer=Model, raises=(NotFound, InvalidSetting))
+    def pin(model: str) -> Response:
+        """Keep a checkpoint.
+
+        Training thins out the checkpoints behind it; one that is pinned stays, so that what it wrote can be written again.
+        """
+        return answer(_pinned(service, model, True))
+
+    @blueprint.delete("/v1/models/<model>/pin")
+    @operation("models", answer=Model, raises=(NotFound, InvalidSetting))
+    def unpin(model: str) -> Response:
+        """Keep a checkpoint no longer.
+
+        It goes when it is next thinned out, and not at once.
+        """
+        return answer(_pinned(service, model, False))
+
+    return blueprint
+
+
+def _pinned(service: Service, model: str, kept: bool) -> Model:
+    with about("model"):
+        run, which = service.store.runs.resolve(model)
+        stored = service.store.checkpoints.pin(run, _step(run, which, "RUN@STEP"), kept)
+    return described(service, run, _latest(service), stored)
+
+
+def _step(run: Run, which: Which, must: str) -> int:
+    if not isinstance(which, int):
+        raise InvalidSetting("model", f"{run.name}@{which}", must, "which checkpoint is best or last may have changed")
+    return which
+
+
+def _latest(service: Service) -> str | None:
+    try:
+        return service.store.runs.latest().name
+    except NoModelYet:
+        return None
+
+
+def described(service: Service, run: Run, latest: str | None, only: StoredCheckpoint | None = None) -> Model:
+    """A run that has a checkpoint, or `only` one checkpoint of it."""
+    checkpoints = service.store.checkpoints.list(run)
+    size = service.models.size(run)
+    facts = ModelFacts(
+        latest=run.name == latest,
+        state=run.state,
+        corpus=run.corpus,
+        cell=run.model_config["cell"],
+        hidden_size=run.model_config["hidden_size"],
+        num_layers=run.model_config["num_layers"],
+        level=run.model_config["level"],
+        parameters=size and size.parameters,
+        alphabet_size=size and size.alphabet_size,
+        step=only.step if only else run.step,
+        epoch=only.epoch if only else run.epoch,
+        seconds=run.seconds,
+        loss=only.loss if only else next((each.loss for each in reversed(checkpoints) if each.loss is not None), None),
+        validation_loss=only.validation_loss if only else run.best_validation_loss,
+        bits_per_char=only.bits_per_char if only else run.best_bits_per_char,
+        best_step=next((each.step for each in checkpoints if each.best), None),
+        steps=[each.step for each in checkpoints],
+    )
+    return Model(id=f"{run.name}@{only.step}" if only else run.name, created=seconds((only or run).created_at), meta=facts)

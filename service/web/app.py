@@ -1,0 +1,72 @@
+"""create_app(config): the one place where the parts meet."""
+
+from __future__ import annotations
+
+from importlib import metadata
+from pathlib import Path
+
+from flask import Flask, Response
+
+from service.web import auth, errors, observability, openapi, pages
+from service.web.api import analysis, completions, files, fine_tuning, generate, inspect, models
+from service.web.service_config import ServiceConfig
+from service.web.state import Service
+
+# Nothing but the service's own files runs or is fetched, and no other page may frame it.
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self';"
+    " base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+
+
+def version() -> str:
+    """The release that runs; ``0`` where it was not installed."""
+    try:
+        return metadata.version("charloom")
+    except metadata.PackageNotFoundError:
+        return "0"
+
+
+def create_app(config: ServiceConfig | str | Path) -> Flask:
+    """The WSGI application over a database file, or with all its limits.
+
+    ``app.extensions["charloom"]`` is its `Service`; whoever made the app closes that. Raises `StoreError`.
+    """
+    service = Service(config if isinstance(config, ServiceConfig) else ServiceConfig(db=Path(config)))
+    app = Flask("service.web")
+    app.config["MAX_CONTENT_LENGTH"] = service.config.max_body
+    app.extensions["charloom"] = service
+    errors.install(app, service)
+    observability.install_request_log(app)
+    observability.install_metrics(app, service)
+    auth.install(app, service)
+    for blueprint in (
+        generate.routes(service),
+        completions.routes(service, version()),
+        analysis.score_routes(service),
+        analysis.novelty_routes(service),
+        inspect.routes(service),
+        models.routes(service),
+        files.routes(service),
+        fine_tuning.routes(service),
+        observability.health_routes(service, version()),
+        openapi.routes(version()),
+        pages.docs_routes(version()),
+        pages.page_routes(service, version()),
+    ):
+        app.register_blueprint(blueprint)
+
+    @app.after_request
+    def secure(response: Response) -> Response:
+        response.headers.update(HEADERS)
+        if response.mimetype in ("application/json", "text/event-stream", "text/html"):
+            response.headers["Cache-Control"] = "no-store"
+        return response
+
+    return app

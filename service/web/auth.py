@@ -1,0 +1,83 @@
+"""Who may ask for what, decided before a request is routed or its body read.
+
+A service that only this machine reaches needs no key: there, web pages are the danger. A page that someone opens in a browser on
+this machine can send requests here, and can make its own name mean 127.0.0.1 (DNS rebinding). So the Host must be a name of this
+machine, and where something is changed, the Origin, which no page can forge, must be ours. Anywhere else, and wherever keys are set,
+a caller shows one.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+
+from flask import Flask, Response, g, render_template, request
+
+from service.store.api_keys import Keyring
+from service.system.errors import ForeignHost, ForeignOrigin, InvalidApiKey
+from service.web.state import Service
+
+OPEN = frozenset({"health.health", "pages.index", "static"})  # endpoints that need no key
+READING = frozenset({"GET", "HEAD", "OPTIONS"})
+LOCAL = "local"  # the caller, where none needs a key
+
+
+def install(app: Flask, service: Service) -> None:
+    """Let nobody pass who may not; `flask.g.caller` tells who passed."""
+    keyring = Keyring(service.store.keys, service.config.keys)
+    closed = not service.config.loopback
+
+    @app.before_request
+    def check() -> None:
+        nonlocal closed
+        g.caller = LOCAL
+        closed = closed or bool(keyring)  # from its first key on: who revokes the last one does not want to let everybody in
+        if not closed:
+            check_origin(request.environ.get("HTTP_HOST", ""), request.environ.get("HTTP_ORIGIN"), request.method)
+        elif request.endpoint not in OPEN or request.method not in READING:
+            g.caller = f"key:{holder(keyring)}"
+
+    @app.after_request
+    def show_the_door(response: Response) -> Response:
+        if response.status_code == 401 and request.method == "GET" and prefers_html():
+            response.set_data(render_template("door.html"))  # a browser on its way to a page cannot show a key by itself
+            response.mimetype = "text/html"
+        return response
+
+
+def prefers_html() -> bool:
+    """Whether the request would rather have a page than JSON, as browsers would on their way to an address."""
+    return request.accept_mimetypes.best_match(["application/json", "text/html"]) == "text/html"
+
+
+def holder(keyring: Keyring) -> str:
+    """The name of the key that the request shows. Raises `InvalidApiKey`."""
+    shown = request.authorization
+    key = shown.token if shown is not None and shown.type == "bearer" else None
+    name = keyring.holder(key) if key else None
+    if name is None:
+        raise InvalidApiKey(given=bool(key))
+    return name
+
+
+def check_origin(host: str, origin: str | None, method: str) -> None:
+    """Raise `ForeignHost` where `host` is no name of this machine, `ForeignOrigin` where another's page asks for a change."""
+    if not is_loopback(host):
+        raise ForeignHost(host)
+    if method not in READING and origin is not None and origin.lower().partition("://")[2] != host.lower():
+        raise ForeignOrigin(origin)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a Host header, with or without a port, means this machine whatever a name server says."""
+    found = re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+)\]|([^:\[\]]+))(?::[0-9]*)?", host)
+    if found is None:
+        return False
+    name = (found[1] or found[2]).lower().rstrip(".")
+    if name == "localhost" and not found[1]:
+        return True
+    try:
+        address = ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return address.is_loopback and (address.version == 6) == bool(found[1])

@@ -1,0 +1,157 @@
+"""Exception -> HTTP status, in one JSON shape: ``{"error": {"message", "type", "param", "code"}}``.
+
+A `CharloomError` is worded for users and says itself what was wrong. Of any other exception the answer tells nothing; the log does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from flask import Flask, Response, request
+from werkzeug.exceptions import HTTPException
+from werkzeug.routing import RequestRedirect
+
+from model.errors import CharloomError, CheckpointError, TextTooLarge
+from service.system.errors import (
+    AccessRefused,
+    Conflict,
+    GenerationFailed,
+    InvalidApiKey,
+    NoRoomLeft,
+    NotFound,
+    OutOfMemory,
+    ServiceError,
+    StoreError,
+    TooManyRequests,
+)
+from service.web.api.responses import answer
+from service.web.state import Service
+
+log = logging.getLogger("charloom")
+
+# The first class that fits decides; whatever else Charloom refuses is the client's to mend.
+STATUSES: tuple[tuple[type[CharloomError], int], ...] = (
+    (TooManyRequests, 429),
+    (GenerationFailed, 500),
+    (ServiceError, 503),
+    (OutOfMemory, 503),
+    (NoRoomLeft, 507),
+    (StoreError, 503),
+    (CheckpointError, 500),
+    (InvalidApiKey, 401),
+    (AccessRefused, 403),
+    (NotFound, 404),
+    (Conflict, 409),
+    (TextTooLarge, 413),
+    (CharloomError, 400),
+)
+TYPES = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    405: "not_found_error",
+    409: "conflict_error",
+    429: "rate_limit_error",
+}
+# When a client gets which status: for /openapi.json, /docs and docs/http.md.
+REASONS = {
+    400: "a value is of the wrong type or out of its range, a field is not known, settings contradict each other, a text cannot be read",
+    401: "a key is needed, and none was sent or it is not valid",
+    403: "the request came under a foreign name, or from a foreign page",
+    404: "there is no such thing; no model is trained yet",
+    405: "another method is needed",
+    408: "the request did not arrive in time",
+    409: "it is in use, taken, or in a state that does not allow it; `X-Should-Retry: false` says that trying again is of no use",
+    413: "the body or the file is larger than the limit",
+    414: "the address is too long",
+    415: "the body is of another content type than the route takes, or packed (`Content-Encoding`)",
+    416: "a file of the pages has no such bytes (`Range`)",
+    417: "`Expect` asks for something other than `100-continue`",
+    429: "too many requests are waiting; `Retry-After` says when to try again",
+    431: "the headers are too long",
+    500: "something went wrong inside, which the log tells; or a stored checkpoint is damaged",
+    501: "the body is in another transfer coding than `chunked`",
+    503: "the model is still being trained, the database is locked or cannot be used, memory is short, or the service is stopping",
+    507: "the disk has less room than must be left",
+}
+RETRY_AFTER = {429: 1, 503: 5}  # seconds
+UNFORESEEN = "something went wrong inside the service; its log says what"
+
+
+@contextlib.contextmanager
+def about(param: str) -> Iterator[None]:
+    """Whatever is refused inside is the fault of the parameter that a client calls `param`."""
+    try:
+        yield
+    except CharloomError as error:
+        error.param = param
+        raise
+
+
+def status_of(error: Exception) -> int:
+    """The HTTP status for an exception."""
+    return (error.code or 500) if isinstance(error, HTTPException) else status_of_kind(type(error))
+
+
+def status_of_kind(kind: type[Exception]) -> int:
+    """The HTTP status for every exception of a class."""
+    return next((status for base, status in STATUSES if issubclass(kind, base)), 500)
+
+
+def body_of(error: Exception, service: Service) -> dict[str, Any]:
+    """The one shape. `code` is the error's name in snake case."""
+    status = status_of(error)
+    if isinstance(error, CharloomError):
+        path = service.store.path
+        message, param = str(error).replace(str(path), path.name), error.param
+    elif isinstance(error, HTTPException):
+        message, param = _sentence(error, service), None
+    else:
+        message, param = UNFORESEEN, None
+    known = isinstance(error, CharloomError | HTTPException)
+    code = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(error).__name__).lower() if known else "internal_error"
+    kind = TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error")
+    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
+
+
+def install(app: Flask, service: Service) -> None:
+    """Answer every exception of `app` in the one shape."""
+
+    def handle(error: Exception) -> Response | RequestRedirect:
+        if isinstance(error, RequestRedirect):
+            return error
+        status = status_of(error)
+        if status >= 500 and not isinstance(error, ServiceError):
+            known = isinstance(error, CharloomError)
+            log.error("%s %s failed%s", request.method, request.path, f": {error}" if known else "", exc_info=None if known else error)
+        response = answer(body_of(error, service), status)
+        if isinstance(error, HTTPException):
+            for name, value in error.get_headers(request.environ):
+                if name.lower() not in ("content-type", "content-length"):
+                    response.headers[name] = value
+        if status == 401:
+            response.headers["WWW-Authenticate"] = 'Bearer realm="Charloom"'
+        if status in (409, 507):
+            response.headers["X-Should-Retry"] = "false"  # OpenAI's clients would send the same again
+        if status in RETRY_AFTER:
+            response.headers["Retry-After"] = str(RETRY_AFTER[status])
+        return response
+
+    app.register_error_handler(Exception, handle)
+
+
+def _sentence(error: HTTPException, service: Service) -> str:
+    """What werkzeug found wrong, with the limit and the next step."""
+    if error.code == 404:
+        return f"there is nothing at {request.path[:200]}; the page at / shows what there is"
+    if error.code == 405:
+        allowed = ", ".join(sorted(set(getattr(error, "valid_methods", None) or ()) - {"OPTIONS", "HEAD"}))
+        return f"{request.path} does not take {request.method}; it takes {allowed}"
+    if error.code == 413:
+        limit = request.max_content_length or service.config.max_body
+        return f"the body is larger than {limit:,} bytes, the limit of this service; send a shorter one"
+    return error.description or error.name

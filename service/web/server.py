@@ -1,0 +1,356 @@
+"""Serving over HTTP: gunicorn in one process with many threads, and beside it a worker that carries out training jobs.
+
+Nothing here imports numpy before `serve` has limited its BLAS to one thread: many threads that each multiply small matrices
+would only fight each other, and the process that forks must have no second thread.
+
+Whether a service that is about to start asks for keys, and what its owner is told: on standard output, once.
+
+The process beside the service that carries out the queue: started with it, started anew where it died, ended with it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import ipaddress
+import logging
+import os
+import resource
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar
+
+from gunicorn.app.base import BaseApplication
+from gunicorn.arbiter import Arbiter
+from gunicorn.glogging import Logger
+
+from model.errors import CharloomError, InvalidSetting
+from service.store import api_keys
+from service.system.errors import AddressUnusable
+from service.system.log_format import formatter
+from service.system.processes import PROJECT, THREAD_VARIABLES
+from service.web.gthread import GthreadWorker
+from service.web.service_config import ServiceConfig
+
+if TYPE_CHECKING:
+    from flask import Flask
+
+    from service.web.state import Service
+
+
+# ── worker_supervisor ────────────────────────────────────────────────────────────────────────────────────────────────
+
+AGAIN = 5.0  # seconds from one start to the next, at least
+SAVING = 60.0  # seconds that it has to let its jobs save
+
+log = logging.getLogger("charloom")
+
+
+class WorkerSupervisor:
+    """A worker (`service.training.worker`) for the jobs of a service; none where the settings ask for no `workers`."""
+
+    def __init__(self, settings: ServiceConfig) -> None:
+        self._jobs = settings.workers
+        self._options = ["--jobs", str(settings.workers), "--log-format", settings.log_format, "--log-level", settings.log_level]
+        self._db = settings.db
+        self._process: subprocess.Popen[bytes] | None = None
+        self._started = float("-inf")
+        self._ending = False
+
+    def start(self) -> None:
+        """Start it; what it says goes to the log."""
+        if not self._jobs or self._ending:
+            return
+        self._started = time.monotonic()
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(PROJECT), os.environ.get("PYTHONPATH")]))}
+        command = [sys.executable, "-m", "service.training.worker", str(self._db), "--parent", str(os.getpid()), *self._options]
+        try:
+            # In a session of its own, so that Ctrl-C reaches it once, through `terminate`.
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=sys.stderr.fileno(), env=environment, start_new_session=True
+            )
+        except OSError as error:
+            log.error("no worker could be started, so jobs wait: %s", error)
+
+    def look(self) -> None:
+        """Notice its end, and start another."""
+        if self._process is not None and self._process.poll() is not None:
+            if not self._ending:
+                log.error("the worker ended with status %s; another is started", self._process.returncode)
+            self._process = None
+        if self._process is None and time.monotonic() - self._started > AGAIN:
+            self.start()
+
+    def terminate(self) -> None:
+        """Ask it to let its jobs save, and to end."""
+        self._ending = True
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.send_signal(signal.SIGTERM)
+
+    def wait(self) -> None:
+        """Until they have saved."""
+        if self._process is not None:
+            try:
+                self._process.wait(SAVING)
+            except subprocess.TimeoutExpired:
+                log.error("the worker did not end in %.0f seconds and was killed; the last checkpoints of its jobs are kept", SAVING)
+                self._process.kill()
+
+
+# ── server ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+# ── admission ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+Config = TypeVar("Config", bound=ServiceConfig)
+
+
+class Access(NamedTuple):
+    """Whether a key is asked for, and the one that was made for this start, which is known now and never again."""
+
+    asks: bool
+    key: str | None = None
+
+
+def admitted(config: Config, address: str) -> tuple[Config, Access]:
+    """The configuration of a service at an IP address: where others can reach it and no key is set, one is made.
+
+    Opens the store. Raises `StoreError`.
+    """
+    from service.store import Store
+
+    config = replace(config, loopback=ipaddress.ip_address(address).is_loopback)
+    with Store(config.db) as store:
+        if config.keys or store.keys.list():
+            return config, Access(asks=True)
+        if config.loopback:
+            return config, Access(asks=False)
+        key, unstored = api_keys.first(store.keys)
+    return replace(config, keys=unstored), Access(asks=True, key=key)
+
+
+def announcement(url: str, access: Access, db: Path) -> None:
+    """Say where the service is, and how to try it."""
+    option = "" if str(db) == "charloom.db" else f" --db {shlex.quote(str(db))}"
+    if access.key:
+        where = [f"{url}/#key={access.key}", f"  (this key is shown once; for another: charloom key new{option})"]
+    elif access.asks:
+        where = [url, f"  (it asks for a key: one that was set, or made with charloom key new{option})"]
+    else:
+        where = [url]
+    header = f" -H 'Authorization: Bearer {access.key or 'KEY'}'" if access.asks else ""
+    body = '{"prompt": "def ", "length": 300}'
+    lines = [
+        "",
+        f"Charloom is at {where[0]}",
+        *where[1:],
+        "",
+        f"  curl {url}/generate{header} -H 'Content-Type: application/json' -d '{body}'",
+    ]
+    sys.stdout.write("\n".join([*lines, "", ""]))
+    sys.stdout.flush()
+
+
+# ── server ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+CONNECTIONS = 2000  # at most, as far as there are files for them
+SPARE_THREADS = 32  # beside those that write, wait or follow: for everything that is answered at once
+GRACE = 30  # seconds for open streams after SIGTERM
+SHARED_MEMORY = "/dev/shm"  # gunicorn's sign of life is a file, which should not wait for a disk
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerSettings(ServiceConfig):
+    """A `ServiceConfig` and where to listen; port 0 takes a free one.
+
+    With `train_default`, a first model is queued where none is stored, or what is left of it. `announce` is called once requests
+    are answered, with the URL, who is let in, and the database.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    train_default: bool = False
+    announce: Callable[[str, Access, Path], None] = announcement
+
+
+def serve(settings: ServerSettings) -> NoReturn:
+    """Serve until SIGTERM (open streams finish) or SIGINT (they end), and leave with `SystemExit` (0).
+
+    Raises `StoreError`, `InvalidSetting` for a port that is none, and `AddressUnusable`, before anything is started.
+    """
+    for name in THREAD_VARIABLES:
+        os.environ[name] = "1"
+    listener = listen(settings.host, settings.port)
+    settings, access = admitted(settings, listener.getsockname()[0])
+    if settings.train_default:
+        _order_first_model(settings)
+    companion = WorkerSupervisor(settings)
+    _raise_file_limit()
+    _Arbiter(_Application(settings, access, listener, companion), companion).run()
+    raise SystemExit  # the arbiter leaves by itself
+
+
+def _order_first_model(settings: ServerSettings) -> None:
+    """Queue the first model where it is missing or unfinished; what is in the way is no reason not to serve."""
+    from service.store import Store
+    from service.training import default_model
+
+    try:
+        with Store(settings.db) as store:
+            default_model.order(store)
+    except CharloomError as error:
+        log.error("the first model cannot be trained: %s", error)
+
+
+# ── where to listen ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket. Raises `InvalidSetting` and `AddressUnusable`."""
+    if not 0 <= port < 2**16:
+        raise InvalidSetting("port", port, "a whole number from 0 to 65,535", "0 takes a free one")
+    try:
+        if "\0" in host:  # a C string would end there
+            raise ValueError
+        found = socket.getaddrinfo(host.strip("[]") or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or "no host can have that name"
+        raise AddressUnusable(host, port, f"{why}; give an address of this machine, such as 127.0.0.1 or 0.0.0.0") from None
+    family, _, _, _, address = min(found, key=lambda each: each[0] != socket.AF_INET)  # localhost is 127.0.0.1 where it can be
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(1024)
+    except OSError as error:
+        listener.close()
+        raise AddressUnusable(host, port, _why(error)) from None
+    return listener
+
+
+def _why(error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return "the port is taken by another program; choose another with --port"
+    if error.errno == errno.EACCES:
+        return "this port needs privileges; choose one from 1024 with --port"
+    if error.errno == errno.EADDRNOTAVAIL:
+        return "this machine has no such address; give one that it has, such as 127.0.0.1 or 0.0.0.0"
+    return error.strerror or str(error)
+
+
+def url_of(listener: socket.socket) -> str:
+    """The URL by which this machine itself reaches a listening socket."""
+    host, port = listener.getsockname()[:2]
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _raise_file_limit() -> None:
+    """Allow as many open files as the system lets us: each connection is one, each thread's database three."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most if most != resource.RLIM_INFINITY else 65536, most))
+
+
+# ── gunicorn ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class _Application(BaseApplication):  # type: ignore[misc]
+    """What gunicorn asks: its options, and the WSGI application, which is made in the worker."""
+
+    def __init__(self, settings: ServerSettings, access: Access, listener: socket.socket, companion: WorkerSupervisor) -> None:
+        self._settings, self._access, self._companion = settings, access, companion
+        self._url = url_of(listener)
+        self._listener = listener.detach()  # gunicorn takes the descriptor over
+        super().__init__()
+
+    def load_config(self) -> None:
+        threads = self._settings.max_rows + self._settings.max_waiting + self._settings.max_followers + SPARE_THREADS
+        files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        options = {
+            "bind": [f"fd://{self._listener}"],
+            "workers": 1,
+            "threads": threads,
+            "worker_class": GthreadWorker,
+            # A connection more than there are files for would end the worker.
+            "worker_connections": max(threads + 1, min(CONNECTIONS, files - 3 * threads - 64)),
+            "worker_tmp_dir": SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else None,
+            "control_socket_disable": True,
+            "graceful_timeout": GRACE,
+            "timeout": 120,  # for the main thread, which never waits for a stream
+            "logger_class": logger_class(self._settings.log_format, self._settings.log_level),
+            "loglevel": "warning",
+            "when_ready": lambda arbiter: self._when_ready(),
+            "worker_int": lambda worker: self._service.engine.stop(),  # Ctrl-C: whoever waits for text is told at once
+            "worker_exit": lambda arbiter, worker: self._service.close(),
+        }
+        for name, value in options.items():
+            self.cfg.set(name, value)
+
+    def _when_ready(self) -> None:
+        self._companion.start()
+        self._settings.announce(self._url, self._access, self._settings.db)
+
+    def load(self) -> Flask:
+        from service.web.app import create_app
+
+        app = create_app(self._settings)
+        self._service: Service = app.extensions["charloom"]
+        return app
+
+
+class _Arbiter(Arbiter):  # type: ignore[misc]
+    """gunicorn's master, which also looks after the worker."""
+
+    def __init__(self, application: _Application, companion: WorkerSupervisor) -> None:
+        self._companion = companion
+        super().__init__(application)
+
+    def reap_workers(self) -> None:
+        self._companion.look()  # before gunicorn, which would take its exit status
+        super().reap_workers()
+
+    def manage_workers(self) -> None:
+        self._companion.look()
+        super().manage_workers()
+
+    def stop(self, graceful: bool = True) -> None:
+        self._companion.terminate()
+        super().stop(graceful)
+        self._companion.wait()
+
+    def handle_hup(self) -> None:
+        """A closed terminal ends the service; there is no configuration to read anew."""
+        raise StopIteration
+
+
+class Log(Logger):  # type: ignore[misc]
+    """gunicorn's log, shared by the service, without those who were too slow."""
+
+    form, level = "lines", "info"
+
+    def setup(self, cfg: Any) -> None:
+        """Called when gunicorn starts."""
+        super().setup(cfg)
+        self.error_log.addFilter(is_news)
+        for handler in self.error_log.handlers:
+            handler.setFormatter(formatter(self.form))
+        log.handlers, log.propagate = self.error_log.handlers, False
+        log.setLevel(self.level.upper())
+
+
+def logger_class(form: str, level: str) -> type[Log]:
+    """A class for gunicorn's `logger_class`, which gives its instances nothing but its own configuration."""
+    return type("Log", (Log,), {"form": form, "level": level})
+
+
+def is_news(record: logging.LogRecord) -> bool:
+    """Whether a record is worth a line: a client that ran out of time is not."""
+    return not (record.exc_info and isinstance(record.exc_info[1], BlockingIOError))

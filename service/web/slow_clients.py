@@ -1,0 +1,181 @@
+"""What arrives from clients and what is sent to them, without a thread that waits for a slow one.
+
+A request while it arrives: when enough of it is there that a thread can be given to it.
+
+Threads are few, and a client that sends half a request and no more would keep one. So bytes are gathered without a thread until the
+request is whole; only the body of an upload, which is too large to be kept, is left to the thread that reads it.
+
+Sending an answer to a client that may read it slowly, or not at all.
+
+`socket.sendall` waits for as long as now and then a byte is taken, and the kernel takes megabytes that nobody may ever read. Here an
+answer goes out in small pieces, of which the kernel holds few, so that a client that falls behind shows as it does.
+"""
+
+from __future__ import annotations
+
+import errno
+import re
+import select
+import socket
+import sys
+import time
+from typing import Any, NamedTuple
+
+# ── request_reader ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+HEAD = 2**15  # bytes of a request line with its headers
+BODY = 2**16  # bytes of a body that is gathered; a larger one is read by its thread
+LONGEST_LINE = 300  # bytes before a chunk, its extensions included
+
+LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,18})[ \t]*(?=\r\n)", re.IGNORECASE)
+CODINGS = re.compile(rb"\r\ntransfer-encoding:([^\r\n]*)", re.IGNORECASE)
+UNDERSTOOD = frozenset({"", "chunked", "identity"})
+UPLOAD = re.compile(rb"POST /v1/files[ ?]")
+CONTINUE = re.compile(rb"\r\nexpect:", re.IGNORECASE)
+CHUNK = re.compile(rb"([0-9A-Fa-f]{1,8})[ \t]*(?:;[^\r\n]*)?\r\n")
+
+
+class Largest(NamedTuple):
+    """The largest bodies that are taken, in bytes."""
+
+    body: int
+    upload: int
+
+
+ANY = Largest(sys.maxsize, sys.maxsize)
+
+
+class Arrival:
+    """The bytes of one request. `ready` once a thread should have it; it is `whole` where that thread will wait for nothing.
+
+    Where the head tells that the request will be refused, it is `ready` at once: its body is larger than may be, or in a transfer
+    `coding` that nobody here understands.
+    """
+
+    def __init__(self, largest: Largest = ANY) -> None:
+        self._largest = largest
+        self.coding = ""
+        self.data = bytearray()
+        self.ready = self.whole = self.endless = False  # endless: its head is longer than any is
+        self._seen = 0  # bytes in which the end of the head, or of a chunk, was looked for
+        self._body: int | None = None  # where it begins
+        self._length: int | None = None  # of the body; None for chunks
+
+    def add(self, data: bytes) -> None:
+        """Take what has arrived; what it costs does not grow with what was there before."""
+        self.data += data
+        if self._body is None:
+            self._find_head()
+        if self._body is not None and not self.ready:
+            self._look_at_body(self._body)
+
+    def _find_head(self) -> None:
+        end = self.data.find(b"\r\n\r\n", max(0, self._seen - 3))
+        self._seen = len(self.data)
+        if end < 0 or end > HEAD:
+            self.endless = end > HEAD or self._seen > HEAD
+            return
+        self._body = self._seen = end + 4
+        head = bytes(self.data[: end + 2])
+        lengths = LENGTH.findall(head)
+        if CONTINUE.search(head):  # the client waits for a word
+            self.ready = True
+        codings = b",".join(CODINGS.findall(head)).decode("latin-1")
+        self.coding = codings.strip() if any(each.strip(" \t").lower() not in UNDERSTOOD for each in codings.split(",")) else ""
+        if not CODINGS.search(head):
+            self._length = int(lengths[0]) if lengths else 0
+            self.ready = self.ready or self._length > (self._largest.upload if UPLOAD.match(head) else self._largest.body)
+        self.ready = self.ready or bool(self.coding)
+        self.whole = self._length is not None and len(self.data) - self._body >= self._length
+
+    def _look_at_body(self, begin: int) -> None:
+        arrived = len(self.data) - begin
+        if self._length is None:
+            self._look_at_chunks()
+        else:
+            self.whole = arrived >= self._length
+        self.ready = self.ready or self.whole or arrived >= BODY
+
+    def _look_at_chunks(self) -> None:
+        """Follow the chunks from where the last one ended; malformed ones are left to whoever reads the request."""
+        while (found := CHUNK.match(self.data, self._seen)) is not None:
+            size = int(found[1], 16)
+            if size == 0:  # trailers may follow, up to an empty line
+                self.ready = self.whole = self.data.find(b"\r\n\r\n", found.end() - 2) >= 0
+                return
+            end = found.end() + size
+            if end + 2 > len(self.data):
+                return
+            if self.data[end : end + 2] != b"\r\n":
+                self.ready = True
+                return
+            self._seen = end + 2
+        line = self.data[self._seen : self._seen + LONGEST_LINE]
+        self.ready = b"\r\n" in line or len(line) == LONGEST_LINE
+
+
+# ── response_writer ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+READING = 20.0  # seconds that a client may be behind with reading its answer
+SLOWEST = 2**14  # bytes a second below which it falls behind
+PIECE = 2**14  # bytes that are sent at once
+UNSENT = 2**16  # bytes that the kernel may hold beside those that are on their way
+
+
+class Outgoing(socket.socket):
+    """A connection to a client, with an account of how long it has kept its sender waiting since `begin`.
+
+    Only waiting counts: not the time in which the next bytes of an answer are made, however long that takes.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        """Take a connected socket over."""
+        super().__init__(sock.family, sock.type, sock.proto, sock.detach())
+        if self.family in (socket.AF_INET, socket.AF_INET6):
+            self.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT)
+        self.begin()
+
+    def begin(self) -> None:
+        """Forget the account: a new answer begins."""
+        self._behind = self._waited = 0.0
+        self._since: float | None = None  # when the wait began that goes on
+
+    def waited(self, now: float) -> float:
+        """Seconds that sending had to wait, in all."""
+        return self._waited + self._waiting(now)
+
+    def behind(self, now: float) -> float:
+        """Seconds that sending had to wait, less those that what was sent takes at `SLOWEST`.
+
+        It never gets below zero: who was quick once may not be slow for it later.
+        """
+        return self._behind + self._waiting(now)
+
+    def sendall(self, data: Any, flags: int = 0, /) -> None:
+        """Send all of it. Raises `BlockingIOError` as soon as the client is `READING` seconds behind."""
+        left = memoryview(data).cast("B")
+        while left:
+            try:
+                sent = self.send(left[:PIECE], flags | socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                self._wait()
+            else:
+                self._behind = max(0.0, self._behind - sent / SLOWEST)
+                left = left[sent:]
+
+    def _waiting(self, now: float) -> float:
+        since = self._since
+        return now - since if since is not None else 0.0
+
+    def _wait(self) -> None:
+        """Wait until more can be sent, or the connection has ended."""
+        ready = select.poll()
+        ready.register(self, select.POLLOUT)
+        began = self._since = time.monotonic()
+        ready.poll((READING - self._behind) * 1000)
+        self._since = None  # first, or another thread might count this wait twice
+        took = time.monotonic() - began
+        self._behind += took
+        self._waited += took
+        if self._behind >= READING:
+            raise BlockingIOError(errno.EAGAIN, "the client reads its answer too slowly")

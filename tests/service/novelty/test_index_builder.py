@@ -1,0 +1,209 @@
+"""Making an index: one at a time, kept where there is room, refused with a sentence where there is not.
+
+One makes an index, the others can see how far it is, and a claim ends with whoever has it.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from service.novelty import index_builder
+from service.novelty.index_builder import STARTING, Claim, IndexProgress, build, disk_needed, key_of, parts, progress, refuse
+from service.novelty.suffix_array import Index
+from service.store import Corpus, Store
+from service.system import hardware
+from service.system.disk import Cache, CacheKey
+from service.system.errors import IndexTooLarge, IndexUnavailable
+
+# ── claims ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+KEY = CacheKey("a" * 64, "suffixes", ())
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "x.db.cache"
+
+
+def test_others_see_how_far_it_is(folder: Path) -> None:
+    assert progress(folder, KEY) is None
+    with Claim(folder, KEY) as claim:
+        assert progress(folder, KEY) == STARTING
+        claim.tell("sorting", 0.123456)
+        assert progress(folder, KEY) == IndexProgress("sorting", 0.123)
+        claim.tell("writing", 1.0)
+        assert progress(folder, KEY) == IndexProgress("writing", 1.0)
+        assert progress(folder, KEY._replace(text="b" * 64)) is None
+    assert progress(folder, KEY) is None
+    assert list(folder.iterdir()) == []
+
+
+def test_a_failure_ends_the_claim(folder: Path) -> None:
+    with pytest.raises(RuntimeError), Claim(folder, KEY):
+        raise RuntimeError
+    assert progress(folder, KEY) is None
+
+
+def test_a_report_that_cannot_be_read_is_a_beginning(folder: Path) -> None:
+    with Claim(folder, KEY):
+        (folder / f"{KEY.file_name}.claim").write_text("[")
+        assert progress(folder, KEY) == STARTING
+
+
+def test_the_others_wait_for_their_turn(folder: Path) -> None:
+    inside, most, done = 0, 0, []
+
+    def work() -> None:
+        nonlocal inside, most
+        for _ in range(20):
+            with Claim(folder, KEY) as claim:
+                inside += 1
+                most = max(most, inside)
+                claim.tell("reading", 0.5)
+                assert progress(folder, KEY) == IndexProgress("reading", 0.5)
+                inside -= 1
+        done.append(True)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (most, len(done)) == (1, 4)
+
+
+def test_the_claim_of_a_killed_process_is_free(folder: Path) -> None:
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom service.system.disk import CacheKey\nfrom service.novelty.index_builder import Claim\n"
+        f"with Claim(Path({str(folder)!r}), CacheKey('a' * 64, 'suffixes', ())) as claim:\n"
+        "    claim.tell('sorting', 0.5)\n    print('mine', flush=True)\n    sys.stdin.read()\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"mine\n"
+        assert progress(folder, KEY) == IndexProgress("sorting", 0.5)
+        process.kill()
+        process.wait()
+    assert progress(folder, KEY) is None
+    with Claim(folder, KEY):
+        assert progress(folder, KEY) == STARTING
+
+
+# ── building ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def files(store: Store) -> list[str]:
+    return sorted(path.suffix for path in Path(f"{store.path}.cache").iterdir())
+
+
+def load(store: Store, corpus: Corpus) -> Index | None:
+    array = Cache(store.path).load(key_of(corpus), np.uint8)
+    return Index(array) if array is not None else None
+
+
+def test_what_is_made_is_kept_beside_the_database(store: Store, corpus: Corpus, tale: str) -> None:
+    assert load(store, corpus) is None
+    build(store, corpus)
+    index = load(store, corpus)
+    assert index is not None
+    assert (index.characters, index.count("knots")) == (len(tale), tale.count("knots"))
+    assert files(store) == [".suffixes"]
+    (file,) = Path(f"{store.path}.cache").iterdir()
+    assert 0 <= file.stat().st_size - disk_needed(corpus) < 100  # the cache's own ending
+
+
+def test_a_corpus_is_indexed_in_nfc(store: Store) -> None:
+    corpus = store.corpora.add("accents", ["cafe\u0301 ", "e", "\u0301\n"], "test")
+    build(store, corpus)
+    index = load(store, corpus)
+    assert index is not None
+    assert (index.characters, index.count("é"), index.count("e")) == (7, 2, 0)
+
+
+def test_several_at_once_make_it_once(store: Store, corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = 0
+
+    def counted(*arguments: Any) -> Iterator[np.ndarray[Any, Any]]:
+        nonlocal made
+        made += 1
+        yield from parts(*arguments)
+
+    monkeypatch.setattr(index_builder, "parts", counted)
+    threads = [threading.Thread(target=build, args=(store, corpus)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert made == 1
+    assert load(store, corpus) is not None
+
+
+def test_what_is_told_goes_up_to_the_end() -> None:
+    told: list[tuple[str, float]] = []
+    text = "a line of the text\n" * 200_000
+    pieces = (text[start : start + 2**20] for start in range(0, len(text), 2**20))
+    for _ in parts(pieces, len(text), lambda doing, share: told.append((doing, share))):
+        pass
+    assert list(dict(told)) == ["reading", "sorting", "writing"]
+    shares = [share for _, share in told]
+    assert shares == sorted(shares)
+    assert 0 < shares[0] < 0.1 < shares[-1] < 1
+
+
+def test_what_does_not_fit_is_refused(store: Store, corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = Cache(store.path)
+    refuse(corpus, cache)
+    with monkeypatch.context() as patch:
+        patch.setattr(hardware, "free_memory", lambda: 5_000)
+        with pytest.raises(
+            IndexTooLarge, match=r"corpus tale cannot be told: its index takes about 0\.1 GB of memory, and 0\.0 GB are free"
+        ):
+            refuse(corpus, cache)
+    with monkeypatch.context() as patch:
+        patch.setattr(hardware, "free_memory", lambda: None)
+        patch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=2 * disk_needed(corpus) - 2))
+        with pytest.raises(IndexTooLarge, match=r"GB of disk in charloom\.db\.cache \(which takes half of what is free\)"):
+            refuse(corpus, cache)
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "pydivsufsort", None)
+        with pytest.raises(IndexUnavailable, match="pip install pydivsufsort"):
+            refuse(corpus, cache)
+    assert not cache.folder.exists()
+
+
+def test_a_disk_that_is_full_leaves_nothing(store: Store, corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> Iterator[np.ndarray[Any, Any]]:
+        yield np.zeros(9, np.uint8)
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(index_builder, "parts", full)
+    with pytest.raises(IndexUnavailable, match=r"cannot be kept in charloom\.db\.cache \(No space left on device\)"):
+        build(store, corpus)
+    assert files(store) == []
+
+
+def test_memory_that_is_not_there_is_a_sentence(store: Store, corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    def too_much(*_: Any) -> Iterator[np.ndarray[Any, Any]]:
+        raise MemoryError
+        yield
+
+    monkeypatch.setattr(index_builder, "parts", too_much)
+    with pytest.raises(IndexTooLarge, match="of memory"):
+        build(store, corpus)
+    assert files(store) == []
+
+
+def test_a_folder_that_cannot_be_made_is_a_sentence(store: Store, corpus: Corpus) -> None:
+    Path(f"{store.path}.cache").write_text("a file stands there")
+    with pytest.raises(IndexUnavailable, match="cannot be kept"):
+        build(store, corpus)

@@ -1,0 +1,79 @@
+"""Turns of requests that read, and their time.
+
+Work that several threads share.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+from werkzeug.exceptions import ClientDisconnected
+
+from service.system.concurrency import ThreadPool, Turns
+from service.system.errors import TookTooLong, TooManyRequests, WaitedTooLong
+
+# ── crew ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_results_come_in_order_and_one_task_is_done_by_whoever_asks() -> None:
+    crew = ThreadPool(3)
+    for count in (0, 1, 2, 3, 7):
+        assert crew([lambda index=index: (index, threading.get_ident()) for index in range(count)])[:1] == (  # type: ignore[misc]
+            [(0, threading.get_ident())] if count else []
+        )
+        assert crew([lambda index=index: index for index in range(count)]) == list(range(count))  # type: ignore[misc]
+    crew.close()
+
+
+def test_tasks_are_done_side_by_side() -> None:
+    crew, meeting = ThreadPool(3), threading.Barrier(3, timeout=30)
+    assert sorted(crew([meeting.wait] * 3)) == [0, 1, 2]
+    crew.close()
+
+
+@pytest.mark.parametrize("bad", [0, 1])
+def test_an_exception_comes_when_all_are_done(bad: int) -> None:
+    crew, done = ThreadPool(2), threading.Event()
+
+    def fail() -> None:
+        raise ZeroDivisionError
+
+    def work() -> None:
+        done.set()
+
+    with pytest.raises(ZeroDivisionError):
+        crew([fail, work] if not bad else [work, fail])
+    assert done.is_set()
+    crew.close()
+
+
+# ── turns ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_few_at_once_few_that_wait_and_no_more() -> None:
+    turns = Turns(at_once=2, waiting=1, seconds=0.05)
+    with turns.turn(), turns.turn():
+        with pytest.raises(WaitedTooLong, match=r"waited 0\.05 seconds"), turns.turn():
+            pass
+        assert turns._places.acquire(blocking=False), "who waited in vain has gone"
+        with pytest.raises(TooManyRequests, match="1 requests are waiting already"), turns.turn():
+            pass
+        turns._places.release()
+    for _ in range(9):  # every place was given back
+        with pytest.raises(KeyError), turns.turn():
+            raise KeyError
+    with turns.turn(), turns.turn():
+        pass
+
+
+def test_the_clock_begins_where_it_is_made() -> None:
+    tick = Turns(1, 1, seconds=30).clock(lambda: False)
+    tick()
+    late = Turns(1, 1, seconds=0.01).clock(lambda: False)
+    time.sleep(0.02)
+    with pytest.raises(TookTooLong, match=r"not done within 0\.01 seconds"):
+        late()
+    with pytest.raises(ClientDisconnected):
+        Turns(1, 1, seconds=30).clock(lambda: True)()

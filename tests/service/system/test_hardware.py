@@ -1,0 +1,159 @@
+"""What cannot be trained here is refused before it is begun.
+
+What a run's bits depend on besides its settings.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from threadpoolctl import ThreadpoolController
+
+from model.batch_invariant import InBlocks, Prepare, RowByRow
+from model.batch_invariant_lanes import in_lanes
+from model.config import ModelConfig, TrainingConfig
+from model.language_model import LanguageModel
+from service.store.blobs import LARGEST
+from service.system import hardware
+from service.system.errors import ModelTooLarge
+from service.system.hardware import refuse_too_large
+
+# ── machine ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def blas_now() -> list[int]:
+    return [library["num_threads"] for library in ThreadpoolController().info() if library["user_api"] == "blas"]
+
+
+@pytest.mark.parametrize(
+    ("cores", "hidden_size", "batch_size", "given", "expected"),
+    [
+        (1, 512, 64, {}, (1, 1)),
+        (2, 512, 64, {}, (2, 1)),
+        (64, 512, 64, {}, (4, 1)),  # sixteen streams each
+        (2, 16, 64, {}, (1, 1)),  # too small
+        (2, 512, 8, {}, (1, 1)),
+        (4, 512, 64, {"threads": 2}, (2, 2)),
+        (1, 16, 4, {"processes": 3}, (3, 1)),
+        (2, 512, 64, {"processes": 1, "threads": 2}, (1, 2)),
+    ],
+)
+def test_workers_follow_sizes_and_cores_alone(
+    monkeypatch: pytest.MonkeyPatch, cores: int, hidden_size: int, batch_size: int, given: dict[str, int], expected: tuple[int, int]
+) -> None:
+    monkeypatch.setattr(hardware, "cores", lambda: cores)
+    monkeypatch.setattr(hardware, "SUPPORTED", True)
+    assert hardware.workers_for(ModelConfig(hidden_size=hidden_size), TrainingConfig(batch_size=batch_size), **given) == expected
+    monkeypatch.setattr(hardware, "SUPPORTED", False)
+    if "processes" not in given:
+        assert hardware.workers_for(ModelConfig(hidden_size=hidden_size), TrainingConfig(batch_size=batch_size), **given).processes == 1
+
+
+def test_the_environment_is_ready_for_json() -> None:
+    found = hardware.environment(hardware.Workers(processes=2, threads=3))
+    assert json.loads(json.dumps(found)) == found
+    assert found["threads"] == 3
+    assert found["processes"] == 2
+    assert found["numpy"] == np.__version__
+
+
+def test_the_kernels_are_named() -> None:
+    np.dot(np.ones((2, 2)), np.ones((2, 2)))
+    assert re.fullmatch(r"\w+ [\w.]+( \w+)?", hardware.kernels())
+
+
+@pytest.mark.parametrize(
+    ("kernels", "hidden_size", "agree", "expected", "tried"),
+    [
+        ("openblas 0.3.31 SkylakeX", 4, True, InBlocks, [{(4, 12), (4, 7)}]),
+        ("openblas 0.3.31 SkylakeX", 4, False, RowByRow, [{(4, 12), (4, 7)}]),
+        ("openblas 0.3.31 Haswell", 400, True, in_lanes, [{(400, 1200)}]),
+        ("openblas 0.3.31 Haswell", 400, False, RowByRow, [{(400, 1200)}]),
+        ("openblas 0.3.31 Haswell", 4, True, RowByRow, []),
+        ("unknown", 400, True, RowByRow, []),
+    ],
+)
+def test_products_of_sampling_follow_kernels_and_sizes(
+    monkeypatch: pytest.MonkeyPatch, kernels: str, hidden_size: int, agree: bool, expected: Prepare, tried: list[set[tuple[int, int]]]
+) -> None:
+    found = []
+    monkeypatch.setattr(hardware, "kernels", lambda: kernels)
+    monkeypatch.setattr(hardware, "rows_agree", lambda prepare, shapes, counts=(): found.append(set(shapes)) or agree)
+    hardware._prepare_for.cache_clear()
+    model = LanguageModel.new(ModelConfig(cell="gru", hidden_size=hidden_size, num_layers=2), 7)
+    assert [hardware.prepare_for(model) for _ in range(2)] == [expected] * 2
+    assert found == tried
+    hardware._prepare_for.cache_clear()
+
+
+def test_kernels_that_cannot_be_told_are_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ThreadpoolController, "info", lambda self: [{"user_api": "openmp"}])
+    assert hardware.kernels() == "unknown"
+
+
+def test_giving_memory_back_does_no_harm_where_it_cannot_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    hardware.give_memory_back()
+
+    def none(name: object) -> object:
+        raise OSError("there is no such library")
+
+    monkeypatch.setattr(hardware.ctypes, "CDLL", none)
+    hardware.give_memory_back()
+
+
+def test_threads_are_limited_inside_and_given_back() -> None:
+    before = blas_now()
+    with hardware.blas_threads(2):
+        assert set(blas_now()) <= {2}
+        with hardware.blas_threads(1):
+            assert set(blas_now()) <= {1}
+        assert set(blas_now()) <= {2}
+    assert blas_now() == before
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [(None, 8), ("max 100000\n", 8), ("200000 100000\n", 2), ("20000 100000\n", 1), ("1600000 100000\n", 8), ("?", 8)],
+)
+def test_a_container_has_no_more_cores_than_its_share_pays_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, written: str | None, expected: int
+) -> None:
+    monkeypatch.setattr(hardware, "GROUP", tmp_path)
+    monkeypatch.setattr(hardware.os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    if written is not None:
+        (tmp_path / "cpu.max").write_text(written)
+    assert hardware.cores() == expected
+
+
+def test_cores_and_memory_are_told() -> None:
+    assert hardware.cores() >= 1
+    free = hardware.free_memory()
+    assert free is None or free > 0
+
+
+# ── capacity ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_what_the_database_cannot_hold_is_refused() -> None:
+    with pytest.raises(ModelTooLarge, match=r"hidden_size is 16,384, which makes .* parameters; .* in one part of a checkpoint"):
+        refuse_too_large(ModelConfig(hidden_size=16_384), "adam", 100, 2048, LARGEST)
+
+
+def test_what_memory_cannot_hold_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hardware, "free_memory", lambda: 50_000_000)
+    refuse_too_large(ModelConfig(hidden_size=256), "adam", 100, 2048, LARGEST)
+    with pytest.raises(ModelTooLarge, match=r"of memory, and 0.1 GB is the limit"):
+        refuse_too_large(ModelConfig(hidden_size=256), "adam", 100, 200_000, LARGEST)
+    monkeypatch.setattr(hardware, "free_memory", lambda: None)
+    refuse_too_large(ModelConfig(hidden_size=256), "adam", 100, 200_000, LARGEST)
+
+
+def test_one_memory_of_the_optimizer_leaves_room_for_twice_the_model() -> None:
+    model = ModelConfig(hidden_size=6400)
+    refuse_too_large(model, "sgd", 100, 2048, LARGEST)
+    with pytest.raises(ModelTooLarge):
+        refuse_too_large(model, "adam", 100, 2048, LARGEST)

@@ -1,0 +1,264 @@
+"""Who passes: every kind of caller at every kind of route, with and without keys."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from flask import Flask, g
+from flask.testing import FlaskClient
+from hypothesis import given
+from hypothesis import strategies as st
+from werkzeug.test import create_environ, run_wsgi_app
+
+from service.store.api_keys import hashed
+from service.web.app import create_app
+from service.web.auth import is_loopback
+from service.web.service_config import ServiceConfig
+
+KEY, OTHER = "0123456789abcdef", "fedcba9876543210"
+BEARER = {"Authorization": f"Bearer {KEY}"}
+
+Service = Callable[..., FlaskClient]
+
+
+@pytest.fixture
+def service(path: Path, request: pytest.FixtureRequest) -> Service:
+    """A client of a service with such settings; GET and POST /whoami answer with the caller's name."""
+
+    def made(**settings: object) -> FlaskClient:
+        app: Flask = create_app(ServiceConfig(db=path, **settings))  # type: ignore[arg-type]
+        request.addfinalizer(app.extensions["charloom"].close)
+        app.add_url_rule("/whoami", "whoami", lambda: str(g.caller), methods=["GET", "POST", "DELETE"])
+        app.add_url_rule("/<int:number>", "number", lambda number: f"{number}")
+        return app.test_client()
+
+    return made
+
+
+# ── on this machine, without keys ─────────────────────────────────────────────────────────────────────────────────────
+
+HERE = ["localhost", "LocalHost:8000", "localhost.:80", "127.0.0.1", "127.0.0.1:8000", "127.255.1.2:1", "[::1]", "[::1]:8000"]
+ELSEWHERE = [
+    "",
+    "example.org",
+    "example.org:8000",
+    "localhost.example.org",
+    "127.0.0.1.example.org",
+    "example.org#localhost",
+    "localhost, example.org",
+    "localhost:8000:9",
+    "localhost:x",
+    "128.0.0.1",
+    "0.0.0.0",
+    "10.0.0.1:8000",
+    "127.1",
+    "2130706433",
+    "0x7f.0.0.1",
+    "::1",
+    "[::2]",
+    "[localhost]",
+    "[127.0.0.1]",
+    "user@localhost",
+    " localhost",
+    "localhost\t",
+]
+
+
+@pytest.mark.parametrize("host", HERE)
+def test_names_of_this_machine(service: Service, host: str) -> None:
+    assert is_loopback(host)
+    assert service().get("/whoami", headers={"Host": host}).get_data(as_text=True) == "local"
+
+
+@pytest.mark.parametrize("host", ELSEWHERE)
+def test_other_names_are_refused_even_for_what_needs_no_key(service: Service, host: str) -> None:
+    assert not is_loopback(host)
+    client = service()
+    for path in ("/", "/health", "/static/page.js", "/v1/models", "/nothing"):
+        answer = client.get(path, environ_overrides={"HTTP_HOST": host})
+        assert answer.status_code == 403
+        error = answer.get_json()["error"]
+        assert (error["code"], error["type"]) == ("foreign_host", "permission_error")
+        assert "answers to localhost and 127.0.0.1 only" in error["message"]
+
+
+def test_a_request_without_a_host_is_refused(service: Service) -> None:
+    client = service()
+    environ = create_environ("/health")
+    del environ["HTTP_HOST"]
+    assert run_wsgi_app(client.application, environ)[1] == "403 FORBIDDEN"
+
+
+@given(st.text(max_size=30))
+def test_no_host_breaks_it(host: str) -> None:
+    is_loopback(host)
+
+
+@given(st.ip_addresses())
+def test_an_address_is_of_this_machine_exactly_if_it_is_loopback(address: object) -> None:
+    text = f"[{address}]" if ":" in str(address) else str(address)
+    assert is_loopback(text) == (str(address) == "::1" or (":" not in str(address) and str(address).startswith("127.")))
+
+
+@pytest.mark.parametrize("origin", [None, "http://localhost", "HTTP://LOCALHOST"])
+def test_our_own_page_may_change_things(service: Service, origin: str | None) -> None:
+    headers = {} if origin is None else {"Origin": origin}
+    for method in ("GET", "POST", "DELETE"):
+        assert service().open("/whoami", method=method, headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "origin", ["http://example.org", "null", "", "http://localhost:3000", "http://127.0.0.1", "localhost", "http://localhost.example.org"]
+)
+def test_pages_of_others_may_not(service: Service, origin: str) -> None:
+    client = service()
+    for method in ("POST", "DELETE"):
+        answer = client.open("/whoami", method=method, headers={"Origin": origin})
+        assert answer.status_code == 403
+        assert answer.get_json()["error"]["code"] == "foreign_origin"
+    assert client.get("/whoami", headers={"Origin": origin}).status_code == 200  # which the browser keeps from the page
+    assert "Access-Control-Allow-Origin" not in client.get("/whoami", headers={"Origin": origin}).headers
+
+
+def test_ports_belong_to_an_origin(service: Service) -> None:
+    client = service()
+    for origin, status in (("http://localhost:8000", 200), ("http://localhost:8001", 403), ("http://localhost", 403)):
+        assert client.post("/whoami", headers={"Host": "localhost:8000", "Origin": origin}).status_code == status
+
+
+def test_what_clients_send_by_habit_is_not_looked_at(service: Service) -> None:
+    for value in ("Bearer sk-none", "Basic eDp5", "nonsense"):
+        assert service().get("/whoami", headers={"Authorization": value}).status_code == 200
+
+
+# ── with keys ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+KEYED = [{"loopback": False, "keys": (hashed(KEY),)}, {"loopback": True, "keys": (hashed(KEY),)}, {"loopback": False}]
+OPEN = ["/", "/health", "/static/page.js", "/static/icon.svg"]
+
+
+@pytest.mark.parametrize("settings", KEYED)
+def test_what_needs_no_key(service: Service, settings: dict[str, object]) -> None:
+    client = service(**settings)
+    for path in OPEN:
+        for method in ("GET", "HEAD"):
+            with client.open(path, method=method, headers={"Host": "example.org"}) as answer:
+                assert answer.status_code == 200
+
+
+@pytest.mark.parametrize("settings", KEYED)
+def test_everything_else_does(service: Service, settings: dict[str, object]) -> None:
+    client = service(**settings)
+    rules = [rule for rule in client.application.url_map.iter_rules() if rule.endpoint not in ("static", "pages.index", "health.health")]
+    asked = {
+        (method, rule.rule.replace("<int:number>", "1").replace("<", "").replace(">", ""))
+        for rule in rules
+        for method in rule.methods or set()
+    }
+    asked |= {("GET", "/nothing"), ("POST", "/health"), ("DELETE", "/"), ("GET", "/static"), ("GET", "/health/"), ("GET", "//health")}
+    assert len(asked) > 10
+    for method, path in asked:
+        answer = client.open(path, method=method)
+        assert answer.status_code == 401, (method, path)
+        assert answer.headers["WWW-Authenticate"] == 'Bearer realm="Charloom"'
+        if method != "HEAD":
+            error = answer.get_json()["error"]
+            assert (error["code"], error["type"]) == ("invalid_api_key", "authentication_error")
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        f"Bearer {OTHER}",
+        f"Bearer {KEY}x",
+        f"Bearer {KEY[:-1]}",
+        f"Bearer {hashed(KEY)}",
+        f"Bearer  {KEY} {KEY}",
+        f"Basic {KEY}",
+        KEY,
+        "Bearer",
+        "Bearer ",
+        "",
+        "Bearer \xff",
+    ],
+)
+def test_wrong_keys(service: Service, header: str) -> None:
+    answer = service(loopback=False, keys=(hashed(KEY),)).get("/whoami", headers={"Authorization": header})
+    assert answer.status_code == 401
+    assert KEY not in answer.get_data(as_text=True)
+
+
+def test_a_key_opens_whatever_host_and_origin_are(service: Service) -> None:
+    client = service(loopback=False, keys=(hashed(KEY),))
+    headers = BEARER | {"Host": "example.org", "Origin": "http://example.org"}
+    for method in ("GET", "POST", "DELETE"):
+        assert client.open("/whoami", method=method, headers=headers).get_data(as_text=True) == f"key:given-{hashed(KEY)[:8]}"
+    assert client.get("/whoami", headers={"Authorization": f"bearer {KEY}"}).status_code == 200
+
+
+BROWSER = {  # Chromium's
+    "Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,image/apng,*/*;q=0.8,"
+    "application/signed-exchange;v=b3;q=0.7"
+}
+
+
+def test_a_browser_on_its_way_to_a_page_gets_one_that_asks_for_the_key(service: Service) -> None:
+    client = service(loopback=False, keys=(hashed(KEY),))
+    for path in ("/docs", "/v1/models", "/nothing"):
+        answer = client.get(path, headers=BROWSER)
+        assert (answer.status_code, answer.mimetype) == (401, "text/html")
+        assert "WWW-Authenticate" in answer.headers
+        page = answer.get_data(as_text=True)
+        assert 'type="password"' in page
+        assert "/static/door.js" in page
+        assert not re.search(r"<script(?![^>]*src=)|<style|\son\w+=|\sstyle=|https?://", page)
+        for headers in ({}, {"Accept": "*/*"}, {"Accept": "application/json"}):
+            assert client.get(path, headers=headers).mimetype == "application/json"
+    assert client.post("/generate", headers=BROWSER).mimetype == "application/json"
+    assert client.get("/whoami", headers=BROWSER | BEARER).status_code == 200
+
+
+def test_keys_come_and_go_while_it_serves(service: Service) -> None:
+    client = service()
+    store = client.application.extensions["charloom"].store
+    assert client.get("/whoami").get_data(as_text=True) == "local"
+    store.keys.add(hashed(KEY), "laptop")
+    assert client.get("/whoami").status_code == 401
+    assert client.get("/whoami", headers=BEARER).get_data(as_text=True) == "key:laptop"
+    store.keys.revoke("laptop")
+    # Who revokes the last key, perhaps since others have it, does not want to let everybody in.
+    assert client.get("/whoami", headers=BEARER).status_code == 401
+    assert client.get("/whoami").status_code == 401
+    assert service().get("/whoami").get_data(as_text=True) == "local"  # started anew
+
+
+def test_on_a_network_nobody_passes_without_any_key(service: Service) -> None:
+    client = service(loopback=False)
+    client.application.extensions["charloom"].store.keys.add(hashed(KEY), "laptop")
+    assert client.get("/whoami", headers=BEARER).status_code == 200
+    client.application.extensions["charloom"].store.keys.revoke("laptop")
+    assert client.get("/whoami", headers=BEARER).status_code == 401
+    assert client.get("/whoami").status_code == 401
+
+
+class Untouched(io.BytesIO):
+    """A body that must not be read."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        raise AssertionError("the body was read")
+
+
+@pytest.mark.parametrize(
+    ("settings", "headers", "status"),
+    [({"loopback": False}, {}, 401), ({}, {"Host": "example.org"}, 403), ({}, {"Origin": "http://example.org"}, 403)],
+)
+def test_nothing_is_read_of_whom_is_refused(service: Service, settings: dict[str, object], headers: dict[str, str], status: int) -> None:
+    for path in ("/generate", "/whoami"):
+        answer = service(**settings).post(
+            path, headers=headers, input_stream=Untouched(), content_length=10**9, content_type="application/json"
+        )
+        assert answer.status_code == status

@@ -1,0 +1,33 @@
+"""The settings of a service: one table, with ranges, from which options and variables are made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from model.errors import InvalidSetting
+from model.settings import settings_of
+from service.web.service_config import ServiceConfig
+
+
+def test_limits_are_checked() -> None:
+    for field, setting in settings_of(ServiceConfig):
+        if setting.at_least is not None:
+            with pytest.raises(InvalidSetting, match=f"^{field.name} is "):
+                ServiceConfig(db=Path("x"), **{field.name: int(setting.at_least) - 1})
+        if setting.choices:
+            with pytest.raises(InvalidSetting, match="must be one of"):
+                ServiceConfig(db=Path("x"), **{field.name: "verbose"})
+    with pytest.raises(InvalidSetting):
+        ServiceConfig(db=Path("x"), max_rows="7")  # type: ignore[arg-type]
+
+
+def test_every_setting_has_a_meaning_and_is_a_limit_or_about_the_log() -> None:
+    names = {field.name for field, setting in settings_of(ServiceConfig) if setting.meaning}
+    assert {"db", "loopback", "keys"}.isdisjoint(names)
+    assert {name for name in names if not name.startswith(("max_", "min_", "log_"))} == {"model_memory", "workers"}
+
+
+def test_keys_are_not_shown() -> None:
+    assert "abcdef" not in repr(ServiceConfig(db=Path("x"), keys=("abcdef",)))
