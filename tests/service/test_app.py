@@ -12,6 +12,7 @@ from flask.testing import FlaskClient
 from model.errors import DatabaseUnusable
 from service.app import create_app
 from service.config import ServiceConfig
+from service.pages import imports
 from service.store import Run
 
 STATIC = Path(__file__).parents[2] / "service" / "web" / "static"
@@ -57,13 +58,10 @@ def test_no_file_is_left_over(client: FlaskClient) -> None:
     while waiting:
         name = waiting.pop()
         used.add(name)
-        beside = re.findall(r'(?:from |import |import\()"(\.[\w./-]+)"', files[name].read_text()) if name.endswith(".js") else []
-        if name == "router.js":  # which loads styles with a view: those of its name and others that it tells
-            views = re.findall(r'import\("(\./views/\w+)\.js"\)', files[name].read_text())
-            told = re.findall(r"styles: \[([^]]*)\]", files[name].read_text())
-            beside += [f"{view}.css" for view in views] + [f"./views/{each}.css" for each in re.findall(r'"([^"]+)"', "".join(told))]
-        found = {str(Path("/" + name).parent.joinpath(other).resolve()).lstrip("/") for other in beside}
-        waiting |= found - used
+        beside = imports(name, files[name].read_text(), later=True) if name.endswith(".js") else []
+        if name == "page.js":  # its table of views names their styles
+            beside += re.findall(r'"([\w./-]+\.css)"', files[name].read_text())
+        waiting |= set(beside) - used
     assert used == set(files)
 
 
