@@ -293,7 +293,7 @@ def test_what_is_wrong_is_told_beside_it(site: Any, visit: Callable[..., Any]) -
 
 
 def test_every_setting_has_a_meaning_in_korean(site: Any) -> None:
-    translated = re.findall(r'^  "setting\.(\w+)"', (STATIC / "texts-teach.js").read_text(), re.MULTILINE)
+    translated = re.findall(r'^  "setting\.(\w+)"', (STATIC / "i18n" / "teach.js").read_text(), re.MULTILINE)
     assert sorted(translated) == sorted(
         set(site.answer("GET", "/openapi.json")["components"]["schemas"]["JobOrder"]["properties"]) - UNSHOWN
     )

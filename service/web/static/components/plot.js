@@ -111,13 +111,13 @@ export class Plot {
     const last = Math.max(this.end ?? 0, ...filled.map(({ xs }) => xs.at(-1)));
     const first = Math.min(...filled.map(({ xs }) => xs.find((x) => x > 0) ?? last));
     let [low, high] = [Infinity, -Infinity];
-    let needed = -Infinity; // so high that of each line something is seen
+    let needed = -Infinity; // so that a part of each line is visible
     for (const { ys } of filled) {
       let lowest = Infinity;
       for (const y of ys) [lowest, high] = [Math.min(lowest, y), Math.max(high, y)];
       [low, needed] = [Math.min(low, lowest), Math.max(needed, lowest)];
     }
-    // All rules are shown. What is above them are the first moments, which may leave the plot at the top once they are over.
+    // All rules stay visible. The high losses of the first steps may leave the plot at the top.
     if (this.rules.length) {
       const [bottom, top] = [Math.min(...this.rules.map(({ y }) => y)), Math.max(...this.rules.map(({ y }) => y))];
       high = low < top ? Math.max(top, needed) : high;
@@ -161,15 +161,15 @@ export class Plot {
     this.card.style.setProperty("left", `${Math.max(0, Math.min(width - wide, left))}px`);
   }
 
-  #look() {
+  #readColours() {
     const names = ["ink", "quiet", "line", "sheet", "accent", "second", ...Array.from({ length: 6 }, (_, index) => `plot-${index + 1}`)];
     this.look = Object.fromEntries(names.map((name) => [name, colour(name)]));
     this.look.font = getComputedStyle(document.body).fontFamily;
   }
 
   #listen(signal) {
-    this.#look();
-    onTheme(() => (this.#look(), this.draw()), signal);
+    this.#readColours();
+    onTheme(() => (this.#readColours(), this.draw()), signal);
     const seen = new ResizeObserver(([{ contentRect }]) => {
       this.size = { width: contentRect.width, height: contentRect.height };
       this.draw();
@@ -178,7 +178,7 @@ export class Plot {
     signal?.addEventListener("abort", () => seen.disconnect());
     this.box.addEventListener("pointermove", (event) => this.#follow(event.clientX - this.box.getBoundingClientRect().left));
     for (const name of ["pointerleave", "blur"]) this.box.addEventListener(name, () => this.#go(null));
-    this.box.addEventListener("keydown", (event) => this.#walk(event));
+    this.box.addEventListener("keydown", (event) => this.#onKey(event));
   }
 
   #follow(pixel) {
@@ -197,7 +197,7 @@ export class Plot {
   }
 
   // Moves the cursor by arrow keys through the points of the first series that has any.
-  #walk(event) {
+  #onKey(event) {
     const steps = { ArrowLeft: -1, ArrowRight: 1, PageUp: -10, PageDown: 10, Home: -Infinity, End: Infinity };
     const xs = this.series.find((each) => each.xs.length)?.xs;
     if (event.key === "Escape") this.#go(null);
@@ -220,9 +220,9 @@ export class Plot {
 
   #showTable() {
     if (!this.tableFrame.open) return;
-    const walked = this.series.find(({ xs }) => xs.length)?.xs ?? [];
-    const step = Math.max(1, walked.length / ROWS);
-    const picked = Array.from({ length: Math.min(ROWS, walked.length) }, (_, index) => walked[Math.min(walked.length - 1, Math.round((index + 1) * step) - 1)]);
+    const all = this.series.find(({ xs }) => xs.length)?.xs ?? [];
+    const step = Math.max(1, all.length / ROWS);
+    const picked = Array.from({ length: Math.min(ROWS, all.length) }, (_, index) => all[Math.min(all.length - 1, Math.round((index + 1) * step) - 1)]);
     const value = ({ xs, ys }, x) => (xs.length ? this.y.format(ys[nearest(xs, x)]) : "–");
     const cell = this.x.cell ?? this.x.format;
     const head = [this.x.label, ...this.series.map(({ name }) => name)].map((name) => el("th", { scope: "col" }, name));

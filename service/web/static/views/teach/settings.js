@@ -115,11 +115,11 @@ function controlOf(rule) {
 // "from 1 to 64"; leaves out limits beyond any use.
 function range({ minimum, exclusiveMinimum, maximum, exclusiveMaximum }) {
   const shown = (value) => (value < 1e-3 && value > 0 ? String(value) : number(value, value % 1 ? 3 : 0));
-  const told = [
+  const limits = [
     minimum !== undefined && t("range.from", { value: shown(minimum) }),
     exclusiveMinimum !== undefined && t("range.above", { value: shown(exclusiveMinimum) }),
     maximum !== undefined && maximum < 1e9 && t("range.to", { value: shown(maximum) }),
     exclusiveMaximum !== undefined && t("range.below", { value: shown(exclusiveMaximum) }),
   ];
-  return told.filter(Boolean).join(" ");
+  return limits.filter(Boolean).join(" ");
 }
