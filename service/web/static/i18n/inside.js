@@ -31,7 +31,7 @@ addTexts({
   "inside.unit.of": ["of {count}, from 0 to {last}", "{count}개 중, 0부터 {last}까지"],
   "inside.before": ["Previous unit", "앞 유닛"],
   "inside.next": ["Next unit", "다음 유닛"],
-  "inside.lively": ["Most active unit", "가장 활발한 유닛"],
+  "inside.lively": ["Most variable unit", "가장 활발한 유닛"],
   "inside.keys": ["Use Shift and the arrow keys to move through the units, also in the text.", "Shift와 화살표 키로 글 안에서도 유닛을 넘겨 볼 수 있습니다."],
   "inside.unit.now": ["Unit {unit}", "유닛 {unit}"],
   "inside.unit.range": ["from {low} to {high} here", "여기서는 {low}부터 {high}까지"],
