@@ -38,9 +38,9 @@ def install(app: Flask, service: Service) -> None:
             g.caller = f"key:{holder(keyring)}"
 
     @app.after_request
-    def show_the_door(response: Response) -> Response:
+    def show_key_page(response: Response) -> Response:
         if response.status_code == 401 and request.method == "GET" and prefers_html():
-            response.set_data(render_template("door.html"))  # a browser on its way to a page cannot show a key by itself
+            response.set_data(render_template("key.html"))  # a browser on its way to a page cannot show a key by itself
             response.mimetype = "text/html"
         return response
 

@@ -8,9 +8,11 @@
 from __future__ import annotations
 
 import gzip
+import posixpath
 import re
 from collections.abc import Iterator
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
@@ -25,28 +27,31 @@ from service.web.validation import REQUIRED, ROUTE_FIELDS, Body, Field
 
 # ── pages ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-# Modules that the first view needs, named in the page so that the browser asks for all of them at once.
-PRELOADED = (
-    "texts.js",
-    "dom.js",
-    "words.js",
-    "theme.js",
-    "api.js",
-    "facts.js",
-    "router.js",
-    "components.js",
-    "card.js",
-    "text-view.js",
-    "views/write.js",
-    "views/form.js",
-    "views/chooser.js",
-    "views/sheet.js",
-    "views/copied.js",
-    "views/telling.js",
-    "views/completion.js",
-    "views/written.js",
-    "views/link.js",
-)
+STATIC = Path(__file__).parent / "static"
+IMPORT = re.compile(r'^(?:import|export) (?:[^;"]* from )?"(\.[^"]+)"', re.MULTILINE)
+DYNAMIC_IMPORT = re.compile(r'\bimport\("(\.[^"]+)"\)')
+
+
+def imports(module: str, source: str, *, later: bool = False) -> list[str]:
+    """List the modules that a JavaScript module imports, as paths from static/; with `later` those of ``import()``, too."""
+    paths = IMPORT.findall(source) + (DYNAMIC_IMPORT.findall(source) if later else [])
+    return [posixpath.normpath(posixpath.join(posixpath.dirname(module), path)) for path in paths]
+
+
+def with_imports(*modules: str) -> tuple[str, ...]:
+    """List modules and all that they import, without ``import()``; those that are imported come after their importer."""
+    found = dict.fromkeys(modules)
+    waiting = list(modules)
+    while waiting:
+        module = waiting.pop(0)
+        new = [each for each in imports(module, (STATIC / module).read_text(encoding="utf-8")) if each not in found]
+        found |= dict.fromkeys(new)
+        waiting += new
+    return tuple(found)
+
+
+# The modules of the first view, named in the page so that the browser requests them all at once
+PRELOADED = with_imports("page.js", "views/write/write.js")
 SMALL = 1024  # bytes that are not worth compressing
 
 

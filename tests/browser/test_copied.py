@@ -42,15 +42,15 @@ def test_what_is_copied_is_underlined_and_told(site: Any, visit: Callable[..., A
     page.keyboard.press("ArrowRight")
     assert "copied: " in page.locator(".text-view [aria-live]").inner_text()
 
-    page.get_by_text("Underline what is copied").click()
+    page.get_by_text("Underline copied text").click()
     page.until(f"{UNDERLINED} === 0 && !{NOTES}.textContent")
     page.reload()
-    assert not page.get_by_label("Underline what is copied").is_checked()
+    assert not page.get_by_label("Underline copied text").is_checked()
     write_off = page.get_by_role("button", name="Write", exact=True)
     write_off.click()
     page.wait_for_selector(".sheet-facts b")
     assert page.locator(".sheet-notes").inner_text() == ""
-    page.get_by_text("Underline what is copied").click()
+    page.get_by_text("Underline copied text").click()
     page.until(f"{UNDERLINED} > 0")
 
 
@@ -70,7 +70,7 @@ def test_a_text_that_must_not_copy_does_not(site: Any, visit: Callable[..., Any]
     text = write(page, "parrot", length=150, seed=3, most=5)
     told = site.answer("POST", "/v1/novelty", {"model": "parrot", "text": text})
     assert told["longest"]["length"] == 5
-    assert "New: nothing of 30 characters or more" in page.locator(".sheet-notes").inner_text()
+    assert "New: no 30 characters in a row" in page.locator(".sheet-notes").inner_text()
     assert parse_qs(page.evaluate("location.hash").partition("?")[2])["max_copy"] == ["5"]
     other = visit(site, page.evaluate("location.hash"), beside=page)
     other.wait_for_selector(".sheet-facts b")

@@ -99,7 +99,7 @@ def test_surprise_is_what_the_service_says(inside: Any, site: Any) -> None:
     card = page.locator(".text-card").text_content()
     assert card.startswith(f"{TEXT[1]}{bits[1]:.1f} bits")
     assert all(("space" if symbol == " " else symbol) or symbol in card for symbol, _ in found["alternatives"][1])
-    assert re.search(r"h, \d+\.\d bits; otherwise:", page.locator(".reader .text-view .unseen").text_content())
+    assert re.search(r"h, \d+\.\d bits; alternatives:", page.locator(".reader .text-view .unseen").text_content())
     page.keyboard.press("Escape")
     assert page.locator(".text-card").is_hidden()
 
@@ -121,7 +121,7 @@ def test_units_are_walked_through_by_keyboard(inside: Any, site: Any) -> None:
         return heat(answer(site, include=[], units=[unit])["units"][0]["activations"])
 
     assert near(shown(), expected("0:46"))
-    page.get_by_role("button", name="The next unit").focus()
+    page.get_by_role("button", name="Next unit").focus()
     page.keyboard.press("ArrowRight")
     page.wait_for_selector(".reader-about b:has-text('Unit 0:47')")
     assert near(shown(), expected("0:47"))
@@ -137,7 +137,7 @@ def test_units_are_walked_through_by_keyboard(inside: Any, site: Any) -> None:
     assert number.input_value() == "47"
     number.fill("48")
     number.press("Enter")
-    assert page.locator(".walk .wrong:not([hidden])").text_content() == "Units are numbered from 0 to 47."
+    assert page.locator(".unit-picker .wrong:not([hidden])").text_content() == "Units are numbered from 0 to 47."
 
 
 def test_a_walk_asks_for_units_alone_and_for_few(inside: Any) -> None:
@@ -148,7 +148,7 @@ def test_a_walk_asks_for_units_alone_and_for_few(inside: Any) -> None:
     page.wait_for_selector(".reader-about b:has-text('Unit 0:0')")
     asked: list[Any] = []
     page.on("request", lambda request: "/v1/inspect" in request.url and asked.append(json.loads(request.post_data)))
-    page.get_by_role("button", name="The next unit").focus()
+    page.get_by_role("button", name="Next unit").focus()
     for unit in range(1, 33):
         page.keyboard.press("ArrowRight")
         page.wait_for_selector(f".reader-about b:text-is('Unit 0:{unit}')")
@@ -182,7 +182,7 @@ def test_cells_are_found_and_all_is_accessible(
     read(page)
     page.locator(".reader .text-pane").focus()
     page.keyboard.press("End")
-    page.get_by_role("button", name="Find them").click()
+    page.get_by_role("button", name="Find cells").click()
     page.wait_for_selector(".cell-rows")
     report = site.answer("POST", "/v1/inspect/cells", {"model": "tale"})
     good = [cell for cell in report["cells"] if cell["found"] and cell["learned"]]
@@ -242,7 +242,7 @@ def test_a_long_text_stays_smooth(site: Any, visit: Callable[..., Any]) -> None:
     page = visit(site, "#inside")
     read(page, TEXT * 120)
     show(page, "A unit")
-    page.get_by_role("button", name="The next unit").click()
+    page.get_by_role("button", name="Next unit").click()
     page.wait_for_timeout(100)
     code = """() => [...document.querySelectorAll(".reader .text-block")].map((block) =>
         [...CSS.highlights.values()].some((ranges) => [...ranges].some((range) => block.contains(range.startContainer))))"""
@@ -255,7 +255,7 @@ def test_a_long_text_stays_smooth(site: Any, visit: Callable[..., Any]) -> None:
 
 def test_ink_is_legible_on_every_tint(inside: Any) -> None:
     names = ["ink", *(f"{side}-{level}" for side in ("cold", "warm") for level in range(1, 9))]
-    code = "async (names) => { const { colour } = await import('/static/theme.js'); return names.map((name) => colour(name)); }"
+    code = "async (names) => { const { colour } = await import('/static/lib/theme.js'); return names.map((name) => colour(name)); }"
     for scheme in ("light", "dark"):
         inside.emulate_media(color_scheme=scheme)
         ink, *grounds = (luminance(each) for each in inside.evaluate(code, names))
@@ -277,7 +277,7 @@ def test_both_languages_are_whole(site: Any, visit: Callable[..., Any], accessib
     page.get_by_role("button", name="찾기").click()
     page.wait_for_selector(".cell-rows")
     assert not any(re.search("[a-z]{3}", each) for each in page.locator(".cell-meaning").all_text_contents())
-    source = page.evaluate("fetch('/static/texts-inside.js').then((answer) => answer.text())")
+    source = page.evaluate("fetch('/static/i18n/inside.js').then((answer) => answer.text())")
     rows = re.findall(
         r"""^  (?:"[^"]+"|'[^']+'): \[\s*("(?:[^"\\]|\\.)*"|'[^']*'),\s*("(?:[^"\\]|\\.)*"|'[^']*'),?\s*\],$""", source, re.MULTILINE
     )

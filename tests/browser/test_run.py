@@ -26,7 +26,7 @@ def opened(visit: Callable[..., Any], site: Any, name: str = "tale", **options: 
     """The page of a run, with everything on it."""
     page = visit(site, f"#run/{name}", **options)
     page.until(f"{DRAWN} > 0")
-    page.wait_for_selector(".travel-text[data-step]:not([aria-busy])")
+    page.wait_for_selector(".checkpoints-text[data-step]:not([aria-busy])")
     return page
 
 
@@ -47,18 +47,18 @@ def numbers(page: Any) -> list[str]:
 
 def travel_to(page: Any, index: int) -> str:
     """Move the slider to a checkpoint; its text."""
-    page.locator(".travel .slider").evaluate(
+    page.locator(".checkpoints .slider").evaluate(
         "(node, value) => { node.value = value; node.dispatchEvent(new Event('input', { bubbles: true })); }", index
     )
-    page.wait_for_selector(".travel-text:not([aria-busy])")
-    return str(page.locator(".travel-text").text_content())
+    page.wait_for_selector(".checkpoints-text:not([aria-busy])")
+    return str(page.locator(".checkpoints-text").text_content())
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(360, "dark"), (1600, "light")])
 def test_it_is_accessible(site: Any, visit: Callable[..., Any], accessible: Callable[..., None], width: int, scheme: str) -> None:
     page = opened(visit, site, width=width, scheme=scheme)
     numbers(page)
-    page.get_by_text("What happened").click()
+    page.get_by_text("Event log").click()
     page.get_by_text("Settings of this run").click()
     page.locator(".plot-box").focus()
     page.keyboard.press("End")
@@ -73,7 +73,7 @@ def test_from_a_text_to_a_model(school: Any, visit: Callable[..., Any], tmp_path
     page = visit(school, "#teach")
     page.watch.allowed.append("404 (NOT FOUND)")  # of a checkpoint that had gone when its text was asked for
     page.locator("input[type=file]:not([webkitdirectory])").set_input_files(tmp_path / "weaver.txt")
-    page.wait_for_selector(".seen:not([hidden])")
+    page.wait_for_selector(".summary:not([hidden])")
     page.get_by_label("Other", exact=True).check()
     page.get_by_label("Length", exact=True).fill("1000000")
     page.get_by_label("Unit of the length").select_option("steps")
@@ -109,7 +109,7 @@ def test_from_a_text_to_a_model(school: Any, visit: Callable[..., Any], tmp_path
 
     # It is paused, left, and come back to.
     page.get_by_role("button", name="Pause").click()
-    page.until(f"{BADGE} === 'paused' && document.activeElement.textContent === 'Go on'")
+    page.until(f"{BADGE} === 'paused' && document.activeElement.textContent === 'Resume'")
     page.wait_for_timeout(800)  # until the last events have come
     kept, samples = numbers(page), page.evaluate(SAMPLES)
     page.reload()
@@ -120,13 +120,13 @@ def test_from_a_text_to_a_model(school: Any, visit: Callable[..., Any], tmp_path
     assert page.get_by_role("button", name="Pause").is_hidden()
 
     # It goes on where it was.
-    page.get_by_role("button", name="Go on").click()
+    page.get_by_role("button", name="Resume").click()
     page.until(f"{SAMPLES}.length > {len(samples)}", 60)
     assert page.evaluate(SAMPLES)[-len(samples) :] == samples
 
     # It is cancelled, but not by mistake.
     page.get_by_role("button", name="Cancel", exact=True).click()
-    page.get_by_role("button", name="Let it learn").click()
+    page.get_by_role("button", name="Keep learning").click()
     assert page.evaluate(BADGE) == "learning"
     page.get_by_role("button", name="Cancel", exact=True).click()
     page.get_by_role("button", name="Cancel the run").click()
@@ -143,7 +143,7 @@ def test_from_a_text_to_a_model(school: Any, visit: Callable[..., Any], tmp_path
 
 def test_time_travel(site: Any, visit: Callable[..., Any]) -> None:
     page = opened(visit, site)
-    page.locator(".travel").get_by_label("Prompt").fill("the ")
+    page.locator(".checkpoints").get_by_label("Prompt").fill("the ")
     steps = [each["step_number"] for each in site.answer("GET", "/v1/fine_tuning/jobs/tale/checkpoints")["data"]][::-1]
     assert len(steps) >= 4
     texts = [travel_to(page, index) for index in range(len(steps))]
@@ -155,7 +155,7 @@ def test_time_travel(site: Any, visit: Callable[..., Any]) -> None:
     page.on("request", lambda request: asked.append(request.url))
     assert [travel_to(page, index) for index in range(len(steps))] == texts
     assert [each for each in asked if "completions" in each] == []
-    assert f"step {steps[-1]:,}" in page.locator(".travel output").text_content()
+    assert f"step {steps[-1]:,}" in page.locator(".checkpoints output").text_content()
     page.get_by_role("link", name="Open this text in Write").click()
     page.until("document.querySelector('.sheet-facts b')")
     assert page.locator(".text-flow").text_content() == texts[-1]
@@ -164,11 +164,11 @@ def test_time_travel(site: Any, visit: Callable[..., Any]) -> None:
 def test_time_is_played(site: Any, tale: Any) -> None:
     steps = [each["step_number"] for each in site.answer("GET", "/v1/fine_tuning/jobs/tale/checkpoints")["data"]][::-1]
     tale.get_by_role("button", name="Play").click()
-    tale.until(f"document.querySelector('.travel-text').dataset.step === '{steps[0]}'")  # from the last one it begins again
-    tale.locator(".travel").get_by_role("button", name="Stop").click()
+    tale.until(f"document.querySelector('.checkpoints-text').dataset.step === '{steps[0]}'")  # from the last one it begins again
+    tale.locator(".checkpoints").get_by_role("button", name="Stop").click()
     travel_to(tale, len(steps) - 2)
     tale.get_by_role("button", name="Play").click()
-    tale.until(f"document.querySelector('.travel-text').dataset.step === '{steps[-1]}'")
+    tale.until(f"document.querySelector('.checkpoints-text').dataset.step === '{steps[-1]}'")
     tale.get_by_role("button", name="Play").wait_for()
 
 
@@ -212,19 +212,19 @@ def test_a_checkpoint_that_has_gone_makes_room(site: Any, visit: Callable[..., A
     page.route("**/checkpoints?limit=1000", without)
     page.route("**/v1/completions", lambda route: answer(route) if f"@{gone}" in route.request.post_data else route.continue_())
     travel_to(page, 1)
-    page.until(f"document.querySelector('.travel .slider').max === '{len(steps) - 2}'")
-    page.until(f"document.querySelector('.travel-text').dataset.step === '{steps[0]}'")
-    assert page.locator(".travel .notice").is_hidden()
+    page.until(f"document.querySelector('.checkpoints .slider').max === '{len(steps) - 2}'")
+    page.until(f"document.querySelector('.checkpoints-text').dataset.step === '{steps[0]}'")
+    assert page.locator(".checkpoints .notice").is_hidden()
 
 
 def test_a_run_is_followed_further_when_the_service_is_there_again(launch: Callable[..., Any], visit: Callable[..., Any]) -> None:
     first = launch()
     first.answer("POST", "/v1/fine_tuning/jobs", {"model": "lstm", "training_file": "tale", "name": "waiting"})
     page = visit(first, "#run/waiting")
-    page.until(f"document.querySelector('.badge') && {BADGE} === 'waits'")
+    page.until(f"document.querySelector('.badge') && {BADGE} === 'queued'")
     page.watch.allowed.append("ERR_")
     first.stop()
-    page.wait_for_selector(".run-state:has-text('The connection was cut')")
+    page.wait_for_selector(".run-state:has-text('Connection lost')")
     again = launch(again=first)
     page.until(f"document.querySelector('.run-state').textContent === {BADGE}")
     again.answer("POST", "/v1/fine_tuning/jobs/waiting/pause")
@@ -237,7 +237,7 @@ def test_a_run_that_fails_says_why(school: Any, visit: Callable[..., Any]) -> No
     page = visit(school, "#run/hopeless")
     page.wait_for_selector(".run .notice.bad:has-text('learning_rate')", timeout=30_000)
     assert page.evaluate(BADGE) == "failed"
-    assert page.get_by_role("button", name="Go on").is_visible()
+    assert page.get_by_role("button", name="Resume").is_visible()
 
 
 def test_a_run_that_is_not_there(site: Any, visit: Callable[..., Any]) -> None:
@@ -258,9 +258,9 @@ def test_runs_are_compared(site: Any, visit: Callable[..., Any]) -> None:
     assert page.locator(".plot-legend li").all_text_contents() == page.locator(".compared a").all_text_contents()
     assert "different texts" in page.locator(".compare .notice.warn").text_content()
     drawn = page.evaluate(DRAWN)
-    page.get_by_label("Training losses, too").uncheck()
+    page.get_by_label("Also training losses").uncheck()
     page.until(f"{DRAWN} < {drawn}")
-    page.get_by_label("time trained", exact=True).check()
+    page.get_by_label("training time", exact=True).check()
     assert "s" in numbers(page)[-1]
     page.get_by_role("button", name="Remove hangul").click()
     page.until("location.hash === '#compare/tale'")
@@ -283,7 +283,7 @@ def bare(browser: Any, site: Any) -> Iterator[Any]:
 
 
 MOUNT = """async count => {
-    const { Plot } = await import("/static/plot.js");
+    const { Plot } = await import("/static/components/plot.js");
     const axis = { label: "x", tick: String, format: String };
     const plot = (window.plot = new Plot({ label: "many", x: axis, y: axis }));
     document.querySelector("main").replaceChildren(plot.element);
@@ -326,7 +326,7 @@ def test_ten_thousand_points_are_little_work(site: Any, visit: Callable[..., Any
 def test_nothing_that_can_be_seen_is_left_out(bare: Any) -> None:
     found = bare.evaluate(
         """async count => {
-            const { decimated } = await import("/static/strokes.js");
+            const { decimated } = await import("/static/components/plot-canvas.js");
             const xs = Array.from({ length: count }, (_, index) => index);
             const ys = xs.map((x) => Math.sin(x) * ((x * 7919) % 101));
             return [decimated(xs, ys, (x) => x / 37, (y) => y), ys];
@@ -348,17 +348,17 @@ def test_nothing_that_can_be_seen_is_left_out(bare: Any) -> None:
 def test_steps_that_are_done_again_count_once(bare: Any) -> None:
     found = bare.evaluate(
         """async () => {
-            const { Course } = await import("/static/views/course.js");
-            const course = new Course();
+            const { LearningCurve } = await import("/static/views/run/learning-curve.js");
+            const curve = new LearningCurve();
             const event = (characters, train_loss, valid_loss, sample = null) =>
-                course.take({ id: `e${characters}`, type: "metrics", data: {
+                curve.add({ id: `e${characters}`, type: "metrics", data: {
                     characters, train_loss, valid_loss, sample, step: characters,
                     seconds: characters, symbols_per_char: Math.LN2, baselines: { unigram: 3 } } });
             event(100, 5, null); event(200, 4, 3.5, { text: "a" }); event(300, 3, null); event(400, 3, 3, { text: "b" });
             event(300, 2.5, null); event(400, 2, 2.5, { text: "c" });
-            const { training, validation, samples } = course;
+            const { training, validation, samples } = curve;
             return [training.xs, training.ys, validation.xs, validation.ys, samples.map((each) => each.text),
-                course.neighbours.behind.name];
+                curve.neighbours.behind.name];
         }"""
     )
     assert found == [[100, 300], [5, 2.5], [200, 400], [3.5, 2.5], ["a", "c"], "unigram"]

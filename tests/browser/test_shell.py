@@ -38,7 +38,7 @@ def test_colours_have_contrast(site: Any, visit: Callable[..., Any], scheme: str
     page = visit(site, scheme=scheme)
     names = sorted({name for pair in TEXTS + EDGES for name in pair})
     code = """async (names) => {
-        const { colour } = await import("/static/theme.js");
+        const { colour } = await import("/static/lib/theme.js");
         return Object.fromEntries(names.map((name) => [name, colour(name)]));
     }"""
     light = {name: luminance(colour) for name, colour in page.evaluate(code, names).items()}
@@ -84,9 +84,9 @@ def test_the_appearance_is_kept(site: Any, visit: Callable[..., Any]) -> None:
     light = page.evaluate(ground)
     button = page.locator("#theme")
     button.click()
-    assert (button.get_attribute("aria-label"), page.evaluate(ground)) == ("Appearance: light", light)
+    assert (button.get_attribute("aria-label"), page.evaluate(ground)) == ("Theme: light", light)
     button.click()
-    assert button.get_attribute("aria-label") == "Appearance: dark"
+    assert button.get_attribute("aria-label") == "Theme: dark"
     dark = page.evaluate(ground)
     assert dark != light
     page.reload()
@@ -104,9 +104,9 @@ def test_both_languages_are_whole(site: Any, visit: Callable[..., Any]) -> None:
     page.wait_for_selector("a:has-text('Teach')")
     assert page.get_by_label("Prompt").input_value() == "kept"
     assert page.evaluate("document.documentElement.lang") == "en"
-    source = page.evaluate("fetch('/static/texts.js').then((answer) => answer.text())")
+    source = page.evaluate("fetch('/static/i18n/common.js').then((answer) => answer.text())")
     rows = re.findall(r'^  "?([\w.]+)"?: \[\s*"((?:[^"\\]|\\.)*)",\s*"((?:[^"\\]|\\.)*)",?\s*\],$', source, re.MULTILINE)
-    assert len(rows) > 80
+    assert len(rows) > 60
     assert len(rows) == len(re.findall(r'^  "?[\w.]+"?: \[', source, re.MULTILINE))
     for name, english, korean in rows:
         assert set(re.findall(r"\{(\w+)", english)) == set(re.findall(r"\{(\w+)", korean)), name
@@ -170,11 +170,11 @@ def test_a_view_that_cannot_be_loaded_can_be_tried_again(launch: Callable[..., A
     page = visit(site)
     page.wait_for_selector(".sheet")
     page.watch.allowed += ["ERR_FAILED", "net::"]
-    page.route("**/views/teach.js", lambda route: route.abort())
+    page.route("**/views/teach/teach.js", lambda route: route.abort())
     page.get_by_role("link", name="Teach").click()
     page.get_by_text("could not be loaded").wait_for()
     assert page.locator("[aria-current=page]").text_content() == "Write"
-    page.unroute("**/views/teach.js")
+    page.unroute("**/views/teach/teach.js")
     page.get_by_role("link", name="Teach").click()
     page.wait_for_selector(".view.teach h1")
     assert page.locator("[aria-current=page]").text_content() == "Teach"
@@ -196,7 +196,7 @@ def test_a_service_that_is_gone(launch: Callable[..., Any], visit: Callable[...,
     site.stop()
     page.get_by_role("button", name="Write", exact=True).click()
     page.wait_for_selector(".sheet .notice.bad:has-text('does not answer')")
-    page.evaluate("void import('/static/facts.js').then(({ look }) => look())")
+    page.evaluate("void import('/static/lib/service.js').then(({ refreshService }) => refreshService())")
     page.wait_for_selector("#banner .notice.bad:has-text('does not answer')")
 
 

@@ -17,8 +17,8 @@ from corpora import open_source
 STATIC = Path(__file__).resolve().parents[2] / "service" / "web" / "static"
 FILES = "input[type=file]:not([webkitdirectory])"
 FOLDER = "input[type=file][webkitdirectory]"
-TOLD = ".giving > .notice:not([hidden])"
-SHOWN = ".seen:not([hidden]) h3"
+TOLD = ".corpus-input > .notice:not([hidden])"
+SHOWN = ".summary:not([hidden]) h3"
 # Settings that have a place of their own, and those that only other services' clients send
 UNSHOWN = {"cell", "training_file", "epochs", "steps", "budget", "hyperparameters", "method", "suffix", "metadata", "integrations"}
 FIRST_LINES = "The loom stood still.\nNobody had asked it why.\n"
@@ -77,7 +77,7 @@ def test_it_is_accessible(site: Any, visit: Callable[..., Any], accessible: Call
     settings(page)
     page.wait_for_selector(".runs li")
     accessible(page)
-    page.get_by_label("Or one that is here already").select_option("tale")
+    page.get_by_label("Or use a stored text").select_option("tale")
     page.wait_for_selector(SHOWN)
     accessible(page)
 
@@ -89,12 +89,12 @@ def test_what_the_reader_saw(school: Any, desk: Any, tmp_path: Path) -> None:
     (tmp_path / "loom.txt").write_text(text)
     assert give(desk, tmp_path / "loom.txt") == "loom"
     facts = dict(
-        zip(desk.locator(".seen dt").all_text_contents(), desk.locator(".seen dd").all_text_contents(), strict=True)
+        zip(desk.locator(".summary dt").all_text_contents(), desk.locator(".summary dd").all_text_contents(), strict=True)
     )  # name -> value
     assert facts["Characters"] == f"{len(text):,}"
     assert facts["Lines"] == f"{text.count(chr(10)):,}"
-    assert facts["Different characters"] == str(len(set(text)))
-    assert desk.locator(".seen-sample").text_content().startswith(FIRST_LINES)
+    assert facts["Distinct characters"] == str(len(set(text)))
+    assert desk.locator(".summary-sample").text_content().startswith(FIRST_LINES)
     shown = desk.locator(".signs li > :first-child").all_text_contents()
     assert len(shown) == len(set(text))
     assert shown[0] == "␣"
@@ -104,7 +104,7 @@ def test_what_the_reader_saw(school: Any, desk: Any, tmp_path: Path) -> None:
     assert desk.locator(SHOWN).text_content() == "loom"
     desk.get_by_role("button", name="Another text").click()
     assert desk.get_by_role("button", name="Start").is_disabled()
-    desk.get_by_label("Or one that is here already").select_option("hangul")
+    desk.get_by_label("Or use a stored text").select_option("hangul")
     desk.wait_for_selector(SHOWN)
     assert desk.locator(SHOWN).text_content() == "hangul"
     assert content(school, "loom") == text
@@ -122,7 +122,7 @@ def test_an_upload_tells_how_far_it_is_and_can_be_cancelled(school: Any, visit: 
     assert re.fullmatch(r"large\.txt: [\d.]+ [kM]?B of [\d.]+ MB sent", page.locator(".sending .hint").text_content())
     page.locator(".sending button").click()
     page.wait_for_selector(".zone", state="visible")
-    assert page.locator(".giving .notice").is_hidden()
+    assert page.locator(".corpus-input .notice").is_hidden()
     assert "large" not in [each["id"] for each in school.answer("GET", "/v1/files?limit=100")["data"]]
 
 
@@ -149,7 +149,7 @@ def test_a_folder_is_read_as_the_command_line_reads_it(school: Any, desk: Any, t
         name = give(desk, root, FOLDER)
     assert name == "a-tale-of-looms"
     assert content(school, name) == "".join(open_source(str(root)).pieces())
-    assert desk.locator(".seen .notice").all_text_contents() == ["one binary file was skipped: image.png"]
+    assert desk.locator(".summary .notice").all_text_contents() == ["one binary file was skipped: image.png"]
     assert b"hidden" not in (sent.value.post_data_buffer or b"")
 
 
@@ -189,7 +189,7 @@ DROPPED = """async () => {
     });
     const given = folder("looms", [file("b.txt", "second"), folder("deep", [file("c.txt", "third")])], [file("a.txt", "first")],
         [file(".hidden", "no"), folder(".git", [file("config", "no")])]);
-    const { filesOf, packed } = await import("/static/tar.js");
+    const { filesOf, packed } = await import("/static/lib/tar.js");
     const { data, name } = packed(await filesOf({ items: [{ webkitGetAsEntry: () => given }], files: [] }));
     return [name, [...new Uint8Array(await data.arrayBuffer())]];
 }"""
@@ -208,7 +208,7 @@ def test_a_pasted_text(school: Any, desk: Any) -> None:
     use = desk.get_by_role("button", name="Use this text")
     assert use.is_disabled()
     desk.get_by_label("The text", exact=True).fill(lines(4))
-    desk.get_by_label("Its name").fill("From my desk")
+    desk.get_by_label("Name", exact=True).fill("From my desk")
     use.click()
     desk.wait_for_selector(SHOWN)
     assert desk.locator(SHOWN).text_content() == "From-my-desk"
@@ -233,8 +233,8 @@ def test_a_text_in_another_encoding(school: Any, desk: Any, tmp_path: Path) -> N
     (tmp_path / "korean.txt").write_bytes(text.encode("cp949"))
     desk.locator(FILES).set_input_files(tmp_path / "korean.txt")
     desk.wait_for_selector(f"{TOLD}:has-text('korean.txt is not in UTF-8')")
-    desk.get_by_label("Its encoding").select_option("cp949")
-    desk.get_by_role("button", name="Read it so").click()
+    desk.get_by_label("Encoding", exact=True).select_option("cp949")
+    desk.get_by_role("button", name="Use this encoding").click()
     desk.wait_for_selector(SHOWN)
     assert content(school, desk.locator(SHOWN).text_content()) == text
     assert desk.locator(TOLD).count() == 0
@@ -242,7 +242,7 @@ def test_a_text_in_another_encoding(school: Any, desk: Any, tmp_path: Path) -> N
 
 def test_a_text_that_is_too_large(launch: Callable[..., Any], visit: Callable[..., Any], tmp_path: Path) -> None:
     page = visit(launch(empty=True, max_upload=10_000), "#teach")
-    page.wait_for_selector("text=Nothing has been trained yet")
+    page.wait_for_selector("text=There are no runs yet")
     page.watch.allowed.append("413")
     (tmp_path / "large.txt").write_text(lines(6))
     page.locator(FILES).set_input_files(tmp_path / "large.txt")
@@ -267,7 +267,7 @@ def test_what_is_wrong_is_told_beside_it(site: Any, visit: Callable[..., Any]) -
     page = visit(site, "#teach")
     page.watch.allowed += ["400 (BAD REQUEST)", "409 (CONFLICT)"]
     runs = site.answer("GET", "/v1/fine_tuning/jobs")["data"]
-    page.get_by_label("Or one that is here already").select_option("tale")
+    page.get_by_label("Or use a stored text").select_option("tale")
     page.wait_for_selector(SHOWN)
     settings(page)
     page.get_by_label("hidden_size").fill("16")
@@ -293,7 +293,7 @@ def test_what_is_wrong_is_told_beside_it(site: Any, visit: Callable[..., Any]) -
 
 
 def test_every_setting_has_a_meaning_in_korean(site: Any) -> None:
-    translated = re.findall(r'^  "setting\.(\w+)"', (STATIC / "texts-teach.js").read_text(), re.MULTILINE)
+    translated = re.findall(r'^  "setting\.(\w+)"', (STATIC / "i18n" / "teach.js").read_text(), re.MULTILINE)
     assert sorted(translated) == sorted(
         set(site.answer("GET", "/openapi.json")["components"]["schemas"]["JobOrder"]["properties"]) - UNSHOWN
     )

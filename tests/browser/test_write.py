@@ -133,7 +133,7 @@ def test_a_move_in_mid_stream_is_in_the_last_event(site: Any, visit: Callable[..
     course = last_event(page, 0)["temperature"]
     assert [value for _, value in course] == [0.8, 1.5, 0.2]
     assert course[0][0] == 0 < course[1][0] < course[2][0] < 8000
-    assert "temperature moved 2 times" in page.locator(".sheet-facts").text_content()
+    assert "temperature changed 2 times" in page.locator(".sheet-facts").text_content()
     # And the address is a link with that course, which writes the same again.
     query = parse_qs(page.evaluate("location.hash").partition("?")[2])
     assert query["t"] == [",".join(f"{position}:{value:g}" for position, value in course)]
@@ -201,7 +201,7 @@ def test_again_with_this_seed_writes_one_sheet_with_its_moves(site: Any, visit: 
 
 def test_a_link_that_is_not_whole(site: Any, visit: Callable[..., Any]) -> None:
     page = visit(site, "#write?model=tale&seed=3&t=5:x,0:9&length=abc")
-    page.get_by_text("This link is not whole").wait_for()
+    page.get_by_text("This link is incomplete").wait_for()
 
 
 def test_again_with_this_seed(site: Any, visit: Callable[..., Any]) -> None:
@@ -277,7 +277,7 @@ def test_tints_and_alternatives(site: Any, visit: Callable[..., Any]) -> None:
     page.keyboard.press("End")
     page.keyboard.press("ArrowLeft")
     assert f"{-scores['token_logprobs'][-2] / 0.6931471805599453:.1f} bits" in card.text_content()
-    assert "otherwise" in page.locator(".text-view [aria-live]").text_content()
+    assert "alternatives" in page.locator(".text-view [aria-live]").text_content()
     page.keyboard.press("Escape")
     assert card.is_hidden()
     page.get_by_label("Tint by surprise").uncheck()
@@ -340,7 +340,7 @@ def test_what_the_alphabet_lacks_is_told(site: Any, visit: Callable[..., Any]) -
 def test_stop_strings(site: Any, visit: Callable[..., Any]) -> None:
     page = visit(site)
     more(page, Seed=4)
-    page.get_by_label("Stop before").fill("\\n\nknots")
+    page.get_by_label("Stop strings").fill("\\n\nknots")
     text = write(page)
     assert "\n" not in text
     assert "ended before a stop string" in page.locator(".sheet-facts").text_content()
@@ -395,7 +395,7 @@ def test_a_long_text_stays_smooth(site: Any, visit: Callable[..., Any]) -> None:
     page = visit(site)
     found = page.evaluate(
         """async () => {
-          const { TextView } = await import("/static/text-view.js");
+          const { TextView } = await import("/static/components/text-view.js");
           const view = new TextView({ label: "long", describe: (index) => String(index) });
           view.pane.style.height = "500px";
           document.querySelector("main").replaceChildren(view.element);

@@ -1,22 +1,35 @@
-// The page: the shell around its views. README.md beside this file tells how it is made.
+// The entry module: the table of views, and the shell around them (navigation, language, theme, key, state of the service).
 
-import { setDoor, takeKey } from "./api.js";
-import { dialog, field, input, notice, toast } from "./components.js";
-import { icon } from "./dom.js";
-import { facts, look, watch } from "./facts.js";
-import { address, start } from "./router.js";
-import { LANGUAGES, language, t } from "./texts.js";
-import { keep, nextTheme, theme } from "./theme.js";
-import { percent } from "./words.js";
+import { dialog } from "./components/dialog.js";
+import { notice, toast } from "./components/feedback.js";
+import { field, input } from "./components/fields.js";
+import { LANGUAGES, language, t } from "./i18n/i18n.js";
+import { address } from "./lib/address.js";
+import { onKeyNeeded, takeKey } from "./lib/api.js";
+import { icon } from "./lib/dom.js";
+import { percent } from "./lib/format.js";
+import { savePreference } from "./lib/preferences.js";
+import { startRouter } from "./lib/router.js";
+import { refreshService, watchService } from "./lib/service.js";
+import { nextTheme, theme } from "./lib/theme.js";
+
+// keep: the view is only hidden while another one is shown; without it, it is removed. tab: the tab that is marked, if not its own.
+const VIEWS = {
+  write: { load: () => import("./views/write/write.js"), styles: ["views/write/write.css"], keep: true },
+  teach: { load: () => import("./views/teach/teach.js"), styles: ["views/teach/teach.css"], keep: true },
+  run: { load: () => import("./views/run/run.js"), styles: ["components/plot.css", "views/run/run.css"], tab: "teach" },
+  compare: { load: () => import("./views/run/compare.js"), styles: ["components/plot.css", "views/run/compare.css"], tab: "teach" },
+  inside: { load: () => import("./views/inside/inside.js"), styles: ["views/inside/inside.css"], keep: true },
+};
 
 const find = (selector) => document.querySelector(selector);
 
-function label() {
+function translatePage() {
   for (const node of document.querySelectorAll("[data-t]")) node.textContent = t(node.dataset.t);
   for (const node of document.querySelectorAll("[data-label]")) node.setAttribute("aria-label", t(node.dataset.label));
 }
 
-function themeButton() {
+function initThemeButton() {
   const button = find("#theme");
   const show = () => {
     button.replaceChildren(icon({ auto: "auto", light: "sun", dark: "moon" }[theme()]));
@@ -26,21 +39,21 @@ function themeButton() {
   show();
 }
 
-function languageButton() {
+function initLanguageButton() {
   const other = Object.keys(LANGUAGES).find((each) => each !== language);
   const button = find("#language");
   button.textContent = LANGUAGES[other];
   button.lang = other;
   button.addEventListener("click", () => {
-    keep("language", other);
+    savePreference("language", other);
     location.reload();
   });
 }
 
-async function askForKey(why) {
+async function askForKey(reason) {
   const control = input({ type: "password", name: "key", required: true, autocomplete: "current-password" });
   const entry = field({ label: t("key.key"), control, hint: t("key.why") });
-  entry.error(why);
+  entry.error(reason);
   const answer = await dialog({ title: t("key.title"), body: [entry.element], confirm: t("key.enter"), closable: false });
   return answer.key.trim();
 }
@@ -60,17 +73,17 @@ function showState({ health, error }) {
 
 const banner = notice();
 find("#banner").append(banner.element);
-label();
-themeButton();
-languageButton();
-setDoor(askForKey);
+translatePage();
+initThemeButton();
+initLanguageButton();
+onKeyNeeded(askForKey);
 takeKey();
 find(".skip").addEventListener("click", (event) => {
   event.preventDefault();
   find("main").focus();
 });
-// A key that is pasted into the address of a page that is open
-addEventListener("hashchange", () => takeKey() && look(), { capture: true });
-watch(showState);
-look();
-start(find("main"), (error) => toast(t("error.view", { message: error.message }), "bad"));
+// The user may paste a key into the address of a page that is already open.
+addEventListener("hashchange", () => takeKey() && refreshService(), { capture: true });
+watchService(showState);
+refreshService();
+startRouter(find("main"), VIEWS, (error) => toast(t("error.view", { message: error.message }), "bad"));

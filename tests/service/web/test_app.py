@@ -12,6 +12,7 @@ from flask.testing import FlaskClient
 from service.store import Run
 from service.system.errors import DatabaseUnusable
 from service.web.app import create_app
+from service.web.pages import imports
 from service.web.service_config import ServiceConfig
 
 STATIC = Path(__file__).parents[3] / "service" / "web" / "static"
@@ -51,19 +52,16 @@ def test_nothing_foreign_runs_in_the_page(client: FlaskClient) -> None:
 def test_no_file_is_left_over(client: FlaskClient) -> None:
     files = {str(file.relative_to(STATIC)): file for file in STATIC.rglob("*") if file.is_file() and file.name != "README.md"}
     pages = [client.get("/").get_data(as_text=True), client.get("/docs").get_data(as_text=True)]
-    pages.append((STATIC.parent / "templates" / "door.html").read_text())
+    pages.append((STATIC.parent / "templates" / "key.html").read_text())
     waiting = {first or second for page in pages for first, second in re.findall(r"/static/([\w./-]+)|filename='([\w./-]+)'", page)}
     used = set()
     while waiting:
         name = waiting.pop()
         used.add(name)
-        beside = re.findall(r'(?:from |import |import\()"(\.[\w./-]+)"', files[name].read_text()) if name.endswith(".js") else []
-        if name == "router.js":  # which loads styles with a view: those of its name and others that it tells
-            views = re.findall(r'import\("(\./views/\w+)\.js"\)', files[name].read_text())
-            told = re.findall(r"styles: \[([^]]*)\]", files[name].read_text())
-            beside += [f"{view}.css" for view in views] + [f"./views/{each}.css" for each in re.findall(r'"([^"]+)"', "".join(told))]
-        found = {str(Path("/" + name).parent.joinpath(other).resolve()).lstrip("/") for other in beside}
-        waiting |= found - used
+        beside = imports(name, files[name].read_text(), later=True) if name.endswith(".js") else []
+        if name == "page.js":  # its table of views names their styles
+            beside += re.findall(r'"([\w./-]+\.css)"', files[name].read_text())
+        waiting |= set(beside) - used
     assert used == set(files)
 
 

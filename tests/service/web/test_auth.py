@@ -214,7 +214,7 @@ def test_a_browser_on_its_way_to_a_page_gets_one_that_asks_for_the_key(service: 
         assert "WWW-Authenticate" in answer.headers
         page = answer.get_data(as_text=True)
         assert 'type="password"' in page
-        assert "/static/door.js" in page
+        assert "/static/key-page.js" in page
         assert not re.search(r"<script(?![^>]*src=)|<style|\son\w+=|\sstyle=|https?://", page)
         for headers in ({}, {"Accept": "*/*"}, {"Accept": "application/json"}):
             assert client.get(path, headers=headers).mimetype == "application/json"

@@ -1,0 +1,100 @@
+// Texts of the shell and of the components: [English, Korean] by name.
+
+export const COMMON = {
+  // ── the shell
+  "nav.views": ["Views", "보기"],
+  "nav.write": ["Write", "쓰기"],
+  "nav.teach": ["Teach", "가르치기"],
+  "nav.inside": ["Look inside", "들여다보기"],
+  "shell.skip": ["Skip to the content", "본문으로"],
+  "shell.theme.auto": ["Theme: same as the system", "화면: 시스템 설정대로"],
+  "shell.theme.light": ["Theme: light", "화면: 밝게"],
+  "shell.theme.dark": ["Theme: dark", "화면: 어둡게"],
+  "shell.training": ["{name} is learning", "{name} 학습 중"],
+  "shell.first": ["The first model", "첫 모델"],
+  "shell.unreachable": ["The service does not answer. The page tries again every few seconds.", "서비스가 응답하지 않습니다. 몇 초마다 다시 시도합니다."],
+  "shell.docs": ["API documentation", "프로그램용 API"],
+  "shell.health": ["Service status", "서비스 상태"],
+  "key.title": ["This service requires a key", "이 서비스는 키가 필요합니다"],
+  "key.why": [
+    "The service printed it when it was started for the first time. Its operator can create another one with: charloom key new",
+    "서비스를 처음 시작할 때 출력된 키입니다. 운영자는 charloom key new 명령으로 새로 만들 수 있습니다.",
+  ],
+  "key.key": ["Key", "키"],
+  "key.enter": ["Enter", "들어가기"],
+  "error.unreachable": ["The service does not answer. Is it still running?", "서비스가 응답하지 않습니다. 아직 실행 중인가요?"],
+  "error.cut": ["The connection was interrupted.", "연결이 끊어졌습니다."],
+  "error.status": ["The service answered with status {status}.", "서비스가 상태 코드 {status}(으)로 응답했습니다."],
+  "error.key.characters": [
+    "A key contains only Latin letters, digits and punctuation. Is the keyboard set to another language?",
+    "키는 로마자와 숫자, 기호로만 되어 있습니다. 한/영 상태를 확인하세요.",
+  ],
+  "error.key": ["This service requires a key.", "이 서비스는 키가 필요합니다."],
+  "error.view": ["This part of the page could not be loaded: {message}", "이 화면을 불러오지 못했습니다: {message}"],
+
+  // ── shared words
+  cancel: ["Cancel", "취소"],
+  close: ["Close", "닫기"],
+  copy: ["Copy", "복사"],
+  "copy.byhand": ["The browser does not allow this page to copy. Copy the text by hand", "브라우저가 복사를 허용하지 않습니다. 직접 복사하세요"],
+  "copy.text": ["Text to copy", "복사할 내용"],
+  "unit.s": ["{value} s", "{value}초"],
+  "unit.min": ["{value} min", "{value}분"],
+  "unit.h": ["{value} h", "{value}시간"],
+  "char.newline": ["line end", "줄바꿈"],
+  "char.space": ["space", "띄어쓰기"],
+  "char.tab": ["tab", "탭"],
+  "char.nbsp": ["no-break space", "고정 공백"],
+  step: ["step {count}", "{count}단계"],
+  stop: ["Stop", "멈춤"],
+  characters: ["{count} {count|character|characters}", "{count}글자"],
+  bits: ["{bits} bits", "{bits}비트"],
+
+  // ── components
+  "text.keys": ["Use the arrow keys to move through the characters.", "화살표 키로 글자를 하나씩 살펴볼 수 있습니다."],
+  "model.run": ["Model", "모델"],
+  "model.checkpoint": ["Checkpoint", "체크포인트"],
+  "model.best": ["best", "가장 좋은 것"],
+  "model.last": ["last", "마지막"],
+  "model.named": ["{name}, {count}", "{name}, {count}"],
+  "model.learning": ["learning", "학습 중"],
+  "model.parameters": ["{count} parameters", "매개변수 {count}개"],
+  "model.loss": ["{bits} bits per character", "글자당 {bits}비트"],
+  "model.corpus": ["trained on {name}", "{name}을(를) 읽음"],
+  "tint.surprise": ["{bits}+ bits", "{bits}+ 비트"],
+  "tint.surprise.label": ["Scale of surprise: from pale (expected) to strong ({bits} bits or more)", "놀라움의 척도: 옅으면 예상한 글자, 짙으면 {bits}비트 이상"],
+  "card.spoken": ["{character}, {bits} bits; alternatives: {others}", "{character}, {bits}비트. 다른 후보: {others}"],
+  "card.nothing": ["none", "없음"],
+  "tint.activation": ["Scale of activation: from blue ({low}) through no tint (0) to red ({high})", "활성값의 척도: 파랑 {low}, 무색 0, 빨강 {high}"],
+
+  // ── sampling settings
+  "sampling.prompt": ["Prompt", "시작 글"],
+  "sampling.length": ["Length, in characters", "길이(글자)"],
+  "sampling.seed": ["Seed", "시드"],
+  "sampling.temperature": ["Temperature", "온도"],
+
+  // ── no model yet
+  "none.title": ["There is no model yet", "아직 모델이 없습니다"],
+  "none.text": ["Give Charloom a text, and watch it learn to write like it.", "글을 주면 그것처럼 쓰는 법을 배웁니다."],
+  "none.teach": ["Teach a model", "모델 가르치기"],
+  "none.learning": ["{name} is learning", "{name} 학습 중"],
+  "none.wait": ["It can write as soon as its first checkpoint is stored. {share}", "첫 체크포인트가 저장되면 바로 쓸 수 있습니다. {share}"],
+  "none.watch": ["Watch it learn", "배우는 모습 보기"],
+
+  // ── runs
+  "state.queued": ["queued", "대기 중"],
+  "state.running": ["learning", "학습 중"],
+  "state.paused": ["paused", "일시정지"],
+  "state.succeeded": ["done", "완료"],
+  "state.failed": ["failed", "실패"],
+  "state.cancelled": ["cancelled", "취소됨"],
+  "state.becoming.paused": ["pausing …", "일시정지하는 중 …"],
+  "state.becoming.cancelled": ["cancelling …", "취소하는 중 …"],
+  "run.progress": ["Progress of the run", "진행률"],
+  "run.loss": ["{bits} bits ({nats} nats)", "{bits}비트 ({nats}nat)"],
+
+  // ── plots
+  "plot.log": ["Logarithmic", "로그 눈금"],
+  "plot.table": ["As a table", "표로 보기"],
+  "plot.keys": ["Use the arrow keys to move through the points; the table below has the values.", "화살표 키로 점을 따라가고, 아래 표에서 값을 볼 수 있습니다."],
+};
