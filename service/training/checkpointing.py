@@ -71,8 +71,8 @@ def prepare(
         model = LanguageModel(config, text.vocabulary.size, checkpoint.model.parameters)
     else:
         model = LanguageModel.new(config, text.vocabulary.size, training.seed)
-    if run.parent and state is None and text.strangers.symbols:
-        count, different = text.strangers
+    if run.parent and state is None and text.unknown.symbols:
+        count, different = text.unknown
         notes.append(
             f"{count:,} of the {len(text.ids):,} symbols of corpus {run.corpus} ({different:,} different ones) are not in the alphabet of"
             f" model {run.parent}: they are read as the unknown symbol, and never written"
