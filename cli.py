@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -210,7 +211,7 @@ def train(
     not given are chosen from the text and the speed of this machine; otherwise they are the defaults below. Ctrl-C saves and pauses.
     """
     from service.terminal.reports import reading_line
-    from service.training import corpus_import, hyperparameters, jobs, mpi, trainer
+    from service.training import corpus_import, jobs, mpi, trainer
 
     ranks = mpi.ranks()
     if ranks > 1 and context.get_parameter_source("processes") is not FROM_DEFAULT:
@@ -228,32 +229,23 @@ def train(
             work = trainer.resume(store, resume_run, **{key: settings[key] for key in lengths}, began=BEGAN, ranks=ranks)
         else:
             by_user = {key: value for key, value in settings.items() if context.get_parameter_source(key) is not FROM_DEFAULT}
-            model = ModelConfig(**chosen(ModelConfig, settings))
-            training = TrainingConfig(**chosen(TrainingConfig, settings))
-            notes: list[str] = []
-            if name is not None:
-                store.runs.check_free(name)
+            spec = jobs.JobSpec(
+                corpus=corpus or "",
+                model=chosen(ModelConfig, by_user),
+                training=chosen(TrainingConfig, by_user),
+                processes=processes,
+                threads=threads,
+                name=name,
+            )
+            jobs.check_settings(store, spec)  # before the text is read, which may take long
             with reading_line(corpus or "", echo_beside) as (watch, progress):
                 found, source = corpus_import.corpus_for(
                     store, corpus or "", watch, progress=progress, **{key: settings[key] for key in READING}
                 )
             if source is not None and not as_json:
                 report_corpus(found, source)
-            if training.epochs is None and training.steps is None:  # the time rules, and what is not given is chosen
-                choice = hyperparameters.choice_for(
-                    store,
-                    found,
-                    model,
-                    training,
-                    by_user,
-                    processes=processes,
-                    threads=threads,
-                    ranks=ranks,
-                    spent=lambda: time.monotonic() - BEGAN,
-                )
-                model, training, processes, notes = choice.model, choice.training, choice.workers.processes, [choice.words]
-            run = jobs.create(store, found.name, model, training, name=name, threads=threads, processes=processes, ranks=ranks)
-            work = trainer.Trainer(store, run, began=BEGAN, new=True, ranks=ranks, notes=notes)
+            run = jobs.submit(store, replace(spec, corpus=found.name), queued=False)
+            work = trainer.resume(store, run.name, began=BEGAN, new=True, ranks=ranks)
         carry_out(context, work, as_json)
 
 

@@ -6,6 +6,8 @@ Blobs stand apart from the rest, so that listing runs and checkpoints never read
 
 from __future__ import annotations
 
+import json
+
 from sqlite_utils import Database, Migrations
 
 release = Migrations("charloom")
@@ -213,6 +215,35 @@ def count_composed_characters(db: Database) -> None:
     NULL if `alphabet` tells it, and for texts of earlier releases, which are counted when a run first needs it.
     """
     db.execute("ALTER TABLE texts ADD COLUMN nfc TEXT")
+
+
+@release()
+def separate_requests(db: Database) -> None:
+    """Move what stood in `environment` beside what a run's bits depend on: what was asked for, and what its trainer noted.
+
+    `request` holds the settings that the user chose (`given`) and who asked how. `extended_from` is the step, epoch and second at
+    which the run's present length began; `epoch_symbols` is the number of symbols in an epoch.
+    """
+    db.execute("ALTER TABLE runs ADD COLUMN request TEXT NOT NULL DEFAULT '{}'")
+    db.execute("ALTER TABLE runs ADD COLUMN extended_from TEXT")
+    db.execute("ALTER TABLE runs ADD COLUMN epoch_symbols INTEGER")
+    for run, stored in db.execute("SELECT id, environment FROM runs").fetchall():
+        environment = json.loads(stored)
+        request = environment.pop("order", {})
+        request |= {key: environment.pop(key) for key in ("max_steps", "first_model", "fine_tuning") if key in environment}
+        extended_from = environment.pop("extended_at", None)
+        values = {
+            "request": json.dumps(request, ensure_ascii=False),
+            "extended_from": json.dumps(extended_from) if extended_from else None,
+            "epoch_symbols": environment.pop("epoch", {}).get("symbols"),
+            "environment": json.dumps(environment, ensure_ascii=False),
+            "run": run,
+        }
+        db.execute(
+            """UPDATE runs SET request = :request, extended_from = :extended_from, epoch_symbols = :epoch_symbols,
+            environment = :environment WHERE id = :run""",
+            values,
+        )
 
 
 def _names() -> frozenset[str]:

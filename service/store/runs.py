@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from model.errors import InvalidSetting
@@ -40,7 +40,9 @@ class Run:
     is what its bits depend on besides the settings: threads, processes, BLAS kernels, versions. `owner` is the process that
     trains it. `corpus` is None for an imported model. `queued` runs are trained by workers, which also go on with those whose process
     is gone, three times at the same step; this is the `attempt`-th try to get beyond `attempt_step`. `wanted` is ``paused`` or
-    ``cancelled`` where somebody asked that of a running one. `parent` (RUN@STEP) is what its weights began as.
+    ``cancelled`` where somebody asked that of a running one. `parent` (RUN@STEP) is what its weights began as. `request` is what was
+    asked for when the run was ordered; the settings that follow from it stand in `model_config` and `training_config`. `extended_from`
+    is the step, epoch and second at which the present length began, if it was extended; `epoch_symbols` are the symbols of an epoch.
     """
 
     id: int
@@ -68,6 +70,9 @@ class Run:
     attempt_step: int | None = None
     parent: str | None = None
     validation_corpus: str | None = None
+    request: dict[str, Any] = field(default_factory=dict)
+    extended_from: dict[str, float] | None = None
+    epoch_symbols: int | None = None
 
 
 class Runs:
@@ -130,6 +135,7 @@ class Runs:
         model_config: Mapping[str, Any],
         training_config: Mapping[str, Any],
         environment: Mapping[str, Any] | None = None,
+        request: Mapping[str, Any] | None = None,
         state: str = "queued",
         exact: bool = True,
         queued: bool = False,
@@ -155,6 +161,7 @@ class Runs:
                 "model_config": _json(model_config),
                 "training_config": _json(training_config),
                 "environment": _json(environment or {}),
+                "request": _json(request or {}),
                 "created_at": created,
                 "ended_at": created if state in ENDED else None,
                 "queued": int(queued),
@@ -184,14 +191,22 @@ class Runs:
         model_config: Mapping[str, Any] | None = None,
         training_config: Mapping[str, Any] | None = None,
         environment: Mapping[str, Any] | None = None,
+        extended_from: Mapping[str, float] | None = None,
+        epoch_symbols: int | None = None,
     ) -> Run:
         """Replace what is given: a resumed run may get more steps. Raises as `check_owner`."""
-        given = {"model_config": model_config, "training_config": training_config, "environment": environment}
+        given = {
+            "model_config": model_config,
+            "training_config": training_config,
+            "environment": environment,
+            "extended_from": extended_from,
+            "epoch_symbols": epoch_symbols,
+        }
         with self._file.immediate() as db:
             self.check_owner(run)
             for column, value in given.items():
                 if value is not None:
-                    db.execute(f"UPDATE runs SET {column} = ? WHERE id = ?", (_json(value), run.id))
+                    db.execute(f"UPDATE runs SET {column} = ? WHERE id = ?", (value if isinstance(value, int) else _json(value), run.id))
             return self.get(run.name)
 
     def remove(self, name: str) -> None:
@@ -227,7 +242,7 @@ class Runs:
             return self.get(name)
 
     def heartbeat(self, run: Run) -> None:
-        """Say that its process is alive: at least every 20 s, for those who cannot see the process. Raises as `check_owner`."""
+        """Write the heartbeat, by which other machines and containers know that the run's process lives. Raises as `check_owner`."""
         with self._file.immediate() as db:
             self.check_owner(run)
             db.execute("UPDATE runs SET heartbeat_at = ? WHERE id = ?", (now(), run.id))
@@ -270,8 +285,8 @@ def select(file: Connections, where: str, *values: Any) -> list[Run]:
 
 def _run(row: dict[str, Any]) -> Run:
     row["corpus"], row["validation_corpus"], row["queued"] = row.pop("corpus_name"), row.pop("validation_corpus_name"), bool(row["queued"])
-    for column in ("model_config", "training_config", "environment"):
-        row[column] = json.loads(row[column])
+    for column in ("model_config", "training_config", "environment", "request", "extended_from"):
+        row[column] = json.loads(row[column] or "null")
     if row["state"] == "running" and not owners.is_alive(row["owner"], age(row["heartbeat_at"])):
         row["state"] = row["wanted"] or ("queued" if row["queued"] else "paused")
         next_step = "a worker goes on with it" if row["state"] == "queued" else f"go on with: charloom train --resume {row['name']}"
@@ -300,7 +315,7 @@ class RunProgress:
 def share_done(run: Run) -> float | None:
     """The share of a run's length that is behind it, 0 to 1; None for one without a length, such as an imported model."""
     config = run.training_config
-    before = run.environment.get("extended_at", {})  # where the part of the run began that its length is about
+    before = run.extended_from or {}
     done: dict[str, float] = {"steps": run.step, "epochs": run.epoch}
     # What a trainer wrote last is up to a minute old, but time passes evenly.
     done["budget"] = run.seconds + (age(run.heartbeat_at) if run.state == "running" and run.heartbeat_at else 0)

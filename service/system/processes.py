@@ -35,7 +35,9 @@ THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"
 
 # ── owner ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-LEASE = 60.0  # seconds; three missed heartbeats of a trainer that writes one every 20 s
+HEARTBEAT = 15.0  # seconds between two heartbeats of a trainer
+LEASE = 4 * HEARTBEAT  # seconds without a heartbeat after which a process that cannot be seen counts as gone: three may be missed
+POLL = 0.5  # seconds between two looks into the store for new jobs, requests and events
 DEAD_STATES = "ZXx"  # proc_pid_stat(5): a zombie still has its pid, but works on nothing any more
 
 

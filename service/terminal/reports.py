@@ -124,7 +124,7 @@ def run_report(store: Store, run: Run, width: int) -> str:
         "best": f"{_loss(run.best_validation_loss)} nats, {_loss(run.best_bits_per_char)} bits per character, on validation",
         "model": _settings(run.model_config),
         "training": _settings(run.training_config),
-        "on": _settings({name: value for name, value in run.environment.items() if not isinstance(value, dict)}),
+        "on": _settings(run.environment),
         "times": f"created {run.created_at}, started {run.started_at or '-'}, ended {run.ended_at or '-'}",
     }
     if run.best_validation_loss is None:

@@ -18,12 +18,11 @@ from typing import Any, NamedTuple
 
 from model.config import ModelConfig, TrainingConfig
 from model.settings import settings_of
-from model.vocabulary import SymbolCounts
 from service.store import Corpus, Run, Store
 from service.system import hardware
 from service.system.formatting import duration
 from service.system.hardware import Workers
-from service.training.jobs import DEFAULT_BUDGET, ORDER
+from service.training.jobs import DEFAULT_BUDGET, count_symbols
 from service.training.throughput import (
     EACH,
     MEASURING,
@@ -236,46 +235,36 @@ def _times(epochs: float) -> str:
 HIGHEST_RATE = 1000.0  # that TrainingConfig allows
 
 
-def settle(store: Store, run: Run) -> tuple[Run, list[str]]:
-    """Choose for a claimed run, once and for all; the run as it is then, and what to tell of it.
+def settle(store: Store, run: Run, *, ranks: int = 1, spent: Callable[[], float] = lambda: 0.0) -> tuple[Run, list[str]]:
+    """Choose what the request of a claimed run left open, once; returns the run with its settings, and notes for the user.
 
-    Where a time rules, the speed of this machine is measured for about a second. Raises `InvalidSetting`, `StoreError`.
+    If a time rules, the speed of this machine is measured for about a second; `spent` returns the seconds of the budget that are
+    gone. `ranks` of MPI train together. Raises `InvalidSetting`, `StoreError`.
     """
     if "threads" in run.environment:  # settled before
         return run, []
-    order = run.environment.get(ORDER, {})
-    given = order.get("given", {})
+    given = run.request.get("given", {})
+    processes, threads = run.request.get("processes", 0), run.request.get("threads", 0)
     model, training = ModelConfig.from_dict(run.model_config), TrainingConfig.from_dict(run.training_config)
-    notes, processes = [], 0
+    notes = []
     if training.epochs is None and training.steps is None:
         corpus = store.corpora.get(run.corpus or "")
-        model, training, workers, words = choice_for(store, corpus, model, training, given)
-        notes, processes = [words], workers.processes
+        symbols, alphabet = _size(store, corpus, model)
+        budget = training.budget or DEFAULT_BUDGET
+        choice = choose_here(symbols, alphabet, budget, given, processes=processes, threads=threads, ranks=ranks, spent=spent)
+        model, training, processes, notes = choice.model, choice.training, choice.workers.processes, [choice.words]
     if "learning_rate" not in given:
-        rate = training.learning_rate * order.get("learning_rate_multiplier", 1.0)
+        rate = training.learning_rate * run.request.get("learning_rate_multiplier", 1.0)
         training = replace(training, learning_rate=min(HIGHEST_RATE, rate))
-    environment = {**run.environment, **hardware.environment(hardware.workers_for(model, training, processes))}
+    workers = hardware.workers_for(model, training, 1 if ranks > 1 else processes, threads)
+    environment = hardware.environment(workers, ranks)
     run = store.runs.configure(run, model_config=model.to_dict(), training_config=training.to_dict(), environment=environment)
     return run, notes
 
 
-def choice_for(
-    store: Store,
-    corpus: Corpus,
-    model: ModelConfig,
-    training: TrainingConfig,
-    given: Mapping[str, Any],
-    *,
-    processes: int = 0,
-    threads: int = 0,
-    ranks: int = 1,
-    spent: Callable[[], float] = lambda: 0.0,
-) -> ChosenHyperparameters:
-    """What `choose_here` chooses for a corpus, as it will be read."""
-    counts = SymbolCounts.from_characters(model.level, model.normalization, store.corpora.alphabet(corpus.name))
+def _size(store: Store, corpus: Corpus, model: ModelConfig) -> tuple[int, int]:
+    """Return the number of symbols in a corpus, and of different ones; estimates if only reading the text would tell."""
+    counts = count_symbols(store, corpus, model)
     if counts is not None:
-        symbols, alphabet = counts.total, int((counts.counts > 0).sum())
-    else:  # some may melt into others, which only reading the text would tell
-        symbols, alphabet = (corpus.bytes, 256) if model.level == "byte" else (corpus.characters, corpus.alphabet_size)
-    budget = training.budget or DEFAULT_BUDGET
-    return choose_here(symbols, alphabet, budget, given, processes=processes, threads=threads, ranks=ranks, spent=spent)
+        return counts.total, int((counts.counts > 0).sum())
+    return (corpus.bytes, 256) if model.level == "byte" else (corpus.characters, corpus.alphabet_size)

@@ -1,4 +1,4 @@
-"""Training as a job: what a client may ask of the queue. Workers (`service.training.worker`) carry it out.
+"""Orders training runs and changes them: the one way in for the command line, for HTTP and for the first model.
 
 ::
 
@@ -8,147 +8,86 @@
     for event in jobs.events(store, run.name, after=0):
         print(event.message)
 
-What is asked for before anybody trains: a new run, or more of one that is stored. Names and limits are checked here.
-
-`service.training.trainer` carries out what is ordered; nothing here reads a text or holds a model.
+`submit` checks the settings, the name, the parent, the size and the alphabet. What was asked for is stored as `Run.request`.
+What the request leaves open is chosen by the process that trains the run (`service.training.hyperparameters.settle`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
+from model.checkpoint import Checkpoint
 from model.config import ModelConfig, TrainingConfig
 from model.errors import InvalidSetting, TextTooShort
+from model.vocabulary import SymbolCounts, Vocabulary
 from service.store import Corpus, Event, Run, Store, StoredCheckpoint
 from service.store.blobs import LARGEST
-from service.system import hardware
-from service.system.errors import RunCannotChange, RunCannotGoOn
+from service.system.errors import CorpusNotFound, RunCannotChange, RunCannotGoOn
+from service.system.hardware import refuse_too_large
 from service.training.corpus_import import LEAST_TEXT
 
-# ── orders ───────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-DEFAULT_BUDGET = 180.0  # seconds, where a run is given no length
-
-
-def create(
-    store: Store,
-    corpus: str,
-    model: ModelConfig,
-    training: TrainingConfig,
-    *,
-    name: str | None = None,
-    threads: int = 0,
-    processes: int = 0,
-    ranks: int = 1,
-) -> Run:
-    """A new run of `corpus`, claimed by this process; without `name` one is made up from the cell and the corpus.
-
-    `threads` and `processes` 0 take the fixed rule of `hardware.workers_for`; several `ranks` of MPI are one process each. Raises
-    `NameTaken`, `InvalidName`, `CorpusNotFound`, `TextTooShort`.
-    """
-    if training.epochs is None and training.steps is None and training.budget is None:
-        training = replace(training, budget=DEFAULT_BUDGET)
-    found = store.corpora.get(corpus)
-    if found.characters < LEAST_TEXT:
-        raise TextTooShort(f"corpus {corpus}", found.characters, LEAST_TEXT)
-    workers = hardware.workers_for(model, training, 1 if ranks > 1 else processes, threads)
-    run = store.runs.create(
-        name if name is not None else f"{corpus}-{model.cell}",
-        corpus=corpus,
-        model_config=model.to_dict(),
-        training_config=training.to_dict(),
-        environment=hardware.environment(workers, ranks),
-        exact=name is not None,
-    )
-    return store.runs.claim(run.name)
-
-
-def extension(run: Run, *, epochs: float | None = None, steps: int | None = None, budget: float | None = None) -> TrainingConfig | None:
-    """The settings that a stored run goes on with for that much longer; None without a length, where it goes on as it was.
-
-    Raises `InvalidSetting`, and `RunCannotGoOn` for a finished run without a length or an imported one.
-    """
-    if run.corpus is None:
-        raise RunCannotGoOn(run.name, "it was imported and has no corpus to train on")
-    more = {key: value for key, value in (("epochs", epochs), ("steps", steps), ("budget", budget)) if value is not None}
-    if run.state == "succeeded" and not more:
-        raise RunCannotGoOn(run.name, "it has finished; say how much longer to train it with --epochs, --steps or --budget")
-    return TrainingConfig.from_dict({**run.training_config, "epochs": None, "steps": None, "budget": None, **more}) if more else None
-
-
-# ── jobs ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-ORDER = "order"  # under this key of `Run.environment` stands what was asked for, until a worker's child has settled it
+DEFAULT_BUDGET = 180.0  # seconds, if a run is given no length
+LENGTHS = ("epochs", "steps", "budget")
 FREE_OF_PARENT = ("dropout",)  # the settings of a network that may change when its training goes on with another text
 
 
 @dataclass(frozen=True, kw_only=True)
 class JobSpec:
-    """What to train. Settings that are not given are chosen as ``charloom train`` chooses them."""
+    """What to train. Settings that are not given are chosen from the text and the time, or are the defaults."""
 
     corpus: str  # a stored one
     validation_corpus: str | None = None  # validate on (validation_size symbols of) this one, and learn from all of `corpus`
     model: Mapping[str, Any] = field(default_factory=dict)  # fields of ModelConfig by name, only those that the user chose
     training: Mapping[str, Any] = field(default_factory=dict)  # fields of TrainingConfig: seed and budget, too
-    learning_rate_multiplier: float = 1.0  # of the learning rate that is chosen where none is given
+    learning_rate_multiplier: float = 1.0  # of the learning rate that is chosen if none is given
+    processes: int = 0  # that train together; 0 chooses
+    threads: int = 0  # BLAS threads of each process; 0 chooses
     parent: str | None = None  # a MODEL (RUN, RUN@STEP, RUN@best, RUN@last, latest) to go on from: its network and alphabet are kept
     name: str | None = None  # of the run; by default made from the corpus, the cell and a suffix
     suffix: str = ""
-    exact: bool = True  # False: the name is only a wish, and made free by a number
+    exact: bool = True  # False: `name` is a suggestion; a number is added if it is taken
     max_steps: int | None = None  # end a longer run there: a limit of the service, not a choice of the user
-    mark: Mapping[str, Any] = field(default_factory=dict)  # facts to keep in the run's `environment`
+    extra: Mapping[str, Any] = field(default_factory=dict)  # further facts to keep in `Run.request`
 
 
-# ── a new one ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── ordering ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def submit(store: Store, spec: JobSpec) -> Run:
-    """Check everything that can be checked now, and queue the run; where something is refused, nothing is left of it.
+def submit(store: Store, spec: JobSpec, *, queued: bool = True) -> Run:
+    """Check everything that can be checked now, and store the run; if anything is refused, nothing is stored.
 
-    `Run.state` is ``queued``. Where neither epochs nor steps are given, a budget rules (three minutes, if none is given), and what
-    is left open is chosen from the text and the speed of the worker's machine when it begins; an event then says what.
+    A `queued` run waits for a worker; any other for the process that ordered it, which claims it with `trainer.resume`. If neither
+    epochs nor steps are given, a budget rules (three minutes, if none is given): what is left open is then chosen from the text and
+    the speed of the machine when training begins, and an event says what.
 
-    Raises `InvalidSetting` (also `UnknownSetting`, `InvalidName`, `ModelTooLarge`; `.param` names the field), `CorpusNotFound`,
-    `TextTooShort`, `NameTaken`, `RunNotFound`, `CheckpointNotFound`, `NoModelYet`, `CheckpointError`, `StoreError`.
+    Raises as `check_settings`, and `CorpusNotFound`, `TextTooShort`, `ModelTooLarge`, `CheckpointError`, `StoreError`; `.param` names
+    the field of `spec` or the setting at fault.
     """
+    check_settings(store, spec)
     training = TrainingConfig.from_dict(spec.training)
-    if not 0 < spec.learning_rate_multiplier <= 1000:
-        raise InvalidSetting("learning_rate_multiplier", spec.learning_rate_multiplier, "a number above 0 and at most 1,000")
-    corpus = long_enough(store, spec.corpus)
+    corpus = _corpus_long_enough(store, spec.corpus, "corpus")
     if spec.validation_corpus is not None:
-        long_enough(store, spec.validation_corpus)
-        if "validation_fraction" in spec.training:
-            must = "left out where validation_corpus is given"
-            raise InvalidSetting("validation_fraction", training.validation_fraction, must, "all of the corpus is learned from")
-    if spec.max_steps is not None and training.steps is not None and training.steps > spec.max_steps:
-        raise InvalidSetting("steps", training.steps, f"a whole number from 1 to {spec.max_steps:,}", "the limit of this service")
-    if spec.name is not None and spec.exact:
-        store.runs.check_free(spec.name)
+        _corpus_long_enough(store, spec.validation_corpus, "validation_corpus")
     if spec.parent is not None:
         parent = store.checkpoints.get(*store.runs.resolve(spec.parent))
         model, V = _like_parent(store, parent, corpus, spec.model)
     else:
         parent, model = None, ModelConfig.from_dict(spec.model)
-        V = 256 if model.level == "byte" else corpus.alphabet_size
-        _refuse_empty_alphabet(store, corpus, model)
-    if not _chosen_later(training) or parent or spec.model.keys() - {"cell"}:
-        from service.system.hardware import refuse_too_large
-
+        V = _alphabet_size(store, corpus, model)
+    time_rules = training.epochs is None and training.steps is None
+    if not time_rules or parent or spec.model.keys() - {"cell"}:  # else the size is chosen later
         refuse_too_large(model, training.optimizer, V, min(training.batch_size * training.seq_length, corpus.bytes), LARGEST)
-    kept = {name: value for name, value in model.to_dict().items() if parent and name not in FREE_OF_PARENT}
-    order = {"given": {**kept, **spec.model, **spec.training}, "learning_rate_multiplier": spec.learning_rate_multiplier}
-    limit = {} if spec.max_steps is None else {"max_steps": spec.max_steps}
     with store.immediate():
         run = store.runs.create(
             spec.name if spec.name is not None else "-".join(filter(None, (corpus.name, model.cell, spec.suffix))),
             corpus=corpus.name,
             model_config=model.to_dict(),
             training_config=training.to_dict(),
-            environment={**spec.mark, **limit, ORDER: order},
+            request=_request(spec, model if parent else None),
             exact=spec.name is not None and spec.exact,
-            queued=True,
+            queued=queued,
             parent=f"{parent.run}@{parent.step}" if parent else None,
             validation_corpus=spec.validation_corpus,
         )
@@ -156,63 +95,116 @@ def submit(store: Store, spec: JobSpec) -> Run:
             store.checkpoints.begin_with(run, parent)
         if spec.max_steps is not None:
             store.events.add(run, f"ends after {spec.max_steps:,} steps at the latest, the limit of this service", level="warn")
-        store.events.add(run, f"queued, to be trained on corpus {corpus.name}{f' from model {run.parent}' if parent else ''}")
+        if queued:
+            store.events.add(run, f"queued, to be trained on corpus {corpus.name}{f' from model {run.parent}' if parent else ''}")
         return store.runs.get(run.name)
 
 
-def long_enough(store: Store, name: str) -> Corpus:
-    """A corpus that one can learn from. Raises `CorpusNotFound` and `TextTooShort`."""
-    corpus = store.corpora.get(name)
-    if corpus.characters < LEAST_TEXT:
-        raise TextTooShort(f"corpus {name}", corpus.characters, LEAST_TEXT)
+def check_settings(store: Store, spec: JobSpec) -> None:
+    """Check what can be checked without the corpus, which need not be stored yet: it may take long to read.
+
+    Raises `InvalidSetting` (also `UnknownSetting`, `InvalidName`), `NameTaken`, `RunNotFound`, `CheckpointNotFound`, `NoModelYet`.
+    """
+    if spec.parent is None:
+        ModelConfig.from_dict(spec.model)
+    else:
+        store.checkpoints.get(*store.runs.resolve(spec.parent))
+    training = TrainingConfig.from_dict(spec.training)
+    if not 0 < spec.learning_rate_multiplier <= 1000:
+        raise InvalidSetting("learning_rate_multiplier", spec.learning_rate_multiplier, "a number above 0 and at most 1,000")
+    if spec.validation_corpus is not None and "validation_fraction" in spec.training:
+        must = "left out if validation_corpus is given"
+        raise InvalidSetting("validation_fraction", training.validation_fraction, must, "all of the corpus is learned from")
+    if spec.max_steps is not None and training.steps is not None and training.steps > spec.max_steps:
+        raise InvalidSetting("steps", training.steps, f"a whole number from 1 to {spec.max_steps:,}", "the limit of this service")
+    if spec.name is not None and spec.exact:
+        store.runs.check_free(spec.name)
+
+
+def extension(run: Run, *, epochs: float | None = None, steps: int | None = None, budget: float | None = None) -> TrainingConfig | None:
+    """Return the settings of a stored run with another length, to train it for that much longer; None if no length is given.
+
+    Raises `InvalidSetting`, and `RunCannotGoOn` for a finished run without a length or an imported one.
+    """
+    if run.corpus is None:
+        raise RunCannotGoOn(run.name, "it was imported and has no corpus to train on")
+    longer = {key: value for key, value in zip(LENGTHS, (epochs, steps, budget), strict=True) if value is not None}
+    if run.state == "succeeded" and not longer:
+        raise RunCannotGoOn(run.name, "it has finished; say how much longer to train it with --epochs, --steps or --budget")
+    return TrainingConfig.from_dict({**run.training_config, **dict.fromkeys(LENGTHS), **longer}) if longer else None
+
+
+def count_symbols(store: Store, corpus: Corpus, model: ModelConfig) -> SymbolCounts | None:
+    """Count the symbols of a corpus at the level and normalisation of `model`; None if only reading the text would tell."""
+    return SymbolCounts.from_characters(model.level, model.normalization, store.corpora.alphabet(corpus.name))
+
+
+def _request(spec: JobSpec, parent: ModelConfig | None) -> dict[str, Any]:
+    """What is stored of an order: what the user chose, with the network of the `parent`, which is no longer open either."""
+    kept = {name: value for name, value in parent.to_dict().items() if name not in FREE_OF_PARENT} if parent else {}
+    options = {"processes": spec.processes, "threads": spec.threads, "max_steps": spec.max_steps}
+    return {
+        "given": {**kept, **spec.model, **spec.training},
+        "learning_rate_multiplier": spec.learning_rate_multiplier,
+        **{name: value for name, value in options.items() if value},
+        **spec.extra,
+    }
+
+
+def _corpus_long_enough(store: Store, name: str, param: str) -> Corpus:
+    """Return a stored corpus that one can learn from. Raises `CorpusNotFound` and `TextTooShort`, which name the field `param`."""
+    try:
+        corpus = store.corpora.get(name)
+        if corpus.characters < LEAST_TEXT:
+            raise TextTooShort(f"corpus {name}", corpus.characters, LEAST_TEXT)
+    except (CorpusNotFound, TextTooShort) as error:
+        error.param = param
+        raise
     return corpus
 
 
-def _chosen_later(training: TrainingConfig) -> bool:
-    """Whether a time rules, so that what is left open is chosen by the worker's child."""
-    return training.epochs is None and training.steps is None
+def _alphabet_size(store: Store, corpus: Corpus, model: ModelConfig) -> int:
+    """The size of the alphabet that a new model will have. Raises `InvalidSetting` if `min_count` leaves none."""
+    counts = count_symbols(store, corpus, model)
+    if counts is None:  # an estimate, which training replaces by the exact number
+        return 256 if model.level == "byte" else corpus.alphabet_size
+    size = Vocabulary.build(counts, model.min_count).size
+    if not size:
+        must = f"at most {int(counts.counts.max()):,} for corpus {corpus.name}"
+        raise InvalidSetting("min_count", model.min_count, must, "no symbol occurs more often")
+    return size
 
 
 def _like_parent(store: Store, parent: StoredCheckpoint, corpus: Corpus, given: Mapping[str, Any]) -> tuple[ModelConfig, int]:
-    """The network of a stored model, and its number of symbols. Raises `InvalidSetting` for what it cannot become."""
-    from model.checkpoint import Checkpoint as Loaded
-
+    """Return the network of a stored model, and the size of its alphabet. Raises `InvalidSetting` for what it cannot become."""
     label = f"{parent.run}@{parent.step}"
     _, data = store.checkpoints.load(store.runs.get(parent.run), parent.step)
-    loaded = Loaded.from_bytes(data, f"checkpoint {label}")
-    theirs = loaded.model.config.to_dict()
-    config = ModelConfig.from_dict({**theirs, **given})  # names and ranges first
+    loaded = Checkpoint.from_bytes(data, f"checkpoint {label}")
+    fixed = loaded.model.config.to_dict()
+    config = ModelConfig.from_dict({**fixed, **given})  # names and ranges first
     for name in given:
-        if name not in FREE_OF_PARENT and getattr(config, name) != theirs[name]:
-            raise InvalidSetting(name, given[name], f"left out, or {theirs[name]!r}", f"that of the model {label}, which is gone on from")
+        if name not in FREE_OF_PARENT and getattr(config, name) != fixed[name]:
+            raise InvalidSetting(name, given[name], f"left out, or {fixed[name]!r}", f"that of the model {label}, which is gone on from")
     alphabet = "".join(store.corpora.alphabet(corpus.name))
     if (loaded.vocabulary.encode(alphabet) == loaded.vocabulary.unknown).all():
         raise InvalidSetting("corpus", corpus.name, f"one that has characters of the model {label}", "this one has none of them")
     return config, loaded.vocabulary.size
 
 
-def _refuse_empty_alphabet(store: Store, corpus: Corpus, model: ModelConfig) -> None:
-    if model.min_count is not None and model.level == "char":
-        most = max(store.corpora.alphabet(corpus.name).values())
-        if model.min_count > most:
-            must = f"at most {most:,} for corpus {corpus.name}"
-            raise InvalidSetting("min_count", model.min_count, must, "no symbol occurs more often")
-
-
-# ── one that is there ─────────────────────────────────────────────────────────────────────────────────────────────────
+# ── changing ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def pause(store: Store, name: str) -> Run:
     """Ask a run to save and pause: a queued one at once, a running one within two seconds (then `Run.wanted` is ``paused``).
 
-    Whoever trains it, also the command line. A paused run stays as it is. Raises `RunNotFound`, and `RunCannotChange` (a `Conflict`)
-    for a run that has ended or is being cancelled.
+    It does not matter which process trains it. A paused run stays as it is. Raises `RunNotFound`, and `RunCannotChange` (a
+    `Conflict`) for a run that has ended or is being cancelled.
     """
     return _ask(store, name, "paused", refused=("succeeded", "failed", "cancelled"))
 
 
 def cancel(store: Store, name: str) -> Run:
-    """Ask a run to save and end as ``cancelled``: at once where nobody trains it, else within two seconds. Its checkpoints stay.
+    """Ask a run to save and end as ``cancelled``: at once if no process trains it, else within two seconds. Its checkpoints stay.
 
     A cancelled run stays as it is. Raises `RunNotFound`, and `RunCannotChange` (a `Conflict`) for one that succeeded or failed.
     """
@@ -233,7 +225,7 @@ def _ask(store: Store, name: str, state: str, refused: tuple[str, ...]) -> Run:
 
 
 def resume(store: Store, name: str) -> Run:
-    """Queue a paused, cancelled or failed run again; it goes on from its last checkpoint. Takes back a wish to pause or cancel.
+    """Queue a paused, cancelled or failed run again; it goes on from its last checkpoint. Takes back a request to pause or cancel.
 
     A queued or running run stays as it is. Raises `RunNotFound`, and `RunCannotGoOn` (a `Conflict`) for a run that has succeeded
     or was imported.
@@ -253,8 +245,8 @@ def resume(store: Store, name: str) -> Run:
 def events(
     store: Store, name: str, *, after: int = 0, before: int | None = None, limit: int = 1000, newest_first: bool = False
 ) -> tuple[Event, ...]:
-    """What happened to a run: events with ``after < id < before``, at most `limit`, in the order of ids or in the opposite one.
+    """Return what happened to a run: events with ``after < id < before``, at most `limit`, in the order of ids or in the opposite one.
 
-    Ids ascend within the database and are never used twice. Every run has events, whoever trained it. Raises `RunNotFound`.
+    Ids ascend within the database and are never used twice. Every run has events, trained by a worker or not. Raises `RunNotFound`.
     """
     return store.events.list(store.runs.get(name), after=after, before=before, limit=limit, newest_first=newest_first)

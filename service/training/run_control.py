@@ -11,9 +11,8 @@ from typing import NamedTuple
 
 from service.store import Run, Store
 from service.system.errors import DatabaseBusy
+from service.system.processes import HEARTBEAT, POLL
 
-LOOK = 0.5  # seconds; whoever asks for a pause waits for two at most
-HEARTBEAT = 15.0  # seconds; the lease of service.system.processes is four times that
 PATIENCE = 1.0  # seconds that a stop waits for the first step, so that there is a checkpoint to keep
 
 
@@ -48,7 +47,7 @@ class RunControl:
         Raises `StoreError`, and as `Runs.check_owner` where the run is another's now.
         """
         now = self._clock()
-        if now - self._looked < LOOK:
+        if now - self._looked < POLL:
             return
         self._looked = now
         with contextlib.suppress(DatabaseBusy):

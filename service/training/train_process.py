@@ -41,7 +41,7 @@ class TrainProcess:
     def carry_out(self) -> None:
         """Train to the end, or until it is stopped. Raises what ends it before its time; the run is given back in any case."""
         try:
-            self.run, notes = settle(self._store, self.run)
+            self.run, notes = settle(self._store, self.run, spent=lambda: time.monotonic() - BEGAN)
         except BaseException as error:
             with contextlib.suppress(CharloomError):  # then it is free when this process has ended
                 event_log.given_up(self._store, self.run, error)

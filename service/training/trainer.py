@@ -47,21 +47,27 @@ def resume(
     steps: int | None = None,
     budget: float | None = None,
     began: float | None = None,
+    new: bool = False,
     ranks: int = 1,
 ) -> Trainer:
-    """Claim a run to go on with it, with any number of `ranks`. A length starts the schedule once more over that much more training.
+    """Claim a run and return its trainer: a `new` one that was just ordered, or a stored one, which goes on with any number of `ranks`.
 
+    What the order left open is chosen now, if it was not before. A length starts the schedule once more over that much more training.
+    A `new` run that is refused before its first step, because its settings or its text cannot be used, is not kept.
     Raises `RunNotFound`, `RunBusy`, `InvalidSetting`, and `RunCannotGoOn` for a finished run without a length or an imported one.
     """
     longer = partial(extension, epochs=epochs, steps=steps, budget=budget)
     longer(store.runs.get(name))  # refused before it is claimed
     run = store.runs.claim(name)
+    start = time.monotonic() if began is None else began
     try:
-        run, notes = settle(store, run)
+        run, notes = settle(store, run, ranks=ranks, spent=lambda: time.monotonic() - start)
     except BaseException as error:
         event_log.given_up(store, run, error)
+        if new:
+            store.runs.remove(run.name)
         raise
-    return Trainer(store, run, began=began, extension=longer(run), ranks=ranks, notes=notes)
+    return Trainer(store, run, began=start, extension=longer(run), new=new, ranks=ranks, notes=notes)
 
 
 class Trainer:
@@ -151,8 +157,7 @@ class Trainer:
             yield self._end()
             return
         text, streams, model, state, is_new = material
-        epoch = {"epoch": {"symbols": streams.symbols}}  # from which clients learn how many symbols were read
-        self.run = self._store.runs.configure(self.run, environment={**self.run.environment, **epoch})
+        self.run = self._store.runs.configure(self.run, epoch_symbols=streams.symbols)
         self._saver = Saver(self._store, text)
         if is_new:
             state.last_step = length_in_steps(self._training, streams)
@@ -163,7 +168,7 @@ class Trainer:
             self._extend(material, length_in_steps(self._training, streams))
         earlier = (each for each in self._store.metrics.list(self.run, after=state.first_step) if each.step <= state.step)
         self._assessor = Assessor(text, self._training.budget, earlier)
-        max_steps = self.run.environment.get("max_steps")
+        max_steps = self.run.request.get("max_steps")
         by_budget = self._training.budget is not None
         prepared = Prepared(
             run=self.run,
@@ -218,9 +223,7 @@ class Trainer:
     def _adopt_extension(self) -> None:
         if self._extension:
             began = {"steps": self.run.step, "epochs": self.run.epoch, "budget": self._earlier}
-            self.run = self._store.runs.configure(
-                self.run, training_config=self._extension.to_dict(), environment={**self.run.environment, "extended_at": began}
-            )
+            self.run = self._store.runs.configure(self.run, training_config=self._extension.to_dict(), extended_from=began)
 
     def _train(self, material: Material, group: ProcessGroup) -> Iterator[Event]:
         text, streams, model, state, _ = material

@@ -24,9 +24,8 @@ from model.errors import CharloomError
 from service.store import Run, Store
 from service.system.errors import StoreError
 from service.system.log_format import formatter
-from service.system.processes import PROJECT, THREAD_VARIABLES
+from service.system.processes import POLL, PROJECT, THREAD_VARIABLES
 
-POLL = 0.5  # seconds between two looks at the queue
 AFTER_TROUBLE = 2.0  # seconds until it claims again when a process ended before its time, or the database could not be used
 SAVING = 50.0  # seconds that the processes have to save when the worker is stopped; then they are killed
 

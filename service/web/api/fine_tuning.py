@@ -17,6 +17,7 @@ from model.errors import CharloomError, InvalidSetting, TextTooShort
 from service.store import Run
 from service.store.runs import ENDED
 from service.system.errors import Conflict, ModelTooLarge, NoRoomLeft, NotFound, RunNotFound, ServiceStopping, TooManyFollowers, TooManyJobs
+from service.system.processes import POLL
 from service.training import jobs
 from service.web.api.fine_tuning_adapter import EVENT, JOB, checkpoint_shown, event_shown, has_metadata, job_of, ordered
 from service.web.api.fine_tuning_protocol import Job, JobCheckpoint, JobEvent
@@ -30,7 +31,6 @@ from service.web.validation import Query, route_fields
 
 # ── streaming ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-LOOK = 0.5  # seconds between two looks into the store
 SILENCE = 15.0  # seconds after which a comment says that the stream is alive; what stands between may close it after 30 or 60
 PART = 100  # events that are read at once
 
@@ -80,7 +80,7 @@ def follow(service: Service, name: str, after: int, gone: Callable[[], bool], st
             if time.monotonic() - told > SILENCE:
                 yield KEEP_ALIVE
                 told = time.monotonic()
-            time.sleep(LOOK)
+            time.sleep(POLL)
     except Exception as error:  # it is too late for a status
         if not isinstance(error, CharloomError):
             log.exception("a stream of events failed")
@@ -94,7 +94,7 @@ LIST = Query("Jobs", route_fields("list", "after", "limit"))
 EVENTS = Query("Events", {**route_fields("events"), **route_fields("list", "limit")})
 EXAMPLE = {"model": "lstm", "training_file": "tale", "budget": 60}
 CHANGE = 3.0  # seconds to wait for a running job to become what was asked for; it takes two at most
-LOOK = 0.1  # seconds between two looks meanwhile
+CHANGE_POLL = 0.1  # seconds between two looks meanwhile: a client waits for the answer
 
 
 def routes(service: Service) -> Blueprint:
@@ -147,7 +147,7 @@ def routes(service: Service) -> Blueprint:
             run = change(store, name)
             deadline = time.monotonic() + CHANGE
             while run.wanted is not None and run.state == "running" and time.monotonic() < deadline:
-                time.sleep(LOOK)
+                time.sleep(CHANGE_POLL)
                 run = store.runs.get(name)
         return answer(job_of(run))
 

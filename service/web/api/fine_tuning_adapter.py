@@ -18,7 +18,7 @@ from service.store import Event, Run, StoredCheckpoint
 from service.store.runs import share_done
 from service.system.errors import TooManyJobs
 from service.training import jobs
-from service.training.jobs import ORDER, JobSpec
+from service.training.jobs import JobSpec
 from service.training.progress import seconds_left
 from service.web.api.fine_tuning_protocol import (
     CheckpointMetrics,
@@ -41,7 +41,7 @@ from service.web.validation import Body, Field, fields_of, route_fields
 
 # ── orders ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-MARK = "fine_tuning"  # under this key of a run's environment stands what only OpenAI's API asks for
+EXTRA = "fine_tuning"  # under this key of a run's request stands what only OpenAI's API asks for
 HYPERPARAMETERS = Body("HyperparametersOrder", route_fields("hyperparameters"))
 SUPERVISED = Body("SupervisedOrder", {"hyperparameters": Field(HYPERPARAMETERS, True, None, Setting(meaning="as beside this"))})
 METHOD = Body("MethodOrder", {**route_fields("method"), "supervised": Field(SUPERVISED, True, None, Setting(meaning="its settings"))})
@@ -72,10 +72,6 @@ def ordered(service: Service, asked: dict[str, Any]) -> Run:
     Raises `InvalidSetting` for settings that contradict each other, and as `jobs.submit`; errors name the parameter as the client does.
     """
     asked = {name: clean(value) for name, value in asked.items() if value is not None}
-    for file in ("training_file", "validation_file"):
-        if file in asked:
-            with about(file):
-                jobs.long_enough(service.store, asked[file])
     if "name" in asked and "suffix" in asked:
         raise InvalidSetting("suffix", asked["suffix"], "left out where name is given", "it is added to a name that is made up")
     model, parent = _network(service, asked)
@@ -92,8 +88,8 @@ def ordered(service: Service, asked: dict[str, Any]) -> Run:
         name=asked.get("name"),
         suffix=asked.get("suffix", ""),
         max_steps=service.config.max_job_steps,
-        mark={
-            MARK: {
+        extra={
+            EXTRA: {
                 "suffix": asked.get("suffix"),
                 "metadata": asked.get("metadata"),
                 "learning_rate_multiplier": hyperparameters.get("learning_rate_multiplier"),
@@ -162,7 +158,7 @@ EVENT = "ftevent-"  # how the id of an event begins; its number follows
 
 def job_of(run: Run) -> Job:
     """A run as a job."""
-    mark: dict[str, Any] = run.environment.get(MARK, {})
+    mark: dict[str, Any] = run.request.get(EXTRA, {})
     hyperparameters = _hyperparameters_of(run, mark)
     share = share_done(run)
     running = run.state == "running"
@@ -179,7 +175,7 @@ def job_of(run: Run) -> Job:
         status=cast(State, run.state),
         training_file=run.corpus,
         validation_file=run.validation_corpus,
-        trained_tokens=round(run.epoch * run.environment["epoch"]["symbols"]) if "epoch" in run.environment else None,
+        trained_tokens=round(run.epoch * run.epoch_symbols) if run.epoch_symbols is not None else None,
         hyperparameters=hyperparameters,
         method=Method(supervised=Supervised(hyperparameters=hyperparameters)),
         seed=run.training_config.get("seed", 0),
@@ -205,13 +201,12 @@ def job_of(run: Run) -> Job:
 
 def has_metadata(run: Run, wanted: dict[str, str]) -> bool:
     """Whether a run was ordered with all of some metadata."""
-    metadata = run.environment.get(MARK, {}).get("metadata") or {}
+    metadata = run.request.get(EXTRA, {}).get("metadata") or {}
     return wanted.items() <= metadata.items()
 
 
 def _hyperparameters_of(run: Run, mark: dict[str, Any]) -> Hyperparameters:
-    order = run.environment.get(ORDER)  # what is not in it will be chosen
-    known = run.training_config if order is None else order["given"]
+    known = run.request.get("given", run.training_config)  # what is not in it was or will be chosen; runs of old releases have no request
     return Hyperparameters(
         n_epochs=known.get("epochs") or "auto",
         batch_size=known.get("batch_size") or "auto",

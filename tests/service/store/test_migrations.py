@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from pathlib import Path
 
@@ -73,7 +74,8 @@ SCHEMA = FIRST | {
     "runs": FIRST["runs"]
     + (
         ", wanted TEXT CHECK (wanted IN ('paused', 'cancelled')), queued INTEGER NOT NULL DEFAULT 0 CHECK (queued IN (0, 1)),"
-        " attempt INTEGER NOT NULL DEFAULT 1, attempt_step INTEGER, parent TEXT, validation_corpus INTEGER REFERENCES corpora(id)"
+        " attempt INTEGER NOT NULL DEFAULT 1, attempt_step INTEGER, parent TEXT, validation_corpus INTEGER REFERENCES corpora(id),"
+        " request TEXT NOT NULL DEFAULT '{}', extended_from TEXT, epoch_symbols INTEGER"
     ),
     "sqlite_sequence": "name,seq",
     "texts": FIRST["texts"].replace(", CHECK", ", nfc TEXT, CHECK"),
@@ -150,6 +152,25 @@ def test_runs_that_have_rates_of_their_own_keep_them(path: Path) -> None:
             assert config == {"steps": 3, "output_rate": 5, "seed": 9007199254740993, "input_rate": 1.0}
 
 
+def test_what_was_asked_for_leaves_the_environment(path: Path) -> None:
+    """Releases before this one kept requests and notes of the trainer among the facts that bits depend on."""
+    order = {"given": {"steps": 8, "seed": 9007199254740993, "min_count": None}, "learning_rate_multiplier": 0.5}
+    asked = {"max_steps": 10, "first_model": True, "fine_tuning": {"suffix": "é", "metadata": None}}
+    machine = {"threads": 1, "processes": 2, "kernels": "x"}
+    began = {"steps": 3, "epochs": 1.5, "budget": 2.0}
+    first_release(path)
+    with Database(path) as db:
+        stored = {**asked, "order": order, **machine, "epoch": {"symbols": 90}, "extended_at": began}
+        db.table("runs").update(1, {"environment": json.dumps(stored)})
+    with Store(path) as store:
+        run = store.runs.get("succeeded")
+        assert run.environment == machine
+        assert run.request == {**order, **asked}
+        assert (run.extended_from, run.epoch_symbols) == (began, 90)
+        other = store.runs.get("queued")
+        assert (other.environment, other.request, other.extended_from, other.epoch_symbols) == ({"threads": 1}, {}, None, None)
+
+
 def test_tables_are_strict_and_without_rowid_as_meant(store: Store) -> None:
     for _, name, kind, _, without_rowid, strict in store.db.execute("PRAGMA main.table_list").fetchall():
         if kind == "table" and not name.startswith(("sqlite_", "_sqlite_")):
@@ -159,9 +180,9 @@ def test_tables_are_strict_and_without_rowid_as_meant(store: Store) -> None:
 
 def test_names_of_migrations_never_change(store: Store) -> None:
     """Append only: a name that is missing here was released, and files that have it would be refused."""
-    later = ["create_queue", "create_keys", "keep_rates", "count_composed_characters"]
+    later = ["create_queue", "create_keys", "keep_rates", "count_composed_characters", "separate_requests"]
     assert [migration.name for migration in release.applied(store.db)] == [*FIRST_MIGRATIONS, *later]
-    assert len(KNOWN) == 7
+    assert len(KNOWN) == 8
 
 
 def test_a_file_of_a_newer_release_is_refused_and_left_alone(path: Path) -> None:

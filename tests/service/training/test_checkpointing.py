@@ -14,8 +14,9 @@ from model.language_model import LanguageModel
 from model.training import TrainingState
 from service.store import Corpus, Metric, Run, Sample, Store
 from service.store.run_history import NewEvent
-from service.training import checkpointing, dataset, jobs
+from service.training import checkpointing, dataset
 from service.training.checkpointing import SAMPLE, Saver, draw
+from tests.claimed import claimed_run
 
 MODEL, TRAINING = ModelConfig(cell="gru", hidden_size=4), TrainingConfig(steps=3, batch_size=2, seq_length=8)
 
@@ -35,7 +36,7 @@ class Kit(NamedTuple):
 
 @pytest.fixture
 def kit(store: Store, corpus: Corpus) -> Kit:
-    run = jobs.create(store, corpus.name, MODEL, TRAINING)
+    run = claimed_run(store, corpus.name, MODEL, TRAINING)
     text = dataset.read(store, corpus.name, MODEL, TRAINING)
     model = LanguageModel.new(MODEL, text.vocabulary.size)
     state = TrainingState.new(model, Streams(text.ids[: text.split.training], 2, 8), TRAINING)

@@ -12,6 +12,7 @@ from service.system.errors import RunBusy
 from service.system.hardware import Workers
 from service.training import checkpointing, default_model, hyperparameters, jobs, trainer
 from service.training.throughput import Speed
+from tests.claimed import claimed_run
 
 
 @pytest.fixture(autouse=True)
@@ -93,7 +94,7 @@ def test_what_a_user_paused_stays_paused_and_what_was_interrupted_goes_on(store:
 
 
 def test_any_other_model_will_do(store: Store, corpus: Corpus) -> None:
-    run = jobs.create(store, "tale", ModelConfig(hidden_size=3), trainer.TrainingConfig(steps=2), name="mine")
+    run = claimed_run(store, "tale", ModelConfig(hidden_size=3), trainer.TrainingConfig(steps=2), name="mine")
     list(trainer.Trainer(store, run).events())
     assert default_model.trainer_of_first(store) is None
     assert default_model.order(store) is None

@@ -14,10 +14,11 @@ from model.errors import TextTooShort, TrainingDiverged
 from model.training import Progress
 from service.store import Corpus, Metric, Run, Sample, Store
 from service.system.errors import DatabaseUnusable, OutOfMemory, ProcessLost
-from service.training import dataset, event_log, jobs
+from service.training import dataset, event_log
 from service.training.event_log import MetricsLog
 from service.training.learning_curve import Outlook, Standing
 from service.training.progress import Stepped, Window
+from tests.claimed import claimed_run
 
 # ── messages ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -133,7 +134,7 @@ class Kit:
 @pytest.fixture
 def kit(store: Store, corpus: Corpus) -> Kit:
     model, training = ModelConfig(cell="gru", hidden_size=4), TrainingConfig(steps=3, batch_size=2, seq_length=8)
-    return Kit(store, jobs.create(store, corpus.name, model, training), dataset.read(store, corpus.name, model, training))
+    return Kit(store, claimed_run(store, corpus.name, model, training), dataset.read(store, corpus.name, model, training))
 
 
 def test_once_a_second_with_the_mean_since_the_last_time(kit: Kit) -> None:

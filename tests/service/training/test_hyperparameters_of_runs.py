@@ -14,10 +14,7 @@ from service.store import Corpus, Run, Store
 from service.system import hardware
 from service.system.hardware import Workers
 from service.training import hyperparameters, jobs
-from service.training.hyperparameters import (
-    choice_for,
-    settle,
-)
+from service.training.hyperparameters import ChosenHyperparameters, settle
 from service.training.jobs import JobSpec
 from service.training.throughput import Speed
 
@@ -80,7 +77,12 @@ def test_a_choice_counts_what_is_read(
     store: Store, monkeypatch: pytest.MonkeyPatch, text: str, model: dict[str, Any], symbols: int, alphabet: int
 ) -> None:
     asked: list[tuple[int, int]] = []
-    monkeypatch.setattr(hyperparameters, "choose_here", lambda N, V, *_, **__: asked.append((N, V)))
+
+    def choose_here(symbols: int, alphabet: int, *_: Any, **__: Any) -> ChosenHyperparameters:
+        asked.append((symbols, alphabet))
+        return ChosenHyperparameters(ModelConfig(**model), TrainingConfig(steps=1), Workers(1, 1), "")
+
+    monkeypatch.setattr(hyperparameters, "choose_here", choose_here)
     corpus = store.corpora.add("text", [text], "here")
-    choice_for(store, corpus, ModelConfig(**model), TrainingConfig(), {})
+    settle(store, claimed(store, corpus=corpus.name, model=model))
     assert asked == [(symbols, alphabet)]

@@ -16,6 +16,7 @@ from model.checkpoint import Checkpoint
 from model.config import ModelConfig, TrainingConfig
 from model.errors import CharloomError, InvalidSetting, TextTooShort, UnknownSetting
 from service.store import Corpus, Run, Store
+from service.system import hardware
 from service.system.errors import (
     CorpusInUse,
     CorpusNotFound,
@@ -28,38 +29,58 @@ from service.system.errors import (
     RunNotFound,
 )
 from service.system.hardware import Workers
-from service.training import checkpointing, hyperparameters, jobs
+from service.training import checkpointing, hyperparameters, jobs, trainer
 from service.training.hyperparameters import settle
 from service.training.jobs import JobSpec
 from service.training.progress import Event, Prepared, Validated
 from service.training.throughput import Speed
 from service.training.trainer import Trainer
+from tests.claimed import claimed_run
 
 # ── orders ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_a_run_is_created_with_what_its_bits_depend_on(store: Store, corpus: Corpus) -> None:
-    run = jobs.create(store, "tale", ModelConfig(cell="gru"), TrainingConfig(), threads=1)
-    assert (run.name, run.state, run.corpus) == ("tale-gru", "running", "tale")
-    assert run.training_config["budget"] == 180.0
-    assert run.environment.keys() >= {"threads", "processes", "kernels", "numpy"}
-    assert run.environment["threads"] == 1
-    assert jobs.create(store, "tale", ModelConfig(cell="gru"), TrainingConfig()).name == "tale-gru-2"
+    spec = JobSpec(corpus="tale", model={"cell": "gru"}, threads=1, extra={"asked_by": "a test"})
+    run = jobs.submit(store, spec, queued=False)
+    assert (run.name, run.state, run.queued, run.corpus, run.environment) == ("tale-gru", "queued", False, "tale", {})
+    assert store.queue.claim_next() is None  # it waits for the process that ordered it
+    run = trainer.resume(store, run.name, new=True).run
+    assert (run.state, run.training_config["budget"]) == ("running", 180.0)
+    assert run.environment == hardware.environment(Workers(1, 1))
+    assert run.request == {"given": {"cell": "gru"}, "learning_rate_multiplier": 1.0, "threads": 1, "asked_by": "a test"}
+    assert jobs.submit(store, spec, queued=False).name == "tale-gru-2"
+
+
+def test_what_can_be_checked_without_a_text_is_checked_before_it_is_read(store: Store, corpus: Corpus) -> None:
+    jobs.submit(store, JobSpec(corpus="tale", name="taken"))
     with pytest.raises(NameTaken):
-        jobs.create(store, "tale", ModelConfig(), TrainingConfig(), name="tale-gru")
+        jobs.check_settings(store, JobSpec(corpus="not read yet", name="taken"))
+    with pytest.raises(InvalidSetting, match="hidden_size is 0"):
+        jobs.check_settings(store, JobSpec(corpus="not read yet", model={"hidden_size": 0}))
+
+
+def test_a_size_is_that_of_the_alphabet_as_it_will_be_read(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Korean has thousands of syllables, of a few dozen jamo; rare characters are not in an alphabet at all."""
+    sizes: list[int] = []
+    monkeypatch.setattr(jobs, "refuse_too_large", lambda config, optimizer, V, *_: sizes.append(V))
+    store.corpora.add("ko", ["가각간갇갈감" * 50 + "x"], "test")
+    for model in ({}, {"normalization": "nfd"}, {"level": "byte"}, {"min_count": 2}):
+        jobs.submit(store, JobSpec(corpus="ko", model=model, training={"steps": 1}))
+    assert sizes == [7, 8, 9, 6]
 
 
 def test_a_text_that_is_too_short_is_refused(store: Store) -> None:
     store.corpora.add("tiny", ["abc" * 33], "test")
     with pytest.raises(TextTooShort, match="corpus tiny has 99 characters; at least 100"):
-        jobs.create(store, "tiny", ModelConfig(), TrainingConfig())
+        jobs.submit(store, JobSpec(corpus="tiny"), queued=False)
     assert store.runs.list() == ()
 
 
 @pytest.fixture
 def run(store: Store, corpus: Corpus) -> Run:
     """A finished run of ten steps, with settings that are not the defaults."""
-    run = jobs.create(store, "tale", ModelConfig(), TrainingConfig(steps=10, batch_size=3, patience=2))
+    run = claimed_run(store, "tale", ModelConfig(), TrainingConfig(steps=10, batch_size=3, patience=2))
     return store.runs.release(run, "succeeded")
 
 
@@ -141,9 +162,9 @@ def test_a_job_is_queued_and_trained(store: Store, corpus: Corpus) -> None:
     ("asked", "error", "param"),
     [
         ({"corpus": "none"}, CorpusNotFound, "corpus"),
-        ({"validation_corpus": "none"}, CorpusNotFound, "corpus"),
-        ({"corpus": "short"}, TextTooShort, None),
-        ({"validation_corpus": "short"}, TextTooShort, None),
+        ({"validation_corpus": "none"}, CorpusNotFound, "validation_corpus"),
+        ({"corpus": "short"}, TextTooShort, "corpus"),
+        ({"validation_corpus": "short"}, TextTooShort, "validation_corpus"),
         ({"model": {"hidden_size": 0}}, InvalidSetting, "hidden_size"),
         ({"model": {"cell": "lstm", "activation": "relu"}}, InvalidSetting, "activation"),
         ({"model": {"layers": 3}}, UnknownSetting, "layers"),

@@ -38,10 +38,11 @@ from model.training import TrainingState
 from service.store import Run as StoredRun
 from service.store import Store
 from service.system.errors import MpiUnusable
-from service.training import jobs, mpi, trainer
+from service.training import mpi, trainer
 from service.training import mpi as ranks_module
 from service.training.mpi import LaunchedRank, Ranks, World, shares, together
 from service.training.progress import Prepared, Stepped
+from tests.claimed import claimed_run
 
 # ── ranks ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -328,7 +329,7 @@ def test_a_stored_run_is_trained_by_ranks_and_goes_on_with_others(store: Store, 
     for ranks in (1, 3):
         model = ModelConfig(hidden_size=7, num_layers=2, dropout=0.2)
         training = TrainingConfig(batch_size=5, seq_length=10, steps=40, seed=3)
-        run = jobs.create(store, "tale", model, training, name=f"by-{ranks}", processes=1, ranks=ranks)
+        run = claimed_run(store, "tale", model, training, name=f"by-{ranks}", processes=1, ranks=ranks)
         with world(ranks):
             run, states[ranks], notes = stopped(trainer.Trainer(store, run, ranks=ranks))
         assert (run.state, run.step, notes) == ("paused", 7, [])

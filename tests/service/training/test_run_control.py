@@ -15,8 +15,9 @@ from service.store import Corpus, Run, Store
 from service.system.errors import DatabaseBusy, RunBusy
 from service.training import checkpointing, jobs, run_control, trainer
 from service.training.progress import Ended, Event, Stepped, Validated
-from service.training.run_control import HEARTBEAT, LOOK, PATIENCE, RunControl, Stopped
+from service.training.run_control import HEARTBEAT, PATIENCE, POLL, RunControl, Stopped
 from service.training.trainer import Trainer
+from tests.claimed import claimed_run
 
 MODEL = ModelConfig(cell="gru", hidden_size=4)
 
@@ -43,7 +44,7 @@ def make(store: Store, corpus: Corpus, clock: Clock, monkeypatch: pytest.MonkeyP
 
     def made(name: str = "run", *, queued: bool = False, **settings: Any) -> Trainer:
         training = TrainingConfig(**{"steps": 30, "batch_size": 3, "seq_length": 16, "validation_interval": 10} | settings)
-        run = jobs.create(store, corpus.name, MODEL, training, name=name)
+        run = claimed_run(store, corpus.name, MODEL, training, name=name)
         if queued:
             store.queue.put(store.runs.release(run, "paused"), "")
             claimed = store.queue.claim_next()
@@ -73,7 +74,7 @@ def test_it_is_noticed_soon_and_a_checkpoint_is_kept(
     events = asking(make(queued=queued, steps=1000), clock, 13, lambda: ask(store, "run"))
     run = store.runs.get("run")
     assert (run.state, run.wanted, run.message, run.owner) == (state, None, f"{state} on request", None)
-    assert 13 <= run.step <= 13 + math.ceil(LOOK / 0.1) + 1
+    assert 13 <= run.step <= 13 + math.ceil(POLL / 0.1) + 1
     assert store.checkpoints.load_state(run)[0].step == run.step
     assert isinstance(events[-1], Ended)
     last = jobs.events(store, "run")[-1]
@@ -81,20 +82,20 @@ def test_it_is_noticed_soon_and_a_checkpoint_is_kept(
 
 
 def test_it_may_be_asked_at_any_step_at_no_cost(store: Store, corpus: Corpus, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = jobs.create(store, corpus.name, MODEL, TrainingConfig(steps=1))
+    run = claimed_run(store, corpus.name, MODEL, TrainingConfig(steps=1))
     looked = []
     monkeypatch.setattr(store.queue, "wanted", lambda run: looked.append(clock.now))
     watch = RunControl(store, run, clock)
     for _ in range(1000):
         clock.now += 0.01
         watch.look()
-    assert len(looked) == pytest.approx(10 / LOOK, abs=1)
+    assert len(looked) == pytest.approx(10 / POLL, abs=1)
 
 
 def test_a_sign_of_life_is_given_though_nothing_is_stored(
     store: Store, corpus: Corpus, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = jobs.create(store, corpus.name, MODEL, TrainingConfig(steps=1))
+    run = claimed_run(store, corpus.name, MODEL, TrainingConfig(steps=1))
     signs: list[float] = []
     monkeypatch.setattr(store.runs, "heartbeat", lambda run: signs.append(clock.now))
     watch = RunControl(store, run, clock)
@@ -108,7 +109,7 @@ def test_a_sign_of_life_is_given_though_nothing_is_stored(
 
 
 def test_whoever_lost_the_run_notices(store: Store, corpus: Corpus, clock: Clock) -> None:
-    run = jobs.create(store, corpus.name, MODEL, TrainingConfig(steps=1))
+    run = claimed_run(store, corpus.name, MODEL, TrainingConfig(steps=1))
     watch = RunControl(store, run, clock)
     store.db.execute("UPDATE runs SET owner = 'another'")
     clock.now += HEARTBEAT + 1
@@ -117,13 +118,13 @@ def test_whoever_lost_the_run_notices(store: Store, corpus: Corpus, clock: Clock
 
 
 def test_a_locked_database_is_looked_at_later(store: Store, corpus: Corpus, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = jobs.create(store, corpus.name, MODEL, TrainingConfig(steps=1))
+    run = claimed_run(store, corpus.name, MODEL, TrainingConfig(steps=1))
     monkeypatch.setattr(store.queue, "wanted", lambda run: (_ for _ in ()).throw(DatabaseBusy("x.db", 10)))
     watch = RunControl(store, run, clock)
     watch.tick()
     monkeypatch.setattr(store.queue, "wanted", lambda run: "paused")
     watch.tick()
-    clock.now += LOOK
+    clock.now += POLL
     with pytest.raises(Stopped):
         watch.tick()
 
@@ -148,7 +149,7 @@ def test_a_validation_is_broken_off_and_the_run_ends_as_if_it_had_not_been(
 
     with monkeypatch.context() as patch:
         patch.setattr(trainer, "evaluate", slow)
-        patch.setattr(run_control, "LOOK", 0.0)
+        patch.setattr(run_control, "POLL", 0.0)
         work = make()
         patch.setattr(store.queue, "wanted", lambda run: "paused" if run.name == "run" and clock.now > 1001 else None)
         events = list(work.events())

@@ -20,9 +20,10 @@ from service.store import Corpus, Metric, Run, Store
 from service.system import hardware
 from service.system.errors import DatabaseBusy, DatabaseUnusable, OutOfMemory, ProcessLost, RunBusy, RunCannotGoOn, RunNotFound
 from service.system.hardware import SUPPORTED
-from service.training import checkpointing, jobs, learning_curve, run_control, trainer
+from service.training import checkpointing, learning_curve, run_control, trainer
 from service.training.progress import Ended, Event, Prepared, Stepped, Validated
 from service.training.trainer import Trainer
+from tests.claimed import claimed_run
 
 MODEL = ModelConfig(cell="lstm", hidden_size=5, num_layers=2, dropout=0.3)
 LENGTHS = {"epochs": None, "steps": None, "budget": None}
@@ -61,7 +62,7 @@ def make(store: Store, corpus: Corpus, clock: Clock, monkeypatch: pytest.MonkeyP
 
     def made(name: str, model: ModelConfig = MODEL, **settings: Any) -> Trainer:
         training = TrainingConfig(**{"batch_size": 3, "seq_length": 16, "reset_rate": 0.2, "validation_interval": 10} | settings)
-        return Trainer(store, jobs.create(store, corpus.name, model, training, name=name), clock=clock)
+        return Trainer(store, claimed_run(store, corpus.name, model, training, name=name), clock=clock)
 
     return made
 
@@ -297,7 +298,7 @@ def test_baselines_change_nothing_but_what_is_told(make: Callable[..., Trainer],
 def test_with_two_processes_an_interrupted_run_ends_in_the_same_bits(store: Store, corpus: Corpus) -> None:
     training = TrainingConfig(batch_size=3, seq_length=16, steps=12, validation_interval=5)
     for name in ("once", "often"):
-        jobs.create(store, corpus.name, MODEL, training, name=name, processes=2)
+        claimed_run(store, corpus.name, MODEL, training, name=name, processes=2)
     whole(Trainer(store, store.runs.get("once")))
     until(Trainer(store, store.runs.get("often")), 4)
     work = trainer.resume(store, "often")
@@ -309,7 +310,7 @@ def test_with_two_processes_an_interrupted_run_ends_in_the_same_bits(store: Stor
 
 @pytest.mark.skipif(not SUPPORTED, reason="this system cannot share memory without a name")
 def test_a_lost_process_pauses_the_run(store: Store, corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = jobs.create(store, corpus.name, MODEL, TrainingConfig(batch_size=3, seq_length=16, steps=5), name="run", processes=2)
+    run = claimed_run(store, corpus.name, MODEL, TrainingConfig(batch_size=3, seq_length=16, steps=5), name="run", processes=2)
     monkeypatch.setattr("service.training.parallel.sys.executable", "/bin/true")
     with pytest.raises(ProcessLost):
         whole(Trainer(store, run))
@@ -381,7 +382,7 @@ def test_bits_per_character_count_characters_whatever_the_symbols_are(store: Sto
     for settings in ({"normalization": "nfd"}, {"level": "byte"}, {}):
         model = ModelConfig(hidden_size=4, **settings)
         training = TrainingConfig(steps=2, batch_size=2, seq_length=8)
-        events = whole(Trainer(store, jobs.create(store, "ko", model, training)))
+        events = whole(Trainer(store, claimed_run(store, "ko", model, training)))
         metric = validated(events)[-1].metric
         assert metric.bits_per_char is not None
         assert metric.validation_loss is not None
@@ -545,7 +546,7 @@ def test_counting_baselines_is_part_of_the_budget(make: Callable[..., Trainer], 
 
 def test_what_came_before_training_is_part_of_the_budget(store: Store, corpus: Corpus, clock: Clock) -> None:
     training = TrainingConfig(budget=60.0, batch_size=3, seq_length=16)
-    run = jobs.create(store, "tale", MODEL, training)
+    run = claimed_run(store, "tale", MODEL, training)
     events = ticking(Trainer(store, run, began=clock.now - 45, clock=clock), clock, 1)
     assert len(stepped(events)) == pytest.approx(15, abs=2)
 
@@ -566,7 +567,7 @@ def test_a_budget_that_a_validation_ends_is_not_validated_twice(
 
 
 def test_a_spent_budget_still_ends_with_a_checkpoint(store: Store, corpus: Corpus, clock: Clock) -> None:
-    run = jobs.create(store, "tale", MODEL, TrainingConfig(budget=5.0))
+    run = claimed_run(store, "tale", MODEL, TrainingConfig(budget=5.0))
     events = whole(Trainer(store, run, began=clock.now - 60, clock=clock))
     assert len(stepped(events)) == 1  # what was never trained should not pass for a model
     assert store.runs.get(run.name).checkpoints == 1

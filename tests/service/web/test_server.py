@@ -275,9 +275,9 @@ def test_a_worker_that_is_killed_is_replaced(launch: Callable[..., Server], add_
 # ── jobs ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def put_job(store: Store, name: str, steps: int, **mark: bool) -> None:
+def put_job(store: Store, name: str, steps: int, **extra: bool) -> None:
     settings = {"steps": steps, "batch_size": 2, "seq_length": 8, "validation_interval": 10**8}
-    jobs.submit(store, JobSpec(corpus="tale", name=name, model={"hidden_size": 4}, training=settings, mark=mark))
+    jobs.submit(store, JobSpec(corpus="tale", name=name, model={"hidden_size": 4}, training=settings, extra=extra))
 
 
 @pytest.mark.usefixtures("corpus")

@@ -76,7 +76,7 @@ def test_a_job(order: Callable[..., TestResponse], store: Store) -> None:
 
 def given_of(store: Store, name: str) -> dict[str, Any]:
     """The settings that a queued run was given."""
-    found: dict[str, Any] = store.runs.get(name).environment["order"]["given"]
+    found: dict[str, Any] = store.runs.get(name).request["given"]
     return found
 
 
@@ -109,7 +109,7 @@ def test_everything_that_can_be_ordered(order: Callable[..., TestResponse], stor
         "epochs": 2.5,
         "batch_size": 8,
     }
-    assert store.runs.get(job["id"]).environment["order"]["learning_rate_multiplier"] == 0.5
+    assert store.runs.get(job["id"]).request["learning_rate_multiplier"] == 0.5
 
 
 def test_every_setting_of_ours_may_be_ordered_and_null_chooses(order: Callable[..., TestResponse]) -> None:
@@ -459,4 +459,4 @@ def test_jobs_by_their_metadata(client: FlaskClient, order: Callable[..., TestRe
 
 def test_errors_name_files_as_clients_do(client: FlaskClient, order: Callable[..., TestResponse], store: Store) -> None:
     store.corpora.add("other", ["the loom " * 50], "other")
-    assert "left out where validation_file is given" in error(order(validation_file="other", validation_fraction=0.2))[2]
+    assert "left out if validation_file is given" in error(order(validation_file="other", validation_fraction=0.2))[2]
