@@ -1,4 +1,4 @@
-"""The command line: parses, calls, prints. Whatever computes is in `service`, `model` and `corpora`, imported when it is needed."""
+"""Parses the command line, calls the service and prints. What computes is imported only by the commands that need it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ BEGAN = time.monotonic()  # a budget covers the whole command
 
 @contextmanager
 def opened(db: Path, *, create: bool = False) -> Iterator[Store]:
-    """The store, closed at the end; a command that only looks makes no file. Raises `DatabaseUnusable` where there is none."""
+    """Open the store, and close it at the end. Raises `DatabaseUnusable` if there is no file and `create` is false."""
     from service.store import Store
 
     with Store(db, create=create) as store:
@@ -42,19 +42,19 @@ def opened(db: Path, *, create: bool = False) -> Iterator[Store]:
 
 
 def say(text: str = "", *, err: bool = False) -> None:
-    """Print text that may come from anywhere."""
+    """Print text of any origin: what a terminal would obey is made harmless."""
     from service.system.formatting import safe
 
     click.echo(safe(text), err=err)
 
 
 def echo_beside(text: str) -> None:
-    """Write a part of a line beside the output."""
+    """Write part of a line to standard error."""
     click.echo(text, nl=False, err=True)
 
 
 def one_blas_thread() -> None:
-    """For commands that sample: more threads would only be slower. It counts only before numpy is loaded."""
+    """Give BLAS one thread, in commands that sample: more would be slower. Has no effect once numpy is loaded."""
     from service.system.processes import THREAD_VARIABLES
 
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
@@ -95,7 +95,7 @@ def corpus_group() -> None:
 
 @corpus_group.command("add")
 @click.argument("source")
-@click.option("--name", help="What to call it; by default made from the source.")
+@click.option("--name", help="Name of the corpus; by default made from the source.")
 @reading
 @database
 def corpus_add(db: Path, source: str, name: str | None, **how: Any) -> None:
@@ -115,13 +115,13 @@ def corpus_add(db: Path, source: str, name: str | None, **how: Any) -> None:
 
 
 def report_reading(source: Source | None) -> None:
-    """Tell what the reader left out."""
+    """Print what the reader left out."""
     for warning in source.report.warnings if source else []:
         say(f"note: {warning}", err=True)
 
 
 def report_corpus(corpus: Corpus, source: Source | None) -> None:
-    """Tell what the reader saw."""
+    """Print what the reader left out, and the size of the stored corpus."""
     from service.terminal.reports import corpus_line
 
     report_reading(source)
@@ -160,7 +160,7 @@ def corpus_show(db: Path, name: str, lines: int) -> None:
 
 
 def removing(group: click.Group, what: str, metavar: str, part: Callable[[Store], Corpora | Runs], doc: str) -> None:
-    """The command of a group that removes a thing by its name."""
+    """Add a command to `group` that removes an entry of `part` by its name."""
 
     @group.command("remove", help=doc)
     @click.argument("name", metavar=metavar)
@@ -179,16 +179,16 @@ removing(corpus_group, "corpus", "NAME", lambda store: store.corpora, "Remove a 
 
 @main.command()
 @click.argument("corpus", required=False)
-@click.option("--name", help="Of the run; by default made from the corpus and the cell.")
-@click.option("--resume", "resume_run", metavar="RUN", help="Go on with a run; with --epochs, --steps or --budget for that much longer.")
+@click.option("--name", help="Name of the run; by default made from the corpus and the cell.")
+@click.option("--resume", "resume_run", metavar="RUN", help="Continue a run; with --epochs, --steps or --budget for that much longer.")
 @click.option(
     "--processes",
     type=click.IntRange(0, 256),
     default=0,
-    help="Processes that train together; 0 chooses: by a fixed rule, in a time by what is faster.",
+    help="Processes that train together; 0 chooses: by a fixed rule, or by measuring if a time budget rules.",
 )
 @click.option("--threads", type=click.IntRange(0, 256), default=0, help="BLAS threads of each process; 0 chooses by a fixed rule.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
 @options_of(ModelConfig, TrainingConfig)
 @reading
 @database
@@ -207,17 +207,18 @@ def train(
 ) -> None:
     """Train a model on CORPUS, or resume a run.
 
-    Without --epochs, --steps or --budget it takes three minutes. In a given time (--budget, or those three minutes) settings that are
-    not given are chosen from the text and the speed of this machine; otherwise they are the defaults below. Ctrl-C saves and pauses.
+    Without --epochs, --steps or --budget it trains for three minutes. With a time budget (--budget, or those three minutes), settings
+    that are not given are chosen from the text and the speed of this machine; otherwise they are the defaults below. Ctrl-C saves and
+    pauses.
     """
     from service.terminal.reports import reading_line
     from service.training import corpus_import, jobs, mpi, trainer
 
     ranks = mpi.ranks()
     if ranks > 1 and context.get_parameter_source("processes") is not FROM_DEFAULT:
-        raise click.UsageError(f"--processes cannot be chosen where {ranks} ranks of MPI train together; give one of the two")
+        raise click.UsageError(f"--processes cannot be chosen if {ranks} ranks of MPI train together; give one of the two")
     if (corpus is None) == (resume_run is None):
-        raise click.UsageError("give a CORPUS to train on, or --resume RUN to go on with one; not both")
+        raise click.UsageError("give a CORPUS to train on, or --resume RUN to continue one; not both")
     with opened(db, create=True) as store:
         if resume_run is not None:
             lengths = ("epochs", "steps", "budget")
@@ -253,7 +254,7 @@ FROM_DEFAULT = click.core.ParameterSource.DEFAULT
 
 
 def carry_out(context: click.Context, work: Trainer, as_json: bool = False) -> None:
-    """Train and show it; after a signal it ends with that signal's status."""
+    """Train a run and display its progress; after a signal, exit with that signal's status."""
     from service.terminal import training_display
     from service.terminal.text import terminal_width
 
@@ -279,13 +280,13 @@ def carry_out(context: click.Context, work: Trainer, as_json: bool = False) -> N
 @main.command()
 @click.argument("model", required=False)
 @options_of(SamplingConfig)
-@click.option("--novelty", is_flag=True, help="Tell what of the text was copied from the corpus that MODEL has learned from.")
+@click.option("--novelty", is_flag=True, help="Report what of the text was copied from the corpus that MODEL was trained on.")
 @database
 def sample(db: Path, model: str | None, novelty: bool, **settings: Any) -> None:
     """Write text with MODEL (by default latest).
 
-    The text appears as it is drawn; with --novelty as a whole, its copied parts underlined on a terminal, and a report goes to standard
-    error. For that, and for --max-copy, an index of the corpus is made and kept beside the database."""
+    The text appears as it is written. With --novelty it appears as a whole, with its copied parts underlined on a terminal, and a
+    report goes to standard error. For that, and for --max-copy, an index of the corpus is made and kept beside the database."""
     one_blas_thread()
     from service.generation import sample
     from service.novelty import Indexes
@@ -310,7 +311,7 @@ def sample(db: Path, model: str | None, novelty: bool, **settings: Any) -> None:
 
 
 def say_piece(text: str, terminal: bool) -> None:
-    """Print a part of a text at once; what a terminal would obey is made harmless there, and only there."""
+    """Print part of a text without delay; on a terminal, what it would obey is made harmless."""
     from service.system.formatting import safe
 
     data = (safe(text) if terminal else text).encode(sys.stdout.encoding or "utf-8", "replace")
@@ -321,16 +322,16 @@ def say_piece(text: str, terminal: bool) -> None:
 
 @main.command("inspect")
 @click.argument("model", required=False)
-@click.option("--text", help="The text to read; without one, and without a file, MODEL writes it itself.")
-@click.option("--file", help="Read this file, or - for standard input.")
-@click.option("--length", type=click.IntRange(1, 100_000), default=400, help="Symbols of a text that MODEL writes itself.")
-@click.option("--seed", type=click.IntRange(0, 2**63 - 1), help="Of a text that MODEL writes itself.")
-@click.option("--unit", metavar="LAYER:UNIT", help="The unit to show, both counted from 0; by default the liveliest.")
-@click.option("--find-cells", "finding", is_flag=True, help="Look for units that follow a readable feature of a corpus.")
-@click.option("--corpus", help="A stored corpus to look for cells in; by default the one that MODEL was trained on.")
-@click.option("--svg", type=PATH, help="Draw it: an .svg file, or for cells a folder that gets a file for each.")
-@click.option("--columns", type=click.IntRange(20, 400), default=80, help="Characters in a line of the drawing.")
-@click.option("--overwrite", is_flag=True, help="Replace drawings that exist.")
+@click.option("--text", help="Text to read; without --text and --file, MODEL writes one.")
+@click.option("--file", help="File to read, or - for standard input.")
+@click.option("--length", type=click.IntRange(1, 100_000), default=400, help="Length of the text that MODEL writes, in symbols.")
+@click.option("--seed", type=click.IntRange(0, 2**63 - 1), help="Seed of the text that MODEL writes.")
+@click.option("--unit", metavar="LAYER:UNIT", help="Unit to show, both counted from 0; by default the one that varies most.")
+@click.option("--find-cells", "finding", is_flag=True, help="Search for units that follow a readable feature of a corpus.")
+@click.option("--corpus", help="Stored corpus to search; by default the one that MODEL was trained on.")
+@click.option("--svg", type=PATH, help="Write a drawing: an .svg file, or with --find-cells a folder that gets one file per cell.")
+@click.option("--columns", type=click.IntRange(20, 400), default=80, help="Characters per line of the drawing.")
+@click.option("--overwrite", is_flag=True, help="Replace existing drawings.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @database
 def inspect_command(
@@ -350,8 +351,9 @@ def inspect_command(
 ) -> None:
     """Look inside MODEL (by default latest) while it reads a text.
 
-    Shown are how surprising each character was, what a unit held, how often gates were saturated, and which characters are taken for
-    alike. With --find-cells: which single units follow a readable feature, such as quotation marks, brackets or indentation."""
+    It shows how surprising each character was, the activation of a unit, how often gates were saturated, and which characters the
+    model treats alike. With --find-cells: which single units follow a readable feature, such as quotation marks, brackets or
+    indentation."""
     given = {"text": text, "file": file, "seed": seed, "unit": unit}
     of_text = [f"--{name}" for name, value in given.items() if value is not None]
     if finding and of_text:
@@ -375,7 +377,7 @@ def inspect_command(
         loaded = load(store, model)
         if finding:
             if sys.stderr.isatty():
-                say("looking for cells, which takes some seconds", err=True)
+                say("searching for cells, which takes some seconds", err=True)
             found = inspector.find_cells(store, loaded, corpus)
         else:
             wanted = inspector.unit_named(unit) if unit is not None else None
@@ -395,31 +397,32 @@ def inspect_command(
 
 @main.command()
 @address
-@click.option("--train-default", is_flag=True, help="Where no model is stored yet, train the default one meanwhile.")
+@click.option("--train-default", is_flag=True, help="Train the default model meanwhile, if no model is stored yet.")
 @limits
 @database
 def serve(db: Path, host: str, port: int, train_default: bool, api_keys_file: Path | None, **settings: Any) -> None:
     """Serve the page and the API over HTTP.
 
-    The page is at /; POST /generate writes text; GET /v1/models and GET /health tell what is there. Each limit can also be set
-    in the environment, for example as CHARLOOM_MAX_ROWS. Where others can reach it, a caller needs a key: one of CHARLOOM_API_KEYS
-    (separated by commas), of the file of keys, or made by charloom key new; where there is none, one is made and printed."""
+    The page is at /; POST /generate writes text; GET /v1/models lists the models, and GET /health the state. Each limit can also be
+    set by an environment variable, for example CHARLOOM_MAX_ROWS. If other machines can reach it, a caller needs a key: one from
+    CHARLOOM_API_KEYS (separated by commas), from the file of keys, or made by charloom key new; if there is none, one is made and
+    printed."""
     one_blas_thread()
     from service.store import api_keys
     from service.web.server import ServerSettings, serve
 
-    valid = api_keys.given(os.environ.pop(api_keys.VARIABLE, None), api_keys_file)  # no other process needs them
+    valid = api_keys.given(os.environ.pop(api_keys.VARIABLE, None), api_keys_file)  # child processes need not see them
     serve(ServerSettings(db=db, host=host, port=port, train_default=train_default, keys=valid, **settings))
 
 
 @main.command()
-@click.option("--workers", type=click.IntRange(1, 256), default=1, help="Training jobs that are carried out at once.")
+@click.option("--workers", type=click.IntRange(1, 256), default=1, help="Training jobs to run at the same time.")
 @database
 def worker(db: Path, workers: int) -> None:
-    """Carry out training jobs that were given to a service.
+    """Run the training jobs that a service was given.
 
     A service has a worker of its own (serve --workers); others may work on the same database, also in other containers on the same
-    machine. Ctrl-C and SIGTERM save: the jobs then wait for another worker, and go on where they were."""
+    machine. Ctrl-C and SIGTERM save; the jobs then wait for another worker, which continues them."""
     one_blas_thread()
     from service.training import worker
 
@@ -428,14 +431,14 @@ def worker(db: Path, workers: int) -> None:
 
 @main.command()
 @address
-@click.option("--serve/--no-serve", "serving", default=True, help="Whether to serve in the end.")
+@click.option("--serve/--no-serve", "serving", default=True, help="Whether to serve afterwards.")
 @database
 @click.pass_context
 def start(context: click.Context, /, db: Path, host: str, port: int, serving: bool) -> None:
     """Begin here: train a first model, and serve.
 
-    Where no model is stored yet, the default one is trained for a minute, on the source of Python's standard
-    library, and a sample of it is shown."""
+    If no model is stored yet, the default one is trained for a minute, on the source of Python's standard library, and a sample of it
+    is shown."""
     from service.training import default_model
 
     with opened(db, create=True) as store:
@@ -461,16 +464,16 @@ def start(context: click.Context, /, db: Path, host: str, port: int, serving: bo
 
 @main.group("key", cls=Commands)
 def key_group() -> None:
-    """Make, list and revoke the keys that callers of a service show."""
+    """Make, list and revoke API keys."""
 
 
 @key_group.command("new")
 @click.argument("name", required=False)
 @database
 def key_new(db: Path, name: str | None) -> None:
-    """Make a key, and print it: this once, since only its hash is stored.
+    """Make a key, and print it once: only its hash is stored.
 
-    It is valid at once, also for a service that runs; from the first key on, every caller needs one, on this machine too."""
+    It is valid at once, also for a running service. From the first key on, every caller needs one, on this machine too."""
     from service.store import api_keys
 
     key = api_keys.new()
@@ -483,7 +486,7 @@ def key_new(db: Path, name: str | None) -> None:
 @key_group.command("list")
 @database
 def key_list(db: Path) -> None:
-    """List the keys that were made, with the day and minute of their last use."""
+    """List the keys, with the day and minute of their last use."""
     from service.terminal.text import line_width, table
 
     with opened(db) as store:
@@ -525,7 +528,7 @@ def runs_list(db: Path) -> None:
 @click.argument("run")
 @database
 def runs_show(db: Path, run: str) -> None:
-    """Show a run: settings, losses as a plot, checkpoints, and how its samples grew."""
+    """Show a run: settings, losses as a plot, checkpoints, and samples over time."""
     from service.terminal.reports import run_report
     from service.terminal.text import terminal_width
 
@@ -553,7 +556,7 @@ def checkpoints(db: Path, run: str | None) -> None:
 @main.command("export")
 @click.argument("model")
 @click.argument("file", type=PATH)
-@click.option("--overwrite", is_flag=True, help="Replace a file that exists.")
+@click.option("--overwrite", is_flag=True, help="Replace an existing file.")
 @database
 def export_command(db: Path, model: str, file: Path, overwrite: bool) -> None:
     """Write MODEL to a safetensors FILE.
@@ -569,7 +572,7 @@ def export_command(db: Path, model: str, file: Path, overwrite: bool) -> None:
 
 @main.command("import")
 @click.argument("file", type=PATH)
-@click.option("--name", help="Of the run that holds it; by default made from the file's name.")
+@click.option("--name", help="Name of the run that holds it; by default made from the file's name.")
 @database
 def import_command(db: Path, file: Path, name: str | None) -> None:
     """Store a safetensors file that export wrote."""
@@ -589,7 +592,7 @@ def import_command(db: Path, file: Path, name: str | None) -> None:
 def info(context: click.Context, /, db: Path, as_json: bool) -> None:
     """Show what Charloom runs on: processor, BLAS and its speed, versions, database.
 
-    It takes about a second, in which matrices are multiplied."""
+    It takes about a second, to measure matrix products."""
     from service.terminal.info import facts, lines
     from service.terminal.text import line_width, wrapped
 
@@ -606,7 +609,7 @@ def info(context: click.Context, /, db: Path, as_json: bool) -> None:
 @click.argument("file", type=PATH)
 @database
 def backup_command(db: Path, file: Path) -> None:
-    """Copy the database to FILE, in use or not."""
+    """Copy the database to FILE, even while it is in use."""
     from service.system.formatting import size
 
     with opened(db) as store:
@@ -615,7 +618,7 @@ def backup_command(db: Path, file: Path) -> None:
 
 
 def run_named(store: Store, name: str | None) -> Run:
-    """The run of that name, or the latest."""
+    """Return the run of that name, or the latest."""
     return store.runs.latest() if name in (None, "latest") else store.runs.get(str(name))
 
 

@@ -1,4 +1,4 @@
-"""A text on its way into the store: what a user named becomes a stored corpus."""
+"""Reads the text that a user named into a stored corpus."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ LEAST_TEXT = 100  # characters: below that there is nothing to learn from
 def add(store: Store, source: Source, name: str | None = None, watch: Watch | None = None, *, anew: bool = False) -> Corpus:
     """Store the text of `source` under `name`, or under a name made from the source's.
 
-    A text that is stored already under a made-up name is not stored again: that corpus is returned, unless it should be made
-    `anew` (two names of the same text share its room). `watch(characters)` is told how much has been read. Raises `InvalidName`
-    for the name of a built-in corpus, `TextTooShort`, and what `Source.pieces` and `Corpora.add` raise; then nothing is kept.
+    If no `name` is given and the same text is stored already, that corpus is returned, unless a new name is to be made `anew` (two
+    names of one text share its storage). `watch(characters)` is called with the number of characters read so far. Raises
+    `InvalidName` for the name of a built-in corpus, `TextTooShort`, and what `Source.pieces` and `Corpora.add` raise; then nothing
+    is kept.
     """
     if name is not None and is_builtin(name) and source.name != name:
         raise InvalidName("corpus", name, reserved=True)
@@ -34,10 +35,10 @@ def add(store: Store, source: Source, name: str | None = None, watch: Watch | No
 
 
 def corpus_for(store: Store, what: str, watch: Watch | None = None, **reading: Any) -> tuple[Corpus, Source | None]:
-    """The corpus that a CORPUS argument means: a stored name, else a built-in one, else a path, URL or `-`.
+    """Return the corpus that a CORPUS argument means: a stored name, else a built-in one, else a path, URL or `-`.
 
-    `reading` are arguments of `open_source`. The source is returned beside the corpus where it was read just now.
-    Raises as `add` and `open_source`, and `InvalidSetting` for a way of reading where the text is stored already.
+    `reading` are arguments of `open_source`. The source is returned too if it was read just now. Raises as `add` and `open_source`,
+    and `InvalidSetting` for an argument of reading if the text is stored already.
     """
     found = store.corpora.find(what)
     if found:
@@ -55,6 +56,7 @@ def corpus_for(store: Store, what: str, watch: Watch | None = None, **reading: A
 
 
 def _watched(source: Source, watch: Watch | None) -> Iterator[str]:
+    """Yield the pieces of a text, and raise `TextTooShort` at its end if they are too few."""
     characters = 0
     for piece in source.pieces():
         yield piece

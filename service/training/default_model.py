@@ -1,4 +1,4 @@
-"""Orders the default model, trained on a text that every machine has, so that there is something to try after one command."""
+"""Orders the default model, so that there is something to try after one command."""
 
 from __future__ import annotations
 

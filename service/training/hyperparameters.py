@@ -1,12 +1,12 @@
-"""Chooses from a text and a time what the user has left open: what `--budget` does.
+"""Chooses the hyperparameters that the user left open from the text and the time budget: what `--budget` does.
 
-A network is as good as its size and its practice, and a budget pays for their product. `service.training.throughput` finds in about
-a second how many multiply-adds this machine trains with; `choose` takes the largest network that still reads `PRACTICE` symbols for each
-multiply-add it makes per symbol (about its number of weights; the measure of Kaplan et al. 2020, the number is our own), but none
-larger than its text can fill. What is read over and over is learned by heart, so dropout and weight decay grow with the epochs,
-symbols get an embedding, which generalises better and learns more slowly, and a small text ends before the budget does. The numbers
-come from runs on tinyshakespeare, Python's standard library, Korean and Chinese texts, and names; ``bench/NOTES.md`` tells of those
-that were tried one against another, the others are estimates from them.
+The quality of a network depends on its size and on the number of symbols it reads, and a budget pays for the product of both.
+`service.training.throughput` measures in about a second how many multiply-adds per second this machine trains with. `choose` takes the
+largest network that still reads `PRACTICE` symbols for each multiply-add it makes per symbol (about its number of weights; the measure
+of Kaplan et al. 2020, the number is our own), but none larger than its text can fill. A text that is read many times is learned by
+heart, so dropout and weight decay grow with the epochs, symbols get an embedding, which generalises better and learns more slowly,
+and training on a small text ends before the budget does. The numbers come from runs on tinyshakespeare, Python's standard library,
+Korean and Chinese texts, and names; ``bench/NOTES.md`` describes those that were compared, the others are estimates from them.
 """
 
 from __future__ import annotations
@@ -39,22 +39,22 @@ from service.training.throughput import (
 # ── recipe ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 MEASURING_SHARE = 0.03  # of a budget that a measurement takes at most
-TRIALS_SHARE = 0.06  # of the budget: when so much is gone, with starting processes, no further way is tried
+TRIALS_SHARE = 0.06  # of the budget, starting processes included, after which no further number of processes is tried
 BRIEF = 10.0  # seconds: in a shorter budget processes are not worth their start
-SMALL = 0.6  # a chosen network that takes less than this share of its work is measured itself: calls cost it more than arithmetic
-MOST_MEASURED = 2048  # symbols of its alphabet, for that
+SMALL = 0.6  # a chosen network with less than this share of the sample's work is measured itself: calls cost it more than arithmetic
+MOST_MEASURED = 2048  # symbols of its alphabet in that measurement
 
 SIZES = (16, 24, 32, 48, 64, 80, 96, 128, 160, 192, 224, 256, 320, 384, 448, 512, 576, 640, 768, 896, 1024, 1280, 1536, 2048)
 PRACTICE = 7.0  # symbols read per multiply-add of the network
 WEIGHTS_PER_SYMBOL, FEWEST_WEIGHTS = 1.5, 10_000  # a text of N symbols can fill 10,000 + 1.5 N weights
-LARGE_LAYER = 896  # from here on two layers are tried, too
-TRAINING_SHARE = 0.9  # of a budget: the rest goes into starting and validating
+LARGE_LAYER = 896  # from this size on two layers are tried, too
+TRAINING_SHARE = 0.9  # of a budget: the rest is for starting and validating
 MOST_EPOCHS = 60.0  # more passes over a text teach a network little that it can use elsewhere ...
 SMALL_TEXT_EPOCHS = 10.0  # ... and of a text of 1,000 symbols no more than these, growing with the sixth root of its size
-WELL_WITHIN = 1.5  # a budget for many more becomes just these
+WELL_WITHIN = 1.5  # a budget for more than this multiple of them is cut to them
 VALIDATIONS = 20  # of a run that becomes shorter than its budget
-VALIDATION_SHARE, LEAST_VALIDATION = 0.06, 20_000  # symbols read at a validation: this share of all that is learned from, or so many
-PATIENCE = 15  # validations without a better loss that end a run before its time
+VALIDATION_SHARE, LEAST_VALIDATION = 0.06, 20_000  # symbols read at a validation: this share of all symbols trained on, or at least ...
+PATIENCE = 15  # validations without a better loss that end a run early
 DROPOUT_PER_DOUBLING = 0.12  # of the epochs beyond the first
 MOST_DROPOUT = 0.5
 WEIGHT_DECAY, MOST_WEIGHT_DECAY = 0.05, 0.15  # for up to FEW_EPOCHS; for more it grows with them
@@ -62,21 +62,21 @@ FEW_EPOCHS = 5.0
 RATE = {"lstm": 4.0, "gru": 2.6, "rnn": 0.6}  # learning_rate times hidden_size
 LOWEST_RATE, HIGHEST_RATE = 0.001, 0.02
 AT_ONCE = 2048  # symbols of an update; with more of them the learning rate is higher
-MANY_UPDATES = 1000  # that a run can have with the longest sequences: it gets them, and half of the streams where they are enough
-FEWEST_UPDATES = 700  # smaller batches rather than fewer
+MANY_UPDATES = 1000  # a run that has them with the longest sequences gets these, and half of the streams if they are enough
+FEWEST_UPDATES = 700  # of a run, before its batches are made smaller
 SMALLEST_BATCH, SHORTEST, LONGEST = 4, 32, 64
-COMMON = 100  # symbols that most of a text is made of: the output weights of others are seldom practised and seldom needed
-LARGE_ALPHABET, EMBEDDING = 2048, 256  # from so many symbols on they get an embedding of this size ...
-OFTEN, OFTEN_EMBEDDING = 6.0, 128  # ... and others one of this, or of the layer's size, where a text is read more often
+COMMON = 100  # symbols that most of a text is made of: the output weights of others are seldom trained and seldom needed
+LARGE_ALPHABET, EMBEDDING = 2048, 256  # from this alphabet size on, symbols get an embedding of this size ...
+OFTEN, OFTEN_EMBEDDING = 6.0, 128  # ... and smaller alphabets one of this, or of the layer's size, if a text is read more epochs than this
 
 
 class ChosenHyperparameters(NamedTuple):
-    """What was chosen, and why."""
+    """What was chosen."""
 
     model: ModelConfig
     training: TrainingConfig
     workers: Workers
-    words: str
+    words: str  # a sentence for the user
 
 
 def choose_here(
@@ -90,7 +90,7 @@ def choose_here(
     ranks: int = 1,
     spent: Callable[[], float] = lambda: 0.0,
 ) -> ChosenHyperparameters:
-    """`choose` for the speed of this machine, measured now; `spent` tells what of the budget is gone."""
+    """Measure the speed of this machine, and `choose`; `spent` returns the seconds of the budget that are gone."""
     seconds = min(MEASURING, MEASURING_SHARE * budget)
     if budget < BRIEF:
         processes = processes or 1
@@ -104,7 +104,7 @@ def choose_here(
 
 
 def choose(symbols: int, alphabet: int, budget: float, found: Speed, given: Mapping[str, Any], spent: float = 0.0) -> ChosenHyperparameters:
-    """The settings for a text of so many symbols, with so many different ones, and a budget of which some seconds are `spent`.
+    """Choose settings for a text of `symbols` symbols over an alphabet, and a budget of which `spent` seconds are gone.
 
     `given` holds the settings that the user chose, by their names in the configurations; they stay, and the others follow them.
     """
@@ -145,17 +145,17 @@ class _Plan(NamedTuple):
 
     network: ModelConfig
     epochs: float  # passes over the training part
-    limit: float | None  # of them; None where only the time ends the run
+    limit: float | None  # of them; None if only the time ends the run
     short: bool  # whether the limit is reached before the time is over
 
 
 def _plan(N: int, V: int, paid: float, given: Mapping[str, Any]) -> _Plan:
-    """A network and how often it reads a training part of N symbols, for so much work that is `paid`."""
+    """Choose a network, and how often it reads a training part of N symbols, for `paid` units of work."""
     network = _network(N, V, paid, given)
     limit = given.get("max_epochs")
     epochs = paid / work(network, V) / N
     if min(epochs, limit or math.inf) > OFTEN and "embedding_size" not in given and not network.embedding_size:
-        # It learns more slowly than a table, but less by heart.
+        # It learns more slowly than a table of input weights, but less by heart.
         network = replace(network, embedding_size=min(network.hidden_size, OFTEN_EMBEDDING))
         epochs = paid / work(network, V) / N
     if limit is None:
@@ -167,7 +167,7 @@ def _plan(N: int, V: int, paid: float, given: Mapping[str, Any]) -> _Plan:
 
 
 def _network(N: int, V: int, paid: float, given: Mapping[str, Any]) -> ModelConfig:
-    """The largest network that the budget and the text allow, of the sizes that the user leaves open; the smallest where none is."""
+    """Choose the largest network that the budget and the text allow, of the sizes that the user leaves open; if none, the smallest."""
     fixed = _of(ModelConfig, given)
     fixed.setdefault("cell", "lstm")
     if V >= LARGE_ALPHABET:
@@ -177,11 +177,11 @@ def _network(N: int, V: int, paid: float, given: Mapping[str, Any]) -> ModelConf
 
     def largest(num_layers: int) -> ModelConfig:
         candidates = [ModelConfig(**fixed, num_layers=num_layers, hidden_size=size) for size in sizes]
-        return next((each for each in reversed(candidates) if affordable(each)), candidates[0])
+        return next((config for config in reversed(candidates) if affordable(config)), candidates[0])
 
     def affordable(config: ModelConfig) -> bool:
-        each = multiply_adds(config, min(V, COMMON))
-        return paid / work(config, V) >= PRACTICE * each and each <= FEWEST_WEIGHTS + WEIGHTS_PER_SYMBOL * N
+        weights = multiply_adds(config, min(V, COMMON))
+        return paid / work(config, V) >= PRACTICE * weights and weights <= FEWEST_WEIGHTS + WEIGHTS_PER_SYMBOL * N
 
     if layers is not None:
         return largest(layers)
@@ -190,13 +190,13 @@ def _network(N: int, V: int, paid: float, given: Mapping[str, Any]) -> ModelConf
 
 
 def _batch(symbols: float, found: Speed, given: Mapping[str, Any]) -> dict[str, int]:
-    """Streams and their length: what is given, else so many as were measured, but less where the run would have too few updates."""
+    """Choose streams and their length: what is given, else as many as were measured, but less if the run would have too few updates."""
     B = given.get("batch_size", found.streams)
     T = max(SHORTEST, min(LONGEST, AT_ONCE // B))
     if symbols / (B * LONGEST) >= MANY_UPDATES:
         T = LONGEST
         if "batch_size" not in given and not found.given and found.workers.processes * EACH[0] <= B // 2:
-            B //= 2  # which are enough for so few processes
+            B //= 2  # which are enough for this number of processes
     batch = {"batch_size": B, "seq_length": given.get("seq_length", T)}
     if not batch.keys() & given.keys() and symbols / math.prod(batch.values()) < FEWEST_UPDATES:
         batch = {"batch_size": STREAMS[0] // 4, "seq_length": LONGEST}  # half as many symbols, in fewer and longer streams
@@ -207,11 +207,12 @@ def _batch(symbols: float, found: Speed, given: Mapping[str, Any]) -> dict[str, 
 
 
 def _of(config: type[Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values that are fields of a configuration."""
+    """Return the values that are fields of a configuration."""
     return {field.name: values[field.name] for field, _ in settings_of(config) if field.name in values}
 
 
 def _words(model: ModelConfig, training: TrainingConfig, workers: Workers, epochs: float, short: bool, limited: bool) -> str:
+    """Say in a sentence what was chosen; a `short` run ends before its budget, by the user's max_epochs if `limited`."""
     dropout = f", dropout {model.dropout:g}" if model.dropout else ""
     several = f", {workers.processes} processes" if workers.processes > 1 else ""
     embedding = f", an embedding of {model.embedding_size}" if model.embedding_size else ""
@@ -232,7 +233,7 @@ def _times(epochs: float) -> str:
 
 # ── settling ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-HIGHEST_RATE = 1000.0  # that TrainingConfig allows
+ALLOWED_RATE = 1000.0  # the highest learning rate of TrainingConfig
 
 
 def settle(store: Store, run: Run, *, ranks: int = 1, spent: Callable[[], float] = lambda: 0.0) -> tuple[Run, list[str]]:
@@ -255,7 +256,7 @@ def settle(store: Store, run: Run, *, ranks: int = 1, spent: Callable[[], float]
         model, training, processes, notes = choice.model, choice.training, choice.workers.processes, [choice.words]
     if "learning_rate" not in given:
         rate = training.learning_rate * run.request.get("learning_rate_multiplier", 1.0)
-        training = replace(training, learning_rate=min(HIGHEST_RATE, rate))
+        training = replace(training, learning_rate=min(ALLOWED_RATE, rate))
     workers = hardware.workers_for(model, training, 1 if ranks > 1 else processes, threads)
     environment = hardware.environment(workers, ranks)
     run = store.runs.configure(run, model_config=model.to_dict(), training_config=training.to_dict(), environment=environment)

@@ -1,6 +1,6 @@
-"""Whether a run is to stop: what others want of it in the store, and what its own process was told. And the sign that it lives.
+"""Polls for pause and cancel requests and writes the heartbeat of a run while it trains.
 
-It is asked at every step, and now and then while something takes long; it looks into the store seldom enough to cost nothing.
+`RunControl` is called at every step, and often while a text is read or a model validated; it looks into the store every `POLL` seconds.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ PATIENCE = 1.0  # seconds that a stop waits for the first step, so that there is
 
 
 class Stopped(Exception):
-    """Ends what would take long when the run is to stop."""
+    """Raised to end reading or validating when the run is to stop."""
 
 
 class StopRequest(NamedTuple):
-    """That a run is to end before its time."""
+    """Asks a run to end early."""
 
     reason: str
-    state: str  # that it then gets
-    moment: float  # when it was asked
+    state: str  # of the run afterwards
+    moment: float  # when it was asked, on the clock of `RunControl`
 
 
 class RunControl:
-    """Looks out for a claimed run. `stop` may be called from a signal handler or another thread."""
+    """Tells a claimed run when to stop. `stop` may be called from a signal handler or another thread."""
 
     def __init__(self, store: Store, run: Run, clock: Callable[[], float]) -> None:
         self._store, self._run, self._clock = store, run, clock
-        self._looked = float("-inf")
-        self._beat = clock()
+        self._polled = float("-inf")
+        self._heartbeat = clock()
         self.stopping: StopRequest | None = None  # the first one that was asked for
 
     def stop(self, reason: str, state: str) -> None:
@@ -42,34 +42,34 @@ class RunControl:
         self.stopping = self.stopping or StopRequest(reason, state, self._clock())
 
     def look(self) -> None:
-        """Notice what is wanted in the store, and be seen there. A locked database is looked at again later.
+        """Poll for a request and write the heartbeat, if it is time for them. A locked database is tried again at the next poll.
 
-        Raises `StoreError`, and as `Runs.check_owner` where the run is another's now.
+        Raises `StoreError`, and as `Runs.check_owner` if another process has the run now.
         """
         now = self._clock()
-        if now - self._looked < POLL:
+        if now - self._polled < POLL:
             return
-        self._looked = now
+        self._polled = now
         with contextlib.suppress(DatabaseBusy):
             wanted = self._store.queue.wanted(self._run)
-            if wanted:  # what is wanted when it has stopped comes first; if that is nothing any more, it goes on later
+            if wanted:  # read again when the run has stopped; if the request was taken back until then, the run goes on later
                 self.stop(f"{wanted} on request", "queued" if self._run.queued else "paused")
-            if now - self._beat > HEARTBEAT:
-                self._beat = now  # if it fails, the next one will do
+            if now - self._heartbeat > HEARTBEAT:
+                self._heartbeat = now  # one that fails may be missed
                 self._store.runs.heartbeat(self._run)
 
     def tick(self) -> None:
-        """Look while it validates. Raises `Stopped`."""
+        """Look during a validation. Raises `Stopped`."""
         self.look()
         if self.stopping:
             raise Stopped
 
     def tick_reading(self) -> None:
-        """Look while it reads. Raises `Stopped`, but rather waits for the first step."""
+        """Look while a text is read. Raises `Stopped`, but only if the first step does not follow within `PATIENCE`."""
         self.look()
         if self.stopping and self._clock() - self.stopping.moment > PATIENCE:
             raise Stopped
 
     def saved(self) -> None:
-        """A checkpoint was stored, which is a sign of life, too."""
-        self._beat = self._clock()
+        """Take a stored checkpoint as a heartbeat."""
+        self._heartbeat = self._clock()

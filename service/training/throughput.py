@@ -1,6 +1,6 @@
-"""How fast this machine trains, found by training for a moment.
+"""Measures how fast this machine trains, by training for a moment.
 
-`work` counts what learning from one symbol takes, in multiply-adds, so that the speed of one network foretells that of others.
+`work` counts the multiply-adds of learning from one symbol, so that the speed of one network predicts that of others.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ from service.system.hardware import SUPPORTED, Workers
 from service.training.parallel import train_in_processes
 
 MEASURING = 0.4  # seconds of training for each way to split streams over processes
-SAMPLE_MODEL = ModelConfig(cell="lstm", hidden_size=256)  # what is measured ...
+SAMPLE_MODEL = ModelConfig(cell="lstm", hidden_size=256)  # the network that is measured ...
 SAMPLE_TRAINING = TrainingConfig(batch_size=64, seq_length=32)
-SAMPLE_ALPHABET = 64  # ... over so many symbols
-STREAMS = (64, 128)  # the second where there are more processors than the first can be split over
+SAMPLE_ALPHABET = 64  # ... and the size of its alphabet
+STREAMS = (64, 128)  # the second if there are more processors than the first can be split over
 EACH = (hardware.FEWEST_STREAMS, hardware.FEWEST_STREAMS // 2)  # streams of a process
 DOUBLED = 0.85  # a judgement: with 128 streams a symbol teaches as much as this share of one (64 instead of 32 cost nothing)
-ELEMENTWISE = 200  # a gate's own arithmetic for one symbol, forward and backward, takes the time of so many multiply-adds
+ELEMENTWISE = 200  # multiply-adds that take as long as a gate's own arithmetic for one symbol, forward and backward
 
 
 class Speed(NamedTuple):
     """How fast this machine trains."""
 
-    work: float  # per second, by all processes together; see `work`
+    work: float  # multiply-adds per second, by all processes together; see `work`
     workers: Workers
-    given: bool = False  # whether the number of processes is the user's
+    given: bool = False  # whether the user chose the number of processes
     streams: int = STREAMS[0]  # that were split over the processes
 
 
@@ -51,9 +51,9 @@ def speed(
     patience: float = math.inf,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Speed:
-    """Train a network for some `seconds` in each way that may be best of those that leave what is given (not 0) as it is.
+    """Train the sample network for some `seconds` in each of the `ways`, and return the fastest; what is given (not 0) stays.
 
-    Several `ranks` of MPI are taken to be as fast as this one, each a process. After `patience` seconds no further way is tried.
+    Each of several `ranks` of MPI is one process, assumed to be as fast as this one. After `patience` seconds no further way is tried.
     """
     end = clock() + patience
     found: list[Speed] = []
@@ -68,9 +68,9 @@ def speed(
 
 
 def ways(cores: int, processes: int = 0, streams: int = 0) -> list[tuple[int, int]]:
-    """Numbers of processes and of the streams that are split over them which may be the fastest; what is given (not 0) stays.
+    """Return the pairs of processes and streams, split over them, that may be the fastest; what is given (not 0) stays.
 
-    The surest come first. With more processors there may be more streams: an update then learns from more text in the same time.
+    The most likely come first. With more processors there may be more streams: an update then learns from more text in the same time.
     """
     if processes:
         return [(processes, streams or next((B for B in STREAMS if B // EACH[0] >= processes), STREAMS[-1]))]
@@ -87,7 +87,7 @@ def work_per_second(
     V: int = SAMPLE_ALPHABET,
     seconds: float = MEASURING,
 ) -> float:
-    """Work of a network of so many symbols that is done per second, over streams drawn at random."""
+    """Measure how many multiply-adds per second a network over V symbols trains with, on random streams."""
     B, T = training.batch_size, training.seq_length
     ids = np.random.default_rng(0).integers(0, V, 4 * B * T + 1).astype(np.min_scalar_type(V))
     streams = Streams(ids, B, T)
@@ -110,13 +110,13 @@ def work_per_second(
 
 
 def multiply_adds(config: ModelConfig, V: int) -> int:
-    """Multiply-adds of the matrix products for one symbol, forward."""
+    """Count the multiply-adds of the matrix products for one symbol, forward."""
     H, gates = config.hidden_size, len(CELLS[config.cell].gates)
     first = config.embedding_size * gates * H
     return first + gates * H * H * (2 * config.num_layers - 1) + H * V
 
 
 def work(config: ModelConfig, V: int) -> float:
-    """What learning from one symbol takes, in multiply-adds: the products, twice as much backward as forward, and what is between."""
+    """Estimate learning from one symbol, in multiply-adds: the products, twice as many backward as forward, and what is elementwise."""
     gates = len(CELLS[config.cell].gates) * config.hidden_size * config.num_layers
     return 3 * multiply_adds(config, V) + ELEMENTWISE * gates

@@ -1,7 +1,7 @@
 """Trains one claimed run in a process of its own: ``python -m service.training.train_process DB RUN``, as a worker starts it.
 
-The worker tells on standard input whom the run belongs to, and keeps that open: when it ends, so does the worker's life, and this
-process saves and gives the run back to the queue, as it does after SIGTERM. A crash harms this run alone, and the worker sees it.
+The worker writes the run's owner to standard input and keeps that pipe open. When the pipe closes, the worker is gone: this process
+then saves and gives the run back to the queue, as it does after SIGTERM. A crash harms this run alone, and the worker sees it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ NICENESS = 10  # training gives way to the service, so that the first characters
 
 
 class TrainProcess:
-    """One run in the hands of this process. `stop` may be called from a signal handler."""
+    """Trains one claimed run in this process. `stop` may be called from a signal handler."""
 
     def __init__(self, store: Store, run: Run) -> None:
         self._store, self.run = store, run
@@ -39,11 +39,11 @@ class TrainProcess:
             self._work.stop(reason, "queued")
 
     def carry_out(self) -> None:
-        """Train to the end, or until it is stopped. Raises what ends it before its time; the run is given back in any case."""
+        """Train to the end, or until stopped. Raises the error that ends training early; the run is given back in any case."""
         try:
             self.run, notes = settle(self._store, self.run, spent=lambda: time.monotonic() - BEGAN)
         except BaseException as error:
-            with contextlib.suppress(CharloomError):  # then it is free when this process has ended
+            with contextlib.suppress(CharloomError):  # then the worker gives it back when this process has ended
                 event_log.given_up(self._store, self.run, error)
             raise
         self._work = Trainer(self._store, self.run, began=BEGAN, notes=notes)
@@ -65,7 +65,7 @@ def end_with(descriptor: int) -> None:
 
 
 def main() -> int:
-    """What the process does; its exit status."""
+    """Train the run that the arguments name, and return the exit status."""
     database, name = sys.argv[1:]
     early: list[str] = []
     signal.signal(signal.SIGTERM, lambda *_: early.append(STOPPED))
@@ -83,7 +83,7 @@ def main() -> int:
         sys.stderr.write(f"{error}\n")
         return 1
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # all is stored; Python would now take its own handler away
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # all is stored; while Python ends, a signal would else kill it
     return 0
 
 

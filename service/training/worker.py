@@ -1,7 +1,7 @@
-"""Carries out the queue: claims runs, trains each in a process of its own (`train_process`), and watches these.
+"""Works through the queue: claims runs, trains each in a process of its own (`train_process`), and supervises these processes.
 
-It sleeps nearly all the time. Any number of workers may share a database, also from several containers on one machine: who gets
-a run is decided under the database's lock, and a run whose worker or process is gone is noticed by the others.
+A worker sleeps nearly all the time. Any number of them may share a database, also from several containers on one machine: a run is
+claimed under the database's lock, and the others notice a run whose worker or process is gone.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from service.system.errors import StoreError
 from service.system.log_format import formatter
 from service.system.processes import POLL, PROJECT, THREAD_VARIABLES
 
-AFTER_TROUBLE = 2.0  # seconds until it claims again when a process ended before its time, or the database could not be used
+AFTER_TROUBLE = 2.0  # seconds until the next claim after a process ended early, or the database could not be used
 SAVING = 50.0  # seconds that the processes have to save when the worker is stopped; then they are killed
-
+MESSAGE = 4096  # bytes of a process's last words that are kept
 
 log = logging.getLogger("charloom")
 
@@ -38,36 +38,36 @@ class Child(NamedTuple):
 
     run: Run
     process: subprocess.Popen[bytes]
-    said: IO[bytes] | None  # its standard error; None where there is no room for that
+    errors: IO[bytes] | None  # its standard error; None if no file could be made for that
 
-    def words(self) -> str:
-        """What it said about its end, at most its last 4 kB."""
-        if self.said is None:
+    def last_words(self) -> str:
+        """Return the end of its standard error."""
+        if self.errors is None:
             return ""
         with contextlib.suppress(OSError):
-            self.said.seek(max(0, self.said.seek(0, os.SEEK_END) - 4096))
-            return self.said.read().decode("utf-8", "replace").strip()
+            self.errors.seek(max(0, self.errors.seek(0, os.SEEK_END) - MESSAGE))
+            return self.errors.read().decode("utf-8", "replace").strip()
         return ""
 
 
 class Worker:
-    """Carries out `jobs` runs at the same time. `stop` may be called from a signal handler."""
+    """Trains up to `jobs` runs at the same time. `stop` may be called from a signal handler."""
 
     def __init__(self, db: Path, jobs: int = 1) -> None:
         self._db, self._jobs = db, jobs
         self._children: list[Child] = []
         self._stopping = False
         self._rest = 0.0  # nothing is claimed before that moment
-        self._told = ""  # the last trouble, which is told once
+        self._logged = ""  # the last error, which is logged once
 
     def stop(self) -> None:
-        """Let the processes save and give their runs back, and end."""
+        """End, after the processes have saved and given their runs back."""
         self._stopping = True
 
     def carry_out(self, wake: int, parent: int | None = None) -> None:
-        """Work until it is stopped, or until the process that started this one, where it is given, is gone.
+        """Work until stopped, or until the process `parent`, which started this one, is gone.
 
-        A byte in the pipe `wake` says that something has happened. Raises `StoreError` where the database cannot be opened.
+        A byte in the pipe `wake` ends a sleep. Raises `StoreError` if the database cannot be opened.
         """
         with Store(self._db) as store:
             try:
@@ -79,7 +79,7 @@ class Worker:
                 self._end(store)
 
     def _look(self, store: Store) -> None:
-        """Take notice of ended processes, and start others."""
+        """Reap ended processes, and start others."""
         try:
             self._reap(store)
             while not self._stopping and len(self._children) < self._jobs and time.monotonic() >= self._rest:
@@ -87,37 +87,37 @@ class Worker:
                 if run is None:
                     break
                 self._start(store, run)
-            self._told = ""
+            self._logged = ""
         except StoreError as error:  # it may pass: a full disk, a locked file
-            if str(error) != self._told:
+            if str(error) != self._logged:
                 log.error("the queue cannot be worked on at this moment: %s", error)
-            self._told = str(error)
+            self._logged = str(error)
             self._rest = time.monotonic() + AFTER_TROUBLE
 
     def _start(self, store: Store, run: Run) -> None:
         """Give a claimed run to a process of its own."""
         environment = {name: value for name, value in os.environ.items() if name not in THREAD_VARIABLES}
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(PROJECT), environment.get("PYTHONPATH")]))
-        said: IO[bytes] | None = None
+        errors: IO[bytes] | None = None
         with contextlib.suppress(OSError):
-            said = tempfile.TemporaryFile()  # noqa: SIM115  (closed when the process is reaped)
+            errors = tempfile.TemporaryFile()  # noqa: SIM115  (closed when the process is reaped)
         try:
             # In a session of its own, so that Ctrl-C reaches it once, through `stop`.
             process = subprocess.Popen(
                 [sys.executable, "-m", "service.training.train_process", str(self._db), run.name],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
-                stderr=said,
+                stderr=errors,
                 env=environment,
                 start_new_session=True,
             )
         except OSError as error:
             self._rest = time.monotonic() + AFTER_TROUBLE
-            if said:
-                said.close()
+            if errors:
+                errors.close()
             store.queue.left(run, f"no process could be started: {error.strerror or error}", blame=False)
             return
-        self._children.append(Child(run, process, said))
+        self._children.append(Child(run, process, errors))
         log.info("run %s: process %s trains it", run.name, process.pid)
         with contextlib.suppress(OSError):  # it has ended already
             assert process.stdin is not None
@@ -125,13 +125,14 @@ class Worker:
             process.stdin.flush()
 
     def _reap(self, store: Store) -> None:
+        """Give the runs of ended processes back, unless those did it themselves, and log how they ended."""
         for child in [each for each in self._children if each.process.poll() is not None]:
             status = child.process.returncode
             how = f"its process {child.process.pid} " + (f"was killed by signal {-status}" if status < 0 else f"ended with status {status}")
-            words = child.words()
+            words = child.last_words()
             if status and words:
                 how += f": {words.rpartition(chr(10))[2]}"
-            stopped = self._stopping and status == -signal.SIGTERM  # before it could listen to that
+            stopped = self._stopping and status == -signal.SIGTERM  # before it had a handler
             left = store.queue.left(child.run, "its worker was stopped" if stopped else how, blame=not self._stopping)
             self._children.remove(child)
             if not stopped and (left or status):
@@ -140,7 +141,7 @@ class Worker:
                 log.error("run %s: %s; it is %s%s", child.run.name, how, self._state(store, child.run), trace)
             else:
                 log.info("run %s is %s", child.run.name, self._state(store, child.run))
-            for stream in (child.process.stdin, child.said):
+            for stream in (child.process.stdin, child.errors):
                 with contextlib.suppress(OSError):
                     if stream:
                         stream.close()
@@ -151,7 +152,7 @@ class Worker:
         return "gone"
 
     def _end(self, store: Store) -> None:
-        """Let all processes save; kill those that do not come to an end."""
+        """Let all processes save; kill those that take longer than `SAVING`."""
         self._stopping = True
         for child in self._children:
             child.process.terminate()
@@ -165,13 +166,13 @@ class Worker:
                 )
                 child.process.kill()
                 child.process.wait()
-        with contextlib.suppress(StoreError):  # others will notice
+        with contextlib.suppress(StoreError):  # other workers will notice
             self._reap(store)
 
 
 @contextlib.contextmanager
 def woken_by_signals(worker: Worker) -> Iterator[int]:
-    """SIGTERM and SIGINT stop the worker, and the end of a child wakes it; a pipe in which each signal leaves a byte."""
+    """Let SIGTERM and SIGINT stop the worker, and the end of a child wake it; yields a pipe to which each signal writes a byte."""
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     handlers = {number: signal.signal(number, lambda *_: worker.stop()) for number in (signal.SIGTERM, signal.SIGINT)}
@@ -188,7 +189,7 @@ def woken_by_signals(worker: Worker) -> Iterator[int]:
 
 
 def carry_out(db: Path, jobs: int, form: str = "lines", level: str = "info", parent: int | None = None) -> None:
-    """Work until SIGTERM or Ctrl-C, or until `parent` is gone, and log in `form`. Raises `StoreError`, as `Worker.carry_out`."""
+    """Run a worker until SIGTERM, Ctrl-C or the end of `parent`, and log in `form`. Raises `StoreError`, as `Worker.carry_out`."""
     handler = logging.StreamHandler()
     handler.setFormatter(formatter(form))
     log.addHandler(handler)
@@ -196,14 +197,14 @@ def carry_out(db: Path, jobs: int, form: str = "lines", level: str = "info", par
     worker = Worker(db, jobs)
     try:
         with woken_by_signals(worker) as wake:
-            log.info("this worker carries out the queue of %s, up to %s at a time", db, "1 job" if jobs == 1 else f"{jobs} jobs")
+            log.info("this worker trains the jobs of %s, up to %s at a time", db, "1 job" if jobs == 1 else f"{jobs} jobs")
             worker.carry_out(wake, parent)
     finally:
         log.removeHandler(handler)
 
 
 def main() -> None:
-    """``python -m service.training.worker DB``: as a service starts it, with which it ends."""
+    """Run ``python -m service.training.worker DB``, as a service starts it: both end together."""
     parser = argparse.ArgumentParser(prog="python -m service.training.worker")
     parser.add_argument("db", type=Path)
     parser.add_argument("--jobs", type=int, default=1)

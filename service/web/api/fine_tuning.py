@@ -1,7 +1,4 @@
-"""``/v1/fine_tuning/jobs``: training. A job's id is the name of its run.
-
-The events of a training job as a stream: those that are there, and then each as it happens, until the job ends.
-"""
+"""Serves ``/v1/fine_tuning/jobs``: orders, lists, changes and follows training jobs. A job's id is the name of its run."""
 
 from __future__ import annotations
 
@@ -31,21 +28,21 @@ from service.web.validation import Query, route_fields
 
 # ── streaming ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-SILENCE = 15.0  # seconds after which a comment says that the stream is alive; what stands between may close it after 30 or 60
+SILENCE = 15.0  # seconds after which a comment keeps the stream open; proxies may close a silent one after 30 or 60
 PART = 100  # events that are read at once
 
 log = logging.getLogger("charloom")
 
 
 class EventStreams:
-    """Counts the clients that follow a job: each holds a thread, however little there is to say."""
+    """Limits the number of clients that follow a job, since each holds a thread."""
 
     def __init__(self, most: int) -> None:
         self._most = most
         self._free = threading.BoundedSemaphore(most)
 
     def join(self) -> Callable[[], None]:
-        """One more; call what is returned when it leaves, once or more often. Raises `TooManyFollowers`."""
+        """Add a client, and return the function to call, at least once, when it leaves. Raises `TooManyFollowers`."""
         if not self._free.acquire(blocking=False):
             raise TooManyFollowers(self._most)
         left = threading.Lock()
@@ -58,12 +55,12 @@ class EventStreams:
 
 
 def follow(service: Service, name: str, after: int, gone: Callable[[], bool], stopping: Callable[[], bool]) -> Iterator[bytes]:
-    """Server-sent events for all that happened to a run after an event, ended by ``[DONE]`` once the run has ended.
+    """Yield server-sent events: those of a run after the event `after`, then each as it happens, and ``[DONE]`` once the run has ended.
 
-    It is over when the client is `gone`; with an error, which is the last event, where the run is deleted or the service `stopping`.
+    The stream ends when the client is `gone`. An error is its last event, also if the run is deleted or the service is `stopping`.
     """
     try:
-        told = -SILENCE  # where there is nothing to tell yet, a comment goes first, and the headers with it: the client is heard
+        sent = -SILENCE  # if there is no event yet, a comment is sent at once, so that the client gets the headers
         while not gone():
             if stopping():
                 raise ServiceStopping
@@ -71,15 +68,15 @@ def follow(service: Service, name: str, after: int, gone: Callable[[], bool], st
             found = jobs.events(service.store, name, after=after, limit=PART)
             for each in found:
                 yield event(shown := event_shown(each), shown.id)
-                after, told = each.id, time.monotonic()
+                after, sent = each.id, time.monotonic()
             if found:
                 continue
             if ended:
                 yield DONE
                 return
-            if time.monotonic() - told > SILENCE:
+            if time.monotonic() - sent > SILENCE:
                 yield KEEP_ALIVE
-                told = time.monotonic()
+                sent = time.monotonic()
             time.sleep(POLL)
     except Exception as error:  # it is too late for a status
         if not isinstance(error, CharloomError):
@@ -93,12 +90,12 @@ ID = "fine_tuning_job_id"
 LIST = Query("Jobs", route_fields("list", "after", "limit"))
 EVENTS = Query("Events", {**route_fields("events"), **route_fields("list", "limit")})
 EXAMPLE = {"model": "lstm", "training_file": "tale", "budget": 60}
-CHANGE = 3.0  # seconds to wait for a running job to become what was asked for; it takes two at most
+CHANGE = 3.0  # seconds to wait until a running job has paused or ended, as was asked; that takes two at most
 CHANGE_POLL = 0.1  # seconds between two looks meanwhile: a client waits for the answer
 
 
 def routes(service: Service) -> Blueprint:
-    """The routes and their views."""
+    """Return the routes with their views."""
     blueprint = Blueprint("fine_tuning", __name__, url_prefix="/v1/fine_tuning/jobs")
     store = service.store
     followers = EventStreams(service.config.max_followers)
@@ -116,16 +113,16 @@ def routes(service: Service) -> Blueprint:
         """Order a training job.
 
         It waits for a worker. `model` is a cell, or a model to continue from. Every setting of a model and of training may be given;
-        those that are not are chosen from the text and the time, which is three minutes where no length is given.
+        those that are not are chosen from the text and the time, which is three minutes if no length is given.
         """
         return answer(job_of(ordered(service, JOB.parse(json_body(request)))))
 
     @blueprint.get("")
     @operation("jobs", query=LIST, answer=Page[Job])
     def index() -> Response:
-        """List the jobs, the newest first: every run that has something to learn from, whoever trains it.
+        """List the jobs, the newest first: every run that has a corpus, also those of the command line.
 
-        `metadata[KEY]=VALUE`, which may be sent several times, leaves those that were ordered with such metadata.
+        `metadata[KEY]=VALUE`, which may be sent several times, selects those that were ordered with such metadata.
         """
         asked = LIST.read(request.args.to_dict(flat=False))
         wanted = {
@@ -142,7 +139,7 @@ def routes(service: Service) -> Blueprint:
             return answer(job_of(store.runs.get(job)))
 
     def changed(change: Callable[..., Run], name: str) -> Response:
-        """Ask for a change, and give a running job the time to make it."""
+        """Ask for a change, and wait up to `CHANGE` seconds until a running job has made it."""
         with about(ID):
             run = change(store, name)
             deadline = time.monotonic() + CHANGE
@@ -166,7 +163,7 @@ def routes(service: Service) -> Blueprint:
     @blueprint.post("/<job>/resume")
     @operation("jobs", answer=Job, raises=(RunNotFound, Conflict))
     def resume(job: str) -> Response:
-        """Let a paused, cancelled or failed job go on from its last checkpoint, as soon as a worker is free."""
+        """Continue a paused, cancelled or failed job from its last checkpoint, as soon as a worker is free."""
         return changed(jobs.resume, job)
 
     @blueprint.get("/<job>/events")
@@ -182,8 +179,8 @@ def routes(service: Service) -> Blueprint:
     def events(job: str) -> Response:
         """List or follow the events of a job.
 
-        A list has the newest first. With `stream=true`, or where `Accept` is `text/event-stream`, they come as server-sent events in the
-        order in which they happen, until the job ends: then `[DONE]`. `Last-Event-ID`, or `after`, goes on where a stream was broken off.
+        A list has the newest first. With `stream=true`, or if `Accept` is `text/event-stream`, they come as server-sent events in the
+        order in which they happen, until the job ends: then `[DONE]`. `Last-Event-ID`, or `after`, continues an interrupted stream.
         """
         asked = EVENTS.read(request.args.to_dict(flat=False))
         with about(ID):
@@ -220,7 +217,7 @@ def _stream(service: Service, followers: EventStreams, run: Run, after: int) -> 
 
 
 def _number(event: str) -> int:
-    """The number of an event. Raises `InvalidSetting` for what is no event's id."""
+    """Return the number in an event's id. Raises `InvalidSetting` for any other string."""
     number = event.removeprefix(EVENT)
     if not (number.isascii() and number.isdigit() and len(number) < 19):
         raise InvalidSetting("after", event, f"the id of an event, such as {EVENT}12")

@@ -1,9 +1,4 @@
-"""Between fine-tuning jobs in OpenAI's words and runs.
-
-What a client asks for when it orders a training job: in OpenAI's words and ours, and the `JobSpec` that it means.
-
-Runs, their events and their checkpoints as OpenAI's clients know fine-tuning jobs.
-"""
+"""Translates between OpenAI's fine-tuning jobs and runs: orders into a `JobSpec`; runs, events and checkpoints into answers."""
 
 from __future__ import annotations
 
@@ -51,7 +46,7 @@ PARAMS = {"corpus": "training_file", "validation_corpus": "validation_file"}
 
 
 def _optional(field: Field) -> Field:
-    """A setting of ours, which is chosen where it is not given."""
+    """Return a setting of ours as a field that may be left out, and is then chosen."""
     return field._replace(optional=True, default=None)
 
 
@@ -109,7 +104,7 @@ def ordered(service: Service, asked: dict[str, Any]) -> Run:
 
 
 def _network(service: Service, asked: dict[str, Any]) -> tuple[dict[str, Any], str | None]:
-    """(settings of the network, the model to continue from, if any)"""
+    """Return the settings of the network, and the model to continue from, if any."""
     model = {name: asked[name] for name in _names(ModelConfig) if name in asked}
     if asked["model"] not in CELLS:
         with about("model"):
@@ -122,7 +117,7 @@ def _network(service: Service, asked: dict[str, Any]) -> tuple[dict[str, Any], s
 
 
 def _hyperparameters(asked: dict[str, Any]) -> dict[str, Any]:
-    """Those that are given, from the two places where clients put them; `auto` is none."""
+    """Return the hyperparameters that are given, from the two places where clients put them; `auto` counts as not given."""
     supervised = (asked.get("method") or {}).get("supervised") or {}
     found: dict[str, Any] = {}
     for place in (asked.get("hyperparameters"), supervised.get("hyperparameters")):
@@ -143,7 +138,7 @@ def _names(configuration: Any) -> list[str]:
 
 
 def clean(value: Any) -> Any:
-    """A value without halves of surrogate pairs, which are in no name, and which the database cannot store."""
+    """Replace lone surrogates in a value: no name has them, and the database cannot store them."""
     if isinstance(value, str):
         return value.encode("utf-8", "replace").decode()
     if isinstance(value, dict):
@@ -157,7 +152,7 @@ EVENT = "ftevent-"  # how the id of an event begins; its number follows
 
 
 def job_of(run: Run) -> Job:
-    """A run as a job."""
+    """Return a run as a job."""
     mark: dict[str, Any] = run.request.get(EXTRA, {})
     hyperparameters = _hyperparameters_of(run, mark)
     share = share_done(run)
@@ -200,7 +195,7 @@ def job_of(run: Run) -> Job:
 
 
 def has_metadata(run: Run, wanted: dict[str, str]) -> bool:
-    """Whether a run was ordered with all of some metadata."""
+    """Return whether a run was ordered with all of the `wanted` metadata."""
     metadata = run.request.get(EXTRA, {}).get("metadata") or {}
     return wanted.items() <= metadata.items()
 
@@ -215,7 +210,7 @@ def _hyperparameters_of(run: Run, mark: dict[str, Any]) -> Hyperparameters:
 
 
 def event_shown(event: Event) -> JobEvent:
-    """An event as OpenAI's clients know it."""
+    """Return an event as OpenAI's clients know it."""
     return JobEvent(
         id=f"{EVENT}{event.id}",
         created_at=seconds(event.created_at),
@@ -227,7 +222,7 @@ def event_shown(event: Event) -> JobEvent:
 
 
 def checkpoint_shown(checkpoint: StoredCheckpoint) -> JobCheckpoint:
-    """A checkpoint as OpenAI's clients know it."""
+    """Return a checkpoint as OpenAI's clients know it."""
     name = f"{checkpoint.run}@{checkpoint.step}"
     return JobCheckpoint(
         id=name,

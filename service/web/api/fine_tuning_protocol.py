@@ -1,4 +1,4 @@
-"""Runs as training jobs, with what happens to them."""
+"""Defines the answers about training jobs, their events and their checkpoints."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Kind = Literal["message", "metrics"]
 
 
 class Hyperparameters(Shape, kw_only=True):
-    """As OpenAI's API calls them; `auto` is chosen when the job begins, and a time rules where `n_epochs` is that."""
+    """As OpenAI's API calls them. `auto` is chosen when the job begins; if `n_epochs` is `auto`, a time budget rules."""
 
     n_epochs: Auto | float
     batch_size: Auto | int
@@ -42,9 +42,9 @@ class JobFault(Shape, kw_only=True):
 
 
 class JobFacts(Shape, kw_only=True):
-    """How far a job is. `share` is None where it cannot be told; losses are the best so far, in nats per symbol.
+    """How far a job is. `share` is null if it is not known; losses are the best so far, in nats per symbol.
 
-    `wanted` is what a running job will soon become, because somebody asked for it.
+    `wanted` is the state that a running job was asked to take, and will soon have.
     """
 
     step: Count

@@ -48,6 +48,7 @@ def test_any_text_time_and_machine_give_sound_settings(characters: int, alphabet
     choice = chosen(characters, alphabet, budget, Speed(pace, Workers(processes, 1)))
     assert choice.training.budget == budget
     assert 0 <= choice.model.dropout <= 0.5
+    assert 0.001 <= choice.training.learning_rate <= 0.02
     assert 1 <= choice.workers.processes <= processes
     assert "\n" not in choice.words
     model = (

@@ -524,7 +524,7 @@ def test_one_two_and_four_ranks_have_equal_losses(path: Path, corpus: Any) -> No
     ("arguments", "status", "sentence"),
     [
         (["nowhere"], 1, "'nowhere' is no stored corpus"),
-        (["tale", "--processes", "2"], 2, "--processes cannot be chosen where 3 ranks of MPI train together"),
+        (["tale", "--processes", "2"], 2, "--processes cannot be chosen if 3 ranks of MPI train together"),
         (["tale", "--hidden-size", "many"], 2, "'many' is not a valid int"),
         (
             ["tale", "--cell", "rnn", "--activation", "identity", "--learning-rate", "1000", "--clip-norm", "0", "--steps", "500"],
