@@ -1,4 +1,4 @@
-"""Trains one model over MPI, in processes on any machines, started by ``mpiexec -n N charloom train ...``.
+"""Trains one model over MPI, in processes on any machines: ``mpiexec -n N charloom train ...``.
 
 Rank 0 is the command as it is without MPI. The others never read the command line or the database: they `follow` rank 0 and train
 `together` with it until it dismisses them. mpi4py is imported only if a launcher says that there are several ranks. Each rank has its
