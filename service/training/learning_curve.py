@@ -1,8 +1,6 @@
 """Judges a run by its learning curve: against the baselines of its text, and by what more time would gain.
 
-Whatever is told here is for people: neither weights nor what is stored depend on it.
-
-What a validation tells: where its loss stands, whether the network still learns, and about how much more time would buy.
+This is for people: neither weights nor checkpoints depend on it.
 
 The estimate is a straight line through the validation losses of the last three quarters of the training, against the logarithm of
 the text read. Its slope is the median of the slopes between all pairs of them (Theil 1950, Sen 1968), so that outliers do not matter.
@@ -81,14 +79,14 @@ class Standing:
 
     loss: float  # nats per symbol
     bits_per_char: float
-    better_than: str | None  # the best baseline that is left behind, for example 4-gram; None where there is none
+    better_than: str | None  # the best baseline that is left behind, for example 4-gram; None if there is none
     worse_than: str | None  # the next one to leave behind
     words: str
-    outlook: Outlook | None  # None where too little is known: after fewer than `LEAST` validations
+    outlook: Outlook | None  # None if too little is known: after fewer than `LEAST` validations
 
     @property
     def sentences(self) -> list[str]:
-        """One line about the place, and one about the outlook where that is known."""
+        """One line about the place, and one about the outlook if that is known."""
         return [self.words, self.outlook.words] if self.outlook else [self.words]
 
 
@@ -96,7 +94,7 @@ def standing(metrics: Sequence[Metric], seconds_left: float, baselines: Mapping[
     """What the last validation among `metrics` tells, seen with those before it. There must be one.
 
     `metrics`: those of this part of the run, since its learning rate last started anew; rows without a validation loss are passed
-    over. `seconds_left`: of this part; 0 where it is over, infinite where that is not known. `baselines`: as
+    over. `seconds_left`: of this part; 0 if it is over, infinite if that is not known. `baselines`: as
     `model.baselines.ngram_losses` gives them, or empty.
     """
     points = validations(metrics)
@@ -183,7 +181,7 @@ def _overfits(points: Sequence[Point], best: Point) -> bool:
 
 
 def _recent(points: Sequence[Point], window: float = WINDOW) -> Sequence[Point]:
-    """What came after 1 / `window` of the training: its last three quarters, or the last `LEAST` validations where that is more."""
+    """What came after 1 / `window` of the training: its last three quarters, or the last `LEAST` validations if that is more."""
     return [point for number, point in enumerate(points) if point.epoch * window >= points[-1].epoch or number >= len(points) - LEAST]
 
 
@@ -198,7 +196,7 @@ def _noise(points: Sequence[Point]) -> float:
 
 
 def _slope(points: Sequence[Point]) -> float:
-    """Nats that the validation loss falls while the text read grows e-fold; 0 where it rises."""
+    """Nats that the validation loss falls while the text read grows e-fold; 0 if it rises."""
     counted = [point for point in points if point.epoch > 0]
     counted = counted[:: -max(1, len(counted) // POINTS)]
     slopes = [(b.validation_loss - a.validation_loss) / math.log(a.epoch / b.epoch) for a, b in combinations(counted, 2)]
@@ -206,7 +204,7 @@ def _slope(points: Sequence[Point]) -> float:
 
 
 def _slope_now(points: Sequence[Point]) -> float:
-    """The slope of the last three quarters, or that of the last third where it has clearly become less."""
+    """The slope of the last three quarters, or that of the last third if it has clearly become less."""
     slope, latest = _slope(_recent(points)), _recent(points, LATEST)
     if len(latest) < LEAST_LATEST:
         return slope
@@ -214,7 +212,7 @@ def _slope_now(points: Sequence[Point]) -> float:
 
 
 def _fresh(points: Sequence[Point]) -> float:
-    """The share of a gain that a network can still make: 1 where it knows its training part no better than the rest, at last 0."""
+    """The share of a gain that a network can still make: 1 if it knows its training part no better than the rest, at last 0."""
     loss, training = points[-1].validation_loss, median(point.loss for point in points[-RISEN:])
     if not loss or math.isnan(training):
         return 1.0
@@ -228,7 +226,7 @@ def _level_since(points: Sequence[Point]) -> int:
 
 
 def _speed(points: Sequence[Point]) -> float | None:
-    """Epochs a second, as is usual between two validations, infinite where hardly any time passed; None where none did."""
+    """Epochs a second, as is usual between two validations, infinite if hardly any time passed; None if none did."""
     speeds = [(b.epoch - a.epoch) / (b.seconds - a.seconds) for a, b in pairwise(points) if b.seconds > a.seconds]
     return median(speeds) if speeds else None
 
@@ -259,7 +257,7 @@ class Assessor:
     """Tells of each validation where its loss stands and how it goes on."""
 
     def __init__(self, text: Dataset, budget: float | None, earlier: Iterable[Metric]) -> None:
-        """`earlier` are the metrics of this part of the run so far, where it was interrupted."""
+        """`earlier` are the metrics of this part of the run so far, if it was interrupted."""
         self._text = text
         self._metrics = [metric for metric in earlier if metric.validation_loss is not None]
         self._baselines: dict[int, float] | None = None
@@ -274,7 +272,7 @@ class Assessor:
 
     @property
     def baselines(self) -> Mapping[int, float]:
-        """As `model.baselines.ngram_losses` gives them; empty before `prepare`, and where there is no time to count."""
+        """As `model.baselines.ngram_losses` gives them; empty before `prepare`, and if there is no time to count."""
         return self._baselines or {}
 
     def prepare(self, tick: Callable[[], None] | None = None) -> None:

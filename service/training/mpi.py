@@ -1,11 +1,8 @@
-"""Training over MPI: processes on any machines, started by ``mpiexec -n N charloom train ...``.
+"""Trains one model over MPI, in processes on any machines: ``mpiexec -n N charloom train ...``.
 
-Rank 0 is the command as it is without MPI. The others never look at the command line or the database: they `follow` it, and do what
-it is `together` with them in, until it dismisses them. mpi4py is imported where a launcher says that there are several ranks.
-
-The ranks of an MPI communicator as a group that trains: each has its own copy of all weights.
-
-Rank 0 leads, the others wait for its word::
+Rank 0 is the command as it is without MPI. The others never read the command line or the database: they `follow` rank 0 and train
+`together` with it until it dismisses them. mpi4py is imported only if a launcher says that there are several ranks. Each rank has its
+own copy of all weights. Rank 0 leads, the others wait for its word::
 
     begin           rank 0 says which share of the run is spent; or it collects all states, for a checkpoint; or it ends the run
     gradient        each its own, of its own streams
@@ -47,9 +44,6 @@ from service.system.errors import MpiUnusable
 
 if TYPE_CHECKING:
     from mpi4py.MPI import Comm
-if TYPE_CHECKING:
-    from mpi4py.MPI import Comm
-
 
 # ── ranks ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -194,7 +188,7 @@ class LaunchedRank(NamedTuple):
     """A process among those that a launcher started."""
 
     rank: int
-    size: int  # 0 where only MPI knows it
+    size: int  # 0 if only MPI knows it
 
 
 class World:

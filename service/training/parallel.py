@@ -1,6 +1,6 @@
-"""Several processes on this machine that train one model over shared memory.
+"""Trains one model in several processes on this machine, over shared memory.
 
-The first one, rank 0, leads: it starts the others with one BLAS thread each, and they do as it does (`model.training.train`) until
+Rank 0 leads: it starts the others with one BLAS thread each, and they do as it does (`model.training.train`) until
 it ends or wants no more. Weights, the optimizer's memory, hidden states and gradients lie in shared memory; each process reads its
 rows of the streams, sums its part of the gradient in the order of the ranks, and updates its part of the weights::
 
@@ -12,13 +12,10 @@ rows of the streams, sums its part of the gradient in the order of the ranks, an
     update          each its part
     meet            all weights are new
 
-They meet over sockets, so that a process that has ended is noticed at once on the other side, and none of them burns its
-processor while it waits.
+They meet over sockets: the other side notices at once when a process ends, and a waiting process uses no processor time.
 
-Memory that several processes share without a name: nothing to clean up, whatever happens to them.
-
-It is a file descriptor that is handed on to a process when it is started, and gone when the last of them has ended. It does not
-count as a file in ``/dev/shm``, of which containers have little.
+The shared memory has no name, so there is nothing to clean up. It is a file descriptor that each process inherits, and it is freed
+when the last of them has ended. It does not count as a file in ``/dev/shm``, of which containers have little.
 """
 
 from __future__ import annotations
@@ -174,7 +171,7 @@ def train_in_processes(
     """`size` processes that will train a model over `ids`, from which `streams` was made; this one leads them.
 
     Gives the model and the state to train with instead of those given: the same, in shared memory. The other processes end with
-    this context. Raises `OSError` where they cannot be started.
+    this context. Raises `OSError` if they cannot be started.
     """
     if size == 1:
         yield model, state, ALONE
@@ -225,7 +222,7 @@ def train_in_processes(
 
 
 def _file_of(ids: Array) -> int | None:
-    """A descriptor of the file that ids are mapped from; None where they are in memory, or the file has no name any more."""
+    """A descriptor of the file that ids are mapped from; None if they are in memory, or the file has no name any more."""
     if not isinstance(ids, np.memmap) or ids.filename is None:
         return None
     try:

@@ -107,12 +107,12 @@ class Trainer:
         self._workspace = Workspace()
         self._ranks = ranks
         self._notes = list(notes)
-        self._early: str | None = None  # why it ended before its time, where it was not stopped
+        self._early: str | None = None  # why it ended before its time, if it was not stopped
 
     def stop(self, reason: str, state: str = "paused") -> None:
         """Ask it to save and end after the present step; the run then gets that `state`, with `reason` as its message.
 
-        It also stops by itself, within a second, where somebody asked that in the store.
+        It also stops by itself, within a second, if the store has such a request.
         """
         self._lookout.stop(reason, state)
 
