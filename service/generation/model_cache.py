@@ -1,4 +1,4 @@
-"""Loads models from the store, keeps them in memory within a limit, and exports and imports them as safetensors files."""
+"""Keeps loaded models in memory within a limit; exports and imports them as safetensors files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Scores texts with stored models: a few texts at a time, in slices, so that writing is hardly delayed, and within a time limit."""
+"""Scores texts with stored models. A few are scored at a time, in slices that hardly delay the engine, within a time limit."""
 
 from __future__ import annotations
 
