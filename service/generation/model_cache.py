@@ -1,9 +1,4 @@
-"""Models out of the store and into it: in memory, bounded, and as safetensors files.
-
-Models in and out of the store: as a loaded network, and as safetensors files.
-
-Models in memory: found by name at each request, loaded once, forgotten when others need their room.
-"""
+"""Keeps loaded models in memory within a limit; exports and imports them as safetensors files."""
 
 from __future__ import annotations
 
@@ -30,7 +25,7 @@ LARGEST_FILE = 2_000_000_000  # bytes of an imported file; the largest model her
 
 
 class LoadedCheckpoint(NamedTuple):
-    """A model out of the store."""
+    """A checkpoint of the store, loaded."""
 
     run: Run
     stored: Stored
@@ -38,7 +33,7 @@ class LoadedCheckpoint(NamedTuple):
 
 
 def load(store: Store, name: str | None = None) -> LoadedCheckpoint:
-    """The model that ``RUN``, ``RUN@STEP``, ``RUN@best``, ``RUN@last``, ``latest`` or None means.
+    """Return the model that ``RUN``, ``RUN@STEP``, ``RUN@best``, ``RUN@last``, ``latest`` or None means.
 
     Raises `RunNotFound`, `CheckpointNotFound`, `NoModelYet` and `CheckpointError`.
     """
@@ -48,7 +43,7 @@ def load(store: Store, name: str | None = None) -> LoadedCheckpoint:
 
 
 def export(store: Store, name: str, file: Path, *, overwrite: bool = False) -> Stored:
-    """Write the model part of a checkpoint to a safetensors file, which appears when it is whole.
+    """Write the model part of a checkpoint to a safetensors file, which appears once it is complete.
 
     Raises `FileTaken`, `FileUnwritable`, and as `load`.
     """
@@ -59,7 +54,7 @@ def export(store: Store, name: str, file: Path, *, overwrite: bool = False) -> S
 
 
 def import_file(store: Store, file: Path, name: str, *, exact: bool = True) -> Run:
-    """Store a safetensors file that `export` wrote as a finished run. Every name, shape and number of it is checked before.
+    """Store a safetensors file that `export` wrote as a finished run. Checks every name, shape and number of it first.
 
     A `name` that need not be `exact` is made free by a number.
 
@@ -96,7 +91,7 @@ def import_file(store: Store, file: Path, name: str, *, exact: bool = True) -> R
 ModelKey = tuple[int, int, str]  # run, step and content: a run that trains on, or a name that is used anew, is another model
 
 
-TIMES = 2  # a model's parameters are in memory: as they are, and in the table and the blocks of its sampler
+COPIES = 2  # of a model's parameters in memory: the model's own, and those in the table and the blocks of its sampler
 
 
 class LoadedModel:
@@ -107,7 +102,7 @@ class LoadedModel:
         self.sampler: Sampler | None = self.new_sampler()
 
     def new_sampler(self) -> Sampler:
-        """A sampler without requests, with all that takes its time done: the engine's thread should not have to wait for it."""
+        """Return a sampler without requests, prepared so that the engine's first step is not slow."""
         network, vocabulary = self.checkpoint.model, self.checkpoint.vocabulary
         prepare, crew = hardware.prepare_for(network), self._crew
         sampler = Sampler(network, vocabulary, max_prompt=self._max_prompt, prepare=prepare, crew=crew, groups=crew.size)
@@ -116,29 +111,29 @@ class LoadedModel:
 
     @property
     def name(self) -> str:
-        """``RUN@STEP``, by which the same checkpoint can be asked for again."""
+        """``RUN@STEP``, which always names the same checkpoint."""
         return f"{self.run.name}@{self.stored.step}"
 
     @property
     def bytes(self) -> int:
-        """About what it takes in memory."""
-        return TIMES * self.checkpoint.model.parameters.flat.nbytes
+        """About its size in memory."""
+        return COPIES * self.checkpoint.model.parameters.flat.nbytes
 
 
 class ModelSize(NamedTuple):
-    """What a model's checkpoint knows and its run does not."""
+    """Facts that are in a model's checkpoint and not in its run."""
 
     parameters: int
     alphabet_size: int
 
 
 class ModelCache:
-    """The models of a store. May be used from any thread; a slow load keeps nobody waiting whose model is in memory."""
+    """Keeps models in memory. May be used from any thread; requests for loaded models do not wait while another model is loaded."""
 
     def __init__(self, store: Store, memory: int, max_prompt: int = MAX_PROMPT, crew: ThreadPool | None = None) -> None:
-        """`memory`: bytes that models may take, those that are writing included; a single one may always be loaded.
+        """`memory`: bytes that all models may take, those that are writing included; a single model may always be loaded.
 
-        `crew` shares the work of writing many texts.
+        `crew` steps the rows of large batches in several threads.
         """
         self._store, self._memory, self._max_prompt, self._crew = store, memory, max_prompt, crew or ThreadPool(1)
         self._loaded: OrderedDict[ModelKey, LoadedModel] = OrderedDict()  # the one used last stands last
@@ -150,11 +145,11 @@ class ModelCache:
         self._loading = threading.Lock()
 
     def get(self, name: str) -> LoadedModel:
-        """The model that ``latest``, ``RUN``, ``RUN@STEP``, ``RUN@best`` or ``RUN@last`` means at this moment.
+        """Return the model that ``latest``, ``RUN``, ``RUN@STEP``, ``RUN@best`` or ``RUN@last`` means now.
 
         Raises `NotFound`, `InvalidSetting`, `ModelInTraining`, `ModelsInUse`, `CheckpointError` and `StoreError`.
         """
-        name = name.encode("utf-8", "replace").decode()  # half a surrogate pair is in no name, and SQLite refuses it
+        name = name.encode("utf-8", "replace").decode()  # no name has a lone surrogate, and SQLite refuses it
         try:
             run, stored = self._find(name)
             return self._in_memory(_key(run, stored)) or self._load(run, stored)
@@ -183,10 +178,10 @@ class ModelCache:
     def _load(self, run: Run, stored: Stored) -> LoadedModel:
         name = f"{run.name}@{stored.step}"
         with self._loading:
-            model = self._in_memory(_key(run, stored))  # whoever loaded before us may have wanted the same
+            model = self._in_memory(_key(run, stored))  # another thread may have loaded it meanwhile
             if model:
                 return model
-            self._make_room(name, TIMES * stored.model_bytes)
+            self._make_room(name, COPIES * stored.model_bytes)
             model = LoadedModel(*load(self._store, name), self._max_prompt, self._crew)
             with self._lock:
                 key = _key(model.run, model.stored)
@@ -194,10 +189,10 @@ class ModelCache:
             return model
 
     def _make_room(self, name: str, wanted: int) -> None:
-        """Forget models until there is room for another one. Raises `ModelsInUse`."""
+        """Drop the least recently used models until `wanted` bytes are free. Raises `ModelsInUse`."""
         with self._lock:
             while self._loaded and self._taken() + wanted > self._memory:
-                self._loaded.popitem(last=False)  # texts that are being written with it keep it until they end
+                self._loaded.popitem(last=False)  # texts being written with it keep it until they end
             if self._alive and self._taken() + wanted > self._memory:
                 raise ModelsInUse(name, self._memory)
 
@@ -205,7 +200,7 @@ class ModelCache:
         return sum(model.bytes for model in self._alive.values())
 
     def size(self, run: Run) -> ModelSize | None:
-        """How large a run's model is; read once from a checkpoint, since it never changes. None where none can be read."""
+        """Return the size of a run's model, which never changes and is read once; None if no checkpoint can be read."""
         key = (run.id, run.created_at)
         if key not in self._sizes:
             try:

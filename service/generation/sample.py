@@ -1,4 +1,4 @@
-"""One request for text, answered in this process: what the command line's `sample` does."""
+"""Writes the texts of one request in this process, for `charloom sample`."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from service.generation.model_cache import load
 from service.store import Run, Store
 from service.system import hardware
 
-SEEDS = 2**32  # seeds that are made up for a caller stay below it, so that they can be typed
+SEEDS = 2**32  # drawn seeds stay below it, so that they can be typed
 
 
 def with_seed(config: SamplingConfig) -> SamplingConfig:
-    """The same request with a seed, made up where it had none."""
+    """Return the same settings with a seed, drawn if they have none."""
     return config if config.seed is not None else replace(config, seed=secrets.randbelow(SEEDS))
 
 
@@ -39,7 +39,7 @@ class SampledTexts:
     config: SamplingConfig  # with its seed
     accepted: Accepted
     sampler: Sampler
-    index: CopySource | None  # of the corpus, where it is needed
+    index: CopySource | None  # of the corpus, if needed
 
     @property
     def notes(self) -> list[str]:
@@ -54,11 +54,11 @@ class SampledTexts:
         return notes
 
     def head(self, turn: int) -> str:
-        """What stands above a text where there are several."""
+        """Return the line above a text if there are several."""
         return f"--- text {turn + 1} of {self.config.n}, seed {self.config.seed or 0} + {turn} ---\n" if self.config.n > 1 else ""
 
     def whole(self) -> list[Whole]:
-        """All texts, once they are finished."""
+        """Write all texts to their ends and return them."""
         parts: list[list[str]] = [[] for _ in range(self.config.n)]
         reasons: list[FinishReason] = ["length"] * self.config.n
         with hardware.blas_threads(1):
@@ -69,7 +69,7 @@ class SampledTexts:
         return [Whole("".join(part), reason) for part, reason in zip(parts, reasons, strict=True)]
 
     def pieces(self) -> Iterator[str]:
-        """What to print: each prompt with its text, one text after the other, as far as possible while they are drawn."""
+        """Yield what to print: each prompt with its text, one text after the other, as early as possible."""
         waiting: list[list[str]] = [[self.config.prompt] for _ in range(self.config.n)]
         done = [False] * self.config.n
         turn, headed = 0, -1
@@ -90,9 +90,9 @@ class SampledTexts:
 
 
 def write(store: Store, model: str | None, config: SamplingConfig, index_of: Callable[[Run], CopySource] | None = None) -> SampledTexts:
-    """Begin to write with MODEL (see `Runs.resolve`); `index_of` finds that of its corpus, for `max_copy`.
+    """Begin to write with a model (see `Runs.resolve`); `index_of` returns the index of its corpus, for `max_copy`.
 
-    Raises as `exchange.load`, `Sampler.add` and `index_of`.
+    Raises as `load`, `Sampler.add` and `index_of`.
     """
     run, stored, checkpoint = load(store, model)
     index = index_of(run) if index_of else None

@@ -1,4 +1,4 @@
-"""What stored models think of a text: read in slices beside whoever writes, a few texts at a time, no longer than a request may take."""
+"""Scores texts with stored models. A few are scored at a time, in slices that hardly delay the engine, within a time limit."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from service.generation.model_cache import LoadedModel
 from service.system.concurrency import Turns
 from service.system.errors import TookTooLong
 
-AT_ONCE = 2  # texts that are read at the same time: more would only take the processors from whoever writes
-WAITING = 6  # requests that wait for that
+AT_ONCE = 2  # texts scored at the same time: more would only take processors from the engine
+WAITING = 6  # requests that may wait for their turn
 
 
 class Judgement(NamedTuple):
-    """What one model thinks of a text."""
+    """The score of a text by one model."""
 
     model: str  # RUN@STEP
     symbols: int
     unknown: int  # symbols outside of its alphabet
     log_likelihood: float  # nats, of the whole text
-    scores: list[SymbolLogprob] | None  # of each symbol, where they are wanted
+    scores: list[SymbolLogprob] | None  # of each symbol, if requested
 
 
 class Scorer:
-    """May be used from any thread."""
+    """Scores texts for requests. May be used from any thread."""
 
     def __init__(self, seconds: float, writing: Callable[[], bool] = lambda: False) -> None:
-        """`seconds` is what one request may take, waiting included.
+        """`seconds` is the time that one request may take, waiting included.
 
-        While texts are being written, which `writing` tells, reading pauses again and again, so that they hardly wait.
+        While `writing` returns True, scoring pauses between slices, so that the engine is hardly delayed.
         """
         self._seconds = seconds
         self._turns = Turns(AT_ONCE, WAITING, seconds, writing)
@@ -43,9 +43,9 @@ class Scorer:
     def judge(
         self, find: Callable[[str], LoadedModel], names: Sequence[str], text: str, alternatives: int | None, left: Callable[[], bool]
     ) -> list[Judgement]:
-        """What each of the models that are named thinks of a text, with `alternatives` for each symbol; None leaves symbols out.
+        """Return the score of a text by each named model, with `alternatives` for each symbol; None leaves symbols out.
 
-        One model at a time is held. Stops where whoever asked has `left`. Raises `TooManyRequests`, `WaitedTooLong`, `TookTooLong`,
+        Holds one model at a time. Stops if the client has `left`. Raises `TooManyRequests`, `WaitedTooLong`, `TookTooLong`,
         and as `find`.
         """
         deadline = time.monotonic() + self._seconds
@@ -61,7 +61,7 @@ class Scorer:
 
 
 def judged(model: LoadedModel, text: str, alternatives: int | None, is_over: Callable[[], bool]) -> Judgement | None:
-    """What a model thinks of a text; None where it `is_over` before its end."""
+    """Return a model's score of a text; None if `is_over` returns True before its end."""
     vocabulary = model.checkpoint.vocabulary
     ids = vocabulary.encode(text)
     spelled = vocabulary.spelled(text) if alternatives is not None else []
@@ -79,7 +79,7 @@ def judged(model: LoadedModel, text: str, alternatives: int | None, is_over: Cal
 
 
 def posterior(log_likelihoods: Sequence[float]) -> list[float]:
-    """How likely each of several models wrote a text, where all were equally likely before: Bayes' rule."""
+    """Return how likely each of several models wrote a text, if all are equally likely a priori (Bayes' rule)."""
     highest = max(log_likelihoods)
     shares = [math.exp(each - highest) for each in log_likelihoods]
     return [share / math.fsum(shares) for share in shares]

@@ -1,9 +1,9 @@
-"""Who may ask for what, decided before a request is routed or its body read.
+"""Refuses requests that may not pass, before they are routed and before their bodies are read.
 
 A service that only this machine reaches needs no key: there, web pages are the danger. A page that someone opens in a browser on
 this machine can send requests here, and can make its own name mean 127.0.0.1 (DNS rebinding). So the Host must be a name of this
-machine, and where something is changed, the Origin, which no page can forge, must be ours. Anywhere else, and wherever keys are set,
-a caller shows one.
+machine, and if a request changes something, the Origin, which no page can forge, must be ours. Any other service, and any service
+with keys, asks for a key.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from service.web.state import Service
 
 OPEN = frozenset({"health.health", "pages.index", "static"})  # endpoints that need no key
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
-LOCAL = "local"  # the caller, where none needs a key
+LOCAL = "local"  # the caller, if no key is needed
 
 
 def install(app: Flask, service: Service) -> None:
-    """Let nobody pass who may not; `flask.g.caller` tells who passed."""
+    """Check every request of `app`, and set `flask.g.caller`."""
     keyring = Keyring(service.store.keys, service.config.keys)
     closed = not service.config.loopback
 
@@ -31,7 +31,7 @@ def install(app: Flask, service: Service) -> None:
     def check() -> None:
         nonlocal closed
         g.caller = LOCAL
-        closed = closed or bool(keyring)  # from its first key on: who revokes the last one does not want to let everybody in
+        closed = closed or bool(keyring)  # from the first key on: revoking the last one must not open the service
         if not closed:
             check_origin(request.environ.get("HTTP_HOST", ""), request.environ.get("HTTP_ORIGIN"), request.method)
         elif request.endpoint not in OPEN or request.method not in READING:
@@ -40,18 +40,18 @@ def install(app: Flask, service: Service) -> None:
     @app.after_request
     def show_key_page(response: Response) -> Response:
         if response.status_code == 401 and request.method == "GET" and prefers_html():
-            response.set_data(render_template("key.html"))  # a browser on its way to a page cannot show a key by itself
+            response.set_data(render_template("key.html"))  # a browser that opens an address cannot send a key
             response.mimetype = "text/html"
         return response
 
 
 def prefers_html() -> bool:
-    """Whether the request would rather have a page than JSON, as browsers would on their way to an address."""
+    """Return whether the client prefers HTML to JSON, as browsers do when they open an address."""
     return request.accept_mimetypes.best_match(["application/json", "text/html"]) == "text/html"
 
 
 def holder(keyring: Keyring) -> str:
-    """The name of the key that the request shows. Raises `InvalidApiKey`."""
+    """Return the name of the key that the request sends. Raises `InvalidApiKey`."""
     shown = request.authorization
     key = shown.token if shown is not None and shown.type == "bearer" else None
     name = keyring.holder(key) if key else None
@@ -61,7 +61,7 @@ def holder(keyring: Keyring) -> str:
 
 
 def check_origin(host: str, origin: str | None, method: str) -> None:
-    """Raise `ForeignHost` where `host` is no name of this machine, `ForeignOrigin` where another's page asks for a change."""
+    """Raise `ForeignHost` if `host` is no name of this machine, `ForeignOrigin` if a foreign page asks for a change."""
     if not is_loopback(host):
         raise ForeignHost(host)
     if method not in READING and origin is not None and origin.lower().partition("://")[2] != host.lower():
@@ -69,7 +69,7 @@ def check_origin(host: str, origin: str | None, method: str) -> None:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a Host header, with or without a port, means this machine whatever a name server says."""
+    """Return whether a Host header, with or without a port, means this machine without asking a name server."""
     found = re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+)\]|([^:\[\]]+))(?::[0-9]*)?", host)
     if found is None:
         return False

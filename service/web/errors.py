@@ -1,6 +1,6 @@
-"""Exception -> HTTP status, in one JSON shape: ``{"error": {"message", "type", "param", "code"}}``.
+"""Turns exceptions into HTTP answers of one JSON shape: ``{"error": {"message", "type", "param", "code"}}``.
 
-A `CharloomError` is worded for users and says itself what was wrong. Of any other exception the answer tells nothing; the log does.
+The message of a `CharloomError` is worded for users. Any other exception goes to the log only, and its answer does not describe it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from service.web.state import Service
 
 log = logging.getLogger("charloom")
 
-# The first class that fits decides; whatever else Charloom refuses is the client's to mend.
+# The first class that matches decides; any other `CharloomError` is the fault of the request.
 STATUSES: tuple[tuple[type[CharloomError], int], ...] = (
     (TooManyRequests, 429),
     (GenerationFailed, 500),
@@ -62,10 +62,10 @@ REASONS = {
     400: "a value is of the wrong type or out of its range, a field is not known, settings contradict each other, a text cannot be read",
     401: "a key is needed, and none was sent or it is not valid",
     403: "the request came under a foreign name, or from a foreign page",
-    404: "there is no such thing; no model is trained yet",
+    404: "it does not exist; no model is trained yet",
     405: "another method is needed",
     408: "the request did not arrive in time",
-    409: "it is in use, taken, or in a state that does not allow it; `X-Should-Retry: false` says that trying again is of no use",
+    409: "it is in use, taken, or in a state that does not allow it; `X-Should-Retry: false` says that a retry would fail, too",
     413: "the body or the file is larger than the limit",
     414: "the address is too long",
     415: "the body is of another content type than the route takes, or packed (`Content-Encoding`)",
@@ -73,7 +73,7 @@ REASONS = {
     417: "`Expect` asks for something other than `100-continue`",
     429: "too many requests are waiting; `Retry-After` says when to try again",
     431: "the headers are too long",
-    500: "something went wrong inside, which the log tells; or a stored checkpoint is damaged",
+    500: "an internal error, described in the log; or a stored checkpoint is damaged",
     501: "the body is in another transfer coding than `chunked`",
     503: "the model is still being trained, the database is locked or cannot be used, memory is short, or the service is stopping",
     507: "the disk has less room than must be left",
@@ -84,7 +84,7 @@ UNFORESEEN = "something went wrong inside the service; its log says what"
 
 @contextlib.contextmanager
 def about(param: str) -> Iterator[None]:
-    """Whatever is refused inside is the fault of the parameter that a client calls `param`."""
+    """Name `param` as the wrong parameter in every `CharloomError` that is raised inside."""
     try:
         yield
     except CharloomError as error:
@@ -93,17 +93,17 @@ def about(param: str) -> Iterator[None]:
 
 
 def status_of(error: Exception) -> int:
-    """The HTTP status for an exception."""
+    """Return the HTTP status for an exception."""
     return (error.code or 500) if isinstance(error, HTTPException) else status_of_kind(type(error))
 
 
 def status_of_kind(kind: type[Exception]) -> int:
-    """The HTTP status for every exception of a class."""
+    """Return the HTTP status for exceptions of a class."""
     return next((status for base, status in STATUSES if issubclass(kind, base)), 500)
 
 
 def body_of(error: Exception, service: Service) -> dict[str, Any]:
-    """The one shape. `code` is the error's name in snake case."""
+    """Return the JSON of an error; `code` is the name of its class in snake case."""
     status = status_of(error)
     if isinstance(error, CharloomError):
         path = service.store.path
@@ -119,7 +119,7 @@ def body_of(error: Exception, service: Service) -> dict[str, Any]:
 
 
 def install(app: Flask, service: Service) -> None:
-    """Answer every exception of `app` in the one shape."""
+    """Answer every exception of `app` in this shape."""
 
     def handle(error: Exception) -> Response | RequestRedirect:
         if isinstance(error, RequestRedirect):
@@ -145,7 +145,7 @@ def install(app: Flask, service: Service) -> None:
 
 
 def _sentence(error: HTTPException, service: Service) -> str:
-    """What werkzeug found wrong, with the limit and the next step."""
+    """Return a message for werkzeug's error, with the limit and the next step."""
     if error.code == 404:
         return f"there is nothing at {request.path[:200]}; the page at / shows what there is"
     if error.code == 405:

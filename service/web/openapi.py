@@ -1,18 +1,14 @@
-"""``GET /openapi.json``: the API in OpenAPI 3.1, made from the routes themselves.
+"""Describes the API in OpenAPI 3.1, from the routes themselves: ``GET /openapi.json``.
 
-Methods and paths are those of the application, bodies and parameters those of the configurations and of `ROUTE_FIELDS`, answers the
-types of `shapes`, statuses those of `service.web.errors`. Nothing is written down a second time.
-
-What a view tells about itself, from which `/openapi.json` and `/docs` are made: declared beside it, with `operation`.
-
-::
+Methods and paths come from the application's table of routes, bodies and parameters from the configurations and `ROUTE_FIELDS`,
+answers from the types of `service.web.api.protocol`, statuses from `service.web.errors`. Each view declares the rest with
+`operation`::
 
     @blueprint.post("/v1/score")
     @operation("texts", body=SCORE, answer=Scored, raises=(NotFound, CheckpointError))
     def score() -> Response: ...
 
-The first sentence of a view's docstring is its summary, the rest its description. Method and path stand in the application's own
-table of routes, the statuses of errors in `service.web.errors`.
+The first line of a view's docstring is its summary, the rest its description.
 """
 
 from __future__ import annotations
@@ -41,9 +37,9 @@ ATTRIBUTE = "charloom_operation"  # of the view's function
 
 TAGS = {
     "texts": "Text from a model, and what a model thinks of a text",
-    "inside": "What goes on inside a model",
-    "models": "What can write: runs and their checkpoints",
-    "files": "What is learned from: corpora",
+    "inside": "The activations and weights of a model",
+    "models": "Models that write: runs and their checkpoints",
+    "files": "Texts to train on: corpora",
     "jobs": "Training",
     "service": "The service itself",
 }
@@ -51,24 +47,24 @@ TAGS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Operation:
-    """A view in the words of OpenAPI. `answer` and `events` are types of `service.web.api.shapes`."""
+    """A view in the words of OpenAPI. `answer` and `events` are types of `service.web.api.protocol`."""
 
     tag: str  # a key of TAGS
     body: Body | None = None
     multipart: Body | None = None  # the fields of a form, beside a file
     query: Query | None = None
-    headers: Mapping[str, str] = field(default_factory=dict)  # of the request, and what they mean
-    answer: Any = None  # what comes as JSON
-    events: tuple[Any, ...] = ()  # what comes as the events of a stream, where the route has one
-    media: str | None = None  # the media type of an answer that is neither, such as text/plain
-    others: Mapping[int, str] = field(default_factory=dict)  # further statuses that are no errors, and what they mean
-    makes: str | None = None  # what the id of the answer is in an address: "job" for /v1/fine_tuning/jobs/{job}
-    example: Mapping[str, Any] = field(default_factory=dict)  # a body
-    raises: tuple[type[Exception], ...] = ()  # besides what every route can answer
+    headers: Mapping[str, str] = field(default_factory=dict)  # of the request, with their meanings
+    answer: Any = None  # the type of a JSON answer
+    events: tuple[Any, ...] = ()  # the types of the events, if the route can stream
+    media: str | None = None  # the media type of any other answer, such as text/plain
+    others: Mapping[int, str] = field(default_factory=dict)  # other statuses that are no errors, with their meanings
+    makes: str | None = None  # the parameter that the answer's id is for: "job" of /v1/fine_tuning/jobs/{job}
+    example: Mapping[str, Any] = field(default_factory=dict)  # of a body
+    raises: tuple[type[Exception], ...] = ()  # besides the errors of every route
 
 
 def operation(tag: str, **facts: Any) -> Callable[[View], View]:
-    """Declare a view: `facts` are the fields of `Operation`; the first line of its docstring is the summary."""
+    """Declare a view; `facts` are the other fields of `Operation`."""
 
     def declare(view: View) -> View:
         setattr(view, ATTRIBUTE, Operation(tag=tag, **facts))
@@ -96,12 +92,12 @@ FILE = {
     "format": "binary",
     "contentMediaType": "application/octet-stream",
     "description": "a text, or an archive of texts",
-    "examples": ["Once upon a time there was a loom, and whoever heard it at night knew that the winter would be long.\n" * 2],
+    "examples": ["Once upon a time there was a loom, and all who heard it at night knew that the winter would be long.\n" * 2],
 }
 
 
 class Route(NamedTuple):
-    """A method of a path, and what is known about it."""
+    """One method of a path, with its declaration."""
 
     method: str  # in capitals
     path: str  # /v1/models/{model}
@@ -112,7 +108,7 @@ class Route(NamedTuple):
 
     @property
     def operation_id(self) -> str:
-        """A name without dots, which not all generators of clients can take."""
+        """Its name without dots, which some generators of clients refuse."""
         return self.endpoint.replace(".", "_")
 
     @property
@@ -122,13 +118,13 @@ class Route(NamedTuple):
 
     @property
     def statuses(self) -> list[int]:
-        """Those of the errors that it can answer with."""
+        """The statuses of the errors that it can answer with."""
         found = {*EVERY_ROUTE, *(WITH_RANGES if self.operation is STATIC else ()), *map(status_of_kind, self.operation.raises)}
         return sorted(found | set(WITH_BODY if self.operation.body or self.operation.multipart else ()))
 
 
 def routes_of(app: Flask) -> Iterator[Route]:
-    """Every route of an application, in the order of paths. Raises `LookupError` for a view that tells nothing about itself."""
+    """Yield every route of an application, sorted by path. Raises `LookupError` for a view without `operation`."""
     for rule in sorted(app.url_map.iter_rules(), key=lambda rule: rule.rule):
         is_static = rule.endpoint == "static"  # Flask's own
         view = app.view_functions[rule.endpoint]
@@ -143,7 +139,7 @@ def routes_of(app: Flask) -> Iterator[Route]:
 
 
 def document(app: Flask, version: str) -> dict[str, Any]:
-    """The whole of it."""
+    """Return the OpenAPI document of an application."""
     config = app.extensions["charloom"].config
     schemas = Schemas({name: getattr(config, limit) for name, limit in LIMITS.items()})
     paths: dict[str, Any] = {}
@@ -159,7 +155,7 @@ def document(app: Flask, version: str) -> dict[str, Any]:
             "title": "Charloom",
             "version": version,
             "summary": "Trains small character-level recurrent networks on your own text and serves them",
-            "description": "OpenAI's clients drive all of it; what that API has no word for follows its conventions.",
+            "description": "It works with OpenAI's clients; routes and fields that OpenAI does not have follow its conventions.",
             "license": {"name": "MIT", "identifier": "MIT"},
         },
         "servers": [{"url": "/"}],
@@ -177,14 +173,14 @@ def document(app: Flask, version: str) -> dict[str, Any]:
 
 
 class Schemas:
-    """JSON schemas of types, with what they refer to gathered in `components`. `limits` lower the maximum of fields by name."""
+    """Makes JSON schemas of types and gathers the objects they refer to in `components`. `limits` lower the maximum of fields by name."""
 
     def __init__(self, limits: Mapping[str, int]) -> None:
         self.components: dict[str, Any] = {}
         self._limits = limits
 
     def of(self, kind: Any) -> dict[str, Any]:
-        """The schema of a type, often a reference."""
+        """Return the schema of a type, often a reference."""
         made = msgspec.json.schema_components([kind], ref_template="#/components/schemas/{name}")
         # A list of files is called Page_File_ by msgspec.
         (found,), more = json.loads(re.sub(r'\bPage_(\w+)_(?=")', r"\1List", json.dumps(made)))
@@ -193,14 +189,14 @@ class Schemas:
                 for each in (known, *known.get("anyOf", ())):
                     if name in self._limits and each.get("maximum", 0) > self._limits[name]:
                         each["maximum"] = self._limits[name]
-                if known.get("default", ...) is None:  # left out means that it is chosen, which null cannot say everywhere
+                if known.get("default", ...) is None:  # the service chooses a value if it is left out, and null is not always allowed
                     del known["default"]
         self.components |= more
         return cast(dict[str, Any], found)
 
 
 def _links(route: Route, others: list[Route]) -> dict[str, Any]:
-    """Where the id of an answer leads to."""
+    """Return the links from an answer to the operations that take its id."""
     made = route.operation.makes
     links: dict[str, Any] = {
         each.operation_id: {"operationId": each.operation_id, "parameters": {made: "$response.body#/id"}}
@@ -266,7 +262,7 @@ def _content(declared: Operation, schemas: Schemas) -> dict[str, Any]:
         found["application/json"] = {"schema": schemas.of(declared.answer)}
     if declared.events:
         each = {"type": "string", "contentMediaType": "application/json", "contentSchema": {"anyOf": [*map(schemas.of, declared.events)]}}
-        # The type of each event, as OpenAPI 3.2 would say it.
+        # The type of each event, in the form of OpenAPI 3.2.
         data = {"anyOf": [each, {"const": "[DONE]"}]}
         event = {"type": "object", "properties": {"data": data, "id": {"type": "string"}}, "required": ["data"]}
         found["text/event-stream"] = {"schema": event}
@@ -285,9 +281,9 @@ def _error(status: int, schemas: Schemas) -> dict[str, Any]:
 
 
 def routes(version: str) -> Blueprint:
-    """The route and its view."""
+    """Return the blueprint of `/openapi.json`."""
     blueprint = Blueprint("openapi", __name__)
-    made: dict[str, Any] = {}  # by the first who asks, when all routes are there
+    made: dict[str, Any] = {}  # at the first request, when all routes are registered
 
     @blueprint.get("/openapi.json")
     @operation("service", media="application/json")

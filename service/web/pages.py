@@ -1,8 +1,6 @@
-"""The pages: the single page and /docs.
+"""Serves the pages: ``GET /``, whose files are in templates/ and static/, and ``GET /docs``, the API for people.
 
-``GET /``: the page, to see models learn, write and work. Its files are in templates/ and static/.
-
-``GET /docs``: the API as a page for people, made from what `/openapi.json` is made from. It fetches nothing from anywhere.
+/docs is made from the same declarations as `/openapi.json` and fetches nothing from other servers.
 """
 
 from __future__ import annotations
@@ -56,7 +54,7 @@ SMALL = 1024  # bytes that are not worth compressing
 
 
 def page_routes(service: Service, version: str) -> Blueprint:
-    """The route and its view, and the compression of the page's files."""
+    """Return the blueprint of `/`, which also compresses the page's files."""
     blueprint = Blueprint("pages", __name__)
 
     @blueprint.get("/")
@@ -77,7 +75,7 @@ def page_routes(service: Service, version: str) -> Blueprint:
             response.headers.pop("Accept-Ranges", None)
             etag, _ = response.get_etag()
             if etag:
-                response.set_etag(etag, weak=True)  # the same file, in other bytes
+                response.set_etag(etag, weak=True)  # equal to the plain file, but not byte for byte
         return response
 
     return blueprint
@@ -85,7 +83,7 @@ def page_routes(service: Service, version: str) -> Blueprint:
 
 @lru_cache(maxsize=64)
 def compressed(data: bytes) -> bytes:
-    """The same in gzip, whenever it is made."""
+    """Return the data in gzip, always the same bytes for the same data."""
     return gzip.compress(data, mtime=0)
 
 
@@ -93,7 +91,7 @@ def compressed(data: bytes) -> bytes:
 
 
 class Row(NamedTuple):
-    """A field of a request, for a table."""
+    """A row of the table of a route's fields."""
 
     name: str
     place: str  # path, query, header, form or body
@@ -103,7 +101,7 @@ class Row(NamedTuple):
 
 
 def rows(route: Route) -> list[Row]:
-    """Everything that a route takes."""
+    """Return all fields of a route."""
     declared = route.operation
     found = [_row(name, "path", ROUTE_FIELDS[f"path.{name}"]) for name in route.parameters]
     found += [Row(name, "header", "", "a string", meaning) for name, meaning in declared.headers.items()]
@@ -137,7 +135,7 @@ def _json(value: Any) -> str:
 
 
 def objects(schemas: Schemas) -> dict[str, dict[str, Any]]:
-    """name -> {description, fields: [(name, type in words, meaning)]} of all that is answered."""
+    """Return name -> {description, fields: [(name, type in words, meaning)]} of the objects in answers."""
     return {
         name: {
             "description": schema.get("description", ""),
@@ -148,7 +146,7 @@ def objects(schemas: Schemas) -> dict[str, dict[str, Any]]:
 
 
 def words(schema: dict[str, Any]) -> Markup:
-    """A JSON schema in a few words, with links to the objects that it names."""
+    """Return a JSON schema in a few words, with links to the objects that it names."""
     if reference := schema.get("$ref"):
         name = reference.rpartition("/")[2]
         return Markup('<a href="#{0}">{0}</a>').format(name)
@@ -166,12 +164,12 @@ def words(schema: dict[str, Any]) -> Markup:
 
 
 def with_code(text: str) -> Markup:
-    """Text with what stands between backticks as code."""
+    """Return HTML in which text between backticks is code."""
     return Markup(re.sub(r"`+([^`]+)`+", r"<code>\1</code>", str(escape(text))))
 
 
 def docs_routes(version: str) -> Blueprint:
-    """The route and its view."""
+    """Return the blueprint of `/docs`."""
     blueprint = Blueprint("docs", __name__)
 
     @blueprint.get("/docs")

@@ -1,4 +1,4 @@
-"""What stands behind every route: the store, the models in memory, the engine, and the limits of this service."""
+"""Holds the state behind every route: the store, the models in memory, the engine, and the limits of the service."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from service.system.disk import check_room
 from service.system.errors import ModelInTraining, NoModelYet
 from service.web.service_config import ServiceConfig
 
-Prompt = str | Sequence[int]  # as text, or as ids of symbols
+Prompt = str | Sequence[int]  # text, or ids of symbols
 
 
 class Service:
-    """Everything that a route needs. May be used from any thread."""
+    """The objects that routes share. May be used from any thread."""
 
     def __init__(self, config: ServiceConfig, observer: Observer | None = None) -> None:
         """`observer` receives the engine's measurements. Raises `StoreError`."""
@@ -45,10 +45,10 @@ class Service:
     def begin(
         self, model: str, config: SamplingConfig, prompts: Sequence[Prompt] | None = None, *, whole: bool, novelty: bool = False
     ) -> Request:
-        """Put a request for text to the engine; the same for each of several `prompts`, with seeds made up where it has none.
+        """Submit a request for text to the engine, the same for each of several `prompts`; a missing seed is drawn.
 
-        With `novelty` its texts will be held against their corpus. Raises `InvalidSetting` over a limit of this service, and as `find`,
-        `Engine.submit` and, where its corpus is needed, `Comparer.prepare` and `Comparer.source`.
+        With `novelty`, prepares the index of the corpus that its texts are compared with. Raises `InvalidSetting` above a limit of this
+        service, and as `find`, `Engine.submit` and, if the corpus is needed, `Comparer.prepare` and `Comparer.source`.
         """
         configs = [with_seed(each) for each in ([config] if prompts is None else [_continuing(prompt, config) for prompt in prompts])]
         self._check_limits(config, len(configs))
@@ -59,14 +59,14 @@ class Service:
         return self.engine.submit(found, configs, whole=whole, source=source)
 
     def find(self, model: str) -> LoadedModel:
-        """The model that a name means now. Raises `ModelInTraining` also where it is the very first, and as `ModelCache.get`."""
+        """Return the model that a name means now. Raises as `ModelCache.get`, and `ModelInTraining` also for the very first model."""
         try:
             return self.models.get(model)
         except NoModelYet:
-            at_work = self.training()
-            if at_work is None:
+            progress = self.training()
+            if progress is None:
                 raise
-            raise ModelInTraining(at_work.run, at_work.share) from None
+            raise ModelInTraining(progress.run, progress.share) from None
 
     def _check_limits(self, config: SamplingConfig, prompts: int) -> None:
         hint = "the limit of this service"
@@ -79,11 +79,11 @@ class Service:
             raise InvalidSetting("n", config.n, f"a whole number from 1 to {self.config.max_texts // prompts:,}{each}", hint)
 
     def check_room(self, extra: int = 0) -> None:
-        """Raise `NoRoomLeft` where something that takes room (`extra` bytes that are known of) should not begin."""
+        """Raise `NoRoomLeft` if the disk has too little room to begin something that takes `extra` bytes or more."""
         check_room(self.store.path, self.config.min_disk, extra)
 
     def training(self) -> RunProgress | None:
-        """What is being trained at this moment, or waits for that, if anything."""
+        """Return the progress of the run that is being trained or waits for it, if any."""
         return training(self.store.runs)
 
     def close(self) -> None:
@@ -95,7 +95,7 @@ class Service:
 
 
 def _continuing(prompt: Prompt, config: SamplingConfig) -> SamplingConfig:
-    """The same request with another prompt."""
+    """Return the same settings with another prompt."""
     if isinstance(prompt, str):
         return replace(config, prompt=prompt, prompt_ids=None)
     return replace(config, prompt="", prompt_ids=tuple(prompt))

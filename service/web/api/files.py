@@ -1,4 +1,4 @@
-"""``/v1/files``: what models learn from. A file's id is the name of its corpus."""
+"""Serves ``/v1/files``: the texts that models are trained on. A file's id is the name of its corpus."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from service.web.openapi import operation
 from service.web.state import Service
 from service.web.validation import Query, route_fields
 
-UPLOADED = "uploaded "  # how the origin of an uploaded corpus begins; its file's name follows
-MOST_CHARACTERS = 1000  # of an alphabet that are told
+UPLOADED = "uploaded "  # the origin of an uploaded corpus begins with it; the file's name follows
+MOST_CHARACTERS = 1000  # of an alphabet that are listed
 FORM = Query("Upload", route_fields("file"))
 LIST = Query("Files", {**route_fields("list"), **route_fields("file", "purpose")})
 
 
 def routes(service: Service) -> Blueprint:
-    """The routes and their views."""
+    """Return the blueprint of the routes."""
     blueprint = Blueprint("files", __name__)
     corpora = service.store.corpora
 
@@ -42,10 +42,10 @@ def routes(service: Service) -> Blueprint:
         raises=(TextError, SourceError, TextTooLarge, NameTaken, TooManyFiles, NoRoomLeft),
     )
     def upload() -> Response:
-        """Upload a text to learn from.
+        """Upload a text to train on.
 
-        A text, or an archive of texts (zip, tar, and what gzip, bzip2 and xz pack), of any size up to the limit of the service; it is
-        read and stored while it arrives. Fields stand before the file.
+        A text, or an archive of texts (zip, tar, gzip, bzip2, xz), of any size up to the limit of the service; it is read and stored
+        while it arrives. Fields must come before the file.
         """
         expect_large(request, service.config.max_upload)
         with Upload(request, FORM) as arriving:
@@ -93,7 +93,7 @@ def routes(service: Service) -> Blueprint:
     @blueprint.delete("/v1/files/<file>")
     @operation("files", answer=Deleted, raises=(CorpusNotFound, CorpusInUse))
     def delete(file: str) -> Response:
-        """Delete a file; not while runs need it."""
+        """Delete a file, unless runs need it."""
         with about("file"):
             corpora.remove(file)
         return answer(Deleted(id=file, object="file"))
@@ -102,7 +102,7 @@ def routes(service: Service) -> Blueprint:
 
 
 def in_words_of_the_form(message: str) -> str:
-    """An error about a text, which names options of the command line, with the fields of the form instead."""
+    """Return an error message with the fields of the form instead of the options of the command line."""
     for option, field in (
         ("raise it with --max-size or give a part of it", "send a part of it"),
         ("--glob", "glob"),
@@ -113,7 +113,7 @@ def in_words_of_the_form(message: str) -> str:
 
 
 def _source(service: Service, arriving: Upload, given: dict[str, Any]) -> Source:
-    """The text of an upload; after its last piece, what stands behind the file in the form is read, too."""
+    """Return the text of an upload, whose reading ends with the rest of the form."""
     source = open_stream(
         cast(BinaryIO, arriving),
         arriving.file_name,
@@ -131,10 +131,10 @@ def _source(service: Service, arriving: Upload, given: dict[str, Any]) -> Source
 
 
 def described(service: Service, corpus: Corpus, warnings: list[str] | None = None) -> File:
-    """A corpus as OpenAI's clients know a file."""
+    """Return a corpus in the form of OpenAI's files."""
     file = _listed(corpus)
-    times = service.store.corpora.alphabet(corpus.name)
-    file.meta.alphabet = "".join(sorted(times, key=lambda character: -times[character])[:MOST_CHARACTERS])
+    counts = service.store.corpora.alphabet(corpus.name)
+    file.meta.alphabet = "".join(sorted(counts, key=lambda character: -counts[character])[:MOST_CHARACTERS])
     file.meta.sample = list(service.store.corpora.first_lines(corpus.name))
     file.meta.warnings = UNSET if warnings is None else warnings
     return file

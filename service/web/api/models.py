@@ -1,4 +1,4 @@
-"""``/v1/models``: what can write. A model's id is ``RUN`` or ``RUN@STEP``."""
+"""Serves ``/v1/models``: the models that can write. A model's id is ``RUN`` or ``RUN@STEP``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from service.web.state import Service
 
 
 def routes(service: Service) -> Blueprint:
-    """The routes and their views."""
+    """Return the blueprint of the routes."""
     blueprint = Blueprint("models", __name__)
 
     @blueprint.get("/v1/models")
@@ -34,7 +34,7 @@ def routes(service: Service) -> Blueprint:
     def model(model: str) -> Response:
         """Describe a model.
 
-        `RUN` is a run, whose best checkpoint writes; `RUN@STEP`, `RUN@best` and `RUN@last` are checkpoints of it; `latest` is the run
+        `RUN` is a run, and its best checkpoint writes; `RUN@STEP`, `RUN@best` and `RUN@last` are its checkpoints; `latest` is the run
         that succeeded last, else the one with the newest checkpoint.
         """
         with about("model"):
@@ -47,13 +47,13 @@ def routes(service: Service) -> Blueprint:
     def delete(model: str) -> Response:
         """Delete a model.
 
-        `RUN` deletes a run with everything that belongs to it, also one without a checkpoint; not while it is trained. `RUN@STEP` deletes
-        one checkpoint, but never the last one of its run, from which training goes on.
+        `RUN` deletes a run with everything that belongs to it, also one without a checkpoint, unless it is being trained. `RUN@STEP`
+        deletes one checkpoint, but never the last one of its run, from which training continues.
         """
         with about("model"):
             name, at, _ = model.partition("@")
             if name == "latest":
-                raise InvalidSetting("model", model, "the name of a run", "which one is the latest may have changed a moment ago")
+                raise InvalidSetting("model", model, "the name of a run", "the latest run may have changed a moment ago")
             run, which = service.store.runs.resolve(model)
             if at:
                 service.store.checkpoints.remove(run, _step(run, which, "a run or RUN@STEP"))
@@ -66,16 +66,16 @@ def routes(service: Service) -> Blueprint:
     def pin(model: str) -> Response:
         """Keep a checkpoint.
 
-        Training thins out the checkpoints behind it; one that is pinned stays, so that what it wrote can be written again.
+        Training deletes most of its older checkpoints; a pinned one stays, so that its texts can be reproduced.
         """
         return answer(_pinned(service, model, True))
 
     @blueprint.delete("/v1/models/<model>/pin")
     @operation("models", answer=Model, raises=(NotFound, InvalidSetting))
     def unpin(model: str) -> Response:
-        """Keep a checkpoint no longer.
+        """Unpin a checkpoint.
 
-        It goes when it is next thinned out, and not at once.
+        It is not deleted at once, but when training next deletes older checkpoints.
         """
         return answer(_pinned(service, model, False))
 
@@ -91,7 +91,7 @@ def _pinned(service: Service, model: str, kept: bool) -> Model:
 
 def _step(run: Run, which: Which, must: str) -> int:
     if not isinstance(which, int):
-        raise InvalidSetting("model", f"{run.name}@{which}", must, "which checkpoint is best or last may have changed")
+        raise InvalidSetting("model", f"{run.name}@{which}", must, "the best or last checkpoint may have changed")
     return which
 
 
@@ -103,7 +103,7 @@ def _latest(service: Service) -> str | None:
 
 
 def described(service: Service, run: Run, latest: str | None, only: StoredCheckpoint | None = None) -> Model:
-    """A run that has a checkpoint, or `only` one checkpoint of it."""
+    """Return a run that has a checkpoint, or `only` one checkpoint of it, in the form of OpenAI's models."""
     checkpoints = service.store.checkpoints.list(run)
     size = service.models.size(run)
     facts = ModelFacts(

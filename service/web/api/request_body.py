@@ -1,10 +1,7 @@
-"""Bodies of requests: JSON, and uploads in pieces.
+"""Reads the bodies of requests: JSON, and uploaded files while they arrive.
 
-Reading what a client sends, and whether it is still there.
-
-A file that is being uploaded: its multipart body is read once, piece by piece, and what the file holds goes on as it arrives.
-
-Nothing is ever held as a whole, neither in memory nor in a temporary file (but for a zip, whose table stands at its end).
+The multipart body of an upload is read once, piece by piece, and the file's bytes are passed on as they arrive. It is never held as a
+whole, neither in memory nor in a temporary file (except a zip, whose table is at its end).
 """
 
 from __future__ import annotations
@@ -28,9 +25,9 @@ from service.web.validation import Query
 
 
 def json_body(request: Request) -> bytes:
-    """The body of a request that should be JSON; empty where none was sent.
+    """Return the body of a request that should be JSON; empty if none was sent.
 
-    Raises `UnsupportedMediaType`, which also keeps forms of foreign web pages out, `RequestTimeout`, and `RequestEntityTooLarge`.
+    Raises `UnsupportedMediaType`, which also refuses forms of foreign web pages, `RequestTimeout`, and `RequestEntityTooLarge`.
     """
     refuse_packed(request)
     late = RequestTimeout("the body did not arrive in time, or not as a whole; send it again")
@@ -41,7 +38,7 @@ def json_body(request: Request) -> bytes:
     if len(data) < (request.content_length or 0):
         raise late
     if len(data) >= (request.max_content_length or sys.maxsize) and request.content_length is None:
-        raise RequestEntityTooLarge  # werkzeug cuts a body in chunks off there without a word
+        raise RequestEntityTooLarge  # werkzeug silently cuts a chunked body off there
     kind = request.mimetype
     if data and kind != "application/json" and not kind.endswith("+json"):
         raise UnsupportedMediaType(
@@ -51,9 +48,9 @@ def json_body(request: Request) -> bytes:
 
 
 def expect_large(request: Request, most: int) -> None:
-    """Let the body of a request have up to `most` bytes, whatever others may.
+    """Allow up to `most` bytes for the body of this request.
 
-    Raises `RequestEntityTooLarge` where its header tells of more, and `UnsupportedMediaType` where the body is packed.
+    Raises `RequestEntityTooLarge` if its header announces more, and `UnsupportedMediaType` if the body has a content encoding.
     """
     request.max_content_length = most
     if (request.content_length or 0) > most:
@@ -62,14 +59,14 @@ def expect_large(request: Request, most: int) -> None:
 
 
 def refuse_packed(request: Request) -> None:
-    """Raise `UnsupportedMediaType` where the body has a content encoding, which nobody here undoes."""
+    """Raise `UnsupportedMediaType` if the body has a content encoding, which this service does not decode."""
     coding = request.headers.get("Content-Encoding", "").strip()
     if coding.lower() not in ("", "identity"):
         raise UnsupportedMediaType(f"the content encoding is {coding[:60]}; send the body as it is, without Content-Encoding")
 
 
 def client_left(request: Request) -> Callable[[], bool]:
-    """A function that tells whether the client of a request has hung up. Servers other than gunicorn cannot tell: never."""
+    """Return a function that tells whether the client has closed the connection; always False on servers other than gunicorn."""
     connection: socket.socket | None = request.environ.get("gunicorn.socket")
 
     def left() -> bool:
@@ -87,11 +84,11 @@ def client_left(request: Request) -> Callable[[], bool]:
 
 # ── uploads ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-BLOCK = 64 * 1024  # bytes that are read at once
+BLOCK = 64 * 1024  # bytes per read
 LONGEST_FIELD = 256 * 1024  # bytes; of the headers of a part, too
 MOST_PARTS = 100
-IGNORED = ("expires_after[anchor]", "expires_after[seconds]")  # that OpenAI's clients may send: files stay until they are deleted
-REST = 64 * 1024**2  # bytes behind an error that are still read: many clients listen only when they have sent everything
+IGNORED = ("expires_after[anchor]", "expires_after[seconds]")  # fields that OpenAI's clients may send: files stay until they are deleted
+REST = 64 * 1024**2  # bytes still read after an error: many clients read the answer only when they have sent everything
 
 
 class Upload:
@@ -105,12 +102,12 @@ class Upload:
                 ...
             upload.finish()
 
-    Reading raises `BadRequest` where the form is malformed, `RequestEntityTooLarge`, `RequestTimeout`, and `InvalidSetting`,
-    `UnknownSetting` or `MissingSetting` for what is wrong with the fields. What is left after an error is read and thrown away.
+    Reading raises `BadRequest` if the form is malformed, `RequestEntityTooLarge`, `RequestTimeout`, and `InvalidSetting`,
+    `UnknownSetting` or `MissingSetting` for its fields. The rest of the body after an error is read and dropped.
     """
 
     def __init__(self, request: Request, form: Query) -> None:
-        """Raises `UnsupportedMediaType` and `BadRequest` where the headers tell that it is no form."""
+        """Raises `UnsupportedMediaType` and `BadRequest` if the headers announce no form."""
         kind, boundary = request.mimetype, request.mimetype_params.get("boundary")
         if kind != "multipart/form-data":
             raise UnsupportedMediaType(
@@ -129,12 +126,12 @@ class Upload:
         self._begun = self._ended = False
 
     def begin(self) -> dict[str, Any]:
-        """Read up to the file; the fields that stand before it."""
+        """Read up to the file; returns the fields before it."""
         self._held = next(self._data, b"")
         return self._form.read(self._values)
 
     def read(self, size: int, /) -> bytes:
-        """At most `size` bytes of the file; none at its end."""
+        """Return at most `size` bytes of the file; none at its end."""
         while not self._held:
             data = next(self._data, None)
             if data is None:
@@ -144,12 +141,12 @@ class Upload:
         return data
 
     def finish(self) -> None:
-        """Read what stands behind the file."""
+        """Read the rest of the form."""
         for _ in self._data:
             pass
 
     def seekable(self) -> bool:
-        """It comes over the network."""
+        """Return False: the file comes over the network."""
         return False
 
     def __enter__(self) -> Self:
@@ -165,7 +162,7 @@ class Upload:
     # ── parsing ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _file_data(self) -> Iterator[bytes]:
-        """The bytes of the file; fields are noted on the way. It begins with an empty piece."""
+        """Yield the bytes of the file, after an empty piece at its beginning; keeps the fields before and after it."""
         name, field, parts = "", bytearray(), 0
         while not isinstance(event := self._next(), Epilogue):
             if isinstance(event, (File, Field)):
@@ -187,7 +184,7 @@ class Upload:
             raise MissingSetting("file", "a text, or an archive of texts")
 
     def _begin_part(self, name: str, event: File | Field) -> bool:
-        """Whether it is the file."""
+        """Return whether the part is the file."""
         if name == "file":
             if self._begun:
                 raise InvalidSetting(
@@ -200,11 +197,11 @@ class Upload:
         if name not in self._form.fields:
             raise UnknownSetting(name[:60], [*self._form.fields, "file"])
         if self._begun and name != "purpose":
-            raise InvalidSetting(name, Word("sent behind the file"), "sent before it", "which is read as it arrives")
+            raise InvalidSetting(name, Word("sent after the file"), "sent before it", "which is read as it arrives")
         return False
 
     def _next(self) -> object:
-        """The decoder's next event."""
+        """Return the decoder's next event."""
         try:
             while isinstance(event := self._decoder.next_event(), NeedData):
                 self._feed()
@@ -220,15 +217,15 @@ class Upload:
         self._decoder.receive_data(self._more() or None)
 
     def _ends_in_boundary(self) -> bool:
-        """Whether what has arrived may end in the middle of a boundary's line: of such a one the decoder gives its CR to the file."""
+        """Return whether the buffer may end within a boundary's line, whose CR the decoder would take for a byte of the file."""
         _, found, rest = self._decoder.buffer.rpartition(self._boundary)
         return bool(found) and not rest.strip(b"- \t")
 
     def _more(self) -> bytes:
-        """Some more of the body; nothing at its end."""
+        """Return the next block of the body; nothing at its end."""
         late = RequestTimeout("the file did not arrive in time, or not as a whole; send it again")
         length = self._request.content_length
-        self._ended = True  # unless it is seen that there is more
+        self._ended = True  # unless there is more
         if self._read == length:
             return b""
         try:

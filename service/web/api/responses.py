@@ -1,9 +1,4 @@
-"""Answers: JSON, server-sent events, lists in pages.
-
-Answers: JSON, events of a stream, and moments as OpenAI's API tells them.
-
-Long lists in parts, in OpenAI's manner: `limit` of them, `after` the last one that a client has.
-"""
+"""Makes answers: JSON, server-sent events, and pages of long lists as in OpenAI's API."""
 
 from __future__ import annotations
 
@@ -22,17 +17,17 @@ from service.web.api.protocol import Page
 
 
 def encoded(value: Any) -> bytes:
-    """A value, or an object of `service.web.api.shapes`, as JSON in UTF-8. Half a surrogate pair, which UTF-8 cannot say, becomes `?`."""
+    """Return a value, or an object of `service.web.api.protocol`, as JSON in UTF-8. A lone surrogate becomes `?`."""
     return json.dumps(value, ensure_ascii=False, allow_nan=False, default=msgspec.to_builtins).encode("utf-8", "replace")
 
 
 def answer(value: Any, status: int = 200) -> Response:
-    """A JSON response."""
+    """Return a JSON response."""
     return Response(encoded(value) + b"\n", status, mimetype="application/json")
 
 
 def large_answer(value: Any) -> Response:
-    """A JSON response of very many numbers, in a twentieth of the time, which others would have to wait. None of them may be NaN."""
+    """Return a JSON response of very many numbers, in a twentieth of the time that `answer` takes. None of them may be NaN."""
     return Response(_quickly(value) + b"\n", mimetype="application/json")
 
 
@@ -44,19 +39,19 @@ def _quickly(value: Any) -> bytes:
 
 
 def event(value: Any, id: str | None = None) -> bytes:
-    """One server-sent event, with an `id` (a plain word) where a client may ask for what follows it.
+    """Return one server-sent event; `id` (a plain word) is sent if a client can resume after it.
 
-    JSON has no line ends of its own, so it is always one line.
+    The data is always one line, as JSON has no raw line ends.
     """
     return (f"id: {id}\n".encode() if id is not None else b"") + b"data: " + _quickly(value) + b"\n\n"
 
 
-KEEP_ALIVE = b": still here\n"  # a comment; an empty line behind it would be an event without data to OpenAI's client
+KEEP_ALIVE = b": still here\n"  # a comment; with an empty line after it, OpenAI's client would see an event without data
 DONE = b"data: [DONE]\n\n"
 
 
 def seconds(moment: str) -> int:
-    """A moment of the store in whole seconds since 1970."""
+    """Return a time of the store in whole seconds since 1970."""
     return int(datetime.fromisoformat(moment).timestamp())
 
 
@@ -66,19 +61,19 @@ S = TypeVar("S")
 T = TypeVar("T")
 
 
-def page(found: Iterable[S], id_of: Callable[[S], str], shown: Callable[[S], T], after: str | None, limit: int) -> Page[T]:
-    """The part of `found` that was asked for, each as `shown`. Raises `InvalidSetting` where nothing has the id `after`."""
-    found = list(found)
-    ids = [id_of(each) for each in found]
+def page(items: Iterable[S], id_of: Callable[[S], str], shown: Callable[[S], T], after: str | None, limit: int) -> Page[T]:
+    """Return the page of `limit` items after the id `after`, each as `shown`. Raises `InvalidSetting` if no item has that id."""
+    items = list(items)
+    ids = [id_of(item) for item in items]
     start = 0
     if after is not None:
         if after not in ids:
             raise InvalidSetting("after", after, "the id of something in this list", "it may have been deleted; begin anew without it")
         start = ids.index(after) + 1
-    part, names = found[start : start + limit], ids[start : start + limit]
+    shown_ids = ids[start : start + limit]
     return Page(
-        data=[shown(each) for each in part],
-        has_more=start + limit < len(found),
-        first_id=names[0] if names else None,
-        last_id=names[-1] if names else None,
+        data=[shown(item) for item in items[start : start + limit]],
+        has_more=start + limit < len(items),
+        first_id=shown_ids[0] if shown_ids else None,
+        last_id=shown_ids[-1] if shown_ids else None,
     )

@@ -186,7 +186,7 @@ FILE = ('"file"; filename="tale.txt"', TALE.encode())
         (
             form(FILE, ('"encoding"', b"utf-8")),
             "encoding",
-            "encoding is sent behind the file; it must be sent before it (which is read as it arrives)",
+            "encoding is sent after the file; it must be sent before it (which is read as it arrives)",
         ),
         (form(FILE, FILE), "file", "it must be sent once"),
         (form(FILE, end=""), None, "the form cannot be read"),
