@@ -35,7 +35,7 @@ from model.errors import CharloomError, InvalidSetting
 from service.store import api_keys
 from service.system.errors import AddressUnusable
 from service.system.log_format import formatter
-from service.system.processes import PROJECT, THREAD_VARIABLES
+from service.system.processes import THREAD_VARIABLES, start_child
 from service.web.gthread import GthreadWorker
 from service.web.service_config import ServiceConfig
 
@@ -69,13 +69,8 @@ class WorkerSupervisor:
         if not self._jobs or self._ending:
             return
         self._started = time.monotonic()
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(PROJECT), os.environ.get("PYTHONPATH")]))}
-        command = [sys.executable, "-m", "service.training.worker", str(self._db), "--parent", str(os.getpid()), *self._options]
         try:
-            # In a session of its own, so that Ctrl-C reaches it once, through `terminate`.
-            self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=sys.stderr.fileno(), env=environment, start_new_session=True
-            )
+            self._process = start_child("service.training.worker", self._db, *self._options, stdout=sys.stderr.fileno())
         except OSError as error:
             log.error("no worker could be started, so jobs wait: %s", error)
 
@@ -84,9 +79,15 @@ class WorkerSupervisor:
         if self._process is not None and self._process.poll() is not None:
             if not self._ending:
                 log.error("the worker ended with status %s; another is started", self._process.returncode)
+            self.release()
             self._process = None
         if self._process is None and time.monotonic() - self._started > AGAIN:
             self.start()
+
+    def release(self) -> None:
+        """Closes this process's end of the pipe by which the worker notices that the service has ended."""
+        if self._process is not None and self._process.stdin is not None:
+            self._process.stdin.close()
 
     def terminate(self) -> None:
         """Ask it to let its jobs save, and to end."""
@@ -288,6 +289,7 @@ class _Application(BaseApplication):  # type: ignore[misc]
             "logger_class": logger_class(self._settings.log_format, self._settings.log_level),
             "loglevel": "warning",
             "when_ready": lambda arbiter: self._when_ready(),
+            "post_fork": lambda arbiter, worker: self._companion.release(),  # else the worker outlives a killed arbiter by this process
             "worker_int": lambda worker: self._service.engine.stop(),  # Ctrl-C: whoever waits for text is told at once
             "worker_exit": lambda arbiter, worker: self._service.close(),
         }
