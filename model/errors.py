@@ -14,7 +14,7 @@
     │   ├── UnknownEncoding
     │   ├── NothingToRead         a folder or archive without a text file that fits
     │   └── TextTooLarge
-    ├── SourceError               the place where a text should be cannot be read
+    ├── SourceError               the source of a text cannot be read
     │   ├── SourceNotFound
     │   ├── UnreadableSource
     │   ├── UnsafeArchive         a bomb, or a path that escapes

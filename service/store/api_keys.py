@@ -1,4 +1,4 @@
-"""Makes API keys, reads them from the environment or a file, stores their hashes by name, and checks them.
+"""Makes API keys, stores their hashes by name, and checks the keys of requests.
 
 Only hashes are kept, in memory and in the database. A key that is made here is 32 random bytes, so a plain SHA-256 of it is as hard
 to reverse as the key is to guess; nothing slower is needed.

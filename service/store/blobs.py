@@ -1,4 +1,4 @@
-"""Stores bytes under their sha256 as long as a checkpoint needs them, inside the caller's transaction."""
+"""Stores bytes under their sha256 as long as a checkpoint needs them. All of it runs inside the caller's transaction."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Stores the checkpoints of runs, each with all that belongs to its step in one durable transaction, and checks them on every load.
+"""Stores the checkpoints of runs, decides which are kept, and checks them on every load.
+
+A checkpoint is stored with all that belongs to its step in one durable transaction.
 
 Kept are the last one (the only one with its training state), the best, all that are pinned, and a bounded history that is evenly
 spread over the logarithm of the step: a network learns most at the start, so the steps 100, 200, 400, ... tell more about a run

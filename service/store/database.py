@@ -1,4 +1,4 @@
-"""Opens the SQLite file, with one connection per thread, runs transactions, and words SQLite's errors.
+"""Opens the SQLite file with one connection per thread, runs transactions, words SQLite's errors.
 
 SQLite comes as `sqlite_utils.utils.sqlite3` only, since two copies of it in one process break each other's locks. This is the one
 place where `sqlite3.Error` becomes a `StoreError`.

@@ -298,7 +298,7 @@ class RunProgress:
 def share_done(run: Run) -> float | None:
     """Returns the trained share of a run's length, 0 to 1; None if it has no length, such as an imported model."""
     config = run.training_config
-    before = run.environment.get("extended_at", {})  # where the part of an extended run began that its length counts
+    before = run.environment.get("extended_at", {})  # of an extended run: the step, epoch or seconds from which its length counts
     done: dict[str, float] = {"steps": run.step, "epochs": run.epoch}
     # The stored seconds are up to a minute old, but time passes evenly.
     done["budget"] = run.seconds + (age(run.heartbeat_at) if run.state == "running" and run.heartbeat_at else 0)

@@ -1,4 +1,4 @@
-"""Shares work among threads (`ThreadPool`), and limits how many requests read at once and for how long (`Turns`)."""
+"""Shares work among threads (`ThreadPool`), and lets few requests read at a time (`Turns`)."""
 
 from __future__ import annotations
 

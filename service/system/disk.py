@@ -1,4 +1,4 @@
-"""Writes files that appear only when they are complete, refuses to fill the disk, and caches arrays beside the database.
+"""Writes files that appear whole, refuses to fill the disk, and caches arrays beside the database.
 
 The cache (`Cache`) keeps arrays that can be made again in files that are memory-mapped, bounded and safe to delete. A file is
 written under a temporary name and then renamed, so no reader sees half of one. It ends with what it was made from and a checksum, so

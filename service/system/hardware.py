@@ -1,4 +1,4 @@
-"""Reads what this machine has (processors, BLAS kernels, memory) and decides from it how a run uses them and which models fit.
+"""Measures processors, BLAS and memory, and decides how a run uses them and which models fit.
 
 The bits of a run depend on its settings and on what `environment` returns.
 """

@@ -1,4 +1,4 @@
-"""Identifies processes across containers and reboots, and starts Python children that end with their parent.
+"""Tells live processes from dead ones, and starts Python children that end with their parent.
 
 A process writes its `identity()` beside what it works on. Another process, maybe in another container or after a reboot,
 asks `is_alive()`: this is how a killed trainer is told from a busy one. On the same Linux, in the same pid namespace, /proc

@@ -291,7 +291,7 @@ def carry_out(work: Trainer, display: Display, echo: Callable[[str], None], tell
                         echo(text)
                 except OSError as error:  # its reader has ended, or its terminal was closed
                     left = error
-                    work.stop("paused because nobody reads its output any more")
+                    work.stop("paused because its output is no longer read")
     except KeyboardInterrupt:
         received.append(signal.SIGINT)
     except StoreError:

@@ -1,4 +1,4 @@
-"""Adapts gunicorn's threaded worker so that no client can hold a thread by not sending or not reading.
+"""Adapts gunicorn's threaded worker so that no slow client can hold a thread.
 
 gthread gives a thread to every connection that sends anything, and waits without end for the rest of a request and for a client that
 does not read its response: as many half-sent requests as there are threads stop the service. It also closes them in its main thread,
@@ -188,12 +188,12 @@ class GthreadWorker(ThreadWorker):  # type: ignore[misc]
 
     def _free_threads(self, now: float) -> None:
         """Takes threads from the clients that read slowest, as many as requests wait for one."""
-        wanted = sum(now - since > CROWDED for since in list(self._queued.values()))
-        if not wanted:
+        needed = sum(now - since > CROWDED for since in list(self._queued.values()))
+        if not needed:
             return
         slow = [sock for sock in list(self._busy) if sock.waited(now) > CROWDED]
         slow.sort(key=lambda sock: (sock.behind(now), sock.waited(now)))
-        for sock in slow[SLOW_READERS:][-wanted:]:
+        for sock in slow[SLOW_READERS:][-needed:]:
             self._busy.pop(sock, None)
             with contextlib.suppress(OSError):  # its sender sees a broken connection
                 sock.shutdown(socket.SHUT_RDWR)

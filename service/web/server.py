@@ -1,4 +1,4 @@
-"""Serves HTTP with gunicorn, in one process with many threads, and starts the worker that carries out training jobs.
+"""Serves HTTP with gunicorn in one process with many threads, and starts the training worker.
 
 Nothing here imports numpy before `serve` has limited its BLAS to one thread: many threads that each multiply small matrices
 would only fight each other, and the process that forks must have no second thread.

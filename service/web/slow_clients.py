@@ -1,4 +1,4 @@
-"""Gathers requests without a thread (`Arrival`), and measures how far clients lag behind in reading responses (`Outgoing`).
+"""Gathers requests without a thread, and measures how far clients lag behind in reading responses.
 
 Threads are few, and a client that sends half a request and stops would keep one. So bytes are gathered without a thread until the
 request is complete; only a large body, such as an upload, is left to the thread that reads it.
@@ -54,7 +54,7 @@ class Arrival:
         self.data = bytearray()
         self.ready = self.whole = self.endless = False  # endless: its headers are longer than HEAD
         self._seen = 0  # bytes in which the end of the head, or of a chunk, was looked for
-        self._body: int | None = None  # where it begins
+        self._body: int | None = None  # its offset
         self._length: int | None = None  # of the body; None for chunks
 
     def add(self, data: bytes) -> None:
@@ -93,7 +93,7 @@ class Arrival:
         self.ready = self.ready or self.whole or arrived >= BODY
 
     def _look_at_chunks(self) -> None:
-        """Follows the chunks from where the last one ended; the parser reports malformed ones."""
+        """Follows the chunks after the last complete one; the parser reports malformed ones."""
         while (found := CHUNK.match(self.data, self._seen)) is not None:
             size = int(found[1], 16)
             if size == 0:  # trailers may follow, up to an empty line
