@@ -1,4 +1,4 @@
-"""The root of all errors of Charloom, those of the mathematics and of texts, and their wording.
+"""Defines the root of all errors of Charloom, and words those of the mathematics and of texts.
 
 ::
 
@@ -14,7 +14,7 @@
     │   ├── UnknownEncoding
     │   ├── NothingToRead         a folder or archive without a text file that fits
     │   └── TextTooLarge
-    ├── SourceError               the place where a text should be cannot be read
+    ├── SourceError               the source of a text cannot be read
     │   ├── SourceNotFound
     │   ├── UnreadableSource
     │   ├── UnsafeArchive         a bomb, or a path that escapes
@@ -42,7 +42,7 @@ class Word(str):
 
 
 def shown(value: object, limit: int = 60) -> str:
-    """``repr(value)``, shortened to about ``limit`` characters, for use inside a message."""
+    """Returns ``repr(value)``, shortened to about ``limit`` characters, for use inside a message."""
     try:
         text = repr(value)
     except ValueError:  # Python writes out no whole number of more than 4,300 digits
@@ -51,7 +51,7 @@ def shown(value: object, limit: int = 60) -> str:
 
 
 def listed(names: Iterable[str], limit: int = 5) -> str:
-    """``a, b and 3 more``: names for use inside a message."""
+    """Joins names for use inside a message: ``a, b and 3 more``."""
     names = list(names)
     if len(names) > limit:
         return f"{', '.join(names[:limit])} and {len(names) - limit} more"
@@ -59,9 +59,9 @@ def listed(names: Iterable[str], limit: int = 5) -> str:
 
 
 class CharloomError(Exception):
-    """The root: whatever Charloom refuses or cannot do. ``str()`` of it is a sentence for the user."""
+    """The root of all refusals and failures. ``str()`` of it is a sentence for the user."""
 
-    param: str | None = None  # the setting at fault, where there is one
+    param: str | None = None  # the setting at fault, if there is one
 
 
 class InvalidSetting(CharloomError, ValueError):

@@ -390,7 +390,7 @@ def test_a_reader_who_leaves_ends_it_quietly(charloom: Charloom, trained: str) -
             assert each.wait() == 0
     with Store("charloom.db") as store:
         run = store.runs.get("left")
-        assert (run.state, run.message) == ("paused", "paused because nobody reads its output any more")
+        assert (run.state, run.message) == ("paused", "paused because its output is no longer read")
         assert run.step > 0
 
 

@@ -10,10 +10,7 @@ The interpretable cells of models: found once, then kept in memory.
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import os
-import signal
 import subprocess
 import sys
 import threading
@@ -31,7 +28,7 @@ from service.inspection.results import CellReport
 from service.store import Store
 from service.system.concurrency import Turns
 from service.system.errors import SearchFailed
-from service.system.processes import PROJECT, THREAD_VARIABLES, end_with_parent
+from service.system.processes import end_with_parent, lower_priority, start_child
 
 # ── cell_reports ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -105,33 +102,26 @@ def _outcome(process: subprocess.Popen[bytes], tick: Callable[[], None]) -> tupl
 @contextmanager
 def _process(path: Path, model: str, corpus: str) -> Iterator[subprocess.Popen[bytes]]:
     """The process that searches; it is gone in the end."""
-    theirs, ours = os.pipe()  # it ends when ours is closed, also where this process dies
-    command = [sys.executable, "-m", "service.inspection.cell_search", str(path), model, corpus]
-    module_path = os.pathsep.join(filter(None, [str(PROJECT), os.environ.get("PYTHONPATH")]))
-    environment = {**os.environ, **dict.fromkeys(THREAD_VARIABLES, "1"), "PYTHONPATH": module_path}
-    with (
-        open(theirs, "rb") as end,
-        open(ours, "wb"),
-        subprocess.Popen(command, stdin=end, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as process,
-    ):
-        try:
-            yield process
-        finally:
-            process.kill()
+    pipe = subprocess.PIPE
+    with start_child("service.inspection.cell_search", path, model, corpus, stdout=pipe, stderr=pipe) as process:
+        lifeline, process.stdin = process.stdin, None  # else `communicate` closes it, which ends the search
+        assert lifeline is not None
+        with lifeline:
+            try:
+                yield process
+            finally:
+                process.kill()
 
 
 # ── cell_search ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 REFUSED = 3  # the status with which the process ends where it has said why
-NICENESS = 10  # beside a process at 0, about a tenth of a core
 
 
 def main(path: str, model: str, corpus: str) -> None:
     """What the process does."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is meant for whoever has started this
     end_with_parent()
-    with contextlib.suppress(OSError):
-        os.nice(NICENESS)
+    lower_priority()
     try:
         with Store(Path(path), create=False) as store:
             report = find_cells(store, load(store, model), corpus)

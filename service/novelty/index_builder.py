@@ -16,7 +16,6 @@ import contextlib
 import fcntl
 import json
 import os
-import signal
 import sys
 import threading
 import time
@@ -36,7 +35,7 @@ from service.store import Corpus, Store
 from service.system import hardware
 from service.system.disk import Cache, CacheKey
 from service.system.errors import IndexTooLarge, IndexUnavailable
-from service.system.processes import end_with_parent
+from service.system.processes import end_with_parent, lower_priority
 
 # ── claims ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -113,7 +112,6 @@ PART = 2**20  # suffixes that are picked at once
 READ, SORTED = 0.1, 0.9  # parts of the time: decompressing, sorting, writing
 PACE = 1e7  # bytes sorted in a second: a guess, only to show that something happens
 TICK = 0.5  # seconds
-NICENESS = 10  # beside a process at 0, about a tenth of a core: training hardly notices, and it still comes to an end
 REFUSED = 3  # the status with which the process ends where it has said why
 OVERHEAD = 100_000_000  # bytes of Python, numpy and the library
 
@@ -221,10 +219,8 @@ def build(store: Store, corpus: Corpus) -> None:
 
 def main(path: str, name: str) -> None:
     """What the process does."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is meant for whoever has started this
     end_with_parent()
-    with contextlib.suppress(OSError):
-        os.nice(NICENESS)
+    lower_priority()
     with Store(Path(path), create=False) as store:
         try:
             build(store, store.corpora.get(name))

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import subprocess
-import sys
 import threading
 import time
 from collections import OrderedDict
@@ -27,11 +25,10 @@ from service.store import Corpus, Run, Store
 from service.system.concurrency import Turns
 from service.system.disk import Cache
 from service.system.errors import IndexNotReady, IndexUnavailable, NothingToCompare, WaitedTooLong
-from service.system.processes import PROJECT, THREAD_VARIABLES
+from service.system.processes import start_child
 
 # ── indexes ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-BUILD = "import sys; from service.novelty.index_builder import main; main(*sys.argv[1:])"
 OPEN = 8  # indexes that stay open, each a mapped file
 PATIENCE = 60.0  # seconds after which making an index that has failed is tried again
 LOOK = 0.1  # seconds between two looks of who waits for an index
@@ -52,7 +49,7 @@ class Indexes:
         self._cache = Cache(store.path)
         self._lock = threading.Lock()
         self._open: OrderedDict[str, Index] = OrderedDict()  # by the corpus' SHA-256; the one used last stands last
-        self._making: dict[str, subprocess.Popen[str]] = {}
+        self._making: dict[str, subprocess.Popen[bytes]] = {}
         self._failed: dict[str, _Failure] = {}
 
     def corpus_of(self, run: Run) -> Corpus:
@@ -125,20 +122,12 @@ class Indexes:
         self._making[corpus.sha256] = self._start(corpus)
         return STARTING
 
-    def _start(self, corpus: Corpus) -> subprocess.Popen[str]:
-        path = os.pathsep.join([str(PROJECT), os.environ.get("PYTHONPATH", "")])
-        return subprocess.Popen(
-            [sys.executable, "-c", BUILD, str(self._store.path), corpus.name],
-            stdin=subprocess.PIPE,  # the process ends when this end of it is closed
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            env={**os.environ, **dict.fromkeys(THREAD_VARIABLES, "1"), "PYTHONPATH": path},
-            text=True,
-        )
+    def _start(self, corpus: Corpus) -> subprocess.Popen[bytes]:
+        return start_child("service.novelty.index_builder", self._store.path, corpus.name, stderr=subprocess.PIPE)
 
-    def _last_words(self, corpus: Corpus, process: subprocess.Popen[str]) -> str:
+    def _last_words(self, corpus: Corpus, process: subprocess.Popen[bytes]) -> str:
         """Why a process that has ended left no index, if it left none."""
-        _, said = process.communicate()
+        said = process.communicate()[1].decode(errors="replace")
         if process.returncode == REFUSED:
             return said.strip().rpartition("\n")[2]  # whatever else may have been said, the reason comes last
         if process.returncode < 0:

@@ -1,4 +1,4 @@
-"""The SQLite file: everything the product knows, behind one handle. The only code that knows SQL.
+"""Stores everything the product knows in one SQLite file. The only code that knows SQL.
 
 ::
 
@@ -8,7 +8,7 @@
     store.checkpoints.save(run, Metric(step=100, loss=2.1, validation_loss=2.2), model, state)
     store.runs.release(run, "succeeded")
 
-A store may be used from any thread. What it returns is a frozen picture of the moment when it was read.
+A store may be used from any thread. What it returns is frozen and shows the moment when it was read.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ __all__ = ["STATES", "ApiKey", "Corpus", "Event", "Metric", "Run", "Sample", "St
 
 
 class Store:
-    """A handle on the database file at ``path``, which is made when it does not exist (unless ``create`` is False).
+    """Opens the database file at ``path``, and makes it if it does not exist (unless ``create`` is False).
 
     Opening brings an older file to this release's schema and frees what killed processes left behind.
     Raises `DatabaseUnusable`, `DatabaseTooNew` and `DatabaseBusy`, as does every method.
@@ -62,18 +62,18 @@ class Store:
         return self._file.db
 
     def immediate(self, *, durable: bool = False) -> contextlib.AbstractContextManager[Database]:
-        """A transaction with the write lock from its start; the methods of the store that are called inside are part of it.
+        """Opens a transaction with the write lock from its start; methods of the store that are called inside are part of it.
 
         With ``durable`` it survives a power cut once it has ended.
         """
         return self._file.immediate(durable=durable)
 
     def backup(self, file: str | Path) -> None:
-        """Copy the state of this moment to a new file while others write. Raises `FileTaken`."""
+        """Copies the state of this moment to a new file while others write. Raises `FileTaken`."""
         backup(self._file, file)
 
     def close(self) -> None:
-        """Close the connections of all threads."""
+        """Closes the connections of all threads."""
         self._file.close()
 
     def __enter__(self) -> Self:

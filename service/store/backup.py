@@ -1,4 +1,4 @@
-"""A copy of the database, taken while others write: one file that opens by itself."""
+"""Copies the database while others write, to one file that opens by itself."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from service.system.errors import DatabaseUnusable, FileTaken
 
 
 def backup(connections: Connections, file: str | Path) -> None:
-    """Write the state of this moment to ``file``, which must not exist yet. What is half done is not part of it.
+    """Writes the state of this moment to ``file``, which must not exist yet, without texts that are still arriving.
 
-    The file appears when it is complete, and is on the disk then. In WAL mode nobody waits for it; else writers do.
+    The file appears when it is complete and on the disk. In WAL mode no other process waits; in other modes, writers do.
     Raises `FileTaken` and `StoreError`.
     """
     target = Path(file)
@@ -40,7 +40,7 @@ def backup(connections: Connections, file: str | Path) -> None:
 
 
 def _finish(part: Path) -> None:
-    """Nothing is on its way in the copy: no text is arriving, and nobody trains a run there."""
+    """Removes what only a live process could finish: arriving texts, and the owners of runs."""
     with contextlib.closing(sqlite3.connect(str(part.absolute()), isolation_level=None)) as conn:
         conn.execute("PRAGMA foreign_keys = ON")
         conn.execute("BEGIN IMMEDIATE")

@@ -1,4 +1,4 @@
-"""Bytes under their sha256, kept as long as a checkpoint needs them. All of it runs inside the caller's transaction."""
+"""Stores bytes under their sha256 as long as a checkpoint needs them. All of it runs inside the caller's transaction."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ LARGEST = 1_000_000_000 - 1000  # bytes; SQLite's default limit for a row (https
 
 
 def put(file: Connections, data: bytes) -> str:
-    """Store ``data`` once; its sha256. Raises `DatabaseUnusable` where it is larger than SQLite can hold."""
+    """Stores ``data`` once and returns its sha256. Raises `DatabaseUnusable` if it is larger than SQLite can hold."""
     if len(data) > LARGEST:
         raise DatabaseUnusable(
             str(file.path), f"a part of the checkpoint has {len(data):,} bytes, {LARGEST:,} is the limit; choose a smaller hidden_size"
@@ -24,13 +24,13 @@ def put(file: Connections, data: bytes) -> str:
 
 
 def used_by(file: Connections, run: int) -> set[str]:
-    """The blobs that the checkpoints of a run need."""
+    """Returns the sha256 of the blobs that the checkpoints of a run need."""
     rows = file.rows("SELECT model_sha256, state_sha256 FROM checkpoints WHERE run = ?", run)
     return {sha256 for row in rows for sha256 in row.values() if sha256}
 
 
 def drop_unused(file: Connections, candidates: Iterable[str]) -> None:
-    """Delete those of ``candidates`` that no checkpoint of any run needs."""
+    """Deletes those of ``candidates`` that no checkpoint of any run needs."""
     for sha256 in candidates:
         file.execute(
             """DELETE FROM blobs WHERE sha256 = ?1 AND NOT EXISTS (SELECT 1 FROM checkpoints WHERE model_sha256 = ?1)

@@ -1,12 +1,10 @@
-"""Checkpoints, and which of them are kept.
+"""Stores the checkpoints of runs, decides which are kept, and checks them on every load.
 
-Which checkpoints of a run are worth their room: a bounded history, evenly spread over the logarithm of the step.
+A checkpoint is stored with all that belongs to its step in one durable transaction.
 
-A network learns most at the start, so the steps 100, 200, 400, ... tell more about a run than 9800, 9900, 10000.
-
-Checkpoints of runs: stored with all that belongs to their step in one durable transaction, checked when they are loaded.
-
-Kept are the last one (alone with its training state), the best, whatever is pinned, and a history (see `retention`).
+Kept are the last one (the only one with its training state), the best, all that are pinned, and a bounded history that is evenly
+spread over the logarithm of the step: a network learns most at the start, so the steps 100, 200, 400, ... tell more about a run
+than 9800, 9900, 10000.
 """
 
 from __future__ import annotations
@@ -24,15 +22,13 @@ from service.store.run_history import Events, Metric, Metrics, NewEvent, Sample,
 from service.store.runs import Run, Runs, Which
 from service.system.errors import CheckpointInUse, CheckpointNotFound, RunCannotGoOn
 
-# ── retention ────────────────────────────────────────────────────────────────────────────────────────────────────────
-
 HISTORY = 24  # checkpoints; at 4 MB each (lstm, 512 units) about 100 MB a run
 
 
 def thinned(steps: Iterable[int], limit: int = HISTORY) -> set[int]:
-    """At most ``limit`` (2 or more) of ``steps``, always with the first and the last.
+    """Returns at most ``limit`` (2 or more) of ``steps``, always with the first and the last.
 
-    While there are too many, that one goes whose neighbours are closest to each other in log(step + 1). Since it can be
+    While there are too many, the one goes whose neighbours are closest to each other in log(step + 1). Since it can be
     applied after every new step, nothing needs to be known about how long the run will be.
     """
     kept = sorted(set(steps))
@@ -41,8 +37,6 @@ def thinned(steps: Iterable[int], limit: int = HISTORY) -> set[int]:
         kept.pop(min(middle, key=lambda i: math.log((kept[i + 1] + 1) / (kept[i - 1] + 1))))
     return set(kept)
 
-
-# ── checkpoints ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 SELECT = """
     SELECT checkpoints.*, model.size AS model_bytes, coalesce(state.size, 0) AS state_bytes,
@@ -59,7 +53,7 @@ SELECT = """
 
 @dataclass(frozen=True, kw_only=True)
 class StoredCheckpoint:
-    """What a run kept at a step. `best` has the lowest validation loss; `state_bytes` is 0 where only the model was kept."""
+    """A checkpoint without its bytes. `best` has the lowest validation loss; `state_bytes` is 0 if only the model was kept."""
 
     run: str
     step: int
@@ -98,11 +92,11 @@ class Checkpoints:
         samples: Sequence[Sample] = (),
         event: NewEvent | None = None,
     ) -> StoredCheckpoint:
-        """Store the step that ``metric`` is about: metric, checkpoint, samples, event and progress of the run, all or nothing, on the disk.
+        """Stores the step of ``metric``: metric, checkpoint, samples, event and the run's progress, all or nothing, on the disk.
 
-        A metric without a validation loss is a save in between. A step that is stored again takes the place of the older one
-        (and keeps its validation loss if the model is the same). Checkpoints that are not worth their room any more go.
-        Raises `RunNotFound`, `RunBusy` or `RunCannotGoOn` where ``run`` is not the caller's any more; `StoreError`.
+        A metric without a validation loss is a save between two validations. A step that is stored again replaces the older one
+        (and keeps its validation loss if the model is the same). Checkpoints beyond the history are deleted.
+        Raises `RunNotFound`, `RunBusy` or `RunCannotGoOn` if ``run`` is not the caller's any more; `StoreError`.
         """
         with self._file.immediate(durable=True) as db:
             self._runs.check_owner(run)
@@ -140,9 +134,9 @@ class Checkpoints:
         return saved
 
     def begin_with(self, run: Run, model: StoredCheckpoint) -> None:
-        """Make another run's model the checkpoint of step 0 of a new one, without copying it.
+        """Makes another run's model the checkpoint of step 0 of a new run, without copying it.
 
-        Inside the caller's transaction. Raises `CheckpointNotFound` where the model is gone.
+        Inside the caller's transaction. Raises `CheckpointNotFound` if the model is gone.
         """
         if self._file.row("SELECT 1 FROM blobs WHERE sha256 = ?", model.model_sha256) is None:
             raise CheckpointNotFound(model.run, model.step)
@@ -173,14 +167,14 @@ class Checkpoints:
         )
 
     def pin(self, run: Run, step: int, pinned: bool = True) -> StoredCheckpoint:
-        """Keep a checkpoint for good, or let retention have it again. Raises `CheckpointNotFound`."""
+        """Pins a checkpoint, so that it is kept for good, or unpins it. Raises `CheckpointNotFound`."""
         with self._file.immediate() as db:
             if not db.execute("UPDATE checkpoints SET pinned = ? WHERE run = ? AND step = ?", (int(pinned), run.id, step)).rowcount:
                 raise self._missing(run, step)
             return self.get(run, step)
 
     def remove(self, run: Run, step: int) -> None:
-        """Forget a checkpoint, also a pinned one. Raises `CheckpointNotFound`, and `CheckpointInUse` for the last one of the run."""
+        """Deletes a checkpoint, also a pinned one. Raises `CheckpointNotFound`, and `CheckpointInUse` for the last one of the run."""
         with self._file.immediate() as db:
             if self.get(run, step).last:
                 raise CheckpointInUse(run.name, step)
@@ -197,12 +191,12 @@ class Checkpoints:
     # ── reading ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def list(self, run: Run) -> tuple[StoredCheckpoint, ...]:
-        """The checkpoints of a run in any state, in the order of steps; no bytes are read."""
+        """Returns the checkpoints of a run in any state, in the order of steps; reads no bytes."""
         rows = self._file.rows(f"{SELECT} ORDER BY step", run=run.id)
         return tuple(_checkpoint(run, row) for row in rows)
 
     def get(self, run: Run, which: Which = "best") -> StoredCheckpoint:
-        """One checkpoint by step or merit; ``best`` is the last one where none was validated. Raises `CheckpointNotFound`."""
+        """Returns one checkpoint by step or merit; ``best`` is the last one if none was validated. Raises `CheckpointNotFound`."""
         found = self.list(run)
         if which == "best":
             chosen = next((row for row in found if row.best), found[-1] if found else None)
@@ -215,8 +209,8 @@ class Checkpoints:
         return chosen
 
     def load(self, run: Run, which: Which = "best") -> tuple[StoredCheckpoint, bytes]:
-        """A checkpoint and the bytes of its model. Raises `CheckpointNotFound`, `DamagedCheckpoint`."""
-        for _ in range(10):  # whoever trains the run may thin it out between the two queries
+        """Returns a checkpoint and the bytes of its model. Raises `CheckpointNotFound`, `DamagedCheckpoint`."""
+        for _ in range(10):  # the trainer may delete it between the two queries
             checkpoint = self.get(run, which)
             data = self._bytes(checkpoint, checkpoint.model_sha256)
             if data is not None:
@@ -224,7 +218,7 @@ class Checkpoints:
         raise self._missing(run, which if isinstance(which, int) else None)
 
     def load_state(self, run: Run) -> tuple[StoredCheckpoint, bytes, bytes]:
-        """What training goes on from: the last checkpoint, its model and its training state.
+        """Returns what training resumes from: the last checkpoint, its model and its training state.
 
         The caller has claimed the run. Raises `CheckpointNotFound`, `DamagedCheckpoint`, and `RunCannotGoOn` for an imported model.
         """

@@ -1,12 +1,7 @@
-"""Connections to the SQLite file, transactions, and SQLite's errors in words.
+"""Opens the SQLite file with one connection per thread, runs transactions, words SQLite's errors.
 
-Moments as they are stored: ISO 8601 in UTC, to the millisecond, so that text order is time order.
-
-SQLite's errors as sentences: the one place where `sqlite3.Error` becomes a `StoreError`.
-
-The database file: opening it, one connection per thread, transactions, and giving freed space back.
-
-SQLite comes as `sqlite_utils.utils.sqlite3` only, since two copies of it in one process break each other's locks.
+SQLite comes as `sqlite_utils.utils.sqlite3` only, since two copies of it in one process break each other's locks. This is the one
+place where `sqlite3.Error` becomes a `StoreError`.
 """
 
 from __future__ import annotations
@@ -28,22 +23,22 @@ from model.errors import listed
 from service.store.migrations import KNOWN, release
 from service.system.errors import DatabaseBusy, DatabaseTooNew, DatabaseUnusable, StoreError
 
-# ── times ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── times ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def now() -> str:
-    """``2026-07-04T12:00:00.000Z``"""
+    """Returns the time as it is stored, ``2026-07-04T12:00:00.000Z``: ISO 8601 in UTC, so that text order is time order."""
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def age(moment: str | None) -> float:
-    """Seconds since ``moment``; infinite for None."""
+    """Returns the seconds since ``moment``; infinite for None."""
     if moment is None:
         return float("inf")
     return (datetime.now(UTC) - datetime.fromisoformat(moment)).total_seconds()
 
 
-# ── failures ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── errors ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 # Primary result codes (https://sqlite.org/rescode.html); the interpreter's module does not name them all.
 PERM, BUSY, LOCKED, READONLY, IOERR, CORRUPT, FULL, CANTOPEN, TOOBIG, NOTADB = 3, 5, 6, 8, 10, 11, 13, 14, 18, 26
@@ -59,13 +54,13 @@ WHY = {
 
 
 def code(error: sqlite3.Error) -> int:
-    """SQLite's primary result code; 0 where the error came from the Python module."""
+    """Returns SQLite's primary result code; 0 if the error came from the Python module."""
     return (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
 
 
 @contextlib.contextmanager
 def translated(path: Path, busy_timeout: float) -> Iterator[None]:
-    """Whatever SQLite raises inside leaves as a `StoreError` about ``path``."""
+    """Turns SQLite's errors inside into a `StoreError` about ``path``."""
     try:
         yield
     except sqlite3.Error as error:
@@ -73,7 +68,7 @@ def translated(path: Path, busy_timeout: float) -> Iterator[None]:
 
 
 def sentence(path: Path, error: sqlite3.Error, busy_timeout: float) -> StoreError:
-    """The `StoreError` for what SQLite reported about ``path`` after waiting up to ``busy_timeout`` seconds for a lock."""
+    """Returns the `StoreError` for what SQLite reported about ``path`` after waiting up to ``busy_timeout`` seconds for a lock."""
     result = code(error)
     if result in (BUSY, LOCKED):
         return DatabaseBusy(str(path), busy_timeout)
@@ -96,7 +91,7 @@ def _why_not_opened(path: Path) -> str:
     return "it cannot be opened; the file and its folder must be readable and writable (SQLite keeps its log beside the file)"
 
 
-# ── connection ───────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── connections ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 BUSY_TIMEOUT = 10.0  # seconds
 CLOSING = 5.0  # seconds that closing waits for another thread's statement or transaction
@@ -110,15 +105,15 @@ _inherited: list[Database] = []  # connections of a parent process: never closed
 
 
 def sqlite_facts() -> dict[str, str]:
-    """The SQLite in use: its `version`, and the Python `module` that brings it."""
+    """Returns the SQLite in use: its `version`, and the Python `module` that brings it."""
     return {"version": sqlite3.sqlite_version, "module": sqlite3.__name__}
 
 
 class _Handle:
-    """A connection that is closed when its thread ends, or before; but never while somebody uses it.
+    """A connection that is closed when its thread ends, or before; but never while it is used.
 
-    Python's SQLite frees a connection that is closed under another thread's hands, and the process crashes. So whoever uses it
-    holds `lock`, and so does whoever closes it.
+    If one thread closes a connection that another one uses, Python's SQLite frees it and the process crashes. So both using and
+    closing hold `lock`.
     """
 
     def __init__(self, db: Database) -> None:
@@ -129,11 +124,11 @@ class _Handle:
 
     @property
     def inherited(self) -> bool:
-        """Whether it is a parent process's."""
+        """Whether it was opened by a parent process, before a fork."""
         return self._process != os.getpid()
 
     def close(self, patience: float = -1) -> None:
-        """Close it once. Who still uses it after `patience` seconds (-1: no limit) keeps it, and it ends with its thread."""
+        """Closes it once. If it is still used after `patience` seconds (-1: no limit), it stays open until its thread ends."""
         if self.inherited:
             _inherited.append(self.db)
         elif self.lock.acquire(timeout=patience):
@@ -175,7 +170,7 @@ class Connections:
                 db.close()
 
     def translated(self) -> contextlib.AbstractContextManager[None]:
-        """What SQLite raises inside leaves as a sentence about this file."""
+        """Turns SQLite's errors inside into a `StoreError` about this file."""
         return translated(self.path, self.busy_timeout)
 
     # ── opening ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -187,15 +182,15 @@ class Connections:
         return db
 
     def _prepare(self, db: Database) -> str:
-        """Bring the file to this release's schema; the journal mode it ended in."""
-        self._refuse_strangers(db)
+        """Brings the file to this release's schema; returns its journal mode."""
+        self._refuse_foreign(db)
         if not db.table_names():
             db.execute("PRAGMA auto_vacuum = INCREMENTAL")  # counts only before the first table, and a read-only file refuses it
         mode = self._set_journal_mode(db)
         if release.pending(db):
             db.execute("BEGIN IMMEDIATE")
             try:
-                self._refuse_strangers(db)  # another process may just have been here
+                self._refuse_foreign(db)  # another process may just have migrated it
                 release.apply(db)
             except BaseException:
                 db.rollback()
@@ -203,7 +198,7 @@ class Connections:
             db.commit()
         return mode
 
-    def _refuse_strangers(self, db: Database) -> None:
+    def _refuse_foreign(self, db: Database) -> None:
         tables = db.table_names()  # first, since another process may make them, with all migrations, at this moment
         applied = [migration.name for migration in release.applied(db)]
         if unknown := [name for name in applied if name not in KNOWN]:
@@ -237,7 +232,7 @@ class Connections:
 
     @contextlib.contextmanager
     def held(self) -> Iterator[Database]:
-        """This thread's connection, which nobody closes inside."""
+        """Gives this thread's connection, which stays open inside."""
         handle = self._handle()
         with handle.lock:
             if handle.closed:
@@ -246,7 +241,7 @@ class Connections:
 
     @contextlib.contextmanager
     def using(self) -> Iterator[Database]:
-        """As `held`; what SQLite raises inside leaves as a sentence about this file."""
+        """As `held`, and turns SQLite's errors into a `StoreError` about this file."""
         with self.translated(), self.held() as db:
             yield db
 
@@ -268,7 +263,7 @@ class Connections:
         return handle
 
     def close(self) -> None:
-        """Close the connections of all threads, each when what it is doing is done; nobody can begin anything new."""
+        """Closes the connections of all threads, each once its statement or transaction has ended; new ones are refused."""
         self._closed = True
         with self._lock:
             handles = list(self._handles)
@@ -279,7 +274,7 @@ class Connections:
 
     @contextlib.contextmanager
     def immediate(self, *, durable: bool = False) -> Iterator[Database]:
-        """A transaction that has the write lock from its start, so that what is read in it holds until it is written.
+        """Opens a transaction that has the write lock from its start, so that what is read in it holds until it is written.
 
         Inside another one it joins that one as a savepoint. With ``durable`` it survives a power cut once it has ended, at
         the price of one fsync (an outer transaction decides for its inner ones).
@@ -307,35 +302,41 @@ class Connections:
                     db.execute("PRAGMA synchronous = NORMAL")
 
     def rows(self, sql: str, *values: Any, **named: Any) -> list[dict[str, Any]]:
-        """All rows of a query, as dicts, for ``?`` or for ``:name`` in it; the read lock is given back at once."""
+        """Returns all rows of a query as dicts, with values for ``?`` or ``:name``; gives the read lock back at once."""
         with self.using() as db:
             cursor = db.execute(sql, named or values)
             names = [column[0] for column in cursor.description]
             return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
     def row(self, sql: str, *values: Any) -> dict[str, Any] | None:
-        """The first row of a query, or None."""
+        """Returns the first row of a query, or None."""
         found = self.rows(sql, *values)
         return found[0] if found else None
 
     def execute(self, sql: str, *values: Any) -> int:
-        """One statement that writes; how many rows it touched."""
+        """Runs one statement that writes; returns how many rows it changed."""
         with self.using() as db:
             return int(db.execute(sql, values).rowcount)
 
-    def shorten_log(self) -> None:
-        """Bring the write-ahead log into the file, and give its room back; not while others read or write, since that can wait."""
-        with contextlib.suppress(StoreError), self.using() as db:
+    @contextlib.contextmanager
+    def without_waiting(self) -> Iterator[Database]:
+        """As `using`, but raises `DatabaseBusy` at once if another process holds the lock."""
+        with self.using() as db:
             db.execute("PRAGMA busy_timeout = 0")
             try:
-                db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+                yield db
             finally:
                 db.execute(f"PRAGMA busy_timeout = {int(self.busy_timeout * 1000)}")
 
-    def reclaim(self, keep: int = 0) -> None:
-        """Give freed pages back to the file system, but for ``keep`` bytes that the next write will need; in short transactions.
+    def shorten_log(self) -> None:
+        """Writes the write-ahead log into the file and gives its room back, unless others read or write."""
+        with contextlib.suppress(StoreError), self.without_waiting() as db:
+            db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
-        It can wait: where another process holds the lock, the pages stay for the next call.
+    def reclaim(self, keep: int = 0) -> None:
+        """Gives freed pages back to the file system, in short transactions, except ``keep`` bytes that the next write will need.
+
+        If another process holds the lock, the pages stay for the next call.
         """
         with contextlib.suppress(StoreError), self.using() as db:
             page_size = db.execute("PRAGMA page_size").fetchone()[0]

@@ -1,4 +1,4 @@
-"""The schema of the database: an append-only list of small functions, applied in order to a new or older file.
+"""Defines the schema of the database: an append-only list of small functions, applied in order to a new or older file.
 
 A function that was released is never changed; what must change is a new function at the end. Tables are STRICT.
 Blobs stand apart from the rest, so that listing runs and checkpoints never reads them.

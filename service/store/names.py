@@ -1,4 +1,4 @@
-"""Names of corpora and runs: which are allowed, and how one is made up."""
+"""Checks the names of corpora, runs and keys, and makes free ones up."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ALLOWED = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 def checked(thing: str, name: str) -> str:
-    """``name`` itself. Raises `InvalidName` where it cannot name a ``thing`` ("corpus", "run")."""
+    """Returns ``name``. Raises `InvalidName` if it cannot name a ``thing`` ("corpus", "run")."""
     if not ALLOWED.fullmatch(name):
         raise InvalidName(thing, name)
     if name.lower() in RESERVED:
@@ -23,9 +23,9 @@ def checked(thing: str, name: str) -> str:
 
 
 def free(thing: str, base: str, taken: Callable[[str], bool]) -> str:
-    """The first of base, base-2, base-3, ... that is allowed and not ``taken``.
+    """Returns the first of base, base-2, base-3, ... that is allowed and not ``taken``.
 
-    What a name cannot hold becomes a dash; a base of which nothing is left becomes the ``thing`` itself.
+    Characters that no name can hold become a dash; a base of which nothing is left becomes the ``thing`` itself.
     """
     plain = unicodedata.normalize("NFKD", base).encode("ascii", "ignore").decode()
     stem = re.sub(r"[^A-Za-z0-9._-]+", "-", plain).strip("._-")[:LONGEST] or thing

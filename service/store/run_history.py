@@ -1,9 +1,4 @@
-"""What happened to a run: metrics, samples and events.
-
-What was measured and sampled while a run trained.
-
-What happened to runs, in words and numbers: what a client follows while a job trains.
-"""
+"""Stores the metrics, samples and events of runs."""
 
 from __future__ import annotations
 
@@ -17,8 +12,6 @@ from service.store.database import Connections, now
 
 if TYPE_CHECKING:
     from service.store.runs import Run
-if TYPE_CHECKING:
-    from service.store.runs import Run
 
 
 # ── metrics ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -26,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Metric:
-    """One row about a run at a step; None is "not measured here". Losses are nats per symbol.
+    """The measurements of a run at a step; None means not measured. Losses are nats per symbol.
 
     `seconds` is the time spent training so far, over all resumptions. `created_at` is filled in when it is stored.
     """
@@ -58,7 +51,7 @@ class Sample:
 METRIC_COLUMNS = [field.name for field in fields(Metric)]
 SAMPLE_COLUMNS = [field.name for field in fields(Sample)]
 
-# A step may be told twice (after a validation, and once more when training is stopped there): what was measured stays.
+# A step may be stored twice (after a validation, and again when training stops there): what was measured stays.
 UPSERT = f"""
     INSERT INTO metrics (run, {", ".join(METRIC_COLUMNS)}) VALUES (:run, {", ".join(":" + name for name in METRIC_COLUMNS)})
     ON CONFLICT (run, step) DO UPDATE SET
@@ -70,7 +63,7 @@ INSERT_SAMPLE = f"""
 
 
 def finite(value: float | None) -> float | None:
-    """None for what is not a finite number: JSON has no word for it, and a diverged loss is never the best."""
+    """Returns None for infinities and NaN: JSON has no word for them, and a diverged loss is never the best."""
     return value if value is not None and math.isfinite(value) else None
 
 
@@ -81,7 +74,7 @@ class Metrics:
         self._file = connections
 
     def append(self, run: Run, metrics: Iterable[Metric]) -> None:
-        """Store any number of rows in one transaction. Raises `StoreError`."""
+        """Stores any number of rows in one transaction. Raises `StoreError`."""
         with self._file.immediate() as db:
             for metric in metrics:
                 row = {name: finite(value) if isinstance(value, float) else value for name, value in asdict(metric).items()}
@@ -89,13 +82,13 @@ class Metrics:
                 db.execute(UPSERT, {**row, "run": run.id})
 
     def list(self, run: Run, after: int = -1) -> tuple[Metric, ...]:
-        """The rows of steps larger than ``after``, in the order of steps."""
+        """Returns the rows of steps larger than ``after``, in the order of steps."""
         columns = ", ".join(METRIC_COLUMNS)
         rows = self._file.rows(f"SELECT {columns} FROM metrics WHERE run = ? AND step > ? ORDER BY step", run.id, after)
         return tuple(Metric(**row) for row in rows)
 
     def last(self, run: Run) -> Metric | None:
-        """The newest row with a loss; its validation loss is the last that was measured."""
+        """Returns the newest row with a loss, with the last validation loss that was measured."""
         row = self._file.row(
             """SELECT step, loss, (SELECT validation_loss FROM metrics WHERE run = ?1 AND validation_loss IS NOT NULL
             ORDER BY step DESC LIMIT 1) AS validation_loss FROM metrics WHERE run = ?1 AND loss IS NOT NULL ORDER BY step DESC LIMIT 1""",
@@ -111,14 +104,14 @@ class Samples:
         self._file = connections
 
     def replace(self, run: Run, step: int, samples: Iterable[Sample]) -> None:
-        """The samples of one step of a run, in the place of those that it had."""
+        """Replaces the samples of one step of a run."""
         with self._file.immediate() as db:
             db.execute("DELETE FROM samples WHERE run = ? AND step = ?", (run.id, step))
             for sample in samples:
                 db.execute(INSERT_SAMPLE, {**asdict(sample), "step": step, "run": run.id, "created_at": sample.created_at or now()})
 
     def list(self, run: Run) -> tuple[Sample, ...]:
-        """All samples of a run, in the order of steps."""
+        """Returns all samples of a run, in the order of steps."""
         rows = self._file.rows(f"SELECT {', '.join(SAMPLE_COLUMNS)} FROM samples WHERE run = ? ORDER BY step, id", run.id)
         return tuple(Sample(**row) for row in rows)
 
@@ -131,7 +124,10 @@ TYPES = ("message", "metrics")
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
-    """Something that happened to a run. `id` ascends within the database. `data` are the numbers of an event of type ``metrics``."""
+    """A message or numbers about a run, which clients follow while it trains.
+
+    `id` ascends within the database. `data` are the numbers of an event of type ``metrics``.
+    """
 
     id: int
     run: str
@@ -156,7 +152,7 @@ class Events:
         self._file = connections
 
     def add(self, run: Run, message: str, *, level: str = "info", data: Mapping[str, Any] | None = None) -> None:
-        """Note what happened to a run; with `data` it is of type ``metrics``. Raises `StoreError`."""
+        """Stores an event of a run; with `data` it is of type ``metrics``. Raises `StoreError`."""
         self._file.execute(
             "INSERT INTO events (run, created_at, level, type, message, data) VALUES (?, ?, ?, ?, ?, ?)",
             run.id,
@@ -170,7 +166,7 @@ class Events:
     def list(
         self, run: Run, *, after: int = 0, before: int | None = None, limit: int = 1000, newest_first: bool = False
     ) -> tuple[Event, ...]:
-        """The events of a run with ``after < id < before``, at most `limit`, in the order of ids or in the opposite one."""
+        """Returns the events of a run with ``after < id < before``, at most `limit`, in the order of ids or in the opposite one."""
         rows = self._file.rows(
             f"""SELECT id, created_at, level, type, message, data FROM events WHERE run = ? AND id > ? AND id < ?
             ORDER BY id {"DESC" if newest_first else "ASC"} LIMIT ?""",

@@ -1,9 +1,4 @@
-"""Runs: their settings, states and progress.
-
-Runs: what is, was or will be trained, and which process trains it now.
-
-How far a run is, as others see it in the store.
-"""
+"""Stores runs: their settings, states and progress, and which process trains them now."""
 
 from __future__ import annotations
 
@@ -19,8 +14,6 @@ from service.store.database import Connections, age, now
 from service.system import processes as owners
 from service.system.errors import NameTaken, NoModelYet, RunBusy, RunCannotGoOn, RunNotFound
 
-# ── runs ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
-
 ENDED = ("succeeded", "failed", "cancelled")
 STATES = ("queued", "running", "paused", *ENDED)
 Which = int | Literal["best", "last"]  # a checkpoint of a run, by step or by merit
@@ -34,15 +27,15 @@ SELECT = """
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """A run as it stood when it was read.
+    """A run at the moment when it was read.
 
     `step`, `epoch`, `seconds` (time spent training) are those of the last checkpoint; losses are nats per symbol. `environment`
     is what its bits depend on besides the settings: threads, processes, BLAS kernels, versions. `owner` is the process that
-    trains it. `corpus` is None for an imported model. `queued` runs are trained by workers, which also go on with those whose process
+    trains it. `corpus` is None for an imported model. `queued` runs are trained by workers, which also resume those whose process
     is gone, three times at the same step; this is the `attempt`-th try to get beyond `attempt_step`. `wanted` is ``paused`` or
-    ``cancelled`` where somebody asked that of a running one. `parent` (RUN@STEP) is what its weights began as. `request` is what was
-    asked for when the run was ordered; the settings that follow from it stand in `model_config` and `training_config`. `extended_from`
-    is the step, epoch and second at which the present length began, if it was extended; `epoch_symbols` are the symbols of an epoch.
+    ``cancelled`` if that was requested of a running one. `parent` (RUN@STEP) is the checkpoint that its weights began as. `request`
+    is what was asked for when the run was ordered; the settings that follow from it stand in `model_config` and `training_config`.
+    `extended_from` is the step, epoch and second at which the present length began, if it was extended; `epoch_symbols` are the symbols of an epoch.
     """
 
     id: int
@@ -85,18 +78,18 @@ class Runs:
     # ── reading ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def get(self, name: str) -> Run:
-        """Raises `RunNotFound`. A run whose process is gone reads as paused, and its message says so."""
+        """Returns a run; one whose process is gone is paused or queued, and its message says so. Raises `RunNotFound`."""
         found = select(self._file, "WHERE runs.name = ?", name)
         if not found:
             raise RunNotFound(name, [run["name"] for run in self._file.rows("SELECT name FROM runs ORDER BY id DESC")])
         return found[0]
 
     def list(self) -> tuple[Run, ...]:
-        """All runs, the newest first."""
+        """Returns all runs, the newest first."""
         return tuple(select(self._file, "ORDER BY runs.id DESC"))
 
     def latest(self) -> Run:
-        """The run that succeeded last, else the one with the newest checkpoint. Raises `NoModelYet`."""
+        """Returns the run that succeeded last, else the one with the newest checkpoint. Raises `NoModelYet`."""
         found = select(
             self._file,
             """WHERE EXISTS (SELECT 1 FROM checkpoints WHERE checkpoints.run = runs.id)
@@ -108,16 +101,14 @@ class Runs:
         return found[0]
 
     def resolve(self, text: str | None) -> tuple[Run, Which]:
-        """What ``RUN``, ``RUN@STEP``, ``RUN@best``, ``RUN@last``, ``latest`` or None (``latest``) means.
+        """Parses ``RUN``, ``RUN@STEP``, ``RUN@best``, ``RUN@last``, ``latest`` or None (``latest``).
 
-        Without a step it is the best checkpoint. Whether the step exists shows when it is loaded.
-        Raises `RunNotFound`, `NoModelYet`, and `InvalidSetting` for a step that is none.
+        Without a step it is the best checkpoint. Whether the step exists is checked when it is loaded.
+        Raises `RunNotFound`, `NoModelYet`, and `InvalidSetting` for a malformed step.
         """
         name, at, which = (text or "latest").partition("@")
         run = self.latest() if name == "latest" else self.get(name)
-        if not at:
-            return run, "best"
-        if which == "best":
+        if not at or which == "best":
             return run, "best"
         if which == "last":
             return run, "last"
@@ -125,7 +116,7 @@ class Runs:
             return run, int(which)
         raise InvalidSetting("checkpoint", which, "a step, best or last", f"for example {run.name}@{run.step}")
 
-    # ── making and removing ───────────────────────────────────────────────────────────────────────────────────────────
+    # ── creating and removing ─────────────────────────────────────────────────────────────────────────────────────────
 
     def create(
         self,
@@ -142,9 +133,9 @@ class Runs:
         parent: str | None = None,
         validation_corpus: str | None = None,
     ) -> Run:
-        """A new run in ``state``. With ``exact=False`` the name is only a wish, made free as by `free_name`.
+        """Stores a new run in ``state``. With ``exact=False``, `free_name` makes a free name of the given one.
 
-        Only a `queued` one is for workers; others wait for whoever made them. Raises `InvalidName`, `NameTaken` and `CorpusNotFound`.
+        Only a `queued` one is for workers; its creator trains any other. Raises `InvalidName`, `NameTaken` and `CorpusNotFound`.
         """
         if exact:
             names.checked("run", name)
@@ -172,7 +163,7 @@ class Runs:
             return self.get(name)
 
     def check_free(self, name: str) -> None:
-        """Raise `InvalidName` or `NameTaken` unless a run could be given that name: before long work, which `create` ends."""
+        """Raises `InvalidName` or `NameTaken` as `create` would; call it before long work that ends in `create`."""
         names.checked("run", name)
         if self._has(name):
             raise NameTaken("run", name)
@@ -181,7 +172,7 @@ class Runs:
         return self._file.row("SELECT 1 FROM runs WHERE name = ?", name) is not None
 
     def free_name(self, base: str) -> str:
-        """The first of base, base-2, base-3, ... that is allowed and not taken; any string will do as base."""
+        """Returns the first of base, base-2, base-3, ... that is allowed and not taken; base may be any string."""
         return names.free("run", base, self._has)
 
     def configure(
@@ -194,7 +185,7 @@ class Runs:
         extended_from: Mapping[str, float] | None = None,
         epoch_symbols: int | None = None,
     ) -> Run:
-        """Replace what is given: a resumed run may get more steps. Raises as `check_owner`."""
+        """Replaces the given settings: a resumed run may get more steps. Raises as `check_owner`."""
         given = {
             "model_config": model_config,
             "training_config": training_config,
@@ -210,7 +201,7 @@ class Runs:
             return self.get(run.name)
 
     def remove(self, name: str) -> None:
-        """Forget a run with its checkpoints, metrics and samples. Raises `RunNotFound`, and `RunBusy` while it is trained."""
+        """Deletes a run with its checkpoints, metrics and samples. Raises `RunNotFound`, and `RunBusy` while it is trained."""
         with self._file.immediate() as db:
             run = self._idle(name)
             kept = blobs.used_by(self._file, run.id)
@@ -218,14 +209,14 @@ class Runs:
             blobs.drop_unused(self._file, kept)
         self._file.reclaim()
 
-    # ── who trains it ─────────────────────────────────────────────────────────────────────────────────────────────────
+    # ── ownership ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def claim(self, name: str, owner: str | None = None, *, queued: bool = False) -> Run:
-        """Take a run, in any state, for this process (or ``owner``) and make it `running`; workers leave it alone from then on.
+        """Claims a run, in any state, for this process (or ``owner``) and makes it `running`, so that no worker takes it.
 
-        The run that is returned is the right to change it: pass it to `heartbeat`, `release` and `Checkpoints.save`. What was
-        measured after its last checkpoint is forgotten, since those steps are trained again.
-        Raises `RunNotFound`, and `RunBusy` where a live process has it.
+        The returned run is the right to change it: pass it to `heartbeat`, `release` and `Checkpoints.save`. Metrics after its last
+        checkpoint are deleted, since those steps are trained again.
+        Raises `RunNotFound`, and `RunBusy` if a live process has it.
         """
         moment = now()
         with self._file.immediate() as db:
@@ -248,19 +239,26 @@ class Runs:
             db.execute("UPDATE runs SET heartbeat_at = ? WHERE id = ?", (now(), run.id))
 
     def release(self, run: Run, state: str, message: str | None = None) -> Run:
-        """Give a claimed run back in ``state``, any but `running`. Raises as `check_owner`."""
-        with self._file.immediate() as db:
+        """Gives a claimed run back in ``state``, any but `running`. Raises as `check_owner`."""
+        with self._file.immediate():
             self.check_owner(run)
-            db.execute(
-                "UPDATE runs SET state = ?, wanted = NULL, message = ?, owner = NULL, heartbeat_at = NULL, ended_at = ? WHERE id = ?",
-                (state, message, now() if state in ENDED else None, run.id),
-            )
-            return self.get(run.name)
+            return self.put_state(run, state, message)
+
+    def put_state(self, run: Run, state: str, message: str | None) -> Run:
+        """Sets the state of a run that has no owner from then on; inside the caller's transaction."""
+        self._file.execute(
+            "UPDATE runs SET state = ?, wanted = NULL, message = ?, owner = NULL, heartbeat_at = NULL, ended_at = ? WHERE id = ?",
+            state,
+            message,
+            now() if state in ENDED else None,
+            run.id,
+        )
+        return self.get(run.name)
 
     def check_owner(self, run: Run) -> None:
-        """Raise unless ``run`` still belongs to whom it belonged to when it was read; inside the caller's transaction.
+        """Raises unless ``run`` still has the owner that it had when it was read; inside the caller's transaction.
 
-        `RunNotFound` where it was removed, `RunBusy` where another process took it, `RunCannotGoOn` where it was released.
+        `RunNotFound` if it was removed, `RunBusy` if another process took it, `RunCannotGoOn` if it was released.
         """
         row = self._file.row("SELECT owner FROM runs WHERE id = ?", run.id)
         if row is None:
@@ -279,7 +277,7 @@ class Runs:
 
 
 def select(file: Connections, where: str, *values: Any) -> list[Run]:
-    """The runs for which the end of an SQL query asks."""
+    """Returns the runs that the end of an SQL query selects."""
     return [_run(row) for row in file.rows(f"{SELECT} {where}", *values)]
 
 
@@ -298,26 +296,26 @@ def _json(values: Mapping[str, Any]) -> str:
     return json.dumps(dict(values), ensure_ascii=False)
 
 
-# ── progress ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── progress ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunProgress:
-    """A run that is being trained, or waits for that."""
+    """The progress of a run that is being trained or queued."""
 
     run: str
-    share: float | None = None  # 0 to 1; None where it cannot be told
+    share: float | None = None  # 0 to 1; None if unknown
     step: int = 0
     epoch: float = 0.0
     validation_loss: float | None = None
 
 
 def share_done(run: Run) -> float | None:
-    """The share of a run's length that is behind it, 0 to 1; None for one without a length, such as an imported model."""
+    """Returns the trained share of a run's length, 0 to 1; None if it has no length, such as an imported model."""
     config = run.training_config
-    before = run.extended_from or {}
+    before = run.extended_from or {}  # of an extended run: the step, epoch or second from which its length counts
     done: dict[str, float] = {"steps": run.step, "epochs": run.epoch}
-    # What a trainer wrote last is up to a minute old, but time passes evenly.
+    # The stored seconds are up to a minute old, but time passes evenly.
     done["budget"] = run.seconds + (age(run.heartbeat_at) if run.state == "running" and run.heartbeat_at else 0)
     for length, value in done.items():
         whole = config.get(length)
@@ -327,7 +325,7 @@ def share_done(run: Run) -> float | None:
 
 
 def training(runs: Runs) -> RunProgress | None:
-    """The run that is being trained now, the newest where there are several, else the one that is next; None where there is none."""
+    """Returns the run that is being trained, the newest of several, else the next of the queue, else None."""
     listed = runs.list()
     waiting = (run for run in reversed(listed) if run.state == "queued" and run.queued)
     run = next((run for run in listed if run.state == "running"), None) or next(waiting, None)

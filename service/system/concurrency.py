@@ -1,9 +1,4 @@
-"""Threads: a pool for equal pieces of work, and turns among requests.
-
-Threads that share the work of one: what they do must spend its time outside of Python's lock, as products of matrices do.
-
-Turns of requests that read: a few at a time, beside whoever writes, and none for too long.
-"""
+"""Shares work among threads (`ThreadPool`), and lets few requests read at a time (`Turns`)."""
 
 from __future__ import annotations
 
@@ -18,20 +13,21 @@ from werkzeug.exceptions import ClientDisconnected
 
 from service.system.errors import TookTooLong, TooManyRequests, WaitedTooLong
 
-# ── crew ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
-
 T = TypeVar("T")
 
 
 class ThreadPool:
-    """So many threads, of which one is whoever asks. May be used from any thread, by one at a time."""
+    """Runs tasks on `size` threads, the caller's included. May be used from any thread, by one at a time.
+
+    The tasks must spend their time outside of Python's lock, as matrix products do.
+    """
 
     def __init__(self, size: int) -> None:
         self.size = size
         self._others = ThreadPoolExecutor(max(1, size - 1), thread_name_prefix="crew")  # started when they are needed
 
     def __call__(self, tasks: Sequence[Callable[[], T]]) -> list[T]:
-        """The results of all tasks, which are done side by side; the first of their exceptions, once all are done."""
+        """Runs all tasks in parallel and returns their results, or raises the first of their exceptions once all are done."""
         others = [self._others.submit(task) for task in tasks[1:]]
         try:
             results = [task() for task in tasks[:1]]
@@ -41,22 +37,20 @@ class ThreadPool:
         return results + [other.result() for other in others]
 
     def close(self) -> None:
-        """End the threads."""
+        """Ends the threads."""
         self._others.shutdown()
 
 
-# ── turns ────────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-PAUSE = 0.005  # seconds: about as long as reading a slice of a text takes
+PAUSE = 0.005  # seconds: about the time to read a slice of a text
 
 
 class Turns:
-    """May be used from any thread."""
+    """Lets a few requests read at a time, beside those that generate, and none for too long. May be used from any thread."""
 
     def __init__(self, at_once: int, waiting: int, seconds: float, writing: Callable[[], bool] = lambda: False) -> None:
-        """`at_once` requests are served at a time, `waiting` others wait for that; `seconds` is what one may take, waiting included.
+        """Serves `at_once` requests at a time while at most `waiting` others wait; `seconds` is what one may take, waiting included.
 
-        While texts are being written, which `writing` tells, those who have their turn `pause` again and again.
+        While `writing()` is true, that is while texts are generated, the requests that have their turn `pause` again and again.
         """
         self._waiting, self._seconds, self._writing = waiting, seconds, writing
         self._places = threading.BoundedSemaphore(at_once + waiting)
@@ -64,7 +58,7 @@ class Turns:
 
     @contextmanager
     def turn(self) -> Iterator[None]:
-        """Have one's turn inside. Raises `TooManyRequests` and `WaitedTooLong`."""
+        """Waits for a turn and holds it inside. Raises `TooManyRequests` and `WaitedTooLong`."""
         if not self._places.acquire(blocking=False):
             raise TooManyRequests(self._waiting)
         try:
@@ -78,14 +72,14 @@ class Turns:
             self._places.release()
 
     def pause(self) -> None:
-        """Let whoever writes go first: to be called between two parts of the work."""
+        """Lets generating requests go first; call it between two parts of the work."""
         if self._writing():
             time.sleep(PAUSE)
 
     def clock(self, left: Callable[[], bool]) -> Callable[[], None]:
-        """A function to be called now and then by who began at this moment.
+        """Starts the time of a request and returns a function that the request calls now and then.
 
-        It raises `TookTooLong` once the time is over, and `ClientDisconnected` where whoever asked has `left`.
+        That function raises `TookTooLong` once the time is over, and `ClientDisconnected` if the client has `left`.
         """
         deadline = time.monotonic() + self._seconds
 

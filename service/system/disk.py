@@ -1,15 +1,10 @@
-"""The disk: files that appear whole, room that must be left, and cached arrays.
+"""Writes files that appear whole, refuses to fill the disk, and caches arrays beside the database.
 
-Files that appear when they are whole.
-
-Room on the disk: what may grow is refused before the last of it is gone, since a database on a full disk can take nothing back.
-
-Arrays that can be made again, kept in files beside the database: memory-mapped, bounded, safe to delete.
-
-A file is written under a temporary name and then renamed, so nobody sees half of one; it ends with what it was made from and a
-checksum, so a damaged or foreign file is made again rather than trusted. Nothing waits for the disk: what a power cut takes, the
-checksum finds. Whoever uses or writes a file holds a lock on it (flock(2), as long as the mapping lives), so that making room and
-clearing up spare it. Should it be deleted all the same, the mapping stays good until it is let go.
+The cache (`Cache`) keeps arrays that can be made again in files that are memory-mapped, bounded and safe to delete. A file is
+written under a temporary name and then renamed, so no reader sees half of one. It ends with what it was made from and a checksum, so
+a damaged or foreign file is made again rather than trusted. Nothing waits for the disk: the checksum finds what a power cut took.
+Readers and writers of a file hold a lock on it (flock(2), as long as the mapping lives), so that it is not removed to make room. If
+it is deleted all the same, the mapping stays good until it is let go.
 """
 
 from __future__ import annotations
@@ -40,7 +35,7 @@ from service.system.errors import FileTaken, FileUnwritable, NoRoomLeft
 
 
 def write_whole(file: Path, data: bytes, *, overwrite: bool = False) -> None:
-    """Write a file under another name first, so that nobody ever sees a part of it. Raises `FileTaken` and `FileUnwritable`."""
+    """Writes a file under another name and renames it, so that no reader sees a part of it. Raises `FileTaken` and `FileUnwritable`."""
     check_writable(file, overwrite=overwrite)
     part = file.with_name(f".{file.name}.{os.getpid()}.part")
     try:
@@ -54,28 +49,28 @@ def write_whole(file: Path, data: bytes, *, overwrite: bool = False) -> None:
 
 
 def check_writable(file: Path, *, overwrite: bool = False) -> None:
-    """What `write_whole` would refuse at once: for whoever has long work to do before. Raises as it."""
+    """Raises what `write_whole` would raise at once: call it before long work that ends in a file."""
     if file.is_dir():
         raise FileUnwritable(str(file), "it is a folder")
     if file.exists() and not overwrite:
         raise FileTaken(str(file))
 
 
-# ── room ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
 def check_room(db: Path, least: int, extra: int = 0) -> None:
-    """Raise `NoRoomLeft` where less than `least` bytes would be left on the disk of `db`, once `extra` more are written."""
+    """Raises `NoRoomLeft` if fewer than `least` bytes would be left on the disk of `db`, once `extra` more are written.
+
+    A database on a full disk can free nothing, so what may grow is refused before that.
+    """
     left = shutil.disk_usage(db.absolute().parent).free
     if left - extra < least:
         raise NoRoomLeft(db.name, left, least)
 
 
-# ── cache ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── cached arrays ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 Array = NDArray[Any]
 
-LIMIT = 8 * 2**30  # bytes that the folder may hold: two encoded corpora of the largest size that is taken without asking
+LIMIT = 8 * 2**30  # bytes of the folder: two encoded corpora of the default --max-size
 FORMAT = 1  # of the files; a change of what the arrays mean for the same key needs another
 FOOTER = struct.Struct("<8s32sQI")  # MAGIC, digest of the key, bytes of the array, their CRC-32
 MAGIC = b"charloom"
@@ -86,7 +81,7 @@ OURS = re.compile(r"[0-9a-f]{16}-[0-9a-f]{16}\.\w+")  # the text's hash and the 
 
 
 class CacheKey(NamedTuple):
-    """What an array was made from. Equal keys mean equal arrays."""
+    """Names what an array was made from. Equal keys mean equal arrays."""
 
     text: str  # SHA-256 of the corpus
     kind: str  # what of it is kept, as the file's ending: "ids", "counts"
@@ -94,7 +89,7 @@ class CacheKey(NamedTuple):
 
     @property
     def digest(self) -> bytes:
-        """32 bytes that stand for the key and the format."""
+        """The SHA-256 of the key and the format."""
         return hashlib.sha256(json.dumps([FORMAT, *self]).encode()).digest()
 
     @property
@@ -111,9 +106,9 @@ class Cache:
         self._limit = limit
 
     def load(self, key: CacheKey, dtype: DTypeLike) -> Array | None:
-        """The array (N,) of that key, None where it is missing or its file is not sound.
+        """Returns the array (N,) of that key, or None if it is missing or its file is damaged.
 
-        It is an `np.memmap` that cannot be written; other processes may open its `filename`, too.
+        It is a read-only `np.memmap`; other processes may open its `filename`, too.
         """
         path = self._path(key)
         try:
@@ -121,17 +116,17 @@ class Cache:
                 _lock(file, fcntl.LOCK_SH)
                 if not _is_sound(file, key):
                     return None
-                with contextlib.suppress(OSError):  # when it was last used; of no use where the folder cannot be written
+                with contextlib.suppress(OSError):  # the time of the last use; fails if the folder is read-only
                     os.utime(path)
                 return _mapped(file, dtype)
         except OSError:
             return None
 
     def store(self, key: CacheKey, dtype: DTypeLike, parts: Iterable[Array], size: int, *, keep: bool = True) -> Array:
-        """Keep the array that `parts` make up, of about `size` bytes; it comes back as `load` would give it.
+        """Stores the array that `parts` make up, of about `size` bytes, and returns it as `load` does.
 
-        Without `keep` it is for the caller only: its file has no name and goes with the array. Raises `OSError` where the folder
-        cannot be written or has no room, and what `parts` raise; then nothing is kept.
+        Without `keep` it is for the caller only: its file has no name and goes with the array. Raises `OSError` if the folder
+        cannot be written or has no room, and what `parts` raise; then nothing is stored.
         """
         self.folder.mkdir(mode=0o700, exist_ok=True)  # as private as a text may be
         self._make_room(size)
@@ -160,7 +155,7 @@ class Cache:
         return self.folder / key.file_name
 
     def tidy(self, texts: Iterable[str]) -> None:
-        """Remove what killed writers left behind, and what was made from a text that is none of `texts` (their SHA-256) any more."""
+        """Removes what killed writers left behind, and arrays of texts that are not among `texts` (their SHA-256)."""
         kept = {text[:16] for text in texts}
         for path, found in self._files():
             unfinished = path.suffix == PART
@@ -168,19 +163,19 @@ class Cache:
                 _remove_unused(path)
 
     def has_room(self, size: int) -> bool:
-        """Whether `store` would find room for so many bytes, were it not for files in use. Nothing is removed."""
+        """Returns whether `store` could make room for `size` bytes if no file were in use. Removes nothing."""
         return size <= self._bound(size, sum(found.st_size for _, found in self._files()))
 
     def _bound(self, size: int, used: int) -> int:
-        """Bytes that all files may have together, `size` of which are to come; `used` are there."""
+        """Returns the bytes that all files may have together; `used` are there, `size` are to come."""
         place = self.folder if self.folder.exists() else self.folder.parent
         return min(max(self._limit, size), (shutil.disk_usage(place).free + used) // 2)
 
     def _make_room(self, size: int) -> None:
-        """Remove the longest unused files until `size` bytes more are within the bounds.
+        """Removes the longest unused files until `size` bytes more are within the bounds.
 
-        These are the limit, which a single file may exceed where it is alone, and half of the disk space that there is without the
-        cache. Raises `OSError` where that is not enough.
+        These are the limit, which a single file may exceed if it is alone, and half of the disk space that is free without the
+        cache. Raises `OSError` if that is not enough.
         """
         files = sorted(self._files(), key=lambda each: each[1].st_mtime)
         used = sum(found.st_size for _, found in files)
@@ -194,7 +189,7 @@ class Cache:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.folder))
 
     def _files(self) -> Iterator[tuple[Path, os.stat_result]]:
-        """The files that this module wrote, whatever else may lie there."""
+        """Yields the files of this module; others in the folder are left alone."""
         with contextlib.suppress(OSError):
             for path in self.folder.iterdir():
                 if OURS.match(path.name):
@@ -203,7 +198,7 @@ class Cache:
 
 
 def release(array: Array) -> None:
-    """Give back the memory of what was read of a mapped array: it is read from its file again where it is used. Others stay as they are."""
+    """Gives back the memory of a mapped array: its file is read again when it is used. Does nothing for other arrays."""
     base: object = array
     while isinstance(base, np.ndarray):
         base = base.base
@@ -223,7 +218,7 @@ def _write(file: BinaryIO, key: CacheKey, dtype: DTypeLike, parts: Iterable[Arra
 
 
 def _is_sound(file: BinaryIO, key: CacheKey) -> bool:
-    """Whether a file is whole and holds the array of that key; it is read to its end, block by block."""
+    """Returns whether a file is complete and holds the array of that key; reads it to its end, block by block."""
     size = os.fstat(file.fileno()).st_size - FOOTER.size
     if size < 0:
         return False
@@ -241,18 +236,18 @@ def _is_sound(file: BinaryIO, key: CacheKey) -> bool:
 
 
 def _mapped(file: BinaryIO, dtype: DTypeLike) -> Array:
-    """What stands before the footer. The mapping keeps the file open, and with it the lock."""
+    """Maps what stands before the footer. The mapping keeps the file open, and with it the lock."""
     return np.memmap(file, np.uint8, "r")[: -FOOTER.size].view(dtype)
 
 
 def _lock(file: BinaryIO, kind: int) -> None:
-    """Say that a file is in use. Who removes it tries only; so this waits for no longer than that takes."""
+    """Marks a file as in use. Waits at most while another process removes it, since `_remove_unused` does not wait for locks."""
     with contextlib.suppress(OSError):  # some network file systems have no locks; there a file in use may be removed, which does no harm
         fcntl.flock(file, kind)
 
 
 def _remove_unused(path: Path) -> bool:
-    """Remove a file unless somebody uses it; whether it is gone."""
+    """Removes a file unless it is in use; returns whether it is gone."""
     try:
         with path.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

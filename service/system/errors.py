@@ -1,4 +1,4 @@
-"""Every error of the service, and its wording: the part of the tree below `model.errors.CharloomError` that is not mathematics.
+"""Defines and words every error of the service: the part of the tree below `model.errors.CharloomError` that is not mathematics.
 
 ::
 
@@ -11,7 +11,7 @@
     │   ├── CorpusNotFound
     │   ├── RunNotFound
     │   ├── CheckpointNotFound
-    │   ├── CompletionNotFound    it has ended, or is somebody else's
+    │   ├── CompletionNotFound    it has ended, or belongs to another client
     │   ├── KeyNotFound
     │   ├── NothingToCompare      the corpus of a model is not stored here
     │   └── NoModelYet            nothing has been trained so far
@@ -21,15 +21,15 @@
     │   ├── CorpusInUse
     │   ├── CheckpointInUse       it is the one that training goes on from
     │   ├── TooManyFiles
-    │   ├── RunBusy               somebody is training it at this moment
+    │   ├── RunBusy               a process is training it at this moment
     │   ├── RunCannotGoOn
-    │   └── RunCannotChange       it has ended, or will
-    ├── AccessRefused             who asks may not
+    │   └── RunCannotChange       it has ended, or is about to end
+    ├── AccessRefused             the client may not do that
     │   ├── InvalidApiKey
     │   ├── ForeignHost           the service was reached by a name that is not of this machine
-    │   └── ForeignOrigin         a page of somebody else asks for a change
+    │   └── ForeignOrigin         a page of another site asks for a change
     ├── FileUnwritable            a file that should be written cannot be
-    ├── OutOfMemory               what was asked for is too large for this machine
+    ├── OutOfMemory               the request is too large for this machine
     ├── ProcessLost               one of several training processes ended
     ├── MpiUnusable               mpiexec started several ranks that cannot find each other
     ├── StoreError
@@ -39,17 +39,17 @@
     │   └── DatabaseUnusable      not a database, not writable, disk full, ...
     └── ServiceError              the service cannot answer at this moment, or cannot start
         ├── TooManyRequests
-        │   ├── WaitedTooLong     its time was over before its turn came
-        │   ├── ModelsInUse       the memory for models is full of such as are writing
+        │   ├── WaitedTooLong     the time limit was over before the request got its turn
+        │   ├── ModelsInUse       the memory for models is full of models that are generating
         │   ├── TooManyFollowers  of training jobs
         │   └── TooManyJobs       that wait or run
-        ├── TookTooLong           all the time that a request may take was over before it was done
-        ├── ModelInTraining       the model that was asked for has no checkpoint yet
-        ├── IndexNotReady         what was copied from a corpus can be told in a moment
-        ├── IndexUnavailable      what was copied from a corpus cannot be told here
+        ├── TookTooLong           the request was not done within the time limit
+        ├── ModelInTraining       the requested model has no checkpoint yet
+        ├── IndexNotReady         the index of a corpus is still being made
+        ├── IndexUnavailable      the index of a corpus cannot be made or used
         │   └── IndexTooLarge     for the memory or disk of this machine
-        ├── GenerationFailed      a fault in the middle of writing
-        ├── SearchFailed          a fault while cells were looked for
+        ├── GenerationFailed      a fault while text was generated
+        ├── SearchFailed          a fault while cells were searched
         ├── ServiceStopping
         └── AddressUnusable       the port is taken, the host has no address, ...
 
@@ -132,7 +132,7 @@ class CheckpointNotFound(NotFound):
 
 class CompletionNotFound(NotFound):
     def __init__(self, name: str) -> None:
-        super().__init__(f"there is no completion {shown(name)} being written; it has ended, or somebody else began it")
+        super().__init__(f"there is no completion {shown(name)} being written; it has ended, or belongs to another client")
         self.param = "id"
 
 
@@ -155,7 +155,7 @@ class NoModelYet(NotFound):
 class NothingToCompare(NotFound):
     def __init__(self, run: str) -> None:
         super().__init__(
-            f"the corpus of model {run} is not stored here (it was imported), so nobody can tell what was copied from it;"
+            f"the corpus of model {run} is not stored here (it was imported), so what was copied from it is unknown;"
             " leave novelty and max_copy out, or take a model that was trained here"
         )
         self.param = "model"
@@ -257,7 +257,7 @@ class OutOfMemory(CharloomError, MemoryError):
 class ProcessLost(CharloomError):
     def __init__(self, rank: int, size: int) -> None:
         super().__init__(
-            f"process {rank + 1} of the {size} that trained together has ended, perhaps for want of memory;"
+            f"process {rank + 1} of the {size} that trained together has ended, perhaps because memory ran out;"
             " what was stored is kept: go on with --resume, or train with --processes 1"
         )
 
@@ -329,7 +329,7 @@ class ModelsInUse(TooManyRequests):
     def __init__(self, model: str, limit: int) -> None:
         ServiceError.__init__(
             self,
-            f"the model {model} cannot be loaded: {limit / 1e6:,.0f} MB, the limit for models, are taken by such as are writing;"
+            f"the model {model} cannot be loaded: {limit / 1e6:,.0f} MB, the limit for models, are taken by models that are generating;"
             " try again in a moment",
         )
         self.param = "model"

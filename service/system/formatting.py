@@ -1,9 +1,4 @@
-"""Quantities and characters as people read them.
-
-Durations, sizes and counts as people write and read them.
-
-Characters that are shown somewhere: made harmless, and measured in columns.
-"""
+"""Formats and parses durations, sizes and counts, and makes text safe to show on a terminal."""
 
 from __future__ import annotations
 
@@ -11,14 +6,12 @@ import math
 import re
 import unicodedata
 
-# ── units ────────────────────────────────────────────────────────────────────────────────────────────────────────────
-
 SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 BYTES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 
 
 def parse_duration(text: str) -> float | None:
-    """Seconds in ``90``, ``90s``, ``3m``, ``1h30m`` or ``1.5h``; None where it is no duration."""
+    """Returns the seconds in ``90``, ``90s``, ``3m``, ``1h30m`` or ``1.5h``; None if it is no duration."""
     text = text.strip().lower()
     if re.fullmatch(r"\d+(\.\d*)?", text, re.ASCII):
         return float(text)
@@ -28,7 +21,7 @@ def parse_duration(text: str) -> float | None:
 
 
 def duration(seconds: float) -> str:
-    """``0:07``, ``3:00``, ``1:02:03``; ``?`` where it is not known."""
+    """Formats seconds: ``0:07``, ``3:00``, ``1:02:03``; ``?`` if not finite."""
     if not math.isfinite(seconds):
         return "?"
     minutes, rest = divmod(round(seconds), 60)
@@ -37,14 +30,14 @@ def duration(seconds: float) -> str:
 
 
 def parse_size(text: str) -> int | None:
-    """Bytes in ``500000``, ``500k``, ``20MB`` or ``1.5 GB`` (powers of ten); None where it is no size."""
+    """Returns the bytes in ``500000``, ``500k``, ``20MB`` or ``1.5 GB`` (powers of ten); None if it is no size."""
     match = re.fullmatch(r"(\d+(?:\.\d*)?)\s*([kmgt]?)b?", text.strip().lower(), re.ASCII)
     count = float(match[1]) * BYTES[match[2]] if match else math.inf
     return round(count) if math.isfinite(count) else None
 
 
 def size(count: float, unit: str = "B") -> str:
-    """``11.0 MB``, ``123 kB``, ``9 B``."""
+    """Formats a size: ``11.0 MB``, ``123 kB``, ``9 B``."""
     for name in ("", "k", "M", "G"):
         if count < 999.5:
             return f"{count:.0f} {name}{unit}" if name in ("", "k") else f"{count:.1f} {name}{unit}"
@@ -53,7 +46,7 @@ def size(count: float, unit: str = "B") -> str:
 
 
 def rate(per_second: float) -> str:
-    """``312k/s``, ``1.2M/s``, ``840/s``."""
+    """Formats a rate: ``312k/s``, ``1.2M/s``, ``840/s``."""
     for name, scale in (("M", 1e6), ("k", 1e3)):
         if per_second >= scale:
             value = per_second / scale
@@ -61,16 +54,13 @@ def rate(per_second: float) -> str:
     return f"{per_second:.0f}/s"
 
 
-def counted(count: int, noun: str) -> str:
-    """``1 line``, ``1,000 lines``."""
-    return f"{count:,} {noun}" + ("" if count == 1 else "s")
-
-
-# ── characters ───────────────────────────────────────────────────────────────────────────────────────────────────────
+def counted(count: int, noun: str, plural: str = "") -> str:
+    """Formats a count with its noun: ``1 line``, ``1,000 lines``; `plural` only if it is not the noun with an s."""
+    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
 
 
 def safe(text: str) -> str:
-    """The text without control characters that a terminal would obey (a model may have learned some); ends of lines and tabs stay."""
+    """Replaces control characters that a terminal would obey (a model may have learned some); line feeds and tabs stay."""
     if text.isprintable():
         return text
     return "".join(c if c in "\n\t" or not _commands(c) else "\ufffd" for c in text)
@@ -81,7 +71,7 @@ def _commands(c: str) -> bool:
 
 
 def columns(text: str) -> int:
-    """Columns that a text takes: two for wide characters, none for accents."""
+    """Returns the columns that a text takes on a terminal: two for wide characters, none for accents."""
     if text.isascii():
         return len(text)
     return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)

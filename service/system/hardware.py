@@ -1,8 +1,6 @@
-"""The processor, its BLAS and its memory: what they are, and whether a model fits.
+"""Measures processors, BLAS and memory, and decides how a run uses them and which models fit.
 
-The processor and its BLAS: which kernels multiply, with how many threads. What a run's bits depend on besides its settings.
-
-Whether a model can be trained here at all: told before anything is made that neither memory nor database could hold.
+The bits of a run depend on its settings and on what `environment` returns.
 """
 
 from __future__ import annotations
@@ -29,8 +27,6 @@ from model.optimizer import RULES
 from model.parameters import count
 from service.system.errors import ModelTooLarge
 
-# ── machine ──────────────────────────────────────────────────────────────────────────────────────────────────────────
-
 # Units of one layer times streams, per process: with fewer, a second process would mostly repeat the first one's overhead.
 WORTH_A_PROCESS = 2048
 FEWEST_STREAMS = 16  # of a process: with fewer, matrix products lose more speed than another processor adds
@@ -50,7 +46,7 @@ class Workers(NamedTuple):
 
 
 def cores() -> int:
-    """Processors that this process may use: those it is bound to, and no more than its container's share of time pays for."""
+    """Returns how many processors this process may use: those it is bound to, at most its container's share of processor time."""
     try:
         found = len(os.sched_getaffinity(0))
     except AttributeError:  # not on every system
@@ -62,11 +58,11 @@ def cores() -> int:
 
 
 def workers_for(model: ModelConfig, training: TrainingConfig, processes: int = 0, threads: int = 0) -> Workers:
-    """Processes and BLAS threads for a run: a fixed rule on sizes and cores, so that the same command gives the same weights.
+    """Returns the processes and BLAS threads for a run: a fixed rule on sizes and cores, so that the same command gives the same weights.
 
     Streams are split over processes with one BLAS thread each, since what is not a matrix product runs in parallel there, too, and
-    threads of several programs on one processor wait for each other: with a busy one, two threads made 362 characters a second where
-    one made 25,000. What is not 0 is given by the user.
+    threads of several programs on one processor wait for each other: beside a busy program, two threads made 362 characters a second
+    and one made 25,000. A number that is not 0 was chosen by the user and stays.
     """
     if not processes:
         rows = min(training.batch_size // FEWEST_STREAMS, training.batch_size * model.hidden_size // WORTH_A_PROCESS)
@@ -75,7 +71,7 @@ def workers_for(model: ModelConfig, training: TrainingConfig, processes: int = 0
 
 
 def environment(workers: Workers, ranks: int = 1) -> dict[str, Any]:
-    """What is stored with a run: `threads`, `processes`, `ranks` of MPI, `kernels` (BLAS, version and kernel set), and versions."""
+    """Returns what is stored with a run: `threads`, `processes`, `ranks` of MPI, `kernels` (BLAS, version and kernel set), and versions."""
     return {
         "threads": workers.threads,
         "processes": workers.processes,
@@ -88,7 +84,7 @@ def environment(workers: Workers, ranks: int = 1) -> dict[str, Any]:
 
 
 def kernels() -> str:
-    """The BLAS in use: ``openblas 0.3.31 SkylakeX``."""
+    """Names the BLAS in use: ``openblas 0.3.31 SkylakeX``."""
     for library in ThreadpoolController().info():
         if library.get("user_api") == "blas":
             parts = (library.get("internal_api"), library.get("version"), library.get("architecture"))
@@ -97,7 +93,7 @@ def kernels() -> str:
 
 
 def prepare_for(model: LanguageModel) -> Prepare:
-    """How the products of sampling are best made here: a function of machine and sizes, so that the same seed gives the same text."""
+    """Chooses how sampling multiplies here: a function of machine and sizes only, so that the same seed gives the same text."""
     p = model.parameters
     looked_up = "embedding" if model.config.embedding_size else "layers.0.Wx"
     return _prepare_for(frozenset((view.shape[0], view.shape[1]) for name, view in p.items() if view.ndim == 2 and name != looked_up))
@@ -116,7 +112,7 @@ def _prepare_for(shapes: frozenset[tuple[int, int]]) -> Prepare:
 
 
 def free_memory() -> int | None:
-    """Bytes that this process may still take: what the system has, or its container allows; None where that cannot be told."""
+    """Returns the bytes that this process may still take: what the system has, or its container allows; None if unknown."""
     found = []
     with contextlib.suppress(OSError, StopIteration, ValueError):
         lines = Path("/proc/meminfo").read_text().splitlines()
@@ -127,7 +123,7 @@ def free_memory() -> int | None:
 
 
 def give_memory_back() -> None:
-    """From now on large blocks of memory return to the system as soon as they are free.
+    """Makes large blocks of memory return to the system as soon as they are freed, from now on.
 
     The C library of Linux otherwise learns to keep blocks as large as the largest that was ever freed, such as a checkpoint's.
     """
@@ -137,18 +133,18 @@ def give_memory_back() -> None:
 
 @contextlib.contextmanager
 def blas_threads(count: int) -> Iterator[None]:
-    """Products inside use `count` threads."""
+    """Limits BLAS to `count` threads inside."""
     with ThreadpoolController().limit(limits=count, user_api="blas"):
         yield
 
 
-# ── capacity ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── whether a model fits ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def refuse_too_large(config: ModelConfig, optimizer: str, V: int, symbols: int, largest: int) -> None:
-    """Raise `ModelTooLarge` for a model over V symbols that learns from `symbols` of them in each step.
+    """Raises `ModelTooLarge` if memory or database cannot hold a model over V symbols that learns from `symbols` of them in each step.
 
-    `largest` is how many bytes one part of a stored checkpoint may have.
+    `largest` is the most bytes that one part of a stored checkpoint may have.
     """
     parameters = count(config, V)
     vectors = len(RULES[optimizer].memory)

@@ -1,6 +1,6 @@
-"""Formats of log records: a line, or a JSON object. Never a prompt, a key or a query string.
+"""Formats log records as lines or JSON objects, which never hold a prompt, a key or a query string.
 
-A record about a request has its id as `request_id`, or in `facts`, which become fields of the JSON object.
+A record about a request has the request's id as `request_id`, or in `facts`, which become fields of the JSON object.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Lines(logging.Formatter):
 
 
 class Json(logging.Formatter):
-    """One object a line: `time`, `level`, `message`, `request_id`, and what is known of an answer."""
+    """One object a line: `time`, `level`, `message`, `request_id`, and the `facts` of a response."""
 
     def format(self, record: logging.LogRecord) -> str:
         moment = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
@@ -43,11 +43,11 @@ class Json(logging.Formatter):
 
 
 def request_id_of(record: logging.LogRecord) -> str | None:
-    """The id of the request that a record is about, if it is about one."""
+    """Returns the id of the request that a record is about, or None."""
     facts = getattr(record, "facts", None)
     return str(facts["request_id"]) if facts is not None else getattr(record, "request_id", None)
 
 
 def formatter(form: str) -> logging.Formatter:
-    """The formatter that the setting `log_format` names."""
+    """Returns the formatter that the setting `log_format` names."""
     return Json() if form == "json" else Lines()

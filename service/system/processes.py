@@ -1,18 +1,14 @@
-"""Processes: which of them live, and children that end with their parents.
-
-The environment variables that tell BLAS libraries how many threads to use.
-
-They count only before numpy is loaded, so this module loads nothing.
-
-Who works on something, and whether that process still lives: how a killed trainer is told from a busy one.
+"""Tells live processes from dead ones, and starts Python children that end with their parent.
 
 A process writes its `identity()` beside what it works on. Another process, maybe in another container or after a reboot,
-asks `is_alive()`. On the same Linux, in the same pid namespace, /proc gives an exact answer: a process is its pid *and* its
-start time, because pids are used again. From elsewhere only the heartbeat can tell: alive while it is younger than `LEASE`.
+asks `is_alive()`: this is how a killed trainer is told from a busy one. On the same Linux, in the same pid namespace, /proc
+gives an exact answer: a process is its pid *and* its start time, because pids are used again. From elsewhere only the
+heartbeat can tell: alive while it is younger than `LEASE`.
 
-Keeps a process from living longer than the one that has started it.
+A parent calls `start_child`, and the child calls `end_with_parent`. Between them is a pipe: the child's standard input, whose
+other end only the parent has. The system closes it however the parent ends, SIGKILL included.
 
-Whoever starts it holds a pipe to its standard input.
+This module does not import numpy: `THREAD_VARIABLES` count only if they are set before numpy is loaded.
 """
 
 from __future__ import annotations
@@ -22,37 +18,38 @@ import functools
 import json
 import os
 import socket
+import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
-
-# ── blas ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-PROJECT = Path(__file__).resolve().parents[2]  # what children of this process import from
-THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
-
-
-# ── owner ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+from typing import IO, Any
 
 HEARTBEAT = 15.0  # seconds between two heartbeats of a trainer
 LEASE = 4 * HEARTBEAT  # seconds without a heartbeat after which a process that cannot be seen counts as gone: three may be missed
 POLL = 0.5  # seconds between two looks into the store for new jobs, requests and events
 DEAD_STATES = "ZXx"  # proc_pid_stat(5): a zombie still has its pid, but works on nothing any more
 
+PROJECT = Path(__file__).resolve().parents[2]  # what children of this process import from
+THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")  # read by BLAS libraries
+NICENESS = 10  # beside a process at 0, about a tenth of a core: streams hardly notice, and the work still comes to an end
+
+
+# ── identity ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
 
 def identity() -> str:
-    """This process as JSON: ``{"boot", "host", "namespace", "pid", "started"}``; equal strings mean the same process.
+    """Returns this process as JSON: ``{"boot", "host", "namespace", "pid", "started"}``; equal strings mean the same process.
 
-    ``boot``, ``namespace`` and ``started`` (clock ticks after boot) are null where the system has no /proc.
+    ``boot``, ``namespace`` and ``started`` (clock ticks after boot) are null if the system has no /proc.
     """
     return json.dumps({**_place(), "pid": os.getpid(), "started": _started(os.getpid())}, sort_keys=True)
 
 
 def is_alive(owner: str | None, heartbeat_age: float) -> bool:
-    """Whether the process that `identity()` described as ``owner`` still runs; its last heartbeat was ``heartbeat_age`` seconds ago.
+    """Returns whether the process that `identity()` described as ``owner`` still runs; its last heartbeat is ``heartbeat_age`` seconds old.
 
-    None, and JSON that describes no process, is nobody: False.
+    False for None, and for JSON that describes no process.
     """
     known = _parsed(owner)
     if known is None:
@@ -69,7 +66,7 @@ def is_alive(owner: str | None, heartbeat_age: float) -> bool:
 
 
 def describe(owner: str | None) -> str:
-    """``process 4711 on thinkpad``: an owner for use inside a message."""
+    """Names an owner inside a message: ``process 4711 on thinkpad``."""
     known = _parsed(owner)
     return f"process {known['pid']} on {known.get('host')}" if known else "nobody"
 
@@ -84,7 +81,7 @@ def _parsed(owner: str | None) -> dict[str, Any] | None:
 
 @functools.cache
 def _place() -> dict[str, str | None]:
-    """Where a pid has a meaning: this boot of this host, in this pid namespace. None of it changes while a process lives."""
+    """Returns where a pid has a meaning: this boot of this host, in this pid namespace. None of it changes while a process lives."""
     place: dict[str, str | None] = {"boot": None, "host": socket.gethostname(), "namespace": None}
     with contextlib.suppress(OSError):
         place["boot"] = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
@@ -93,7 +90,7 @@ def _place() -> dict[str, str | None]:
 
 
 def _started(pid: int) -> int | None:
-    """When a living process started, in clock ticks after boot; 0 for a dead one that is still listed; None where unknown."""
+    """Returns when a living process started, in clock ticks after boot; 0 for a dead one that is still listed; None if unknown."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
@@ -114,15 +111,54 @@ def _exists(pid: int) -> bool:
     return True
 
 
-# ── tether ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── children ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def end_with_parent() -> None:
-    """End this process when its standard input does. What it does must need no tidying up that the next one does not do."""
-    threading.Thread(target=_wait, daemon=True).start()
+def start_child(
+    module: str,
+    *arguments: object,
+    blas_threads: int | None = 1,
+    stdout: int | IO[bytes] = subprocess.DEVNULL,
+    stderr: int | IO[bytes] | None = None,
+    pass_fds: Sequence[int] = (),
+) -> subprocess.Popen[bytes]:
+    """Starts ``python -m module arguments``, which calls `end_with_parent` and so ends when the child's `stdin` is closed.
+
+    With ``blas_threads`` None, the child chooses how many threads BLAS uses. Ctrl-C and a closed terminal reach the parent alone,
+    which ends its children in its own way. Raises `OSError` if no process can be started.
+    """
+    environment = {name: value for name, value in os.environ.items() if name not in THREAD_VARIABLES}
+    if blas_threads is not None:
+        environment |= dict.fromkeys(THREAD_VARIABLES, str(blas_threads))
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(PROJECT), os.environ.get("PYTHONPATH")]))
+    return subprocess.Popen(
+        # runpy warns if a package has already imported the module that it runs.
+        [sys.executable, "-W", "ignore::RuntimeWarning:runpy", "-m", module, *map(str, arguments)],
+        stdin=subprocess.PIPE,
+        stdout=stdout,
+        stderr=stderr,
+        env=environment,
+        pass_fds=pass_fds,
+        # The terminal signals one group of processes. A new session would do as well, but Linux's autogroups share the processors
+        # out by session first, which makes niceness worthless between two of them (sched(7)).
+        process_group=0,
+    )
 
 
-def _wait() -> NoReturn:
+def end_with_parent(number: int | None = None) -> None:
+    """Ends this process when its standard input does: by the signal `number` if it has something to save, else at once."""
+    threading.Thread(target=_wait_for_parent, args=(number,), daemon=True).start()
+
+
+def _wait_for_parent(number: int | None) -> None:
     while os.read(sys.stdin.fileno(), 64):  # not buffered: Python cannot end while a thread holds that buffer
         pass
-    os._exit(1)
+    if number is None:
+        os._exit(1)
+    os.kill(os.getpid(), number)
+
+
+def lower_priority() -> None:
+    """Lets other processes run before this one, so that the first characters of a text come quickly."""
+    with contextlib.suppress(OSError):
+        os.nice(NICENESS)

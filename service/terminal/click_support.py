@@ -1,8 +1,6 @@
-"""What commands are asked with: types of parameters, and options made from the configurations.
+"""Extends click: options made from the settings, types of parameters, and errors shown as sentences.
 
 `cli.py` needs this before it knows which command is meant, so nothing slow to load is imported here.
-
-How every command ends: with a sentence instead of a traceback, and with the status that its signal asks for.
 """
 
 from __future__ import annotations
@@ -27,7 +25,7 @@ from service.web.service_config import ServiceConfig
 
 
 class Commands(click.Group):
-    """A group whose commands end with a sentence instead of a traceback."""
+    """A group whose commands end with a sentence instead of a traceback, and with the exit status of the signal that ended them."""
 
     def invoke(self, context: click.Context) -> Any:
         try:
@@ -38,10 +36,10 @@ class Commands(click.Group):
         except CharloomError as error:
             raise click.ClickException(str(error)) from error
         except BrokenPipeError:  # the reader has left: `charloom sample | head`
-            nobody_reads()
+            discard_output()
             context.exit(0)
         except OSError as error:
-            nobody_reads()
+            discard_output()
             raise click.ClickException(f"{error.filename or 'the output or a file'} cannot be used: {error.strerror or error}") from error
         except MemoryError as error:
             raise click.ClickException(str(OutOfMemory(str(error)))) from error
@@ -52,7 +50,7 @@ class Commands(click.Group):
 
 @contextmanager
 def ended_by_sigterm() -> Iterator[None]:
-    """SIGTERM ends what is inside with status 143, having tidied up; a process that is the first of its container would ignore it."""
+    """Makes SIGTERM raise `SystemExit` (143) inside, so that contexts are left properly; the first process of a container ignores it."""
     before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
         yield
@@ -60,8 +58,8 @@ def ended_by_sigterm() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def nobody_reads() -> None:
-    """What is still waiting to be printed has no reader; without this, Python would complain at its end."""
+def discard_output() -> None:
+    """Discards output that is still buffered; else Python fails to flush it at exit, since nothing reads it."""
     with suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
@@ -94,7 +92,7 @@ class SizeType(click.ParamType[int]):
 
 
 def options_of(*configs: type[Settings], without: tuple[str, ...] = (), variables: bool = False) -> Callable[[Command], Command]:
-    """An option for every field of the configurations; the dataclass itself checks the ranges.
+    """Adds an option for every field of the configurations; the dataclass itself checks the ranges.
 
     With `variables` each has an environment variable too: CHARLOOM_ and its name in capitals.
     """
@@ -129,7 +127,7 @@ def _type_of(name: str, kind: type, setting: Setting) -> click.ParamType[Any] | 
 
 
 def chosen(config: type[Settings], values: dict[str, Any]) -> dict[str, Any]:
-    """The values that belong to a configuration."""
+    """Returns the values that belong to a configuration."""
     return {field.name: values[field.name] for field, _ in settings_of(config) if field.name in values}
 
 
@@ -137,7 +135,7 @@ database = click.option("--db", type=PATH, default="charloom.db", envvar="CHARLO
 
 
 def reading(command: Command) -> Command:
-    """How a text is read."""
+    """Adds the options for reading a text."""
     for option in (
         click.option("--max-size", type=SizeType(), default="4GB", help="Refuse a larger text or download."),
         click.option("--from", "from_", help="Where to take the built-in linux or shakespeare from: a folder, file or URL."),
@@ -150,14 +148,14 @@ def reading(command: Command) -> Command:
 
 
 def address(command: Command) -> Command:
-    """Where to listen."""
+    """Adds the options for the address to listen on."""
     port = click.IntRange(1, 65535)
     command = click.option("--port", type=port, default=8000, envvar="CHARLOOM_PORT", show_envvar=True, help="Port to listen on.")(command)
     return click.option("--host", default="127.0.0.1", help="Address to listen on.")(command)
 
 
 def limits(command: Command) -> Command:
-    """What a service allows, and who may call."""
+    """Adds the options for the limits and keys of a service."""
     command = click.option(
         "--api-keys-file", type=PATH, envvar="CHARLOOM_API_KEYS_FILE", show_envvar=True, help="A file of keys that may call, one a line."
     )(command)

@@ -1,6 +1,6 @@
-"""What Charloom runs on: processor, BLAS, measured speed, versions and database, for `charloom info` and for reports of faults.
+"""Reports what Charloom runs on: processor, BLAS, measured speed, versions and database, for `charloom info` and for bug reports.
 
-Nothing here fails because of what it finds: what cannot be told is said in its place.
+Nothing here fails because of what it finds: a fact that cannot be read is replaced by the reason.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from service.store import Store
 from service.store.database import sqlite_facts
 from service.store.migrations import KNOWN
 from service.system import hardware
-from service.system.formatting import size
+from service.system.formatting import counted, size
 
 SIDE = 1024  # of the matrices that are multiplied: packing them costs little, and the slowest machine takes no second
 MEASURING = 0.4  # seconds for each number of threads
-PATIENCE = 1.0  # seconds that a locked database is waited for
+PATIENCE = 1.0  # seconds to wait for a locked database
 PACKAGES = ("charloom", "numpy", "flask", "click", "sqlite-utils")
 
 
 def facts(db: Path | None = None, *, measure: bool = True) -> dict[str, Any]:
-    """All facts, ready for JSON, in the order in which they are shown. It takes about a second; without `measure`, a moment.
+    """Returns all facts, ready for JSON, in the order in which they are shown. Takes about a second, and a moment without `measure`.
 
     `memory_free` is in bytes, `product_rate` in floating-point operations per second, by the number of threads (float32).
     `processes` and `threads` (of each) are those of a run with the default settings. `database` has either what is in the file or,
-    as `problem`, a sentence that says why that cannot be told; no file is ever made.
+    as `problem`, a sentence that says why it cannot be read; no file is ever made.
     """
     workers = hardware.workers_for(ModelConfig(), TrainingConfig())
     return {
@@ -52,7 +52,7 @@ def facts(db: Path | None = None, *, measure: bool = True) -> dict[str, Any]:
 
 
 def lines(found: dict[str, Any]) -> list[tuple[str, str]]:
-    """Facts as pairs of a name and its value in words."""
+    """Returns facts as pairs of a name and its value in words."""
     free, processes, threads, sqlite = (found[key] for key in ("memory_free", "processes", "threads", "sqlite"))
     told = [
         ("processor", found["processor"]),
@@ -61,10 +61,10 @@ def lines(found: dict[str, Any]) -> list[tuple[str, str]]:
         ("BLAS", found["kernels"]),
     ]
     if found["product_rate"]:
-        rates = [f"{rate / 1e9:,.0f} GFLOP/s with {_count(int(count), 'thread')}" for count, rate in found["product_rate"].items()]
+        rates = [f"{rate / 1e9:,.0f} GFLOP/s with {counted(int(count), 'thread')}" for count, rate in found["product_rate"].items()]
         told.append(("products", f"{', '.join(rates)} (float32, {SIDE}x{SIDE})"))
     told += [
-        ("by default", f"{_count(processes, 'process', 'es')} with {_count(threads, 'BLAS thread')}" + " each" * (processes > 1)),
+        ("by default", f"{counted(processes, 'process', 'processes')} with {counted(threads, 'BLAS thread')}" + " each" * (processes > 1)),
         ("versions", ", ".join(f"{package} {version}" for package, version in found["versions"].items())),
         ("SQLite", f"{sqlite['version']} of {'Python' if sqlite['module'] == 'sqlite3' else sqlite['module']}"),
     ]
@@ -74,7 +74,7 @@ def lines(found: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def processor() -> str:
-    """The processor's name, as far as the system tells."""
+    """Returns the processor's name, if the system tells it."""
     with suppress(OSError, StopIteration):
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
         return next(line.partition(":")[2].strip() for line in text.splitlines() if line.startswith("model name"))
@@ -82,7 +82,7 @@ def processor() -> str:
 
 
 def product_rate(threads: int, seconds: float = MEASURING, clock: Callable[[], float] = time.perf_counter) -> float:
-    """Floating-point operations per second of the fastest product of two float32 matrices, tried for about that many seconds."""
+    """Measures float32 matrix products for about `seconds` and returns the floating-point operations per second of the fastest."""
     a, b, out = (np.ones((SIDE, SIDE), np.float32) for _ in range(3))
     fastest = np.inf
     with hardware.blas_threads(threads):
@@ -98,7 +98,7 @@ def product_rate(threads: int, seconds: float = MEASURING, clock: Callable[[], f
 
 
 def database(path: Path) -> dict[str, Any]:
-    """What is in a database file; its `bytes` are those on the disk, with its log. It is not made where there is none."""
+    """Returns what is in a database file; `bytes` are those on the disk, with its log. Makes no file."""
     found: dict[str, Any] = {"path": str(path)}
     try:
         taken = sum(part.stat().st_size for part in (path, path.with_name(f"{path.name}-wal")) if part.is_file())
@@ -119,16 +119,8 @@ def database(path: Path) -> dict[str, Any]:
 def _database_line(found: dict[str, Any]) -> str:
     if "problem" in found:
         return str(found["problem"])
-    counts = (
-        _count(found["corpora"], "corpus", plural="corpora"),
-        _count(found["runs"], "run"),
-        _count(found["checkpoints"], "checkpoint"),
-    )
+    counts = (counted(found["corpora"], "corpus", "corpora"), counted(found["runs"], "run"), counted(found["checkpoints"], "checkpoint"))
     return f"{found['path']}: {size(found['bytes'])}, format {found['format']}, journal mode {found['journal_mode']}; {', '.join(counts)}"
-
-
-def _count(number: int, one: str, ending: str = "s", plural: str = "") -> str:
-    return f"{number:,} {one if number == 1 else plural or one + ending}"
 
 
 def _version(package: str) -> str:

@@ -1,4 +1,4 @@
-"""Text on a terminal: coloured, cut to its width, laid out in tables."""
+"""Lays text out for a terminal: colours, cuts to its width, tables and paragraphs."""
 
 from __future__ import annotations
 
@@ -11,32 +11,32 @@ from service.system.formatting import columns, safe
 
 
 def terminal_width() -> int:
-    """Columns of the terminal; where there is none, of a page."""
+    """Returns the columns of the terminal; 100 if there is none."""
     return shutil.get_terminal_size((100, 24)).columns
 
 
 def line_width() -> int:
-    """How long the lines of a list may be: they are cut on a terminal only."""
+    """Returns the longest line of a list: lines are cut on a terminal only."""
     return terminal_width() if sys.stdout.isatty() else 10_000
 
 
 def dim(text: str) -> str:
-    """The text in a faint colour."""
+    """Returns the text in a faint colour."""
     return f"\x1b[2m{text}\x1b[0m"
 
 
 def green(text: str) -> str:
-    """The text in green."""
+    """Returns the text in green."""
     return f"\x1b[32m{text}\x1b[0m"
 
 
 def yellow(text: str) -> str:
-    """The text in yellow."""
+    """Returns the text in yellow."""
     return f"\x1b[33m{text}\x1b[0m"
 
 
 def clipped(text: str, width: int) -> str:
-    """The text cut to `width` columns, with an ellipsis where something was cut off."""
+    """Cuts the text to `width` columns, with an ellipsis if something was cut off."""
     if columns(text) <= width:
         return text
     kept, used = [], 0
@@ -49,7 +49,7 @@ def clipped(text: str, width: int) -> str:
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], width: int = 10_000) -> str:
-    """Columns under a heading; cells of numbers stand to the right. The last column is cut to fit `width`."""
+    """Lays out columns under a heading, numbers to the right. The last column is cut to fit `width`."""
     cells = [list(head), *[[safe(cell).replace("\n", " ").replace("\t", " ") for cell in row] for row in rows]]
     widths = [max(columns(row[index]) for row in cells) for index in range(len(head))]
     right = [bool(rows) and all(_is_number(row[index]) for row in cells[1:]) for index in range(len(head))]
@@ -68,19 +68,19 @@ def _is_number(cell: str) -> bool:
 
 
 def wrapped(text: str, width: int, indent: int) -> str:
-    """A paragraph in lines of `width` columns; all but the first begin with `indent` spaces. The first begins behind a label that long."""
+    """Wraps a paragraph to `width` columns; all lines but the first, which follows a label, begin with `indent` spaces."""
     lines = textwrap.wrap(safe(text), max(10, width - indent)) or [""]
     return ("\n" + " " * indent).join(lines)
 
 
 def sentence(text: str, width: int, first: str = "", rest: str = "    ") -> str:
-    """One sentence in as many lines of `width` columns as it takes; `first` begins the first line, `rest` the others."""
+    """Wraps a sentence to `width` columns; `first` begins the first line, `rest` the others."""
     lines = textwrap.wrap(safe(text), max(10, width), initial_indent=first, subsequent_indent=rest, break_on_hyphens=False)
     return "\n".join(lines)
 
 
 def indented(text: str, width: int, lines: int, by: str = "    ") -> str:
-    """The first lines of a text, cut to fit and moved to the right: a sample inside a report."""
+    """Returns the first lines of a text, cut to fit and indented: a sample inside a report."""
     shown = safe(text).expandtabs(4).strip("\n").split("\n")
     cut = [by + clipped(line, max(10, width - len(by))) for line in shown[:lines]]
     return "\n".join(cut + ([by + "…"] if len(shown) > lines else []))

@@ -1,10 +1,7 @@
-"""Carries out a run before whoever watches: shows what happens, and lets signals save and pause it.
+"""Shows a run while it trains: a bar on a terminal, lines in a file or pipe, or JSON lines for programs; and plots its losses.
 
-A small plot of losses, in characters.
-
-Training as it is watched: a bar on a terminal, a line now and then elsewhere, or JSON lines for programs.
-
-Each display turns an event of `service.training.trainer` into the text to be written; the command line writes it.
+Each display turns an event of `service.training.progress` into text. `carry_out` trains, writes that text and lets signals save and
+pause the run.
 """
 
 from __future__ import annotations
@@ -28,13 +25,13 @@ if TYPE_CHECKING:
     from service.training.trainer import Trainer
 
 
-# ── plot ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── plot ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 Points = Sequence[tuple[float, float]]
 
 
 def plot(series: Sequence[tuple[str, Points]], width: int = 72, height: int = 12) -> str:
-    """Series, each with the character that draws it, in one frame; later ones are drawn on top. Empty without points.
+    """Plots series, each with its character, in one frame; later ones are drawn on top. Returns an empty text without points.
 
     ::
 
@@ -68,22 +65,22 @@ def plot(series: Sequence[tuple[str, Points]], width: int = 72, height: int = 12
     return "\n".join(lines)
 
 
-# ── display ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── displays ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 BAR = 0.1  # seconds between two drawings of the bar
-LINE = 10.0  # seconds between two lines where there is no terminal
-JSON = 1.0
+LINE = 10.0  # seconds between two lines if there is no terminal
+JSON = 1.0  # seconds between two step events
 SAMPLE_LINES = 3
 
 
 class Display(Protocol):
     def show(self, event: Event) -> str:
-        """The text to write for an event, with its line ends; often empty."""
+        """Returns the text to write for an event, with its line ends; often empty."""
         ...
 
 
 def headline(event: Prepared) -> str:
-    """What is about to be trained, in a line or two."""
+    """Describes in a line or two what will be trained."""
     model, run = event.run.model_config, event.run
     layers = f"{model['num_layers']}x{model['hidden_size']}"
     line = (
@@ -94,12 +91,12 @@ def headline(event: Prepared) -> str:
 
 
 def place(event: Validated) -> str:
-    """Where a validation loss stands."""
+    """Describes a validation loss and its standing."""
     return f"step {event.metric.step:,}  validation loss {event.standing.words}"
 
 
 def best_place(event: Ended) -> str:
-    """Where the best loss of a run that has ended stands, in a line; nothing of one that only pauses."""
+    """Describes the best loss of a run that has succeeded, in a line; empty for any other run."""
     if event.run.state != "succeeded" or event.best is None:
         return ""
     compared = event.best.better_than or event.best.worse_than
@@ -107,7 +104,7 @@ def best_place(event: Ended) -> str:
 
 
 def farewell(event: Ended, option: str = "") -> str:
-    """How the run ended, and what to do next; `option` names the database where the next command needs that."""
+    """Says how the run ended, and what to do next; `option` names the database if the next command needs that."""
     run = event.run
     if run.state != "succeeded":
         return f"{run.message}: run {run.name} is saved at step {run.step:,}; go on with: charloom train --resume {run.name}{option}"
@@ -116,7 +113,7 @@ def farewell(event: Ended, option: str = "") -> str:
 
 
 class BarDisplay:
-    """For a terminal: one line that is drawn again and again, validations and samples above it."""
+    """For a terminal: one line that is redrawn, with validations and samples above it."""
 
     def __init__(self, width: Callable[[], int], clock: Callable[[], float] = time.monotonic, option: str = "") -> None:
         self._width, self._clock, self._option = width, clock, option
@@ -150,7 +147,7 @@ class BarDisplay:
                 return self._close() + "".join(f"{line}\n" for line in lines if line)
 
     def _close(self) -> str:
-        """Wipes the bar away, where one is drawn."""
+        """Erases the bar if one is drawn."""
         was_open, self._open = self._open, False
         return "\r\x1b[K" if was_open else ""
 
@@ -168,7 +165,7 @@ class BarDisplay:
         return green("━" * full) + dim("━" * (room - full)) + " " + text
 
     def _parts(self, event: Stepped, step: str, epoch: str) -> list[str]:
-        """What the bar tells; what goes first where the line is too narrow stands last."""
+        """Returns the parts of the bar's text, the most important first; the last ones go if the line is too narrow."""
         progress = event.progress
         parts = [
             f"{event.share:4.0%}",
@@ -257,23 +254,23 @@ class JsonDisplay:
         return json.dumps(facts, ensure_ascii=False) + "\n"
 
 
-# ── carrying ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── training ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 STOPPED_BY = {
     signal.SIGINT: "Ctrl-C",
     signal.SIGTERM: "SIGTERM",
     **({signal.SIGHUP: "a closed terminal"} if hasattr(signal, "SIGHUP") else {}),
-    # Of the signals that mpiexec passes on, the one that it does not follow by SIGKILL half a second later.
+    # Of the signals that mpiexec passes on, the only one that is not followed by SIGKILL half a second later.
     **({signal.SIGUSR1: "SIGUSR1"} if hasattr(signal, "SIGUSR1") else {}),
 }
 
 
 def carry_out(work: Trainer, display: Display, echo: Callable[[str], None], tell: Callable[[str], None], option: str = "") -> int:
-    """Train and show it. Ctrl-C, SIGTERM and a closed terminal save, then it ends; a second Ctrl-C does not wait.
+    """Trains a run and shows it. Ctrl-C, SIGTERM and a closed terminal save and pause it; a second Ctrl-C ends at once.
 
-    `echo` writes a part of the output, `tell` a line beside it; `option` names the database where the next command needs that.
-    Returns the status to end with: 0, or 128 and the signal's number (130 for Ctrl-C). Raises what `Trainer.events` raises, and
-    `OSError` where the output could not be written; the run is then paused.
+    `echo` writes a part of the output, `tell` a line beside it; `option` names the database if the next command needs that.
+    Returns the exit status: 0, or 128 plus the signal's number (130 for Ctrl-C). Raises what `Trainer.events` raises, and
+    `OSError` if the output could not be written; the run is then paused.
     """
     received: list[int] = []
 
@@ -292,9 +289,9 @@ def carry_out(work: Trainer, display: Display, echo: Callable[[str], None], tell
                 try:
                     if text and left is None:
                         echo(text)
-                except OSError as error:  # whoever read it has left, or its terminal was closed
+                except OSError as error:  # its reader has ended, or its terminal was closed
                     left = error
-                    work.stop("paused because nobody reads its output any more")
+                    work.stop("paused because its output is no longer read")
     except KeyboardInterrupt:
         received.append(signal.SIGINT)
     except StoreError:

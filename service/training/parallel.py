@@ -27,7 +27,6 @@ import mmap
 import os
 import signal
 import socket
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -44,7 +43,7 @@ from model.parameters import Parameters, shapes_of
 from model.process_group import ALONE, ProcessGroup, Reduced, in_order
 from model.training import TrainingState, train
 from service.system.errors import ProcessLost
-from service.system.processes import PROJECT, THREAD_VARIABLES
+from service.system.processes import end_with_parent, start_child
 
 # ── shared ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -235,21 +234,10 @@ def _file_of(ids: Array) -> int | None:
 def _start(rank: int, plan: dict[str, Any], descriptors: list[int]) -> Iterator[socket.socket]:
     """Another process, as a link to it. It ends when the link is closed."""
     ours, theirs = socket.socketpair()
-    environment = (
-        os.environ
-        | dict.fromkeys(THREAD_VARIABLES, "1")
-        | {"PYTHONPATH": os.pathsep.join([str(PROJECT), os.environ.get("PYTHONPATH", "")])}
-    )
-    command = [sys.executable, "-m", "service.training.parallel", str(theirs.fileno()), str(descriptors[0])]
     with ours:
         with theirs:
-            process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno(), *descriptors],
-                env=environment,
-            )
+            link = theirs.fileno()
+            process = start_child("service.training.parallel", link, descriptors[0], pass_fds=[link, *descriptors])
         try:
             with contextlib.suppress(OSError):  # it has ended already: noticed when they first meet
                 ours.sendall(json.dumps(plan | {"rank": rank}).encode() + b"\n")
@@ -257,6 +245,8 @@ def _start(rank: int, plan: dict[str, Any], descriptors: list[int]) -> Iterator[
         finally:
             ours.close()
             process.wait()
+            assert process.stdin is not None
+            process.stdin.close()
 
 
 def follow_leader(link: socket.socket, descriptor: int) -> None:
@@ -298,6 +288,7 @@ def main() -> None:
     for name in SIGNALS:
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
+    end_with_parent()
     link, descriptor = (int(argument) for argument in sys.argv[1:])
     with socket.socket(fileno=link) as connection, contextlib.suppress(PeerLost, TrainingDiverged):
         follow_leader(connection, descriptor)

@@ -7,21 +7,19 @@ then saves and gives the run back to the queue, as it does after SIGTERM. A cras
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import sys
-import threading
 import time
 
 from model.errors import CharloomError
 from service.store import Run, Store
+from service.system.processes import end_with_parent, lower_priority
 from service.training import event_log
 from service.training.hyperparameters import settle
 from service.training.trainer import Trainer
 
 BEGAN = time.monotonic()  # a budget covers the whole process
 STOPPED = "its worker was stopped"
-NICENESS = 10  # training gives way to the service, so that the first characters of a text come quickly
 
 
 class TrainProcess:
@@ -53,25 +51,14 @@ class TrainProcess:
             pass
 
 
-def end_with(descriptor: int) -> None:
-    """Send this process SIGTERM when the other end of a pipe is closed."""
-
-    def wait() -> None:
-        while os.read(descriptor, 1):
-            pass
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    threading.Thread(target=wait, daemon=True).start()
-
-
 def main() -> int:
     """Train the run that the arguments name, and return the exit status."""
     database, name = sys.argv[1:]
     early: list[str] = []
     signal.signal(signal.SIGTERM, lambda *_: early.append(STOPPED))
-    os.nice(NICENESS)
+    lower_priority()
     owner = sys.stdin.readline().strip()
-    end_with(sys.stdin.fileno())
+    end_with_parent(signal.SIGTERM)
     try:
         with Store(database, create=False) as store:
             job = TrainProcess(store, store.queue.adopt(name, owner))

@@ -24,7 +24,7 @@ from model.errors import CharloomError
 from service.store import Run, Store
 from service.system.errors import StoreError
 from service.system.log_format import formatter
-from service.system.processes import POLL, PROJECT, THREAD_VARIABLES
+from service.system.processes import POLL, end_with_parent, start_child
 
 AFTER_TROUBLE = 2.0  # seconds until the next claim after a process ended early, or the database could not be used
 SAVING = 50.0  # seconds that the processes have to save when the worker is stopped; then they are killed
@@ -64,14 +64,14 @@ class Worker:
         """End, after the processes have saved and given their runs back."""
         self._stopping = True
 
-    def carry_out(self, wake: int, parent: int | None = None) -> None:
-        """Work until stopped, or until the process `parent`, which started this one, is gone.
+    def carry_out(self, wake: int) -> None:
+        """Work until stopped.
 
         A byte in the pipe `wake` ends a sleep. Raises `StoreError` if the database cannot be opened.
         """
         with Store(self._db) as store:
             try:
-                while not self._stopping and parent in (None, os.getppid()):
+                while not self._stopping:
                     self._look(store)
                     if select.select([wake], [], [], POLL)[0]:
                         os.read(wake, 1024)
@@ -96,21 +96,11 @@ class Worker:
 
     def _start(self, store: Store, run: Run) -> None:
         """Give a claimed run to a process of its own."""
-        environment = {name: value for name, value in os.environ.items() if name not in THREAD_VARIABLES}
-        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(PROJECT), environment.get("PYTHONPATH")]))
         errors: IO[bytes] | None = None
         with contextlib.suppress(OSError):
             errors = tempfile.TemporaryFile()  # noqa: SIM115  (closed when the process is reaped)
         try:
-            # In a session of its own, so that Ctrl-C reaches it once, through `stop`.
-            process = subprocess.Popen(
-                [sys.executable, "-m", "service.training.train_process", str(self._db), run.name],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                stderr=errors,
-                env=environment,
-                start_new_session=True,
-            )
+            process = start_child("service.training.train_process", self._db, run.name, blas_threads=None, stderr=errors)
         except OSError as error:
             self._rest = time.monotonic() + AFTER_TROUBLE
             if errors:
@@ -188,8 +178,8 @@ def woken_by_signals(worker: Worker) -> Iterator[int]:
         os.close(writing)
 
 
-def carry_out(db: Path, jobs: int, form: str = "lines", level: str = "info", parent: int | None = None) -> None:
-    """Run a worker until SIGTERM, Ctrl-C or the end of `parent`, and log in `form`. Raises `StoreError`, as `Worker.carry_out`."""
+def carry_out(db: Path, jobs: int, form: str = "lines", level: str = "info") -> None:
+    """Run a worker until SIGTERM or Ctrl-C, and log in `form`. Raises `StoreError`, as `Worker.carry_out`."""
     handler = logging.StreamHandler()
     handler.setFormatter(formatter(form))
     log.addHandler(handler)
@@ -198,7 +188,7 @@ def carry_out(db: Path, jobs: int, form: str = "lines", level: str = "info", par
     try:
         with woken_by_signals(worker) as wake:
             log.info("this worker trains the jobs of %s, up to %s at a time", db, "1 job" if jobs == 1 else f"{jobs} jobs")
-            worker.carry_out(wake, parent)
+            worker.carry_out(wake)
     finally:
         log.removeHandler(handler)
 
@@ -210,10 +200,10 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--log-format", default="lines")
     parser.add_argument("--log-level", default="info")
-    parser.add_argument("--parent", type=int)
     given = parser.parse_args()
+    end_with_parent(signal.SIGTERM)
     try:
-        carry_out(given.db, given.jobs, given.log_format, given.log_level, given.parent)
+        carry_out(given.db, given.jobs, given.log_format, given.log_level)
     except CharloomError as error:
         sys.exit(str(error))
 

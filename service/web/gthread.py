@@ -1,11 +1,10 @@
-"""gunicorn's threaded worker, in which nobody can hold a thread by not sending or reading.
+"""Adapts gunicorn's threaded worker so that no slow client can hold a thread.
 
 gthread gives a thread to every connection that sends anything, and waits without end for the rest of a request and for a client that
-does not take its answer: as many half-sent requests as there are threads, and nobody else is answered. And it says goodbye to them in
-its main thread, for up to two seconds each. Here the main thread gathers what arrives (`request_reader`) and waits for nobody; a
-request that is whole gets a thread, few threads are lent to larger bodies, every wait on a socket has a limit, and where
-there are more connections than may be, those that have waited longest go. While requests wait for a thread, few are left to clients
-that read slowly (`service.web.slow_clients`).
+does not read its response: as many half-sent requests as there are threads stop the service. It also closes them in its main thread,
+for up to two seconds each. Here the main thread gathers requests (`service.web.slow_clients`) and waits for no client. A complete
+request gets a thread, few threads may wait for large bodies, and every wait on a socket has a limit. If there are too many
+connections, those that have waited longest are closed. While requests wait for a thread, few threads serve slow readers.
 """
 
 from __future__ import annotations
@@ -57,13 +56,13 @@ Application = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
 
 class GthreadWorker(ThreadWorker):  # type: ignore[misc]
-    """`ThreadWorker` with limits. A connection's `arrival` is the request that it sends, and `deadline` the end of our patience."""
+    """`ThreadWorker` with limits. A connection's `arrival` is the request that it sends; by `deadline` that must be complete."""
 
     wsgi: Application
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._arriving: dict[TConn, None] = {}  # those that wait without a thread, the oldest first; the main thread's own
+        self._arriving: dict[TConn, None] = {}  # connections without a thread, the oldest first; used by the main thread only
         self._queued: dict[TConn, float] = {}  # requests that wait for a thread, and since when
         self._busy: dict[Outgoing, None] = {}  # connections that have a thread
         self._late: dict[Outgoing, Late] = {}  # bodies that threads wait for
@@ -73,7 +72,7 @@ class GthreadWorker(ThreadWorker):  # type: ignore[misc]
         self.cfg.set("sendfile", False)  # files go out as all answers do
 
     def load_wsgi(self) -> None:
-        """Load the application behind a door that sees when a request has arrived."""
+        """Loads the application and wraps it in `_enter`."""
         super().load_wsgi()
         config: ServiceConfig = cast(Any, self.wsgi).extensions["charloom"].config
         self._largest = Largest(config.max_body, config.max_upload)
@@ -82,7 +81,7 @@ class GthreadWorker(ThreadWorker):  # type: ignore[misc]
     # ── the main thread: requests without a thread ────────────────────────────────────────────────────────────────────
 
     def accept(self, listener: Any) -> None:
-        """Take a new connection."""
+        """Accepts a new connection."""
         try:
             sock, address = listener.accept()
         except OSError as error:
@@ -98,13 +97,13 @@ class GthreadWorker(ThreadWorker):  # type: ignore[misc]
             self._make_room(conn)
 
     def on_client_socket_readable(self, conn: TConn, client: socket.socket) -> None:
-        """Take the next request of a connection that was kept."""
+        """Begins the next request of a connection that was kept alive."""
         self.poller.unregister(client)
         self.keepalived_conns.remove(conn)
         self._begin(conn)
 
     def finish_request(self, conn: TConn, fs: Any) -> None:
-        """A thread is done with a request; the next one may have begun already."""
+        """Ends a request, and begins the next one if its bytes are there already."""
         super().finish_request(conn, fs)
         if getattr(conn, "ahead", b"") and self.keepalived_conns and self.keepalived_conns[-1] is conn:
             self.on_client_socket_readable(conn, conn.sock)
@@ -141,7 +140,7 @@ class GthreadWorker(ThreadWorker):  # type: ignore[misc]
             self.enqueue_req(conn)
 
     def enqueue_req(self, conn: TConn) -> None:
-        """Let the next free thread handle a request."""
+        """Lets the next free thread handle a request."""
         self._queued[conn] = time.monotonic()
         super().enqueue_req(conn)
 
@@ -150,7 +149,7 @@ class GthreadWorker(ThreadWorker):  # type: ignore[misc]
         self.poller.unregister(conn.sock)
 
     def _drop(self, conn: TConn, status: int = 0, message: str = "") -> None:
-        """End a connection that has no thread, with a word to a client that has begun to send."""
+        """Closes a connection that has no thread, after an error response if the client has begun to send."""
         self._forget(conn)
         self.nr_conns -= 1
         if status and conn.arrival.data:
@@ -159,7 +158,7 @@ class GthreadWorker(ThreadWorker):  # type: ignore[misc]
         conn.close()
 
     def _make_room(self, newest: TConn | None = None) -> bool:
-        """Close the connection that has waited longest for nothing, but not the newest; whether there was one."""
+        """Closes the connection that has been idle longest, but not the newest; returns whether there was one."""
         if self.keepalived_conns:
             conn = self.keepalived_conns.popleft()
             self.poller.unregister(conn.sock)
@@ -172,7 +171,7 @@ class GthreadWorker(ThreadWorker):  # type: ignore[misc]
         return oldest is not None
 
     def notify(self) -> None:
-        """Called at least every second by the main thread: our patience ends here."""
+        """Ends connections and bodies that are late; the main thread calls it at least every second."""
         super().notify()
         now = time.monotonic()
         if not self.alive and self._stops is None:
@@ -183,26 +182,26 @@ class GthreadWorker(ThreadWorker):  # type: ignore[misc]
         for sock, late in list(self._late.items()):
             if now > late.deadline:
                 late.deadline = math.inf
-                with contextlib.suppress(OSError):  # whoever reads from it sees an end; it can still be answered
+                with contextlib.suppress(OSError):  # its reader sees the end of the body; a response can still be sent
                     sock.shutdown(socket.SHUT_RD)
         self._free_threads(now)
 
     def _free_threads(self, now: float) -> None:
-        """As many as requests wait for, taken from the clients that read slowest. Where none waits, all may take their time."""
-        wanted = sum(now - since > CROWDED for since in list(self._queued.values()))
-        if not wanted:
+        """Takes threads from the clients that read slowest, as many as requests wait for one."""
+        needed = sum(now - since > CROWDED for since in list(self._queued.values()))
+        if not needed:
             return
         slow = [sock for sock in list(self._busy) if sock.waited(now) > CROWDED]
         slow.sort(key=lambda sock: (sock.behind(now), sock.waited(now)))
-        for sock in slow[SLOW_READERS:][-wanted:]:
+        for sock in slow[SLOW_READERS:][-needed:]:
             self._busy.pop(sock, None)
-            with contextlib.suppress(OSError):  # whoever sends sees that nobody is there
+            with contextlib.suppress(OSError):  # its sender sees a broken connection
                 sock.shutdown(socket.SHUT_RDWR)
 
     # ── a thread of the pool ──────────────────────────────────────────────────────────────────────────────────────────
 
     def handle(self, conn: TConn) -> Any:
-        """One request."""
+        """Handles one request."""
         del self._queued[conn]
         conn.sock.begin()
         self._busy[conn.sock] = None
@@ -236,7 +235,7 @@ class GthreadWorker(ThreadWorker):  # type: ignore[misc]
         return result
 
     def _arrived(self, sock: Outgoing) -> None:
-        """Nobody waits for a body any longer: another large one may come, however long this one's answer takes."""
+        """Ends the wait for a body: another large one may come, however long the response to this one takes."""
         if self._late.pop(sock, None) is not None:
             self._large.release()
 
@@ -246,7 +245,7 @@ class GthreadWorker(ThreadWorker):  # type: ignore[misc]
         return False
 
     def handle_request(self, req: Any, conn: TConn) -> Any:
-        """Answer a request whose head was read; a client that asks before it sends its body is told to when somebody wants to read it."""
+        """Answers a request whose headers were read; 100 Continue is sent once the application reads the body."""
         late = self._late.get(conn.sock)
         if late is not None:
             late.asks = getattr(req, "_expected_100_continue", False)
@@ -254,7 +253,7 @@ class GthreadWorker(ThreadWorker):  # type: ignore[misc]
         return super().handle_request(req, conn)
 
     def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: Exception) -> None:
-        """Answer what is not even HTTP, in the shape of every error."""
+        """Answers what is not HTTP, in the shape of every error."""
         status = next((status for kind, status in STATUSES if isinstance(exc, kind)), 500)
         if status == 500:
             self.log.exception("a request failed")
@@ -275,20 +274,20 @@ class GthreadWorker(ThreadWorker):  # type: ignore[misc]
 
 @dataclass
 class Late:
-    """A body that a thread waits for: until when, and whether the client waits for a word before it sends it."""
+    """A body that a thread waits for: until when, and whether the client `asks` for 100 Continue before it sends it."""
 
     deadline: float = field(default_factory=lambda: time.monotonic() + WHOLE_REQUEST)
     asks: bool = False
 
 
 class LimitedBody:
-    """`wsgi.input`. Reading it tells a client that asks to go on, moves the deadline as bytes arrive, and says when all have."""
+    """`wsgi.input`. Reading it sends 100 Continue if asked, moves the deadline as bytes arrive, and calls `arrived` after the last."""
 
     def __init__(self, stream: Any, length: int | None, sock: socket.socket, late: Late | None, arrived: Callable[[], object]) -> None:
         self._stream, self._left, self._sock, self._late, self._arrived = stream, length, sock, late, arrived
 
     def read(self, size: int = -1) -> bytes:
-        """Up to `size` bytes. Raises `BadRequest` where chunks are malformed."""
+        """Returns up to `size` bytes. Raises `BadRequest` if chunks are malformed."""
         if self._late is not None and self._late.asks:
             self._late.asks = False
             self._sock.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -306,7 +305,7 @@ class LimitedBody:
 
 
 def refusal(status: int, message: str) -> bytes:
-    """A whole answer, in the shape of every error, for whom the application never sees."""
+    """Builds a complete error response, for requests that the application never sees."""
     kind = "server_error" if status >= 500 else "rate_limit_error" if status == 429 else "invalid_request_error"
     error = {"message": message, "type": kind, "param": None, "code": HTTPStatus(status).name.lower()}
     body = json.dumps({"error": error}).encode() + b"\n"
@@ -322,6 +321,6 @@ def refusal(status: int, message: str) -> bytes:
 
 
 def limited(sock: socket.socket) -> None:
-    """Let no single wait for what a client sends take longer than its limit; it ends with a `BlockingIOError`."""
+    """Limits every wait for a client's bytes to `NEXT_BYTES`; it then ends with a `BlockingIOError`."""
     timeval = struct.pack("ll", int(NEXT_BYTES), int(NEXT_BYTES % 1 * 1e6))
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeval)

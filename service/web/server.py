@@ -1,11 +1,7 @@
-"""Serving over HTTP: gunicorn in one process with many threads, and beside it a worker that carries out training jobs.
+"""Serves HTTP with gunicorn in one process with many threads, and starts the training worker.
 
 Nothing here imports numpy before `serve` has limited its BLAS to one thread: many threads that each multiply small matrices
 would only fight each other, and the process that forks must have no second thread.
-
-Whether a service that is about to start asks for keys, and what its owner is told: on standard output, once.
-
-The process beside the service that carries out the queue: started with it, started anew where it died, ended with it.
 """
 
 from __future__ import annotations
@@ -35,7 +31,7 @@ from model.errors import CharloomError, InvalidSetting
 from service.store import api_keys
 from service.system.errors import AddressUnusable
 from service.system.log_format import formatter
-from service.system.processes import PROJECT, THREAD_VARIABLES
+from service.system.processes import THREAD_VARIABLES, start_child
 from service.web.gthread import GthreadWorker
 from service.web.service_config import ServiceConfig
 
@@ -44,83 +40,26 @@ if TYPE_CHECKING:
 
     from service.web.state import Service
 
-
-# ── worker_supervisor ────────────────────────────────────────────────────────────────────────────────────────────────
-
-AGAIN = 5.0  # seconds from one start to the next, at least
-SAVING = 60.0  # seconds that it has to let its jobs save
-
 log = logging.getLogger("charloom")
-
-
-class WorkerSupervisor:
-    """A worker (`service.training.worker`) for the jobs of a service; none where the settings ask for no `workers`."""
-
-    def __init__(self, settings: ServiceConfig) -> None:
-        self._jobs = settings.workers
-        self._options = ["--jobs", str(settings.workers), "--log-format", settings.log_format, "--log-level", settings.log_level]
-        self._db = settings.db
-        self._process: subprocess.Popen[bytes] | None = None
-        self._started = float("-inf")
-        self._ending = False
-
-    def start(self) -> None:
-        """Start it; what it says goes to the log."""
-        if not self._jobs or self._ending:
-            return
-        self._started = time.monotonic()
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(PROJECT), os.environ.get("PYTHONPATH")]))}
-        command = [sys.executable, "-m", "service.training.worker", str(self._db), "--parent", str(os.getpid()), *self._options]
-        try:
-            # In a session of its own, so that Ctrl-C reaches it once, through `terminate`.
-            self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=sys.stderr.fileno(), env=environment, start_new_session=True
-            )
-        except OSError as error:
-            log.error("no worker could be started, so jobs wait: %s", error)
-
-    def look(self) -> None:
-        """Notice its end, and start another."""
-        if self._process is not None and self._process.poll() is not None:
-            if not self._ending:
-                log.error("the worker ended with status %s; another is started", self._process.returncode)
-            self._process = None
-        if self._process is None and time.monotonic() - self._started > AGAIN:
-            self.start()
-
-    def terminate(self) -> None:
-        """Ask it to let its jobs save, and to end."""
-        self._ending = True
-        if self._process is not None:
-            with contextlib.suppress(ProcessLookupError):
-                self._process.send_signal(signal.SIGTERM)
-
-    def wait(self) -> None:
-        """Until they have saved."""
-        if self._process is not None:
-            try:
-                self._process.wait(SAVING)
-            except subprocess.TimeoutExpired:
-                log.error("the worker did not end in %.0f seconds and was killed; the last checkpoints of its jobs are kept", SAVING)
-                self._process.kill()
-
-
-# ── server ───────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-# ── admission ────────────────────────────────────────────────────────────────────────────────────────────────────────
-
 Config = TypeVar("Config", bound=ServiceConfig)
+
+CONNECTIONS = 2000  # at most; fewer if the system allows fewer open files
+SPARE_THREADS = 32  # for all that is answered at once, beside threads that generate, wait or follow
+GRACE = 30  # seconds for open streams after SIGTERM
+SHARED_MEMORY = "/dev/shm"  # for the file by which gunicorn's worker shows that it lives, which should not wait for a disk
+RESTART = 5.0  # seconds from one start of the training worker to the next, at least
+SAVING = 60.0  # seconds that the training worker has to let its jobs save
 
 
 class Access(NamedTuple):
-    """Whether a key is asked for, and the one that was made for this start, which is known now and never again."""
+    """Says whether the service asks for keys, and holds the key that was made for this start: it is shown once and never stored."""
 
     asks: bool
     key: str | None = None
 
 
 def admitted(config: Config, address: str) -> tuple[Config, Access]:
-    """The configuration of a service at an IP address: where others can reach it and no key is set, one is made.
+    """Completes the configuration of a service at an IP address; makes a key if other machines can reach it and no key is set.
 
     Opens the store. Raises `StoreError`.
     """
@@ -137,7 +76,7 @@ def admitted(config: Config, address: str) -> tuple[Config, Access]:
 
 
 def announcement(url: str, access: Access, db: Path) -> None:
-    """Say where the service is, and how to try it."""
+    """Prints where the service is, and how to try it."""
     option = "" if str(db) == "charloom.db" else f" --db {shlex.quote(str(db))}"
     if access.key:
         where = [f"{url}/#key={access.key}", f"  (this key is shown once; for another: charloom key new{option})"]
@@ -158,20 +97,12 @@ def announcement(url: str, access: Access, db: Path) -> None:
     sys.stdout.flush()
 
 
-# ── server ───────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-CONNECTIONS = 2000  # at most, as far as there are files for them
-SPARE_THREADS = 32  # beside those that write, wait or follow: for everything that is answered at once
-GRACE = 30  # seconds for open streams after SIGTERM
-SHARED_MEMORY = "/dev/shm"  # gunicorn's sign of life is a file, which should not wait for a disk
-
-
 @dataclass(frozen=True, kw_only=True)
 class ServerSettings(ServiceConfig):
     """A `ServiceConfig` and where to listen; port 0 takes a free one.
 
-    With `train_default`, a first model is queued where none is stored, or what is left of it. `announce` is called once requests
-    are answered, with the URL, who is let in, and the database.
+    With `train_default`, the first model is queued if it is missing or unfinished. `announce` is called once requests are
+    answered, with the URL, the access and the database.
     """
 
     host: str = "127.0.0.1"
@@ -181,9 +112,9 @@ class ServerSettings(ServiceConfig):
 
 
 def serve(settings: ServerSettings) -> NoReturn:
-    """Serve until SIGTERM (open streams finish) or SIGINT (they end), and leave with `SystemExit` (0).
+    """Serves until SIGTERM (open streams finish) or SIGINT (they end), then raises `SystemExit` (0).
 
-    Raises `StoreError`, `InvalidSetting` for a port that is none, and `AddressUnusable`, before anything is started.
+    Raises `StoreError`, `InvalidSetting` for an impossible port, and `AddressUnusable`, before anything is started.
     """
     for name in THREAD_VARIABLES:
         os.environ[name] = "1"
@@ -191,14 +122,14 @@ def serve(settings: ServerSettings) -> NoReturn:
     settings, access = admitted(settings, listener.getsockname()[0])
     if settings.train_default:
         _order_first_model(settings)
-    companion = WorkerSupervisor(settings)
+    supervisor = WorkerSupervisor(settings)
     _raise_file_limit()
-    _Arbiter(_Application(settings, access, listener, companion), companion).run()
+    _Arbiter(_Application(settings, access, listener, supervisor), supervisor).run()
     raise SystemExit  # the arbiter leaves by itself
 
 
 def _order_first_model(settings: ServerSettings) -> None:
-    """Queue the first model where it is missing or unfinished; what is in the way is no reason not to serve."""
+    """Queues the first model if it is missing or unfinished; logs what prevents it, since the service can do without."""
     from service.store import Store
     from service.training import default_model
 
@@ -213,7 +144,7 @@ def _order_first_model(settings: ServerSettings) -> None:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A listening socket. Raises `InvalidSetting` and `AddressUnusable`."""
+    """Opens a listening socket. Raises `InvalidSetting` and `AddressUnusable`."""
     if not 0 <= port < 2**16:
         raise InvalidSetting("port", port, "a whole number from 0 to 65,535", "0 takes a free one")
     try:
@@ -223,7 +154,7 @@ def listen(host: str, port: int) -> socket.socket:
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or "no host can have that name"
         raise AddressUnusable(host, port, f"{why}; give an address of this machine, such as 127.0.0.1 or 0.0.0.0") from None
-    family, _, _, _, address = min(found, key=lambda each: each[0] != socket.AF_INET)  # localhost is 127.0.0.1 where it can be
+    family, _, _, _, address = min(found, key=lambda each: each[0] != socket.AF_INET)  # IPv4 first: localhost is 127.0.0.1 if possible
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -246,27 +177,84 @@ def _why(error: OSError) -> str:
 
 
 def url_of(listener: socket.socket) -> str:
-    """The URL by which this machine itself reaches a listening socket."""
+    """Returns the URL by which this machine itself reaches a listening socket."""
     host, port = listener.getsockname()[:2]
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _raise_file_limit() -> None:
-    """Allow as many open files as the system lets us: each connection is one, each thread's database three."""
+    """Allows as many open files as the system permits: each connection is one, each thread's database three."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (most if most != resource.RLIM_INFINITY else 65536, most))
+
+
+# ── the training worker ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class WorkerSupervisor:
+    """Starts the training worker (`service.training.worker`), restarts it if it dies, and ends it; does nothing if `workers` is 0."""
+
+    def __init__(self, settings: ServiceConfig) -> None:
+        self._jobs = settings.workers
+        self._options = ["--jobs", str(settings.workers), "--log-format", settings.log_format, "--log-level", settings.log_level]
+        self._db = settings.db
+        self._process: subprocess.Popen[bytes] | None = None
+        self._started = float("-inf")
+        self._ending = False
+
+    def start(self) -> None:
+        """Starts the worker; its output goes to the log."""
+        if not self._jobs or self._ending:
+            return
+        self._started = time.monotonic()
+        try:
+            self._process = start_child("service.training.worker", self._db, *self._options, stdout=sys.stderr.fileno())
+        except OSError as error:
+            log.error("no worker could be started, so jobs wait: %s", error)
+
+    def restart_if_ended(self) -> None:
+        """Starts another worker if this one has ended."""
+        if self._process is not None and self._process.poll() is not None:
+            if not self._ending:
+                log.error("the worker ended with status %s; another is started", self._process.returncode)
+            self.release()
+            self._process = None
+        if self._process is None and time.monotonic() - self._started > RESTART:
+            self.start()
+
+    def release(self) -> None:
+        """Closes this process's end of the pipe by which the worker notices that the service has ended."""
+        if self._process is not None and self._process.stdin is not None:
+            self._process.stdin.close()
+
+    def terminate(self) -> None:
+        """Asks the worker to let its jobs save, and to end."""
+        self._ending = True
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.send_signal(signal.SIGTERM)
+
+    def wait(self) -> None:
+        """Waits until its jobs are saved; kills it after `SAVING` seconds."""
+        if self._process is not None:
+            try:
+                self._process.wait(SAVING)
+            except subprocess.TimeoutExpired:
+                log.error("the worker did not end in %.0f seconds and was killed; the last checkpoints of its jobs are kept", SAVING)
+                self._process.kill()
+            self.release()
 
 
 # ── gunicorn ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 class _Application(BaseApplication):  # type: ignore[misc]
-    """What gunicorn asks: its options, and the WSGI application, which is made in the worker."""
+    """Gives gunicorn its options, and the WSGI application, which is made in gunicorn's worker."""
 
-    def __init__(self, settings: ServerSettings, access: Access, listener: socket.socket, companion: WorkerSupervisor) -> None:
-        self._settings, self._access, self._companion = settings, access, companion
+    def __init__(self, settings: ServerSettings, access: Access, listener: socket.socket, supervisor: WorkerSupervisor) -> None:
+        self._settings, self._access, self._supervisor = settings, access, supervisor
         self._url = url_of(listener)
         self._listener = listener.detach()  # gunicorn takes the descriptor over
         super().__init__()
@@ -279,7 +267,7 @@ class _Application(BaseApplication):  # type: ignore[misc]
             "workers": 1,
             "threads": threads,
             "worker_class": GthreadWorker,
-            # A connection more than there are files for would end the worker.
+            # One connection more than the open files allow would end the worker.
             "worker_connections": max(threads + 1, min(CONNECTIONS, files - 3 * threads - 64)),
             "worker_tmp_dir": SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else None,
             "control_socket_disable": True,
@@ -288,14 +276,15 @@ class _Application(BaseApplication):  # type: ignore[misc]
             "logger_class": logger_class(self._settings.log_format, self._settings.log_level),
             "loglevel": "warning",
             "when_ready": lambda arbiter: self._when_ready(),
-            "worker_int": lambda worker: self._service.engine.stop(),  # Ctrl-C: whoever waits for text is told at once
+            "post_fork": lambda arbiter, worker: self._supervisor.release(),  # else the worker outlives a killed arbiter by this process
+            "worker_int": lambda worker: self._service.engine.stop(),  # Ctrl-C ends streams at once
             "worker_exit": lambda arbiter, worker: self._service.close(),
         }
         for name, value in options.items():
             self.cfg.set(name, value)
 
     def _when_ready(self) -> None:
-        self._companion.start()
+        self._supervisor.start()
         self._settings.announce(self._url, self._access, self._settings.db)
 
     def load(self) -> Flask:
@@ -307,37 +296,37 @@ class _Application(BaseApplication):  # type: ignore[misc]
 
 
 class _Arbiter(Arbiter):  # type: ignore[misc]
-    """gunicorn's master, which also looks after the worker."""
+    """gunicorn's master process, which also supervises the training worker."""
 
-    def __init__(self, application: _Application, companion: WorkerSupervisor) -> None:
-        self._companion = companion
+    def __init__(self, application: _Application, supervisor: WorkerSupervisor) -> None:
+        self._supervisor = supervisor
         super().__init__(application)
 
     def reap_workers(self) -> None:
-        self._companion.look()  # before gunicorn, which would take its exit status
+        self._supervisor.restart_if_ended()  # before gunicorn, which would take its exit status
         super().reap_workers()
 
     def manage_workers(self) -> None:
-        self._companion.look()
+        self._supervisor.restart_if_ended()
         super().manage_workers()
 
     def stop(self, graceful: bool = True) -> None:
-        self._companion.terminate()
+        self._supervisor.terminate()
         super().stop(graceful)
-        self._companion.wait()
+        self._supervisor.wait()
 
     def handle_hup(self) -> None:
-        """A closed terminal ends the service; there is no configuration to read anew."""
+        """Ends the service when its terminal is closed; there is no configuration to reload."""
         raise StopIteration
 
 
 class Log(Logger):  # type: ignore[misc]
-    """gunicorn's log, shared by the service, without those who were too slow."""
+    """gunicorn's log, which the service shares, without clients that timed out."""
 
     form, level = "lines", "info"
 
     def setup(self, cfg: Any) -> None:
-        """Called when gunicorn starts."""
+        """Sets formats and levels when gunicorn starts."""
         super().setup(cfg)
         self.error_log.addFilter(is_news)
         for handler in self.error_log.handlers:
@@ -347,10 +336,10 @@ class Log(Logger):  # type: ignore[misc]
 
 
 def logger_class(form: str, level: str) -> type[Log]:
-    """A class for gunicorn's `logger_class`, which gives its instances nothing but its own configuration."""
+    """Returns a class for gunicorn's `logger_class`, which passes only gunicorn's own configuration to its instances."""
     return type("Log", (Log,), {"form": form, "level": level})
 
 
 def is_news(record: logging.LogRecord) -> bool:
-    """Whether a record is worth a line: a client that ran out of time is not."""
+    """Returns whether a record is worth a line: a client that timed out is not."""
     return not (record.exc_info and isinstance(record.exc_info[1], BlockingIOError))

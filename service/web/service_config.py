@@ -1,4 +1,4 @@
-"""What a service is given: the database, its limits, and who may call. Needs no numpy.
+"""Holds the settings of a service: the database, its limits, and its keys. Imports no numpy.
 
 The fields with a `Setting` are the one table of the service's settings: the options of `serve`, the environment variables
 (`CHARLOOM_` and the name in capitals) and docs/settings.md are made from it.
@@ -17,7 +17,7 @@ LOG_LEVELS = ("info", "warning", "error")
 
 @dataclass(frozen=True, kw_only=True)
 class ServiceConfig(Settings):
-    """What one service allows, so that nobody can take all of it: `max_rows` is `--max-rows` of `serve`, or CHARLOOM_MAX_ROWS."""
+    """The limits of one service, so that no client can use all of it: `max_rows` is `--max-rows` of `serve`, or CHARLOOM_MAX_ROWS."""
 
     # fmt: off
     max_body: int = setting(2**20, "the largest body of a request that is no upload", unit="bytes", at_least=1024, at_most=2**30)

@@ -1,14 +1,10 @@
-"""What arrives from clients and what is sent to them, without a thread that waits for a slow one.
+"""Gathers requests without a thread, and measures how far clients lag behind in reading responses.
 
-A request while it arrives: when enough of it is there that a thread can be given to it.
+Threads are few, and a client that sends half a request and stops would keep one. So bytes are gathered without a thread until the
+request is complete; only a large body, such as an upload, is left to the thread that reads it.
 
-Threads are few, and a client that sends half a request and no more would keep one. So bytes are gathered without a thread until the
-request is whole; only the body of an upload, which is too large to be kept, is left to the thread that reads it.
-
-Sending an answer to a client that may read it slowly, or not at all.
-
-`socket.sendall` waits for as long as now and then a byte is taken, and the kernel takes megabytes that nobody may ever read. Here an
-answer goes out in small pieces, of which the kernel holds few, so that a client that falls behind shows as it does.
+`socket.sendall` waits without end as long as a byte is taken now and then, and the kernel takes megabytes that may never be read.
+Here a response goes out in small pieces, of which the kernel holds few, so that a slow client is noticed as soon as it lags.
 """
 
 from __future__ import annotations
@@ -21,7 +17,7 @@ import sys
 import time
 from typing import Any, NamedTuple
 
-# ── request_reader ───────────────────────────────────────────────────────────────────────────────────────────────────
+# ── requests ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 HEAD = 2**15  # bytes of a request line with its headers
 BODY = 2**16  # bytes of a body that is gathered; a larger one is read by its thread
@@ -36,7 +32,7 @@ CHUNK = re.compile(rb"([0-9A-Fa-f]{1,8})[ \t]*(?:;[^\r\n]*)?\r\n")
 
 
 class Largest(NamedTuple):
-    """The largest bodies that are taken, in bytes."""
+    """The largest bodies that are accepted, in bytes."""
 
     body: int
     upload: int
@@ -46,23 +42,23 @@ ANY = Largest(sys.maxsize, sys.maxsize)
 
 
 class Arrival:
-    """The bytes of one request. `ready` once a thread should have it; it is `whole` where that thread will wait for nothing.
+    """The bytes of one request: `ready` once a thread should handle it, and `whole` if that thread will not wait for more.
 
-    Where the head tells that the request will be refused, it is `ready` at once: its body is larger than may be, or in a transfer
-    `coding` that nobody here understands.
+    A request that will be refused is `ready` as soon as its headers show that: its body is too large, or in a transfer `coding`
+    that is not supported.
     """
 
     def __init__(self, largest: Largest = ANY) -> None:
         self._largest = largest
         self.coding = ""
         self.data = bytearray()
-        self.ready = self.whole = self.endless = False  # endless: its head is longer than any is
+        self.ready = self.whole = self.endless = False  # endless: its headers are longer than HEAD
         self._seen = 0  # bytes in which the end of the head, or of a chunk, was looked for
-        self._body: int | None = None  # where it begins
+        self._body: int | None = None  # its offset
         self._length: int | None = None  # of the body; None for chunks
 
     def add(self, data: bytes) -> None:
-        """Take what has arrived; what it costs does not grow with what was there before."""
+        """Takes the next bytes; the cost does not grow with the bytes before them."""
         self.data += data
         if self._body is None:
             self._find_head()
@@ -78,7 +74,7 @@ class Arrival:
         self._body = self._seen = end + 4
         head = bytes(self.data[: end + 2])
         lengths = LENGTH.findall(head)
-        if CONTINUE.search(head):  # the client waits for a word
+        if CONTINUE.search(head):  # the client waits for 100 Continue
             self.ready = True
         codings = b",".join(CODINGS.findall(head)).decode("latin-1")
         self.coding = codings.strip() if any(each.strip(" \t").lower() not in UNDERSTOOD for each in codings.split(",")) else ""
@@ -97,7 +93,7 @@ class Arrival:
         self.ready = self.ready or self.whole or arrived >= BODY
 
     def _look_at_chunks(self) -> None:
-        """Follow the chunks from where the last one ended; malformed ones are left to whoever reads the request."""
+        """Follows the chunks after the last complete one; the parser reports malformed ones."""
         while (found := CHUNK.match(self.data, self._seen)) is not None:
             size = int(found[1], 16)
             if size == 0:  # trailers may follow, up to an empty line
@@ -114,45 +110,45 @@ class Arrival:
         self.ready = b"\r\n" in line or len(line) == LONGEST_LINE
 
 
-# ── response_writer ──────────────────────────────────────────────────────────────────────────────────────────────────
+# ── responses ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-READING = 20.0  # seconds that a client may be behind with reading its answer
-SLOWEST = 2**14  # bytes a second below which it falls behind
+READING = 20.0  # seconds that a client may lag behind in reading its response
+SLOWEST = 2**14  # bytes a second; a slower client lags behind
 PIECE = 2**14  # bytes that are sent at once
-UNSENT = 2**16  # bytes that the kernel may hold beside those that are on their way
+UNSENT = 2**16  # bytes that the kernel may hold and has not sent yet
 
 
 class Outgoing(socket.socket):
-    """A connection to a client, with an account of how long it has kept its sender waiting since `begin`.
+    """A connection to a client that counts how long sending has waited since `begin`.
 
-    Only waiting counts: not the time in which the next bytes of an answer are made, however long that takes.
+    Only waiting counts: not the time in which the next bytes of a response are generated, however long that takes.
     """
 
     def __init__(self, sock: socket.socket) -> None:
-        """Take a connected socket over."""
+        """Takes a connected socket over."""
         super().__init__(sock.family, sock.type, sock.proto, sock.detach())
         if self.family in (socket.AF_INET, socket.AF_INET6):
             self.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT)
         self.begin()
 
     def begin(self) -> None:
-        """Forget the account: a new answer begins."""
+        """Starts counting anew for the next response."""
         self._behind = self._waited = 0.0
-        self._since: float | None = None  # when the wait began that goes on
+        self._since: float | None = None  # start of the present wait
 
     def waited(self, now: float) -> float:
-        """Seconds that sending had to wait, in all."""
+        """Returns the seconds that sending has waited, in all."""
         return self._waited + self._waiting(now)
 
     def behind(self, now: float) -> float:
-        """Seconds that sending had to wait, less those that what was sent takes at `SLOWEST`.
+        """Returns the seconds that the client lags behind a reader of `SLOWEST` bytes a second.
 
-        It never gets below zero: who was quick once may not be slow for it later.
+        Never below zero: a client that was quick once gets no credit for it later.
         """
         return self._behind + self._waiting(now)
 
     def sendall(self, data: Any, flags: int = 0, /) -> None:
-        """Send all of it. Raises `BlockingIOError` as soon as the client is `READING` seconds behind."""
+        """Sends all of `data`. Raises `BlockingIOError` as soon as the client lags `READING` seconds behind."""
         left = memoryview(data).cast("B")
         while left:
             try:
@@ -168,7 +164,7 @@ class Outgoing(socket.socket):
         return now - since if since is not None else 0.0
 
     def _wait(self) -> None:
-        """Wait until more can be sent, or the connection has ended."""
+        """Waits until more can be sent, or the connection has ended."""
         ready = select.poll()
         ready.register(self, select.POLLOUT)
         began = self._since = time.monotonic()

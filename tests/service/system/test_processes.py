@@ -1,10 +1,13 @@
-"""Whether a process is told from a dead one, from another with the same pid, and from one that cannot be seen."""
+"""Tells a process from a dead one, from another with the same pid and from one that cannot be seen; and children end with parents."""
 
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -72,3 +75,85 @@ def test_nobody_is_not_alive(nobody: str | None) -> None:
 
 def test_an_owner_in_words() -> None:
     assert processes.describe(changed(pid=4711, host="thinkpad")) == "process 4711 on thinkpad"
+
+
+# ── children ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+CHILD = """
+import os, signal, sys, time
+from service.system.processes import end_with_parent, lower_priority
+
+def save(*_):
+    print("saved", flush=True)
+    os._exit(7)
+
+signal.signal(signal.SIGTERM, save)
+end_with_parent(int(sys.argv[1]) or None)
+lower_priority()
+print(os.getpid(), os.getpgrp(), os.nice(0), os.environ.get("OPENBLAS_NUM_THREADS"), flush=True)
+time.sleep(60)
+"""
+PARENT = """
+import sys, time
+from service.system.processes import start_child
+child = start_child("child", sys.argv[1], blas_threads=3 if sys.argv[2] == "3" else None, stdout=sys.stdout.fileno())
+time.sleep(60)
+"""
+Family = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def family(tmp_path: Path) -> Iterator[Family]:
+    """Starts a parent in a session of its own, which starts the child; both write to the parent's standard output."""
+    (tmp_path / "child.py").write_text(CHILD)
+    started: list[subprocess.Popen[str]] = []
+
+    def begin(number: int = 0, threads: str = "3") -> subprocess.Popen[str]:
+        environment = os.environ | {"PYTHONPATH": f"{processes.PROJECT}{os.pathsep}{tmp_path}", "OPENBLAS_NUM_THREADS": "2"}
+        command = [sys.executable, "-c", PARENT, str(number), threads]
+        pipe = subprocess.PIPE
+        started.append(subprocess.Popen(command, stdout=pipe, stderr=pipe, env=environment, text=True, start_new_session=True))
+        return started[-1]
+
+    yield begin
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def said(process: subprocess.Popen[str]) -> list[str]:
+    assert process.stdout is not None
+    return process.stdout.readline().split()
+
+
+def test_a_child_ends_at_once_when_its_parent_is_killed(family: Family) -> None:
+    parent = family()
+    assert said(parent)[2:] == [str(os.nice(0) + processes.NICENESS), "3"]
+    parent.kill()
+    assert parent.communicate(timeout=30) == ("", "")  # both have closed their ends
+
+
+def test_a_child_that_has_something_to_save_gets_a_signal(family: Family) -> None:
+    parent = family(signal.SIGTERM, threads="as it likes")
+    assert said(parent)[3] == "None"
+    parent.kill()
+    assert parent.communicate(timeout=30) == ("saved\n", "")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_what_a_terminal_sends_reaches_the_parent_alone(family: Family, number: int) -> None:
+    parent = family()
+    child, group, *_ = map(int, said(parent)[:2])
+    assert child == group != os.getpgid(parent.pid)
+    parent.send_signal(signal.SIGSTOP)  # it keeps its end of the pipe
+    os.killpg(os.getpgid(parent.pid), number)
+    assert processes._started(child)
+    parent.send_signal(signal.SIGCONT)
+    parent.communicate(timeout=30)
+    assert parent.returncode in (-number, 130)
+
+
+def test_a_module_that_its_package_imports_is_started_without_a_warning() -> None:
+    with processes.start_child("service.novelty.index_builder", "none.db", "none", stderr=subprocess.PIPE) as child:
+        assert child.stderr is not None
+        assert b"RuntimeWarning" not in child.stderr.read()

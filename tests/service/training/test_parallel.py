@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 from model.errors import TrainingDiverged
 from service.system.errors import ProcessLost
 from service.system.hardware import SUPPORTED
+from service.system.processes import PROJECT, start_child
 from service.training import parallel
 from service.training.parallel import ALIGNMENT, Layout, attach, reserve, train_in_processes
 
@@ -112,11 +113,11 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[subprocess.Popen[bytes]]:
     """The processes that are started from now on."""
     found: list[subprocess.Popen[bytes]] = []
 
-    def popen(*arguments: Any, **settings: Any) -> subprocess.Popen[bytes]:
-        found.append(subprocess.Popen(*arguments, **settings))
+    def start(*arguments: Any, **settings: Any) -> subprocess.Popen[bytes]:
+        found.append(start_child(*arguments, **settings))
         return found[-1]
 
-    monkeypatch.setattr(parallel, "subprocess", type("", (), {"Popen": staticmethod(popen), "DEVNULL": subprocess.DEVNULL}))
+    monkeypatch.setattr(parallel, "start_child", start)
     return found
 
 
@@ -171,7 +172,7 @@ def test_others_end_when_rank_0_is_killed() -> None:
         "with Run(train_in_processes).steps(2) as steps:\n    next(steps); print('ready', flush=True); time.sleep(60)\n"
     )
     command = [sys.executable, "-c", program, str(Path(__file__).parent)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, env=os.environ | {"PYTHONPATH": str(parallel.PROJECT)}) as leader:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=os.environ | {"PYTHONPATH": str(PROJECT)}) as leader:
         assert leader.stdout
         assert leader.stdout.readline() == b"ready\n"
         (follower,) = Path(f"/proc/{leader.pid}/task/{leader.pid}/children").read_text().split()

@@ -49,6 +49,7 @@ def launch(path: Path, tmp_path: Path) -> Iterator[Launch]:
                 [sys.executable, "-m", "service.training.worker", str(path), *options],
                 cwd=tmp_path,
                 env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+                stdin=subprocess.PIPE,
                 stderr=log,
             )
         started.append(process)
@@ -59,7 +60,7 @@ def launch(path: Path, tmp_path: Path) -> Iterator[Launch]:
         children = [pid_of(run) for run in store.runs.list() if run.state == "running"]
     for process in started:
         process.kill()
-        process.wait()
+        process.communicate()
     for pid in children:
         eventually(lambda pid=pid: not Path(f"/proc/{pid}").exists() or is_zombie(pid))
 
@@ -196,9 +197,10 @@ def test_a_job_that_fails_three_times_at_the_same_step_has_failed(store: Store, 
 @pytest.mark.usefixtures("corpus")
 def test_a_worker_ends_with_whoever_started_it(store: Store, launch: Launch, path: Path) -> None:
     script = """
-        import os, subprocess, sys
-        command = [sys.executable, "-m", "service.training.worker", sys.argv[1], "--parent", str(os.getpid())]
-        print(subprocess.Popen(command).pid, flush=True)
+        import sys
+        from service.system.processes import start_child
+        worker = start_child("service.training.worker", sys.argv[1])
+        print(worker.pid, flush=True)
         input()
     """
     submit(store, "run")

@@ -317,6 +317,25 @@ def test_when_the_service_is_killed_its_jobs_save_and_go_on_with_the_next_one(la
     assert server.stop() == (0, "")
 
 
+def test_the_training_worker_ends_with_a_killed_service_though_another_process_of_it_is_left(launch: Callable[..., Server]) -> None:
+    server = launch(workers=1)
+    assert server.health()
+    children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children")
+    if not children.exists():
+        pytest.skip("this system does not list children")
+    pids = list(map(int, children.read_text().split()))
+    [trainer] = [pid for pid in pids if b"service.training.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    [other] = set(pids) - {trainer}
+    os.kill(other, signal.SIGSTOP)  # it cannot notice that it is left
+    try:
+        server.process.kill()
+        server.process.wait()
+        eventually(lambda: not Path(f"/proc/{trainer}").exists() or not Path(f"/proc/{trainer}/cmdline").read_bytes())
+    finally:
+        os.kill(other, signal.SIGKILL)
+        server.process.communicate()
+
+
 def test_the_first_model_is_queued_once(launch: Callable[..., Server], store: Store, tale: str) -> None:
     store.corpora.add(default_model.CORPUS, [tale], "test")
     for _ in range(2):

@@ -25,8 +25,8 @@ def eventually(condition: Callable[[], object]) -> None:
 
 @pytest.fixture
 def worker(path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WorkerSupervisor]:
-    """A companion, whose standard error goes where the test's goes."""
-    monkeypatch.setattr(server, "AGAIN", 0.0)
+    """A supervisor, whose standard error goes where the test's goes."""
+    monkeypatch.setattr(server, "RESTART", 0.0)
     monkeypatch.setattr("sys.stderr.fileno", lambda: 2, raising=False)
     found = WorkerSupervisor(ServiceConfig(db=path, log_level="warning"))
     yield found
@@ -42,23 +42,23 @@ def pid(worker: WorkerSupervisor) -> int:
 def test_one_that_died_is_replaced_and_it_ends_with_the_service(worker: WorkerSupervisor, caplog: pytest.LogCaptureFixture) -> None:
     worker.start()
     first = pid(worker)
-    worker.look()
+    worker.restart_if_ended()
     assert pid(worker) == first
     os.kill(first, signal.SIGKILL)
-    eventually(lambda: worker.look() or (worker._process is not None and pid(worker) != first))
+    eventually(lambda: worker.restart_if_ended() or (worker._process is not None and pid(worker) != first))
     assert "the worker ended with status -9; another is started" in caplog.text
     worker.terminate()
     worker.wait()
     assert worker._process is not None
     assert worker._process.returncode in (0, -signal.SIGTERM)  # the latter before it had begun
-    worker.look()
+    worker.restart_if_ended()
     assert worker._process is None  # and it stays so
 
 
 def test_without_workers_none_is_started(path: Path) -> None:
     worker = WorkerSupervisor(ServiceConfig(db=path, workers=0))
     worker.start()
-    worker.look()
+    worker.restart_if_ended()
     assert worker._process is None
     worker.terminate()
     worker.wait()
