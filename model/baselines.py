@@ -86,7 +86,7 @@ def probabilities(training: Ids, read: Ids, vocabulary_size: int, highest: int, 
     for _ in range(highest):
         here = np.flatnonzero(before != ABSENT)
         keys, strings = np.unique(before[here] * symbols + read[here], return_inverse=True)  # contexts with their next symbol
-        c_string, c, T = _count(training, training_before, Numbers(keys), contexts, symbols, tick)
+        c_string, c, T = _count(training, training_before, HashIndex(keys), contexts, symbols, tick)
         context = before[here]
         p, shorter = p.copy(), p[here]
         with np.errstate(invalid="ignore"):  # 0 / 0 where a context never occurred
@@ -99,7 +99,7 @@ def probabilities(training: Ids, read: Ids, vocabulary_size: int, highest: int, 
 
 
 def _count(
-    training: Ids, before: Array, strings: Numbers, contexts: int, symbols: int, tick: Callable[[], None] | None = None
+    training: Ids, before: Array, strings: HashIndex, contexts: int, symbols: int, tick: Callable[[], None] | None = None
 ) -> tuple[Array, Array, Array]:
     """c of each string (a context with its next symbol), c of each context, T of each context.
 
@@ -144,7 +144,7 @@ def _different(keys: Array) -> Array:
     return keys[first]
 
 
-class Numbers:
+class HashIndex:
     """The numbers 0, 1, 2, ... of sorted keys, found through a hash table: several times as fast as a binary search."""
 
     def __init__(self, keys: Array) -> None:

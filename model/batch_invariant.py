@@ -9,7 +9,7 @@ Weights (D, K) are prepared once; `bind` then gives a function that multiplies w
 - `InBlocks` multiplies all rows at once in products so small that some kernels neither pack them nor treat rows differently.
 - `model.batch_invariant_lanes.in_lanes` multiplies many rows in large products that are divided as other kernels divide a single row.
 
-Whether the last two are what they should be is found out by trying (`rows_agree`); where not, they do not come into question.
+Whether the last two are what they should be is found out by trying (`is_batch_invariant`); where not, they do not come into question.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ class InBlocks:
         return as_two
 
 
-def rows_agree(prepare: Prepare, shapes: Iterable[tuple[int, int]], counts: Collection[int] = range(1, 65)) -> bool:
+def is_batch_invariant(prepare: Prepare, shapes: Iterable[tuple[int, int]], counts: Collection[int] = range(1, 65)) -> bool:
     """Whether `prepare` gives a row the same bits alone and among as many as `counts`, wherever it stands, on this machine as it is now.
 
     `shapes` are those of the matrices (D, K) that will be multiplied. A fraction of a second.
@@ -135,7 +135,7 @@ def rows_agree(prepare: Prepare, shapes: Iterable[tuple[int, int]], counts: Coll
     return True
 
 
-class Products:
+class PreparedWeights:
     """The products of one set of weights, each matrix prepared when it is first bound."""
 
     def __init__(self, prepare: Prepare = RowByRow) -> None:

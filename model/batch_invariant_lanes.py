@@ -10,7 +10,7 @@ an eighth of k and added as above, have the same bits as rows that are multiplie
 In some tiles at the edges of a product of many rows the kernels keep two chains and add them. With a multiple of twelve rows these are
 the first and the last `EDGE` columns, so that zeros stand there here; with up to twelve rows there are none if features come first and
 are a multiple of twelve. All of this was found by comparing bits and is promised by nobody, so it is tried on the machine at hand before
-it is relied on: `model.batch_invariant.rows_agree` with `COUNTS`.
+it is relied on: `model.batch_invariant.is_batch_invariant` with `COUNTS`.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from model.errors import InvalidSetting
-from model.settings import Course, Settings, setting
+from model.settings import SchedulePairs, Settings, setting
 
 CELLS = ("lstm", "gru", "rnn")
 ACTIVATIONS = ("tanh", "relu", "identity")
@@ -128,6 +128,6 @@ class SamplingConfig(Settings):
             raise InvalidSetting("prompt_ids", list(self.prompt_ids), "left out where prompt is given", "a text continues one of them")
 
     @property
-    def course(self) -> Course:
+    def temperature_schedule(self) -> SchedulePairs:
         """The temperature as pairs, also where it is a single number."""
         return self.temperature if isinstance(self.temperature, tuple) else ((0, self.temperature),)

@@ -36,7 +36,7 @@ def likeliest(logs: Array, count: int) -> Ids:
     return np.argsort(-logs, axis=-1, kind="stable")[..., :count]
 
 
-def judged(
+def score_slice(
     model: LanguageModel, table: Array, ids: Ids, state: Array, alternatives: int, unknown_cost: float
 ) -> tuple[LogprobSlice, Array]:
     """The scores of ids (T+1,) behind the first, read from state (L, S, 1, H), and the state before the last is read.
@@ -45,10 +45,10 @@ def judged(
     """
     with plain_arithmetic():
         output, state, _ = model.read(ids[:-1, None], state, table=table)
-    return weighed(model, output, ids[1:], alternatives, unknown_cost), state
+    return score_outputs(model, output, ids[1:], alternatives, unknown_cost), state
 
 
-def weighed(model: LanguageModel, output: Array, targets: Ids, alternatives: int, unknown_cost: float) -> LogprobSlice:
+def score_outputs(model: LanguageModel, output: Array, targets: Ids, alternatives: int, unknown_cost: float) -> LogprobSlice:
     """The scores of targets (T,), T > 0, each from the output (T, 1, H) of the last layer before it."""
     V = model.vocabulary_size
     parts = []
@@ -72,5 +72,5 @@ def score(model: LanguageModel, vocabulary: Vocabulary, ids: Ids, alternatives: 
     table, state = model.input_table(), model.zero_state(1)
     ids = np.concatenate([vocabulary.encode_prompt("", 1).ids, ids])
     for start in range(0, len(ids) - 1, SLICE):
-        found, state = judged(model, table, ids[start : start + SLICE + 1], state, alternatives, vocabulary.unknown_cost)
+        found, state = score_slice(model, table, ids[start : start + SLICE + 1], state, alternatives, vocabulary.unknown_cost)
         yield found

@@ -139,7 +139,7 @@ def decay(matrix: Array, rate: float, weight_decay: float) -> None:
         matrix *= 1 - rate * weight_decay
 
 
-def multiples(names: Collection[str], config: TrainingConfig) -> dict[str, float]:
+def learning_rate_multiples(names: Collection[str], config: TrainingConfig) -> dict[str, float]:
     """Name of a parameter -> its learning rate as a multiple of the configured one.
 
     Adam moves each weight by about the learning rate. A sum over H inputs then moves H times as far, but what a symbol is looked

@@ -9,7 +9,7 @@ same calls in the same order, and each call returns the same on all of them:
     ... forward, backward over group.rows(B) ...
     gradient, norm, loss = group.reduce(gradient, loss)  the sums over all, in the order of the ranks
     ... update of the weights group.part(P) ...
-    group.wait()                                         now all weights are new
+    group.barrier()                                      now all weights are new
 
 A `ProcessGroup` as it stands here is one process alone. `service.parallel` has those of several.
 """
@@ -48,7 +48,7 @@ class ProcessGroup:
         """The weights that this process updates: all, but where the weights are shared memory."""
         return slice(0, parameters)
 
-    def place(self, parameters: Array) -> Array:
+    def gradient_buffer(self, parameters: Array) -> Array:
         """Where this process leaves its gradient before `reduce`: zeros like the parameters (P,)."""
         return np.zeros_like(parameters)
 
@@ -68,14 +68,14 @@ class ProcessGroup:
         """`gather` between two steps, called by rank 0 alone."""
         return hidden
 
-    def wait(self) -> None:
+    def barrier(self) -> None:
         """Return when all processes have come here."""
 
 
 ALONE = ProcessGroup()
 
 
-def in_order(vectors: list[Array], part: slice) -> Array:
+def sum_in_order(vectors: list[Array], part: slice) -> Array:
     """The sum of a part of several vectors, always in the same order: sums of floats depend on it."""
     total = vectors[0][part].copy()
     for vector in vectors[1:]:

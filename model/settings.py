@@ -22,7 +22,7 @@ from model.errors import InvalidSetting, UnknownSetting
 
 Numbers = tuple[int, ...]
 Biases = Mapping[int, float]  # JSON writes the keys as strings
-Course = tuple[tuple[int, float], ...]  # [position, value] pairs: each value is in force from its position on
+SchedulePairs = tuple[tuple[int, float], ...]  # [position, value] pairs: each value is in force from its position on
 
 # The types of settings, and what their values are called.
 KINDS: dict[Any, str] = {
@@ -42,7 +42,7 @@ class Setting:
     """What is known about one field: the metadata under the key ``"setting"``.
 
     `meaning` is a phrase without a full stop; `unit` is empty for a pure number; `hint` explains the range in an error. The range of
-    a list is that of its elements. A number that `varies` may also be a `Course`. What is no `option` is not offered on the command
+    a list is that of its elements. A number that `varies` may also be a `SchedulePairs`. What is no `option` is not offered on the command
     line.
     """
 
@@ -147,7 +147,7 @@ def _key(key: Any) -> int:
     return typing.cast(int, read(key, int))
 
 
-def read_course(value: Any) -> Course:
+def read_schedule(value: Any) -> SchedulePairs:
     """A list of [position, value] pairs. Raises `ValueError` where it is none, or its positions do not ascend from 0."""
     pairs = []
     for pair in value:
@@ -192,9 +192,9 @@ class Settings:
 def _checked(name: str, value: Any, setting: Setting, kind: Any) -> Any:
     try:
         if setting.varies and isinstance(value, (list, tuple)):
-            course = read_course(value)
-            if all(setting.allows(each) for _, each in course):
-                return course
+            pairs = read_schedule(value)
+            if all(setting.allows(each) for _, each in pairs):
+                return pairs
         else:
             found = read(value, kind)
             if setting.allows(found):

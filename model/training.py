@@ -105,7 +105,7 @@ def train(
     """
     B, weights = streams.batch_size, model.parameters.flat
     rows, part = group.rows(B), group.part(len(weights))
-    gradients = Parameters(model.parameters.shapes, group.place(weights))
+    gradients = Parameters(model.parameters.shapes, group.gradient_buffer(weights))
     portions = _portions(model.parameters, state.memory, part, config)
     workspace = workspace or Workspace()
     while (spent := group.begin(share(state))) < 1:
@@ -141,9 +141,9 @@ def train(
                 optimizer.update(w, gradient[place], rate * multiple, memory, state.step + 1, config)
         if state.advance(streams):
             moved = streams.carry(group.gather(state.hidden))
-            group.wait()
+            group.barrier()
             state.hidden[:, :, rows] = moved[:, :, rows]
-        group.wait()
+        group.barrier()
         yield Progress(state.step, state.epoch + state.chunk / streams.chunks, loss, norm, rate, spent, inputs.size)
 
 
@@ -158,13 +158,13 @@ class _Portion(NamedTuple):
 
 
 def _portions(parameters: Parameters, memory: optimizer.Memory, part: slice, config: TrainingConfig) -> list[_Portion]:
-    multiples = optimizer.multiples(parameters, config)
+    learning_rate_multiples = optimizer.learning_rate_multiples(parameters, config)
     return [
         _Portion(
             place,
             parameters.flat[part][place],
             {key: vector[part][place] for key, vector in memory.items()},
-            multiples[name],
+            learning_rate_multiples[name],
             config.weight_decay if parameters[name].ndim == 2 else 0.0,
         )
         for name, place in parameters.places(part).items()

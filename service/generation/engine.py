@@ -262,7 +262,7 @@ class Engine:
             part.course = request.model.sampler.schedule(number)
         for part in request.parts[request.begun :]:
             part.config = replace(part.config, temperature=value)
-            part.course = part.config.course
+            part.course = part.config.temperature_schedule
 
     def _cut_late(self) -> None:
         """End the requests whose time is over."""

@@ -110,7 +110,7 @@ class LoadedModel:
         """A sampler without requests, with all that takes its time done: the engine's thread should not have to wait for it."""
         network, vocabulary = self.checkpoint.model, self.checkpoint.vocabulary
         prepare, crew = hardware.prepare_for(network), self._crew
-        sampler = Sampler(network, vocabulary, max_prompt=self._max_prompt, prepare=prepare, crew=crew, groups=crew.size)
+        sampler = Sampler(network, vocabulary, max_prompt=self._max_prompt, prepare=prepare, pool=crew, batches=crew.size)
         sampler.prepare()
         return sampler
 

@@ -24,7 +24,7 @@ from model.copy_guard import CopySource
 from model.errors import CharloomError
 from model.output_text import Piece
 from model.sampling import Accepted
-from model.settings import Course
+from model.settings import SchedulePairs
 from service.generation.model_cache import LoadedModel
 from service.system.errors import CompletionNotFound
 
@@ -43,7 +43,7 @@ class Part:
         self.config, self.first = config, first
         self.accepted: Accepted | None = None  # once it has begun
         self.rows = config.n  # texts that are not finished
-        self.course: Course = config.course  # the temperatures that are in force
+        self.course: SchedulePairs = config.temperature_schedule  # the temperatures that are in force
 
 
 class Request:
