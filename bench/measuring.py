@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from statistics import median
 from typing import Any, NamedTuple
 
-Run = Callable[[int], None]  # does so many steps
+Run = Callable[[int], None]  # does this many steps
 
 OURS = "charloom"
 TITLES = {OURS: "Charloom", "pytorch": "PyTorch", "pytorch_alone": "PyTorch, 1 thread", "onnxruntime": "onnxruntime"}

@@ -1,4 +1,4 @@
-"""Decodes bytes: finds the encoding, decodes block by block, makes every line end LF, and reports the exact place of an error.
+"""Decodes bytes to text: finds the encoding, decodes block by block, makes every line end LF, and reports the exact place of an error.
 
 The encoding is UTF-8 unless a byte order mark says UTF-16 or UTF-32, or the caller names one. The result can always be written as
 UTF-8 again: zero characters and lone surrogates are refused.

@@ -1,4 +1,4 @@
-"""Downloads a text over http or https into a nameless temporary file, so that a broken download leaves nothing behind."""
+"""Downloads a text over http or https: into a nameless temporary file, so that a broken download leaves nothing behind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads the members of a tar once from front to back and keeps the selected ones in one nameless temporary file.
+"""Reads the members of a tar once: keeps the selected ones in one nameless temporary file.
 
 A compressed tar can be read only once and in its own order. So the selected text (10 MB of the 1.5 GB of a Linux kernel) is kept until
 all names are known and can be sorted.

@@ -1,4 +1,4 @@
-"""Cuts a long text into parallel streams that are read chunk by chunk, for truncated backpropagation through time.
+"""Cuts a long text into parallel streams and chunks, for truncated backpropagation through time.
 
 ::
 
