@@ -1,4 +1,4 @@
-"""Rates of several contenders, measured in turns, so that whatever else the machine does meets all of them."""
+"""Measures the rates of several contenders in turns, so that other load on the machine affects all of them."""
 
 from __future__ import annotations
 

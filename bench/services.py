@@ -1,4 +1,4 @@
-"""Services in processes of their own: ours over a database with one model, and a plain one with the same network."""
+"""Starts services in separate processes: ours over a database with one model, and a plain one with the same network."""
 
 from __future__ import annotations
 
