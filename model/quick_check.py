@@ -18,10 +18,10 @@ from model.normalization import normalize
 
 Form = Literal["NFC", "NFD"]
 
-FIRST, LAST = 0xC0, 0x20000  # no composed characters outside
+LAST = 0x20000  # no composed characters from there on
 KOREAN_VOWELS, KOREAN_FINALS = range(0x1161, 0x1176), range(0x11A8, 0x11C3)  # composed by an algorithm, not by decompositions
 BLOCK = 2**16  # characters checked together: few enough for a processor's cache
-GAP = 256  # characters in normal form between two parts that are not: enough to pay for a cut
+GAP = 256  # characters in normal form between two stretches that are not: enough to pay for a cut
 
 
 def is_normal(characters: Iterable[str], normalization: str) -> bool:
@@ -63,31 +63,78 @@ def keeps_characters(characters: Iterable[str], normalization: str) -> bool:
     return all(c < "\u00c0" or (unicodedata.is_normalized(form, c) and not (form == "NFC" and c in _seconds())) for c in characters)
 
 
-def reachable(characters: Iterable[str], normalization: str) -> set[str]:
-    """Returns a superset of the characters that a text of these characters may have after normalisation."""
-    found = set(characters)
-    if normalization == "none":
-        return found
-    parts = set(unicodedata.normalize("NFD", "".join(found)))
-    if normalization == "nfd":
-        return parts
-    alone = {changed for c in found for changed in unicodedata.normalize("NFC", c)}
-    composed = (c for c in map(chr, range(FIRST, LAST)) if parts.issuperset(unicodedata.normalize("NFD", c)))
-    return parts | alone | set(composed)
+class CompositionCounts:
+    """Counts by how much composing a text to NFC changes the number of each character, while the text arrives in chunks.
+
+    Only the stretches that need it are composed: for most texts this costs no more than a look at the alphabet of each chunk.
+    """
+
+    def __init__(self) -> None:
+        # By code point, for those seen so far. NFC changes no character below U+0300, see `is_normal`.
+        self._seen, self._boundary, self._inert, self._kept = (np.arange(CODE_POINTS) < 0x300 for _ in range(4))
+        self._tail = ""  # the text after the last place to cut: the next chunk may compose with it
+        self._changes: np.ndarray[tuple[int], np.dtype[np.int64]] | None = None
+        self.complete = True  # False if a row of marks became too long to hold back
+
+    def add(self, chunk: str, characters: np.ndarray[tuple[int], np.dtype[np.intp]]) -> None:
+        """Count a chunk. `characters` are its different code points."""
+        if not (chunk and self.complete):
+            return
+        for code in characters[~self._seen[characters]].tolist():
+            c = chr(code)
+            self._seen[code], self._boundary[code], self._inert[code] = True, _has_boundary_before(c, "NFC"), _is_inert(c, "NFC")
+            self._kept[code] = keeps_characters(c, "nfc")
+        text = self._tail + chunk
+        cut = next((i for i in range(len(text) - 1, max(-1, len(text) - 1 - GAP), -1) if self._boundary[ord(text[i])]), None)
+        kept = bool(self._kept[characters].all() and all(self._kept[ord(c)] for c in self._tail))
+        if cut is None or not kept:
+            codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.dtype("<u4"))
+            if cut is None:
+                cut = len(text) - 1 - int(self._boundary.take(codes[::-1]).argmax())
+                cut = cut if self._boundary[codes[cut]] else 0
+            if not kept:
+                self._compose(text[:cut], codes[:cut])
+        self._tail = text[cut:]
+        self.complete = len(self._tail) <= BLOCK
+
+    def _compose(self, text: str, codes: np.ndarray[tuple[int], np.dtype[np.uint32]]) -> None:
+        stretches = list(_stretches(np.flatnonzero(~self._inert.take(codes))))
+        if not stretches:
+            return
+        if self._changes is None:
+            self._changes = np.zeros(CODE_POINTS, np.int64)
+        after = "".join([normalize(text[first:stop], "nfc") for first, stop in stretches])
+        for found, sign in (
+            (np.concatenate([codes[first:stop] for first, stop in stretches]), -1),
+            (np.frombuffer(after.encode("utf-32-le", "surrogatepass"), np.dtype("<u4")), 1),
+        ):
+            times = np.bincount(found)
+            self._changes[: len(times)] += sign * times
+
+    def finish(self) -> np.ndarray[tuple[int], np.dtype[np.int64]] | None:
+        """Returns the changes (CODE_POINTS,) once the text has ended; None if no character's number may have changed."""
+        self._compose(self._tail, np.frombuffer(self._tail.encode("utf-32-le", "surrogatepass"), np.dtype("<u4")))
+        self._tail = ""
+        return self._changes
 
 
 def _settled(text: str, changing: np.ndarray[tuple[int], np.dtype[np.intp]], normalization: str) -> Iterator[str]:
     """Yields a text in parts and normalises those around the places `changing`; the others need no change."""
     done = 0
+    for first, stop in _stretches(changing):
+        yield text[done:first]
+        yield normalize(text[first:stop], normalization)
+        done = stop
+    yield text[done:]
+
+
+def _stretches(changing: np.ndarray[tuple[int], np.dtype[np.intp]]) -> Iterator[tuple[int, int]]:
+    """Yields where the stretches around the places `changing` (N,) begin and end."""
     if len(changing):
         gaps = np.flatnonzero(np.diff(changing) > GAP)
         firsts = np.maximum(changing[np.concatenate([[0], gaps + 1])] - 1, 0)  # a mark changes the letter before it
         lasts = changing[np.concatenate([gaps, [len(changing) - 1]])]
-        for first, last in zip(firsts.tolist(), lasts.tolist(), strict=True):
-            yield text[done:first]
-            done = last + 1
-            yield normalize(text[first:done], normalization)
-    yield text[done:]
+        yield from zip(firsts.tolist(), (lasts + 1).tolist(), strict=True)
 
 
 def _form(normalization: str) -> Form:
@@ -108,6 +155,16 @@ def _has_boundary_before(c: str, form: Form) -> bool:
 @functools.cache
 def _seconds() -> frozenset[str]:
     """Returns the characters that may compose with the one before them: the second part of each composed character."""
-    composed = (c for c in map(chr, range(FIRST, LAST)) if unicodedata.decomposition(c)[:1] not in ("", "<"))
+    composed = (c for c in _decomposable() if unicodedata.decomposition(c)[:1] not in ("", "<"))
     seconds = [unicodedata.decomposition(c).split()[-1] for c in composed if unicodedata.is_normalized("NFC", c)]
     return frozenset([chr(int(second, 16)) for second in seconds] + [chr(code) for code in (*KOREAN_VOWELS, *KOREAN_FINALS)])
+
+
+def _decomposable() -> Iterator[str]:
+    """Yields the characters of the blocks of 256 with any decomposition: checking each character takes ten times as long."""
+    for start in range(0, LAST, 256):
+        block = "".join(map(chr, range(start, start + 256)))
+        if (
+            not "\uac00" <= block[0] <= "\ud7ff" and unicodedata.normalize("NFD", block) != block
+        ):  # Korean syllables are composed by an algorithm
+            yield from block
