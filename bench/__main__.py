@@ -1,4 +1,4 @@
-"""``make bench``: what Charloom reaches beside its peers, as tables and as JSON. See ``python -m bench --help``."""
+"""Runs the benchmarks and prints tables and JSON (``make bench``). See ``python -m bench --help``."""
 
 from __future__ import annotations
 

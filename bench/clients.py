@@ -1,4 +1,4 @@
-"""Clients of a service that writes: many connections in one thread, so that watching takes little from what is watched."""
+"""Runs many HTTP clients in one thread, so that measuring takes little time from the measured service."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What several cores give training: one process with as many BLAS threads, as many processes, and as many ranks of MPI.
+"""Measures how training scales with cores: one process with BLAS threads, several processes, several ranks of MPI.
 
 Each is the command that a user would give, and its speed the one that it prints.
 """

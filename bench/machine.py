@@ -1,4 +1,4 @@
-"""What the figures were measured on, and the best rate that this machine multiplies at."""
+"""Describes the machine of a measurement and measures its best rate of matrix products."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rates of several contenders, measured in turns, so that whatever else the machine does meets all of them."""
+"""Measures the rates of several contenders in turns, so that other load on the machine affects all of them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from statistics import median
 from typing import Any, NamedTuple
 
-Run = Callable[[int], None]  # does so many steps
+Run = Callable[[int], None]  # does this many steps
 
 OURS = "charloom"
 TITLES = {OURS: "Charloom", "pytorch": "PyTorch", "pytorch_alone": "PyTorch, 1 thread", "onnxruntime": "onnxruntime"}

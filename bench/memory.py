@@ -1,4 +1,4 @@
-"""Memory: the most that Charloom's processes hold together while they train and write, large corpora included."""
+"""Measures the peak memory of all of Charloom's processes while they train and sample, with large corpora, too."""
 
 from __future__ import annotations
 

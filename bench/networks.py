@@ -1,4 +1,4 @@
-"""The networks that are measured: their sizes, the same weights for us and for the peers, and how much they multiply."""
+"""Defines the measured networks: their sizes, equal weights for us and the peers, and their multiply-adds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What of Charloom is measured: the very functions that its commands call."""
+"""Runs the measured parts of Charloom: the same functions that its commands call."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Processes that are started as a user would start them: without settings of this machine that choose how BLAS multiplies."""
+"""Starts processes as a user would: without this machine's environment variables that choose BLAS kernels."""
 
 from __future__ import annotations
 

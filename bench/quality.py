@@ -1,4 +1,4 @@
-"""Time to quality: how long `charloom train --budget` takes to reach a validation loss, beside plain PyTorch with the same recipe."""
+"""Measures how long `charloom train --budget` takes to reach a validation loss, beside plain PyTorch with the same recipe."""
 
 from __future__ import annotations
 

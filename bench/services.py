@@ -1,4 +1,4 @@
-"""Services in processes of their own: ours over a database with one model, and a plain one with the same network."""
+"""Starts services in separate processes: ours over a database with one model, and a plain one with the same network."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def charloom(db: Path, *options: str) -> Iterator[Service]:
 
 @contextmanager
 def plain(threads: int, torch_threads: int) -> Iterator[Service]:
-    """The plain one, with a thread for each of so many requests."""
+    """Starts the plain service, with one thread per request."""
     port = free_port()
     options = ["--workers", "1", "--threads", str(threads), "--timeout", "600", "--bind", f"127.0.0.1:{port}", "--log-level", "error"]
     command = [sys.executable, "-m", "gunicorn", *options, "bench.peers.plain:app"]
@@ -83,20 +83,20 @@ def _running(command: list[str], variables: dict[str, str]) -> Iterator[subproce
 
 
 def free_port() -> int:
-    """A port that nobody listens on now."""
+    """Returns a port that is free now."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port: int = taken.getsockname()[1]
         return port
 
 
 def until_open(port: int) -> None:
-    """Wait until somebody listens. Raises `RuntimeError` after two minutes."""
+    """Waits until the port is open. Raises `RuntimeError` after two minutes."""
     for _ in range(1200):
         with socket.socket() as connection:
             if not connection.connect_ex(("127.0.0.1", port)):
                 return
         time.sleep(0.1)
-    raise RuntimeError(f"nobody listens on port {port}")
+    raise RuntimeError(f"nothing listens on port {port}")
 
 
 def write_model(db: Path, network: Network) -> None:

@@ -1,7 +1,7 @@
-"""Serving over HTTP on this machine: many streams at once, the first characters while a model is trained, and more clients than may be.
+"""Measures serving over HTTP: many streams, time to the first characters during training, and more clients than allowed.
 
-Ours is started by the command line and asked over loopback, as a plain service is that answers each request by itself. What the bare
-`Sampler` reaches with as many texts is measured in the same minutes.
+Ours is started by the command line and called over loopback, like a plain service that answers each request separately. The bare
+`Sampler` with as many texts is measured in the same minutes.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A line chart as SVG: a logarithmic axis across, readable on white and on dark pages. Nothing but text is needed."""
+"""Draws a line chart as SVG: a logarithmic axis across, readable on white and on dark pages. Nothing but text is needed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Large corpora for the memory benchmark: real lines, shuffled and repeated."""
+"""Writes large corpora for the memory benchmark: real lines, shuffled and repeated."""
 
 from __future__ import annotations
 

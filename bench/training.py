@@ -1,7 +1,7 @@
-"""Training speed: characters per second of forward, backward, clipping and Adam in float32 on carried state, beside PyTorch.
+"""Measures training speed: characters per second of forward, backward, clipping and Adam in float32 on carried state, beside PyTorch.
 
-PyTorch gets as many threads as there are cores, and where that is more than one, a second chance with one thread: where another
-program is at work its threads wait for each other, and a ratio to them would flatter us.
+PyTorch gets as many threads as there are cores, and if that is more than one, it is also measured with one thread: if another program
+runs, PyTorch's threads wait for each other, and the ratio to them would flatter us.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""A command watched from outside: what it printed and when, and the most memory that it and all its children held.
+"""Watches a command from outside: its output with times, and the peak memory of it and all its children.
 
-Memory is the proportional set size (PSS): pages that several processes share count once, divided among them. Only Linux tells it.
+Memory is the proportional set size (PSS): pages that several processes share count once, divided among them. Only Linux reports it.
 """
 
 from __future__ import annotations

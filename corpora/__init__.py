@@ -1,4 +1,4 @@
-"""Getting text: files, folders, archives, URLs and the built-in corpora become pieces of clean text. Stores nothing."""
+"""Reads text: files, folders, archives, URLs and the built-in corpora become pieces of clean text. Stores nothing."""
 
 from __future__ import annotations
 

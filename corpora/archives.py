@@ -1,7 +1,7 @@
-"""Compressed files and archives, known by their content: what a stream holds is found out here and read as text.
+"""Detects compressed files and archives by their content and reads them as text.
 
-Nothing is ever unpacked onto the disk under a member's name. Members come in the order of a folder's files, so that an
-archive gives the same text as the folder that was packed.
+Nothing is ever unpacked to the disk under a member's name. Members come in the order of a folder's files, so that an archive gives
+the same text as the folder that was packed.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO, cast
 
 from corpora.decoding import Readable, read_exactly
-from corpora.expansion import Expanding, copied
+from corpora.expansion import Expanding, temporary_copy
 from corpora.read_report import ReadReport
-from corpora.reading import How, Prefixed, joined, single
+from corpora.reading import PeekedStream, ReadOptions, read_documents, read_file
 from corpora.tars import tar_documents
 from corpora.zips import zip_documents
 from model.errors import UnreadableSource
 
-_HEAD = 512  # bytes: the header of a tar is the longest thing that must be seen
+_HEAD = 512  # bytes: the header of a tar, the longest that is needed to tell formats apart
 _COMPRESSED = {
     b"\x1f\x8b\x08": "gzip",
     b"\xfd7zXZ\0": "xz",
@@ -32,37 +32,37 @@ _ZIP = (b"PK\x03\x04", b"PK\x05\x06")  # the second is an empty one
 _UNKNOWN = {b"\x28\xb5\x2f\xfd": "zstd", b"7z\xbc\xaf\x27\x1c": "7z", b"Rar!\x1a\x07": "rar", b"\x04\x22\x4d\x18": "lz4"}
 
 
-def texts_in(stream: BinaryIO, how: How, report: ReadReport) -> Iterator[str]:
-    """The text of a file, whatever it is packed in: plain, ``.gz .bz2 .xz``, ``.tar`` (packed as well) or ``.zip``.
+def read_stream(stream: BinaryIO, options: ReadOptions, report: ReadReport) -> Iterator[str]:
+    """Yields the text of a file: plain, ``.gz .bz2 .xz``, ``.tar`` (also compressed) or ``.zip``.
 
-    Raises `UnsafeArchive`, `UnreadableSource` where the packing is damaged, and what `single` and `joined` raise.
+    Raises `UnsafeArchive`, `UnreadableSource` if the file is damaged, and the errors of `read_file` and `read_documents`.
     """
     head = read_exactly(stream, _HEAD)
-    whole = Prefixed(head, stream)
+    whole = PeekedStream(head, stream)
     if head.startswith(_ZIP):
-        with _seekable(whole, stream, how) as file, zip_documents(file, how, report) as documents:
-            yield from joined(documents, how, report)
+        with _seekable(whole, stream, options) as file, zip_documents(file, options, report) as documents:
+            yield from read_documents(documents, options, report)
     elif kind := next((kind for magic, kind in _COMPRESSED.items() if head.startswith(magic)), None):
         with _opened(kind, whole) as inner:
-            yield from _unpacked(Expanding(inner, whole, how), how, report)
+            yield from _unpacked(Expanding(inner, whole, options), options, report)
     elif kind := next((kind for magic, kind in _UNKNOWN.items() if head.startswith(magic)), None):
-        raise UnreadableSource(how.origin, f"it is packed with {kind}; unpack it first")
+        raise UnreadableSource(options.origin, f"it is packed with {kind}; unpack it first")
     else:
-        yield from _unpacked(Expanding(whole, whole, how), how, report)
+        yield from _unpacked(Expanding(whole, whole, options), options, report)
 
 
-def _unpacked(stream: Expanding, how: How, report: ReadReport) -> Iterator[str]:
+def _unpacked(stream: Expanding, options: ReadOptions, report: ReadReport) -> Iterator[str]:
     head = read_exactly(stream, _HEAD)
-    whole = Prefixed(head, stream)
+    whole = PeekedStream(head, stream)
     if _is_tar(head):
-        with tar_documents(whole, how, report) as documents:
-            yield from joined(documents, how, report)
+        with tar_documents(whole, options, report) as documents:
+            yield from read_documents(documents, options, report)
     else:
-        yield from single(whole, how, report)
+        yield from read_file(whole, options, report)
 
 
 def _opened(kind: str, packed: Readable) -> contextlib.AbstractContextManager[Readable]:
-    file = cast(Any, packed)  # these classes ask for no more than read() of a file, but their types do
+    file = cast(Any, packed)  # these classes need only read(), but their types ask for more
     if kind == "gzip":
         return gzip.GzipFile(fileobj=file, mode="rb")
     return bz2.BZ2File(file) if kind == "bzip2" else lzma.LZMAFile(file)
@@ -79,11 +79,11 @@ def _is_tar(head: bytes) -> bool:
 
 
 @contextlib.contextmanager
-def _seekable(whole: Readable, stream: BinaryIO, how: How) -> Iterator[BinaryIO]:
-    """The stream itself where one can jump in it, else a temporary copy: the table of a zip stands at its end."""
+def _seekable(whole: Readable, stream: BinaryIO, options: ReadOptions) -> Iterator[BinaryIO]:
+    """Yields the stream itself if it is seekable, else a temporary copy: the table of a zip stands at its end."""
     if stream.seekable():
         stream.seek(0)
         yield stream
     else:
-        with copied(whole, how) as file:
+        with temporary_copy(whole, options) as file:
             yield file

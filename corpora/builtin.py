@@ -1,4 +1,4 @@
-"""The corpora that are known by name."""
+"""Lists the built-in corpora: those that are known by name."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Builtin:
-    """Where a built-in corpus comes from: a folder of this machine, or a URL with the sha256 of what lies there."""
+    """The source of a built-in corpus: a folder of this machine, or a URL with the sha256 of its file."""
 
     description: str
     origin: str
@@ -18,11 +18,11 @@ class Builtin:
     globs: tuple[str, ...] = ()
     without: tuple[str, ...] = ()
     sha256: str | None = None
-    packed: bool = False  # the hash is that of an archive: a local tree or another release has another
+    packed: bool = False  # the hash is of an archive; a local tree or another release has a different one
 
 
 _PYTHON = f"{platform.python_implementation()} {platform.python_version()}"
-_LINUX = "6.12"  # a long-term release, from November 2024; a fixed one, so that the corpus is the same for everybody
+_LINUX = "6.12"  # a long-term release, from November 2024; a fixed one, so that everyone gets the same corpus
 
 TABLE: Mapping[str, Builtin] = {
     "python": Builtin(
@@ -30,7 +30,7 @@ TABLE: Mapping[str, Builtin] = {
         origin=f"built-in python ({_PYTHON})",
         place=sysconfig.get_path("stdlib"),
         globs=("*.py",),
-        # Tests hold odd encodings and odd code; _sysconfigdata tells about the machine that the interpreter was built on.
+        # Tests contain odd encodings and odd code; _sysconfigdata describes the machine that built the interpreter.
         without=("site-packages", "dist-packages", "test", "tests", "idlelib", "lib2to3", "__pycache__", "_sysconfigdata*"),
     ),
     "shakespeare": Builtin(
@@ -54,5 +54,5 @@ BUILTINS: Mapping[str, str] = {name: builtin.description for name, builtin in TA
 
 
 def is_builtin(name: str) -> bool:
-    """Whether `name` is that of a built-in corpus."""
+    """Whether a built-in corpus has this name."""
     return name in TABLE

@@ -1,7 +1,7 @@
-"""Bytes to text: finds the encoding, decodes piece by piece, makes every line end LF, and says exactly where it fails.
+"""Decodes bytes to text: finds the encoding, decodes block by block, makes every line end LF, and reports the exact place of an error.
 
-UTF-8 unless a byte order mark says UTF-16 or UTF-32, or the caller names an encoding. What comes out can always be
-written as UTF-8 again: zero characters and lone surrogates are refused.
+The encoding is UTF-8 unless a byte order mark says UTF-16 or UTF-32, or the caller names one. The result can always be written as
+UTF-8 again: zero characters and lone surrogates are refused.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ _NOT_FOR_FILES = {"idna", "punycode", "undefined", "unicode-escape", "raw-unicod
 
 
 class Readable(Protocol):
-    """The one thing that is asked of a stream of bytes."""
+    """A stream of bytes: only `read` is used."""
 
     def read(self, size: int, /) -> bytes:
-        """At most `size` bytes; none only at the end."""
+        """Returns at most `size` bytes; none only at the end."""
         ...
 
 
 def check_encoding(encoding: str | None) -> None:
-    """Raises `UnknownEncoding` unless `encoding` is None or an encoding of text that Python knows."""
+    """Raises `UnknownEncoding` unless `encoding` is None or a text encoding that Python knows."""
     if encoding is not None:
         _codec_name(encoding)
 
 
 def decoded(stream: Readable, origin: str, encoding: str | None = None) -> Generator[str, None, None]:
-    """The text of a stream with LF line ends and without a byte order mark, about one `BLOCK` at a time, never empty pieces.
+    """Yields the text of a stream with LF line ends and without a byte order mark, about one `BLOCK` at a time, no empty piece.
 
-    `origin` names the stream in errors. Raises `BinaryText` and `UndecodableText` with the offset in the original
-    bytes (a zero byte is reported before an undecodable one of the same block, since it tells more), `UnknownEncoding`.
+    `origin` names the stream in errors. Raises `UnknownEncoding`, and `BinaryText` or `UndecodableText` with the offset in the
+    original bytes. A zero byte is reported before an undecodable one of the same block, since it tells the user more.
     """
     data = read_exactly(stream, BLOCK)
     codec = _codec_of(data, encoding)
@@ -64,7 +64,7 @@ def decoded(stream: Readable, origin: str, encoding: str | None = None) -> Gener
 
 
 def read_exactly(stream: Readable, size: int) -> bytes:
-    """The next `size` bytes, fewer only where the stream ends: a pipe may give them in any portions."""
+    """Returns the next `size` bytes, fewer only at the end of the stream: a pipe may give them in any portions."""
     parts: list[bytes] = []
     missing = size
     while missing and (part := stream.read(missing)):
@@ -89,7 +89,7 @@ def _codec_of(head: bytes, encoding: str | None) -> str:
     if encoding is None:
         return marked or "utf-8"
     name = _codec_name(encoding)
-    if name in ("utf-16", "utf-32"):  # a mark decides; without one little-endian, which is what machines write today
+    if name in ("utf-16", "utf-32"):  # the mark decides; without one little-endian, as nearly all machines write it
         return marked if marked and marked.startswith(name) else f"{name}-le"
     return "utf-8" if name == "utf-8-sig" else name
 
@@ -103,8 +103,8 @@ def _decoded_block(decoder: codecs.IncrementalDecoder, data: bytes, final: bool,
         text = decoder.decode(data, final)
     except UnicodeDecodeError as error:
         # The decoder may have kept bytes of the block before: the object's end is the block's end, its start may not be.
-        where = offset + len(data) - (len(error.object) - error.start)
-        raise UndecodableText(origin, where, codec, error.object[error.start]) from None
+        position = offset + len(data) - (len(error.object) - error.start)
+        raise UndecodableText(origin, position, codec, error.object[error.start]) from None
     except UnicodeError:  # an escape sequence of ISO 2022 that never ends
         raise UndecodableText(origin, offset - len(before[0]), codec) from None
     if "\0" in text or not (unicode_codec or _is_clean(text)):
@@ -124,7 +124,7 @@ def _is_clean(text: str) -> bool:
 def _refusal(
     decoder: codecs.IncrementalDecoder, data: bytes, start: int, offset: int, origin: str, codec: str
 ) -> BinaryText | UndecodableText:
-    """Decodes byte by byte to find where the character begins that may not be; `start` is where the pending one began."""
+    """Decodes byte by byte to find the start of the forbidden character; `start` is that of the pending character."""
     for i in range(len(data)):
         text = decoder.decode(data[i : i + 1])
         if "\0" in text:

@@ -1,4 +1,4 @@
-"""Fetching a text over http or https: into a nameless temporary file, so that a broken download leaves nothing behind."""
+"""Downloads a text over http or https: into a nameless temporary file, so that a broken download leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from typing import IO, Any, BinaryIO, cast
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from corpora.decoding import BLOCK
-from corpora.expansion import copied, worded
-from corpora.reading import How
+from corpora.expansion import temporary_copy, wrapping_errors
+from corpora.reading import ReadOptions
 from model.errors import ChecksumMismatch, DownloadFailed, SourceError, TextTooLarge, UnreadableSource
 
-TIMEOUT = 30.0  # seconds without a single byte; as long as a slow server may think
-Progress = Callable[[int, int | None], None]  # bytes received, bytes in all where the server says so
+TIMEOUT = 30.0  # seconds without a single byte
+Progress = Callable[[int, int | None], None]  # bytes received, total bytes if the server says so
 
 
 def is_url(what: str) -> bool:
-    """Whether it is to be fetched."""
+    """Whether `what` is an http or https URL."""
     return what.lower().startswith(("http://", "https://"))
 
 
 def check_url(url: str) -> str:
-    """The URL as it goes over the wire. Raises `UnreadableSource` for one without a host, or with a password, which would be stored."""
+    """Returns the URL in percent-encoding. Raises `UnreadableSource` without a host, or with a password, which would be stored."""
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
@@ -46,37 +46,37 @@ def check_url(url: str) -> str:
 
 
 def file_name_of(url: str) -> str:
-    """The last part of a URL's path, or its host where there is none."""
+    """Returns the last part of a URL's path, or the host if the path is empty."""
     parts = urlsplit(url)
     return unquote(parts.path.rstrip("/").rpartition("/")[2]) or parts.hostname or ""
 
 
 @contextlib.contextmanager
-def fetched(
-    url: str, how: How, sha256: str | None = None, progress: Progress | None = None, timeout: float = TIMEOUT
+def download(
+    url: str, options: ReadOptions, sha256: str | None = None, progress: Progress | None = None, timeout: float = TIMEOUT
 ) -> Iterator[BinaryIO]:
-    """What a URL answers, as a temporary file that is gone afterwards.
+    """Yields the body of a URL's response as a temporary file, which is deleted afterwards.
 
-    Raises `DownloadFailed`, `TextTooLarge`, and `ChecksumMismatch` where `sha256` (lower-case hex) is given and differs.
+    Raises `DownloadFailed`, `TextTooLarge`, and `ChecksumMismatch` if `sha256` (lower-case hex) is given and differs.
     """
-    with tempfile.TemporaryFile(dir=how.scratch) as file:
-        encoding = _received(url, file, how, progress, timeout)
+    with tempfile.TemporaryFile(dir=options.scratch) as file:
+        encoding = _received(url, file, options, progress, timeout)
         with contextlib.ExitStack() as stack:
             body = cast(BinaryIO, file)
-            # A server may call the packing of a .gz file an encoding: the file is the packed one, and is opened by its reader.
+            # For a .gz file some servers send "Content-Encoding: gzip"; the file itself is compressed, and is opened as such later.
             if encoding in ("gzip", "x-gzip") and not urlsplit(url).path.endswith((".gz", ".tgz")):
                 file.seek(0)
                 stream = stack.enter_context(gzip.GzipFile(fileobj=file))
-                with worded(url):
-                    body = stack.enter_context(copied(stream, how))
+                with wrapping_errors(url):
+                    body = stack.enter_context(temporary_copy(stream, options))
             elif encoding not in ("", "identity", "gzip", "x-gzip"):
-                raise DownloadFailed(url, f"the server sent it encoded as {encoding}, which nobody asked for")
+                raise DownloadFailed(url, f"the server sent it encoded as {encoding}, which was not requested")
             check_sha256(body, url, sha256)
             yield body
 
 
 def check_sha256(file: BinaryIO, origin: str, expected: str | None) -> None:
-    """Raises `ChecksumMismatch` where a hash is expected and the file has another; leaves the file at its start."""
+    """Raises `ChecksumMismatch` if a hash is expected and the file has another one; rewinds the file."""
     if expected is not None:
         file.seek(0)
         found = hashlib.file_digest(cast(Any, file), "sha256").hexdigest()
@@ -85,19 +85,19 @@ def check_sha256(file: BinaryIO, origin: str, expected: str | None) -> None:
     file.seek(0)
 
 
-def _received(url: str, file: IO[bytes], how: How, progress: Progress | None, timeout: float) -> str:
-    """Writes the body into the file and returns how the server encoded it."""
+def _received(url: str, file: IO[bytes], options: ReadOptions, progress: Progress | None, timeout: float) -> str:
+    """Writes the body into the file and returns its Content-Encoding."""
     try:
         request = urllib.request.Request(check_url(url), headers={"User-Agent": "charloom", "Accept-Encoding": "identity"})
         with _opener().open(request, timeout=timeout) as response:
             total = int(length) if (length := response.headers["Content-Length"] or "").isdecimal() else None
-            if total is not None and total > how.limits.size:
-                raise TextTooLarge(url, how.limits.size)
+            if total is not None and total > options.limits.size:
+                raise TextTooLarge(url, options.limits.size)
             count = 0
             while data := response.read(BLOCK):
                 count += len(data)
-                if count > how.limits.size:
-                    raise TextTooLarge(url, how.limits.size)
+                if count > options.limits.size:
+                    raise TextTooLarge(url, options.limits.size)
                 file.write(data)
                 if progress:
                     progress(count, total)
@@ -127,7 +127,7 @@ def _why(error: Exception, timeout: float) -> str:
 
 
 def _opener() -> urllib.request.OpenerDirector:
-    """Follows redirections to http and https alone; the ordinary opener would also follow one to ftp."""
+    """Returns an opener that follows redirections to http and https only; the default one would also follow one to ftp."""
     opener = urllib.request.OpenerDirector()
     for handler in (
         urllib.request.ProxyHandler(),

@@ -1,4 +1,4 @@
-"""The files of a folder, in an order that is the same on every machine."""
+"""Lists the files of a folder in an order that is the same on every machine."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import BinaryIO
 
 from corpora.naming import order
 from corpora.read_report import ReadReport
-from corpora.reading import Document, How
+from corpora.reading import Document, ReadOptions
 from model.errors import UnreadableSource
 
 
-def documents_of(folder: str, how: How, report: ReadReport) -> Iterator[Document]:
-    """All regular files below `folder` that are selected, sorted by their path.
+def documents_of(folder: str, options: ReadOptions, report: ReadReport) -> Iterator[Document]:
+    """Yields all selected regular files below `folder`, sorted by path.
 
-    Links to files are read, links to folders are not followed, so that no loop can arise; pipes and devices are left out.
+    Links to files are read. Links to folders are not followed, so that no loop can arise. Pipes and devices are skipped.
     """
-    for path in sorted(_paths(folder, how, report), key=order):
+    for path in sorted(_paths(folder, options, report), key=order):
         full = os.path.join(folder, *path.split("/"))
         yield Document(path, functools.partial(_opened, full))
 
@@ -27,7 +27,7 @@ def _opened(path: str) -> BinaryIO:
     return open(path, "rb")
 
 
-def _paths(folder: str, how: How, report: ReadReport) -> Iterator[str]:
+def _paths(folder: str, options: ReadOptions, report: ReadReport) -> Iterator[str]:
     waiting = [""]
     while waiting:
         base = waiting.pop()
@@ -36,16 +36,16 @@ def _paths(folder: str, how: How, report: ReadReport) -> Iterator[str]:
                 for entry in entries:
                     path = f"{base}/{entry.name}" if base else entry.name
                     if entry.is_dir(follow_symlinks=False):
-                        if how.selection.enters(entry.name):
+                        if options.selection.enters(entry.name):
                             waiting.append(path)
-                    elif how.selection.takes(path):
+                    elif options.selection.takes(path):
                         if _is_regular(entry):
                             yield path
                         else:
                             report.links.add(path)
         except OSError as error:
             if not base:
-                raise UnreadableSource(how.origin, error.strerror or str(error)) from None
+                raise UnreadableSource(options.origin, error.strerror or str(error)) from None
             report.unreadable.add(base)
 
 

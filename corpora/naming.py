@@ -1,4 +1,4 @@
-"""Names: what a corpus could be called after where it came from, and how a path is shown."""
+"""Suggests a corpus's name from its source, and makes paths printable and sortable."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ _RESERVED = {"latest", "rnn", "gru", "lstm"}
 
 
 def suggested_name(file_name: str, taken: frozenset[str] = frozenset(), folder: bool = False) -> str:
-    """A name of the form ``[A-Za-z0-9][A-Za-z0-9._-]{0,63}``: ``my play.txt`` gives ``my-play``.
+    """Returns a name of the form ``[A-Za-z0-9][A-Za-z0-9._-]{0,63}``: ``my play.txt`` gives ``my-play``.
 
-    Endings are kept for a `folder`. ``-text`` is added to a reserved name and to one of `taken`, so that it hides none.
+    A `folder` keeps its ending. A reserved or `taken` name gets ``-text``, so that it hides nothing.
     """
     if not folder:
         file_name = _ENDING.sub("", _PACKED.sub("", file_name))
@@ -23,10 +23,10 @@ def suggested_name(file_name: str, taken: frozenset[str] = frozenset(), folder: 
 
 
 def printable(path: str) -> str:
-    """A path as text that can be printed and stored, even where the file system gave bytes that are no UTF-8."""
+    """Returns a path as text that can be printed and stored, even if its bytes in the file system are not UTF-8."""
     return path.encode("utf-8", "backslashreplace").decode()
 
 
 def order(path: str) -> tuple[bytes, bytes]:
-    """Sorts paths alike on every machine: by code points of the composed form, since some file systems take accents apart."""
+    """Returns a sort key for paths that is the same on every machine: the composed form, since some file systems decompose accents."""
     return unicodedata.normalize("NFC", path).encode("utf-8", "surrogateescape"), path.encode("utf-8", "surrogateescape")

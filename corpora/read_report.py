@@ -1,4 +1,4 @@
-"""What a reader tells about its reading: how much was read, what was skipped and why."""
+"""Reports how much of a source was read, what was skipped and why."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _SHOWN = 3  # names of each kind that are kept; all are counted
 
 @dataclass
 class Skipped:
-    """Files that were left out for one reason: how many, and the first few names."""
+    """Files that were skipped for one reason: how many, and the first few names."""
 
     count: int = 0
     names: list[str] = field(default_factory=list)
@@ -32,9 +32,9 @@ class Skipped:
 
 @dataclass
 class ReadReport:
-    """The account of one reading; complete when its last piece has been given out.
+    """What one reading read and skipped; complete after its last piece.
 
-    `files` counts what went into the text, `bytes_read` its bytes before decoding, `characters` its code points after.
+    `files` counts the files in the text, `bytes_read` its bytes before decoding, `characters` its code points after.
     """
 
     files: int = 0
@@ -48,16 +48,16 @@ class ReadReport:
 
     @property
     def skipped(self) -> int:
-        """Files that were meant but could not be read as text."""
+        """The number of selected files that could not be read as text."""
         return self.binary.count + self.undecodable.count + self.unreadable.count + self.encrypted.count
 
     def skip(self, name: str, why: BinaryText | UndecodableText) -> None:
-        """Counts a file that is no text."""
+        """Counts a file that is not text."""
         (self.binary if isinstance(why, BinaryText) else self.undecodable).add(name)
 
     @property
     def warnings(self) -> list[str]:
-        """A sentence for every reason for which something was left out."""
+        """One sentence for each reason why something was skipped."""
         return list(self._sentences())
 
     def _sentences(self) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Many files as one text: each decoded, ended with a newline, one after the other, in pieces of even size."""
+"""Joins many files into one text: each decoded and ended with a newline, in pieces of equal size."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from corpora.read_report import ReadReport
 from corpora.selection import Selection
 from model.errors import BinaryText, EmptyText, NothingToRead, SourceError, TextTooLarge, UndecodableText
 
-PIECE = 1024 * 1024  # characters of a piece; enough to compress well, small beside the memory of any machine
-MAX_SIZE = 4 * 1024**3  # bytes; a thousand times what a small recurrent network can take in
+PIECE = 1024 * 1024  # characters; enough to compress well, small beside the memory of any machine
+MAX_SIZE = 4 * 1024**3  # bytes; a thousand times what a small recurrent network can learn from
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a source may hold before it is refused. `size` is the user's; the others stop archives that were made to harm.
+    """The largest source that is accepted. `size` is the user's; the others stop archives that were made to harm.
 
-    The archive of a Linux kernel is the yardstick: 90 000 members, 1.5 GB, a ratio of ten.
+    The archive of a Linux kernel is far below them: 90,000 members, 1.5 GB, a ratio of ten.
     """
 
     size: int = MAX_SIZE  # bytes of text
     expanded: int = 16 * 1024**3  # bytes that an archive expands to, text or not
     ratio: int = 100  # of expanded to compressed bytes; deflate can reach 1032 ...
-    ratio_from: int = 256 * 1024**2  # ... and so does an honest file that repeats itself, so small ones pass
+    ratio_from: int = 256 * 1024**2  # ... and so does an honest file that repeats itself, so the ratio of small ones is not checked
     members: int = 500_000
 
 
 @dataclass(frozen=True)
-class How:
-    """How a source is to be read: the same for all of its files. `origin` names it in errors."""
+class ReadOptions:
+    """The options for reading a source, the same for all of its files. `origin` names it in errors."""
 
     origin: str
     selection: Selection = field(default_factory=Selection)
@@ -49,14 +49,14 @@ class Document:
     open: Callable[[], AbstractContextManager[Readable]]
 
 
-class Prefixed:
-    """A stream of which the first bytes were looked at already; counts what it gives out."""
+class PeekedStream:
+    """A stream whose first bytes have been read ahead; counts the bytes it returns."""
 
     def __init__(self, head: bytes, rest: Readable) -> None:
         self.head, self.rest, self.count = head, rest, 0
 
     def read(self, size: int, /) -> bytes:
-        """The head first, then the rest."""
+        """Returns the head first, then the rest."""
         if self.head:
             data, self.head = self.head[:size], self.head[size:]
         else:
@@ -65,33 +65,33 @@ class Prefixed:
         return data
 
 
-def single(stream: Readable, how: How, report: ReadReport) -> Iterator[str]:
-    """The text of one file that the user named: what cannot be decoded is an error.
+def read_file(stream: Readable, options: ReadOptions, report: ReadReport) -> Iterator[str]:
+    """Yields the text of one file that the user named: undecodable bytes are an error.
 
     Raises `BinaryText`, `UndecodableText`, `EmptyText` and `TextTooLarge`.
     """
     report.files = 1
-    yield from decoded(_Counted(stream, how, report), how.origin, how.encoding)
+    yield from decoded(_Counted(stream, options, report), options.origin, options.encoding)
 
 
-def joined(documents: Iterable[Document], how: How, report: ReadReport) -> Iterator[str]:
-    """The texts of many files, each ended with a newline; what cannot be decoded is skipped and counted in `report`.
+def read_documents(documents: Iterable[Document], options: ReadOptions, report: ReadReport) -> Iterator[str]:
+    """Yields the texts of many files, each ended with a newline; undecodable files are skipped and counted in `report`.
 
-    Raises `NothingToRead` where no file is left and `TextTooLarge`.
+    Raises `NothingToRead` if no file is left, and `TextTooLarge`.
     """
     for document in documents:
         last = ""
-        for text in _texts(document, how, report):
+        for text in _texts(document, options, report):
             yield text
             last = text
         if last and not last.endswith("\n"):
             yield "\n"
     if not report.files:
-        raise NothingToRead(how.origin, str(how.selection), report.skipped)
+        raise NothingToRead(options.origin, str(options.selection), report.skipped)
 
 
-def in_pieces(texts: Iterable[str], how: How, report: ReadReport, size: int = PIECE) -> Iterator[str]:
-    """The same text in pieces of `size` characters, the last one shorter. Raises `EmptyText` where there is none."""
+def in_pieces(texts: Iterable[str], options: ReadOptions, report: ReadReport, size: int = PIECE) -> Iterator[str]:
+    """Yields the same text in pieces of `size` characters, the last one shorter. Raises `EmptyText` if there is none."""
     parts: list[str] = []
     gathered = 0
     for text in texts:
@@ -106,14 +106,14 @@ def in_pieces(texts: Iterable[str], how: How, report: ReadReport, size: int = PI
     if gathered:
         yield "".join(parts)
     if not report.characters:
-        raise EmptyText(how.origin)
+        raise EmptyText(options.origin)
 
 
-def _texts(document: Document, how: How, report: ReadReport) -> Iterator[str]:
-    """One file's text. A long file is decoded twice, first to see that it can be: no half of a file may come through."""
+def _texts(document: Document, options: ReadOptions, report: ReadReport) -> Iterator[str]:
+    """Yields one file's text. A long file is decoded twice, first to check it: no part of an undecodable file may be used."""
     trial = ReadReport(bytes_read=report.bytes_read)
     try:
-        with document.open() as stream, closing(decoded(_Counted(stream, how, trial), document.name, how.encoding)) as texts:
+        with document.open() as stream, closing(decoded(_Counted(stream, options, trial), document.name, options.encoding)) as texts:
             head = list(itertools.islice(texts, 2))
             whole = len(head) < 2
             if not whole:
@@ -132,19 +132,19 @@ def _texts(document: Document, how: How, report: ReadReport) -> Iterator[str]:
     if whole:
         yield from head
         return
-    with document.open() as stream, closing(decoded(stream, document.name, how.encoding)) as texts:
+    with document.open() as stream, closing(decoded(stream, document.name, options.encoding)) as texts:
         yield from texts
 
 
 class _Counted:
-    """Counts into the report and stops at the limit."""
+    """Counts bytes in the report. Raises `TextTooLarge` at the limit."""
 
-    def __init__(self, stream: Readable, how: How, report: ReadReport) -> None:
-        self.stream, self.how, self.report = stream, how, report
+    def __init__(self, stream: Readable, options: ReadOptions, report: ReadReport) -> None:
+        self.stream, self.options, self.report = stream, options, report
 
     def read(self, size: int = BLOCK, /) -> bytes:
         data = self.stream.read(size)
         self.report.bytes_read += len(data)
-        if self.report.bytes_read > self.how.limits.size:
-            raise TextTooLarge(self.how.origin, self.how.limits.size)
+        if self.report.bytes_read > self.options.limits.size:
+            raise TextTooLarge(self.options.origin, self.options.limits.size)
         return data

@@ -1,4 +1,4 @@
-"""Which files of a folder or archive are read: patterns, and what is never looked at."""
+"""Selects the files of a folder or archive that are read, by patterns."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from model.errors import InvalidSetting
 
 @dataclass(frozen=True)
 class Selection:
-    """Says of a path below the folder, written with ``/``, whether it is read.
+    """Decides which paths below the folder, written with ``/``, are read.
 
-    A pattern without ``/`` is compared with the file's name (``*.txt``), one with ``/`` with the whole path, where ``**``
-    stands for any number of folders (``src/**/*.c``). Any of `globs` suffices; none means every file. Hidden files and
-    folders (``.git``) are left out, and those that `without` names.
+    A pattern without ``/`` is compared with the file's name (``*.txt``), one with ``/`` with the whole path; ``**`` stands for
+    any number of folders (``src/**/*.c``). Any of `globs` suffices; none means every file. Hidden files and folders (``.git``)
+    are left out, and those that match `without`.
     """
 
     globs: tuple[str, ...] = ()
     without: tuple[str, ...] = ()
 
     def enters(self, folder_name: str) -> bool:
-        """Whether what lies in a folder of this name may be read."""
+        """Whether files in a folder of this name may be read."""
         return not folder_name.startswith(".") and not any(fnmatchcase(folder_name, pattern) for pattern in self.without)
 
     def takes(self, path: str) -> bool:
@@ -36,7 +36,7 @@ class Selection:
 
 
 def selection(globs: str | Sequence[str], without: Sequence[str] = ()) -> Selection:
-    """A `Selection` of one pattern or several. Raises `InvalidSetting` for a pattern that could match nothing."""
+    """Returns a `Selection` of one pattern or several. Raises `InvalidSetting` for a pattern that can match nothing."""
     patterns = (globs,) if isinstance(globs, str) else tuple(globs)
     for pattern in patterns:
         if not pattern or pattern.startswith("/") or ".." in pattern.split("/"):
@@ -59,7 +59,7 @@ def _parts(pattern: str) -> tuple[str, ...]:
 
 
 def _path_matches(parts: tuple[str, ...], wanted: tuple[str, ...]) -> bool:
-    """Marks, pattern by pattern, how many parts can be matched so far: never exponential, however many ``**`` there are."""
+    """Whether a pattern matches. Keeps the set of possible numbers of matched parts: linear in the number of ``**``."""
     reached = {0}
     for part in wanted:
         if part == "**":

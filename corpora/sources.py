@@ -1,4 +1,4 @@
-"""The front door: whatever a user may name as a text becomes a `Source` that gives it piece by piece."""
+"""Opens a text that a user names, or an upload, as a `Source` that yields it piece by piece."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import BinaryIO
 
-from corpora.archives import texts_in
+from corpora.archives import read_stream
 from corpora.builtin import BUILTINS, TABLE
 from corpora.decoding import check_encoding
-from corpora.downloads import Progress, check_sha256, check_url, fetched, file_name_of, is_url
-from corpora.expansion import copied
+from corpora.downloads import Progress, check_sha256, check_url, download, file_name_of, is_url
+from corpora.expansion import temporary_copy
 from corpora.folders import documents_of
 from corpora.naming import printable, suggested_name
 from corpora.read_report import ReadReport
-from corpora.reading import MAX_SIZE, PIECE, How, Limits, in_pieces, joined
+from corpora.reading import MAX_SIZE, PIECE, Limits, ReadOptions, in_pieces, read_documents
 from corpora.selection import selection
 from model.errors import InvalidSetting, SourceNotFound, UnreadableSource
 
 
 @dataclass
 class Source:
-    """Where a text comes from. Nothing is read, fetched or unpacked before `pieces` is iterated.
+    """A text that can be read. Nothing is opened, downloaded or unpacked before `pieces` is iterated.
 
-    `name` suggests how to call the corpus, `origin` says what the user gave (an absolute path, URL, ``stdin``, ``built-in
-    python (CPython 3.11.7)``), `report` is the account of the latest reading.
+    `name` is a suggested corpus name; `origin` is what the user named (an absolute path, URL, ``stdin``, ``built-in python (CPython
+    3.11.7)``); `report` describes the latest reading.
     """
 
     name: str
@@ -37,10 +37,10 @@ class Source:
     report: ReadReport = field(default_factory=ReadReport)
 
     def pieces(self) -> Iterator[str]:
-        """The text in pieces of 1 048 576 characters (the last one shorter), with LF line ends, without a byte order mark.
+        """Yields the text in pieces of 1,048,576 characters (the last one shorter), with LF line ends, without a byte order mark.
 
-        Memory stays flat whatever the size. Every piece can be encoded as UTF-8. Raises the `TextError`s and `SourceError`s
-        of `model.errors`, possibly after some pieces, which are then worth nothing; `EmptyText` where there is no text.
+        Memory does not grow with the size. Every piece can be encoded as UTF-8. Raises the `TextError`s and `SourceError`s of
+        `model.errors`, possibly after some pieces, which must then be discarded; `EmptyText` if there is no text.
         """
         self.report = ReadReport()
         return self.read(self.report)
@@ -58,15 +58,20 @@ def open_source(
     scratch: str | None = None,
     piece: int = PIECE,
 ) -> Source:
-    """The text that `what` names: a built-in corpus, ``-`` (stdin), an http(s) URL, a file, a folder.
+    """Opens the text that `what` names: a built-in corpus, ``-`` (stdin), an http(s) URL, a file, a folder.
 
-    A file, stdin and what a URL answers may be packed (``.gz .bz2 .xz .zip .tar``). `glob` selects files of a folder or archive;
-    `encoding` is that of every file, by default UTF-8 unless a byte order mark says otherwise; `sha256` is that of the bytes
-    of a file or URL before unpacking; `max_size` bounds the bytes of text and of a download; `from_` takes the built-in
-    linux or shakespeare from another place; `progress(bytes, total)` is told about a download; temporary files, which have no
-    name, lie in the folder `scratch`; `piece` is the size of a piece in characters.
+    A file, stdin and a download may be packed (``.gz .bz2 .xz .zip .tar``).
 
-    Raises at once `InvalidSetting`, `UnknownEncoding`, `SourceNotFound` and `UnreadableSource` for what can be seen without reading.
+    - `glob` selects files of a folder or archive.
+    - `encoding` is that of every file; by default UTF-8 unless a byte order mark says otherwise.
+    - `sha256` is that of the bytes of a file or URL before unpacking.
+    - `max_size` limits the bytes of text and of a download.
+    - `from_` reads the built-in linux or shakespeare from another place.
+    - `progress(bytes, total)` is called during a download.
+    - `scratch` is the folder for temporary files, which have no name.
+    - `piece` is the size of a piece in characters.
+
+    Raises at once `InvalidSetting`, `UnknownEncoding`, `SourceNotFound` and `UnreadableSource`, if they show without reading.
     """
     check_encoding(encoding)
     if max_size < 1:
@@ -78,7 +83,7 @@ def open_source(
     builtin = TABLE.get(what)
     if builtin is None:
         if from_ is not None:
-            raise InvalidSetting("from", from_, "left out unless the source is linux or shakespeare", "it says where those are taken from")
+            raise InvalidSetting("from", from_, "left out unless the source is linux or shakespeare", "it names another place for those")
         place, origin = what, _origin(what)
         name = _name(what)
     else:
@@ -90,10 +95,10 @@ def open_source(
         if from_ is None or not builtin.packed:
             expected = expected or builtin.sha256
     _check_place(place, expected)
-    how = How(origin, chosen, encoding, _limits(max_size), scratch)
+    options = ReadOptions(origin, chosen, encoding, _limits(max_size), scratch)
 
     def read(report: ReadReport) -> Iterator[str]:
-        return in_pieces(_texts(place, how, expected, progress, report), how, report, piece)
+        return in_pieces(_texts(place, options, expected, progress, report), options, report, piece)
 
     return Source(name, origin, read)
 
@@ -108,18 +113,18 @@ def open_stream(
     scratch: str | None = None,
     piece: int = PIECE,
 ) -> Source:
-    """The text of a file that arrives as a stream, such as an upload; it can be read once. The rest is as in `open_source`.
+    """Opens a file that arrives as a stream, such as an upload; it can be read once. The options are those of `open_source`.
 
-    Of the stream nothing but `read` and `seekable` is used. Raises `UnknownEncoding`.
+    Only the stream's `read`, `seek` and `seekable` are used. Raises `UnknownEncoding`.
     """
     check_encoding(encoding)
     name = suggested_name(file_name, frozenset(BUILTINS))
-    how = How(printable(file_name) or "the file", selection(glob), encoding, _limits(max_size), scratch)
+    options = ReadOptions(printable(file_name) or "the file", selection(glob), encoding, _limits(max_size), scratch)
 
     def read(report: ReadReport) -> Iterator[str]:
-        return in_pieces(texts_in(stream, how, report), how, report, piece)
+        return in_pieces(read_stream(stream, options, report), options, report, piece)
 
-    return Source(name, how.origin, read)
+    return Source(name, options.origin, read)
 
 
 def _limits(max_size: int) -> Limits:
@@ -146,16 +151,16 @@ def _check_place(place: str, sha256: str | None) -> None:
         raise InvalidSetting("sha256", sha256, "left out for a folder", "it is the hash of one file")
 
 
-def _texts(place: str, how: How, sha256: str | None, progress: Progress | None, report: ReadReport) -> Iterator[str]:
+def _texts(place: str, options: ReadOptions, sha256: str | None, progress: Progress | None, report: ReadReport) -> Iterator[str]:
     if place != "-" and os.path.isdir(place):
-        yield from joined(documents_of(place, how, report), how, report)
+        yield from read_documents(documents_of(place, options, report), options, report)
         return
     with contextlib.ExitStack() as stack:
         if is_url(place):
-            file = stack.enter_context(fetched(place, how, sha256, progress))
+            file = stack.enter_context(download(place, options, sha256, progress))
         else:
-            file = _checked(_opened(place, stack), how, sha256, stack)
-        yield from texts_in(file, how, report)
+            file = _checked(_opened(place, stack), options, sha256, stack)
+        yield from read_stream(file, options, report)
 
 
 def _opened(place: str, stack: contextlib.ExitStack) -> BinaryIO:
@@ -169,12 +174,12 @@ def _opened(place: str, stack: contextlib.ExitStack) -> BinaryIO:
         raise UnreadableSource(printable(place), error.strerror or str(error)) from None
 
 
-def _checked(file: BinaryIO, how: How, sha256: str | None, stack: contextlib.ExitStack) -> BinaryIO:
+def _checked(file: BinaryIO, options: ReadOptions, sha256: str | None, stack: contextlib.ExitStack) -> BinaryIO:
     if sha256 is None:
         return file
     if not file.seekable():
-        file = stack.enter_context(copied(file, how))
-    check_sha256(file, how.origin, sha256)
+        file = stack.enter_context(temporary_copy(file, options))
+    check_sha256(file, options.origin, sha256)
     return file
 
 

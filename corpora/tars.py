@@ -1,7 +1,7 @@
-"""The members of a tar, read once from front to back: what is wanted goes into one nameless temporary file.
+"""Reads the members of a tar once: keeps the selected ones in one nameless temporary file.
 
-A compressed tar cannot be read in another order than its own, and its members can be read only once. So the selected
-text (10 MB of the 1.5 GB of a Linux kernel) is kept aside until all names are known and can be sorted.
+A compressed tar can be read only once and in its own order. So the selected text (10 MB of the 1.5 GB of a Linux kernel) is kept until
+all names are known and can be sorted.
 """
 
 from __future__ import annotations
@@ -14,67 +14,77 @@ from collections.abc import Iterator
 from typing import IO, Any, cast
 
 from corpora.decoding import BLOCK, Readable, decoded
-from corpora.expansion import check_member, worded
+from corpora.expansion import check_member, wrapping_errors
 from corpora.naming import order, printable
 from corpora.read_report import ReadReport
-from corpora.reading import Document, How
+from corpora.reading import Document, ReadOptions
 from model.errors import BinaryText, CharloomError, TextTooLarge, UndecodableText, UnreadableSource, UnsafeArchive, shown
 
-_HEADER = 4 * 1024**2  # bytes that a member's headers may take: names of 1 MiB were never seen, and tarfile holds them in memory
+_HEADER = 4 * 1024**2  # bytes that a member's headers may take; tarfile holds them in memory, and real names stay below 1 MiB
 
 
 @contextlib.contextmanager
-def tar_documents(stream: Readable, how: How, report: ReadReport) -> Iterator[Iterator[Document]]:
-    """The selected text files of a tar, sorted; of a name that comes twice the last one counts, as when unpacking.
+def tar_documents(stream: Readable, options: ReadOptions, report: ReadReport) -> Iterator[Iterator[Document]]:
+    """Yields the selected text files of a tar, sorted; if a name comes twice, the last one counts, as when unpacking.
 
-    What cannot be decoded is skipped already here. Raises `UnsafeArchive`, `UnreadableSource`, `TextTooLarge`.
+    Undecodable files are skipped already here. Raises `UnsafeArchive`, `UnreadableSource`, `TextTooLarge`.
     """
-    with tempfile.TemporaryFile(dir=how.scratch) as kept:
+    with tempfile.TemporaryFile(dir=options.scratch) as kept:
         places: dict[str, tuple[int, int]] = {}
-        watched = _Headers(stream, how)
+        watched = _Headers(stream, options)
         try:
-            with worded(how.origin), tarfile.open(fileobj=cast(Any, watched), mode="r|", bufsize=BLOCK, encoding="utf-8") as archive:
-                _keep(archive, watched, kept, places, how, report)
+            with (
+                wrapping_errors(options.origin),
+                tarfile.open(fileobj=cast(Any, watched), mode="r|", bufsize=BLOCK, encoding="utf-8") as archive,
+            ):
+                _keep(archive, watched, kept, places, options, report)
         except CharloomError:
             raise
         except (tarfile.TarError, ValueError, OverflowError, RecursionError) as error:
-            raise UnreadableSource(how.origin, f"it is damaged or incomplete ({error})") from None
+            raise UnreadableSource(options.origin, f"it is damaged or incomplete ({error})") from None
         yield (Document(name, functools.partial(_part, kept, *places[name])) for name in sorted(places, key=order))
 
 
 def _keep(
-    archive: tarfile.TarFile, watched: _Headers, kept: IO[bytes], places: dict[str, tuple[int, int]], how: How, report: ReadReport
+    archive: tarfile.TarFile,
+    watched: _Headers,
+    kept: IO[bytes],
+    places: dict[str, tuple[int, int]],
+    options: ReadOptions,
+    report: ReadReport,
 ) -> None:
     number = 0
     while True:
         watched.left = _HEADER
         if (member := archive.next()) is None:
             return
-        cast(Any, archive).members.clear()  # tarfile keeps every header: 100 MB for a kernel
+        cast(Any, archive).members.clear()  # tarfile keeps every header: 100 MB for a Linux kernel
         watched.left = None
         number += 1
-        check_member(member.name, number, how)
+        check_member(member.name, number, options)
         if member.issparse():
-            raise UnsafeArchive(how.origin, f"its member {shown(printable(member.name))} is a file with holes")
+            raise UnsafeArchive(options.origin, f"its member {shown(printable(member.name))} is a file with holes")
         if member.isdir():
             continue
-        wanted = how.selection.takes(member.name)
-        if member.isreg() or member.type not in tarfile.SUPPORTED_TYPES:  # POSIX: an unknown type is to be read as a file
+        selected = options.selection.takes(member.name)
+        if member.isreg() or member.type not in tarfile.SUPPORTED_TYPES:  # POSIX: read an unknown type as a file
             body = archive.extractfile(member)
             if body is not None:
-                if wanted:
-                    _keep_text(body, member.name, kept, places, how, report)
+                if selected:
+                    _keep_text(body, member.name, kept, places, options, report)
                 while body.read(BLOCK):
                     pass
-        elif wanted:
+        elif selected:
             report.links.add(member.name)
 
 
-def _keep_text(body: Readable, name: str, kept: IO[bytes], places: dict[str, tuple[int, int]], how: How, report: ReadReport) -> None:
+def _keep_text(
+    body: Readable, name: str, kept: IO[bytes], places: dict[str, tuple[int, int]], options: ReadOptions, report: ReadReport
+) -> None:
     places.pop(name, None)
     start = kept.tell()
     try:
-        for _ in decoded(_Kept(body, kept, how), name, how.encoding):
+        for _ in decoded(_Kept(body, kept, options), name, options.encoding):
             pass
         places[name] = start, kept.tell() - start
     except (BinaryText, UndecodableText) as error:
@@ -83,10 +93,10 @@ def _keep_text(body: Readable, name: str, kept: IO[bytes], places: dict[str, tup
 
 
 class _Headers:
-    """The tar's bytes; `left` of them may still be read before the next member begins (None while one is being read)."""
+    """The tar's bytes; `left` more may be read before the next member begins (None while one is being read)."""
 
-    def __init__(self, stream: Readable, how: How) -> None:
-        self.stream, self.how = stream, how
+    def __init__(self, stream: Readable, options: ReadOptions) -> None:
+        self.stream, self.options = stream, options
         self.left: int | None = _HEADER
 
     def read(self, size: int, /) -> bytes:
@@ -94,26 +104,26 @@ class _Headers:
         if self.left is not None:
             self.left -= len(data)
             if self.left < 0:
-                raise UnsafeArchive(self.how.origin, f"a header in it is larger than {_HEADER:,} bytes")
+                raise UnsafeArchive(self.options.origin, f"a header in it is larger than {_HEADER:,} bytes")
         return data
 
 
 class _Kept:
-    """Writes down what it reads, up to the limit."""
+    """Copies to `kept` the bytes that it reads, up to the limit."""
 
-    def __init__(self, body: Readable, kept: IO[bytes], how: How) -> None:
-        self.body, self.kept, self.how = body, kept, how
+    def __init__(self, body: Readable, kept: IO[bytes], options: ReadOptions) -> None:
+        self.body, self.kept, self.options = body, kept, options
 
     def read(self, size: int, /) -> bytes:
         data = self.body.read(size)
         self.kept.write(data)
-        if self.kept.tell() > self.how.limits.size:
-            raise TextTooLarge(self.how.origin, self.how.limits.size)
+        if self.kept.tell() > self.options.limits.size:
+            raise TextTooLarge(self.options.origin, self.options.limits.size)
         return data
 
 
 class _Part:
-    """A stretch of the temporary file."""
+    """One member's bytes in the temporary file."""
 
     def __init__(self, file: IO[bytes], start: int, size: int) -> None:
         self.file, self.start, self.end = file, start, start + size

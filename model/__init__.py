@@ -1,1 +1,1 @@
-"""The mathematics of Charloom: networks, training and sampling on numpy. No files, network, clock, database or globals."""
+"""Implements the mathematics of Charloom on numpy: networks, training, sampling. No files, network, clock, database or globals."""

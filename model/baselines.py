@@ -1,4 +1,4 @@
-"""What is normal for a text: the loss that uniform, unigram, bigram, up to 5-gram models of its training part reach.
+"""Computes the losses that n-gram models of the training part reach: uniform, unigram, bigram, up to 5-gram.
 
 An n-gram model predicts a symbol w from the n-1 symbols before it, the context (Shannon 1948). The probabilities are those of
 Witten and Bell (1991), interpolated (Chen and Goodman 1999, section 2.6)::
@@ -7,10 +7,10 @@ Witten and Bell (1991), interpolated (Chen and Goodman 1999, section 2.6)::
 
 c counts occurrences in the training part and T(context) the different symbols seen after it. The shorter context lacks the first
 symbol; the empty one falls back on 1 / V, and a context that never occurred on the shorter one. As for the network, the alphabet is
-that of the V known symbols: the unknown symbol (id V) may stand in a context, but is neither counted nor predicted.
+the V known symbols: the unknown symbol (id V) may be part of a context, but is neither counted nor predicted.
 
-Only contexts that occur in the text to be scored are counted. They are few, so they can be numbered 0, 1, 2, ... order by order, and
-a context of any length is one integer: the number of its beginning, and its last symbol.
+Only contexts that occur in the scored text are counted. They are few, so they are numbered 0, 1, 2, ... order by order, and a context
+of any length is one integer made from the number of its beginning and its last symbol.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ Array = NDArray[Any]
 ORDERS = (0, 1, 2, 3, 4, 5)
 NAMES = ("uniform", "unigram", "bigram", "trigram")  # of the first orders; then 4-gram, 5-gram, ...
 COUNTED = 20_000_000  # symbols at the end of the training part that are counted
-CHUNK = 2**18  # of them looked up at once: what this takes stays in the processor's caches
-SHARES = 8  # parts in which different strings are counted
-SCORED = 2**20  # symbols scored at once: for each such block the training part is counted anew (2 to 7 s for `COUNTED` symbols)
+CHUNK = 2**18  # of them looked up at once: its arrays stay in the processor's caches
+SHARES = 8  # parts in which distinct strings are counted
+SCORED = 2**20  # symbols scored at once: for each such block the training part is counted again (2 to 7 s for `COUNTED` symbols)
 
 ABSENT = -1
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio: multiplicative hashing (Knuth, The Art of Computer Programming 3, 6.4)
 
 
 def name(order: int) -> str:
-    """What an n-gram model of that order is called; order 0 knows nothing but the alphabet."""
+    """Returns the name of an n-gram model of this order; order 0 knows only the alphabet."""
     return NAMES[order] if order < len(NAMES) else f"{order}-gram"
 
 
@@ -52,12 +52,12 @@ def ngram_losses(
     orders: Sequence[int] = ORDERS,
     tick: Callable[[], None] | None = None,
 ) -> dict[int, float]:
-    """The mean loss over ids[start:stop], in nats per symbol, of the n-gram model of each order n that was counted in ids[:training_stop].
+    """Returns the mean loss over ids[start:stop], in nats per symbol, of the n-gram model of each order, counted in ids[:training_stop].
 
     0 <= training_stop <= start < stop. Contexts reach back across `start`, as the network's do. An unknown target costs
     `unknown_cost`, as in `model.training.evaluate`. `ids` (N,) may be memory-mapped: only the last `COUNTED` symbols of the training
-    part are read. Memory grows with neither text nor alphabet: at most 300 MB were seen for 200,000 scored symbols, and 400 for any
-    number, with V from 65 to 100,000. `tick` is called now and then; what it raises ends the counting.
+    part are read. Memory grows with neither text nor alphabet: at most 300 MB were measured for 200,000 scored symbols, and 400 MB for
+    any number, with V from 65 to 100,000. `tick` is called now and then; an exception that it raises ends the counting.
     """
     training = ids[max(0, training_stop - COUNTED) : training_stop]
     costs = np.zeros(max(orders) + 1)
@@ -72,9 +72,9 @@ def ngram_losses(
 
 
 def probabilities(training: Ids, read: Ids, vocabulary_size: int, highest: int, tick: Callable[[], None] | None = None) -> Iterator[Array]:
-    """The probability (N,) of each symbol of `read` (N,) after those before it in `read`, by models of order 0, 1, ... `highest`.
+    """Yields the probability (N,) of each symbol of `read` (N,), given those before it, by models of order 0, 1, ... `highest`.
 
-    At the beginning of `read` a context is as long as what is there. What is said of an unknown symbol means nothing.
+    At the beginning of `read` contexts are shorter. The probability of an unknown symbol has no meaning.
     """
     symbols = vocabulary_size + 1  # with the unknown one
     read = np.asarray(read, np.int64)
@@ -82,11 +82,11 @@ def probabilities(training: Ids, read: Ids, vocabulary_size: int, highest: int, 
     yield p
     before = np.zeros(len(read), np.int64)  # (N,) the number of each symbol's context, at first the empty one
     training_before = np.zeros(len(training), np.int32)  # the same for the training part
-    contexts = 1  # how many different ones there are
+    contexts = 1  # the number of distinct contexts
     for _ in range(highest):
         here = np.flatnonzero(before != ABSENT)
         keys, strings = np.unique(before[here] * symbols + read[here], return_inverse=True)  # contexts with their next symbol
-        c_string, c, T = _count(training, training_before, Numbers(keys), contexts, symbols, tick)
+        c_string, c, T = _count(training, training_before, HashIndex(keys), contexts, symbols, tick)
         context = before[here]
         p, shorter = p.copy(), p[here]
         with np.errstate(invalid="ignore"):  # 0 / 0 where a context never occurred
@@ -99,81 +99,81 @@ def probabilities(training: Ids, read: Ids, vocabulary_size: int, highest: int, 
 
 
 def _count(
-    training: Ids, before: Array, strings: Numbers, contexts: int, symbols: int, tick: Callable[[], None] | None = None
+    training: Ids, before: Array, strings: HashIndex, contexts: int, symbols: int, tick: Callable[[], None] | None = None
 ) -> tuple[Array, Array, Array]:
-    """c of each string (a context with its next symbol), c of each context, T of each context.
+    """Returns c of each string (a context with its next symbol), c of each context, T of each context.
 
-    `before` (N,) has the context of each training symbol, ABSENT for one that is not numbered. It is moved on to those that are
-    longer by one symbol.
+    `before` (N,) holds the context of each training symbol, ABSENT if it has no number. It is updated in place to the contexts that
+    are longer by one symbol.
     """
     c_string, c = np.zeros(strings.count, np.int64), np.zeros(contexts, np.int64)
-    others: list[Array] = []  # strings that are not numbered, as keys in order
+    others: list[Array] = []  # strings without a number, as sorted keys
     for stop in range(len(training), 0, -CHUNK):  # from the end, since the next symbol's longer context takes this one's place
         if tick:
             tick()
         start = max(0, stop - CHUNK)
         ids, context = np.asarray(training[start:stop], np.int64), before[start:stop].astype(np.int64)
-        keys = context * symbols + ids  # negative where the context is ABSENT
+        keys = context * symbols + ids  # negative if the context is ABSENT
         string = strings.find(keys)
         before[start + 1 : stop + 1] = string[: len(before) - start - 1]
         counts = (context != ABSENT) & (ids < symbols - 1)
         c += np.bincount(context[counts], minlength=contexts)
         c_string += np.bincount(string[counts & (string != ABSENT)], minlength=strings.count)
-        others.append(_different(keys[counts & (string == ABSENT)]))
+        others.append(_distinct_keys(keys[counts & (string == ABSENT)]))
     before[:1] = ABSENT
     T = np.bincount(strings.keys[c_string > 0] // symbols, minlength=contexts) + _distinct(others, contexts, symbols)
     return c_string, c, T
 
 
 def _distinct(parts: list[Array], contexts: int, symbols: int) -> Array:
-    """How many different keys there are of each context. Each part is in order; parts may share keys."""
-    found = np.zeros(contexts, np.int64)
+    """Returns the number of distinct keys of each context. Each part is sorted; parts may share keys."""
+    counts = np.zeros(contexts, np.int64)
     bounds = symbols * (contexts * np.arange(SHARES + 1) // SHARES)
     cuts = [np.searchsorted(part, bounds) for part in parts]
-    for share in range(SHARES):  # one share of the contexts after the other, to copy little at once
+    for share in range(SHARES):  # one share of the contexts at a time, to copy little at once
         keys = [part[cut[share] : cut[share + 1]] for part, cut in zip(parts, cuts, strict=True)]
-        found += np.bincount(_different(np.concatenate([bounds[:0], *keys])) // symbols, minlength=contexts)
-    return found
+        counts += np.bincount(_distinct_keys(np.concatenate([bounds[:0], *keys])) // symbols, minlength=contexts)
+    return counts
 
 
-def _different(keys: Array) -> Array:
-    """The different ones among keys, which are put in order in place; numpy's `unique` takes a slower way, by hashes."""
+def _distinct_keys(keys: Array) -> Array:
+    """Returns the distinct keys; `keys` are sorted in place. numpy's `unique` is slower, since it hashes."""
     keys.sort()
     first = np.ones(len(keys), bool)
     np.not_equal(keys[1:], keys[:-1], out=first[1:])
     return keys[first]
 
 
-class Numbers:
-    """The numbers 0, 1, 2, ... of sorted keys, found through a hash table: several times as fast as a binary search."""
+class HashIndex:
+    """Maps sorted keys to their numbers 0, 1, 2, ... with a hash table: several times as fast as a binary search."""
 
     def __init__(self, keys: Array) -> None:
-        """`keys` (N,) int64 are in order, different, and none is negative."""
+        """`keys` (N,) int64: sorted, distinct, not negative."""
         self.keys = keys
         self.count = len(keys)
-        bits = self.count.bit_length() + 3  # eight to sixteen slots a key: hardly any key has to share one
+        bits = self.count.bit_length() + 3  # eight to sixteen slots per key: collisions are rare
         self._shift = np.uint64(64 - bits)
         self._slots = np.full(2**bits, ABSENT, np.int32)
         slots, numbers = self._slot(keys), np.arange(self.count)
         self._slots[slots] = numbers
-        self._crowded_out = np.flatnonzero(self._slots[slots] != numbers)  # keys whose slot another one has
+        self._collided = np.flatnonzero(self._slots[slots] != numbers)  # keys whose slot holds another key
 
     def _slot(self, keys: Array) -> Array:
         hashed: Array = (keys.astype(np.uint64) * GOLDEN) >> self._shift
         return hashed
 
     def find(self, keys: Array) -> Array:
-        """The numbers (M,) int32 of keys (M,); ABSENT for those that have none."""
-        found: Array = self._slots[self._slot(keys)]
+        """Returns the numbers (M,) int32 of keys (M,); ABSENT for keys without one."""
+        numbers: Array = self._slots[self._slot(keys)]
         if self.count:
-            taken = np.flatnonzero((self.keys[found] != keys) & (found != ABSENT))  # by another key
-            found[taken] = self._search(keys[taken])
-        return found
+            collided = np.flatnonzero((self.keys[numbers] != keys) & (numbers != ABSENT))
+            numbers[collided] = self._search(keys[collided])
+        return numbers
 
     def _search(self, keys: Array) -> Array:
-        """The same for keys whose slot another one has."""
-        if not len(self._crowded_out):
+        """`find` for keys whose slot holds another key, by binary search."""
+        if not len(self._collided):
             return np.full(len(keys), ABSENT)
-        places = np.searchsorted(self.keys[self._crowded_out], keys)
-        numbers = self._crowded_out[np.minimum(places, len(self._crowded_out) - 1)]
+        places = np.searchsorted(self.keys[self._collided], keys)
+        numbers = self._collided[np.minimum(places, len(self._collided) - 1)]
         return np.where(self.keys[numbers] == keys, numbers, ABSENT)

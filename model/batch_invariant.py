@@ -1,15 +1,15 @@
-"""Matrix products whose rows do not depend on each other's company.
+"""Multiplies matrices batch-invariantly: each row of the result has the same bits in any batch.
 
-A BLAS product of 64 rows may round differently from a product of one: it chooses other kernels and other orders of summation.
-A text sampled from a seed must not depend on who else is being served at that moment, so the sampler multiplies with these.
+A BLAS product of 64 rows may round differently from a product of one row: it uses other kernels and other orders of summation.
+A text sampled from a seed must not depend on the other texts in the batch, so the sampler multiplies with these.
 
-Weights (D, K) are prepared once; `bind` then gives a function that multiplies what stands in a (B, D) each time it is called.
+Weights (D, K) are prepared once; `bind` then returns a function that multiplies the current contents of a (B, D) at each call.
 
-- `RowByRow` multiplies each row by itself: independent by construction, with any BLAS.
+- `RowByRow` multiplies each row separately: batch-invariant by construction, with any BLAS.
 - `InBlocks` multiplies all rows at once in products so small that some kernels neither pack them nor treat rows differently.
-- `model.batch_invariant_lanes.in_lanes` multiplies many rows in large products that are divided as other kernels divide a single row.
+- `model.batch_invariant_lanes.in_lanes` multiplies many rows in large products that are split as other kernels split a single row.
 
-Whether the last two are what they should be is found out by trying (`rows_agree`); where not, they do not come into question.
+The last two are used only on a machine on which they pass a test (`is_batch_invariant`).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ Prepare = Callable[[Array], PreparedProduct]
 
 
 def in_turn(steps: Sequence[Run]) -> Run:
-    """All of `steps`, one after the other."""
+    """Returns a function that runs all of `steps`, one after the other."""
     if len(steps) == 1:
         return steps[0]
 
@@ -49,9 +49,9 @@ def in_turn(steps: Sequence[Run]) -> Run:
 
 
 class RowByRow:
-    """a W, each row as a product of its own: the same bits in any company, by construction.
+    """a W, each row as a separate product: batch-invariant by construction.
 
-    The rows pass over W panel by panel, so that a panel is fetched from memory once and not for every row.
+    W is read panel by panel, so that a panel is fetched from memory once and not for every row.
     """
 
     def __init__(self, W: Array) -> None:
@@ -61,17 +61,17 @@ class RowByRow:
         self._panels = [(start, np.ascontiguousarray(W[:, start : start + width])) for start in starts]  # (D, width) each
 
     def bind(self, a: Array, out: Array) -> Run:
-        """A function that writes a (B, D) times W to out (B, K), both contiguous, each time it is called."""
+        """Returns a function that writes a (B, D) times W to out (B, K), both contiguous, at each call."""
         each, results = a[:, None, :], out[:, None, :]  # B products of one row
         products = [partial(np.matmul, each, panel, results[:, :, start : start + panel.shape[1]]) for start, panel in self._panels]
         return in_turn(products)
 
 
 class InBlocks:
-    """a W as a sum of products with blocks of W. A single row is multiplied as two, for BLAS takes another way with one.
+    """a W as a sum of products with blocks of W. A single row is multiplied as two rows, since BLAS uses another kernel for one.
 
-    OpenBLAS's AVX-512 kernels multiply up to a million numbers by each other without packing them first, which takes longer than the
-    product itself where the rows are few.
+    OpenBLAS's AVX-512 kernels do products of up to a million multiplications without packing the operands first. With few rows, packing
+    takes longer than the product itself.
     """
 
     def __init__(self, W: Array) -> None:
@@ -85,7 +85,7 @@ class InBlocks:
         self._rest = [np.ascontiguousarray(W[start : start + ROWS, self._whole :]) for start in starts]  # (up to ROWS, fewer columns)
 
     def bind(self, a: Array, out: Array) -> Run:
-        """A function that writes a (B, D) times W to out (B, K), both contiguous, each time it is called."""
+        """Returns a function that writes a (B, D) times W to out (B, K), both contiguous, at each call."""
         if len(a) == 1:
             return self._as_two(a, out)
         B, steps = len(a), []
@@ -114,10 +114,10 @@ class InBlocks:
         return as_two
 
 
-def rows_agree(prepare: Prepare, shapes: Iterable[tuple[int, int]], counts: Collection[int] = range(1, 65)) -> bool:
-    """Whether `prepare` gives a row the same bits alone and among as many as `counts`, wherever it stands, on this machine as it is now.
+def is_batch_invariant(prepare: Prepare, shapes: Iterable[tuple[int, int]], counts: Collection[int] = range(1, 65)) -> bool:
+    """Whether `prepare` gives each row the same bits alone and in batches of `counts` rows, at any position, on this machine.
 
-    `shapes` are those of the matrices (D, K) that will be multiplied. A fraction of a second.
+    `shapes` are those of the matrices (D, K) that will be multiplied. Takes a fraction of a second.
     """
     rng = np.random.Generator(np.random.PCG64(0))
     most = max(counts)
@@ -135,15 +135,15 @@ def rows_agree(prepare: Prepare, shapes: Iterable[tuple[int, int]], counts: Coll
     return True
 
 
-class Products:
-    """The products of one set of weights, each matrix prepared when it is first bound."""
+class PreparedWeights:
+    """The prepared matrices of one model, each prepared when it is first bound."""
 
     def __init__(self, prepare: Prepare = RowByRow) -> None:
         self._prepare = prepare
         self._prepared: dict[int, tuple[Array, PreparedProduct]] = {}
 
     def bind(self, W: Array, a: Array, out: Array) -> Run:
-        """A function that writes ``a W`` to `out`: a (B, D), W (D, K), out (B, K). W must not change any more."""
+        """Returns a function that writes ``a W`` to `out`: a (B, D), W (D, K), out (B, K). W must not change afterwards."""
         if id(W) not in self._prepared:
-            self._prepared[id(W)] = W, self._prepare(W)  # W is kept, so that its id remains its own
+            self._prepared[id(W)] = W, self._prepare(W)  # a reference to W, so that its id stays unique
         return self._prepared[id(W)][1].bind(a, out)

@@ -1,6 +1,6 @@
-"""Products of many rows, each with the bits that it has alone, on OpenBLAS's kernels for AVX2.
+"""Multiplies many rows batch-invariantly with OpenBLAS's kernels for AVX2: each row gets the bits of its single product.
 
-Those multiply one row by W with vectors of eight numbers (`sgemv` with W transposed): a[k] W[k, j] goes to lane k mod 8, and at the end ::
+The kernels multiply one row by W with vectors of eight numbers (`sgemv` with W transposed): a[k] W[k, j] goes to lane k mod 8, and ::
 
     (a W)[j] = ((s0 + s4) + (s1 + s5)) + ((s2 + s6) + (s3 + s7))          s[l] = Σ a[k] W[k, j] over k = l, l+8, l+16, ...
 
@@ -8,9 +8,9 @@ where each s is a chain of fused multiply-adds. A product of many rows (`sgemm`)
 an eighth of k and added as above, have the same bits as rows that are multiplied one by one, but read W once for all of them.
 
 In some tiles at the edges of a product of many rows the kernels keep two chains and add them. With a multiple of twelve rows these are
-the first and the last `EDGE` columns, so that zeros stand there here; with up to twelve rows there are none if features come first and
-are a multiple of twelve. All of this was found by comparing bits and is promised by nobody, so it is tried on the machine at hand before
-it is relied on: `model.batch_invariant.rows_agree` with `COUNTS`.
+the first and the last `EDGE` columns, so these columns are padded with zeros here; with up to twelve rows there are none if features
+come first and are a multiple of twelve. All of this was found by comparing bits and is documented nowhere, so it is tested on each
+machine before use: `model.batch_invariant.is_batch_invariant` with `COUNTS`.
 """
 
 from __future__ import annotations
@@ -25,34 +25,34 @@ from model.batch_invariant import PANEL, Array, PreparedProduct, RowByRow, Run, 
 
 LANES = 8
 WORTH = 400_000  # weights of a matrix that is divided: with fewer, eight small products take about as long as single rows
-TILE = 12  # rows, or features where these come first
-UNIT = 4  # features of a single row: what is left over is computed in another way
-EDGE = 8  # columns on either side of a product of many rows whose bits depend on their place
-WIDTH = 304  # columns of one product of many rows; with the edges no more than BLAS takes at once
-SINGLE = 4  # rows up to which each is multiplied by itself: a product would take longer
+TILE = 12  # rows, or features if these come first
+UNIT = 4  # features of a single row: a remainder is computed in another way
+EDGE = 8  # columns on either side of a product of many rows whose bits depend on their position
+WIDTH = 304  # columns of one product of many rows; with the edges no more than BLAS processes at once
+SINGLE = 4  # up to this many rows, each is multiplied separately: a product would take longer
 MOST = 60  # rows of one product
 COUNTS = (*range(1, TILE + 1), *range(2 * TILE, MOST + 1, TILE))  # the numbers of rows that are multiplied together
 
 
 def divided(D: int, K: int) -> bool:
-    """Whether a matrix (D, K) is worth dividing."""
+    """Whether dividing a matrix (D, K) into lanes is faster."""
     return D * K > WORTH and D % LANES == 0
 
 
 def in_lanes(W: Array) -> PreparedProduct:
-    """W, divided where that is worth the while, else row by row."""
+    """Prepares W, divided into lanes if that is faster, else row by row."""
     return InLanes(W) if divided(*W.shape) else RowByRow(W)
 
 
 class InLanes:
-    """a W for W (D, K), D a multiple of 8: the same bits in any company, if the kernels add up as above."""
+    """a W for W (D, K), D a multiple of 8: batch-invariant if the kernels sum as described above."""
 
     def __init__(self, W: Array) -> None:
         self._W = W
         self._columns = W.shape[1]
 
     def bind(self, a: Array, out: Array) -> Run:
-        """A function that writes a (B, D) times W to out (B, K), both contiguous, each time it is called."""
+        """Returns a function that writes a (B, D) times W to out (B, K), both contiguous, at each call."""
         return in_turn(list(chain.from_iterable(self._steps(a[rows], out[rows]) for rows in _groups(len(a)))))
 
     def _steps(self, a: Array, out: Array) -> Iterator[Run]:
@@ -92,7 +92,7 @@ class InLanes:
             yield partial(np.matmul, lanes, panel, sums)
             yield from _added(sums, sums[:, :, EDGE : EDGE + part.shape[1]], part)
 
-    # The weights in the layouts of the three ways, each made when it is first needed.
+    # The weights in the layouts of the three methods, each made when it is first needed.
 
     @property
     def _by_lane(self) -> Array:
@@ -101,14 +101,14 @@ class InLanes:
 
     @cached_property
     def _transposed(self) -> Array:
-        """(K, D), where K is a multiple of `UNIT`"""
+        """(K, D), K padded to a multiple of `UNIT`"""
         transposed = np.zeros((_up(self._columns, UNIT), len(self._W)), self._W.dtype)
         transposed[: self._columns] = self._W.T
         return transposed
 
     @cached_property
     def _features(self) -> list[Array]:
-        """(8, height, D/8) each, the last one perhaps lower; height is a multiple of `TILE`"""
+        """(8, height, D/8) each, the last one perhaps with a smaller height; height is a multiple of `TILE`"""
         by_lane = self._by_lane.transpose(0, 2, 1)
         height = max(TILE, PANEL // by_lane.shape[2] // TILE * TILE)
         found = []
@@ -132,19 +132,19 @@ class InLanes:
 
 
 def _up(number: int, unit: int) -> int:
-    """The next multiple of `unit`."""
+    """Returns the next multiple of `unit`."""
     return -(-number // unit) * unit
 
 
 def _added(sums: Array, shown: Array, out: Array) -> Iterator[Run]:
-    """The eight lanes of `sums` in the order in which one vector is added up; what goes to `out` is seen in `shown`."""
+    """Yields the steps that add the eight lanes of `sums` in the order of `sgemv`; `shown` views the part that goes to `out`."""
     yield partial(np.add, sums[:4], sums[4:], sums[:4])
     yield partial(np.add, sums[0:4:2], sums[1:4:2], sums[0:4:2])
     yield partial(np.add, shown[0], shown[2], out)
 
 
 def _groups(B: int) -> Iterator[slice]:
-    """B rows in groups of the sizes in `COUNTS`."""
+    """Yields slices of B rows, of the sizes in `COUNTS`."""
     start = 0
     while start < B:
         rest = B - start

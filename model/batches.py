@@ -1,4 +1,4 @@
-"""A long text as parallel streams, read chunk by chunk: the order of truncated backpropagation through time.
+"""Cuts a long text into parallel streams and chunks, for truncated backpropagation through time.
 
 ::
 
@@ -7,8 +7,8 @@
     stream 1:  e f g h                                                                         b f j
     stream 2:  i j k l                          targets: the symbol after each
 
-The streams go on from chunk to chunk, and so does the hidden state. At the end of an epoch each stream has come to where the
-next one began, so its state moves on to that one (`Streams.carry`).
+The streams continue from chunk to chunk, and so does the hidden state. At the end of an epoch each stream has reached the beginning
+of the next one, so its state moves on to that one (`Streams.carry`).
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ Ids = NDArray[np.integer[Any]]
 
 
 class Split(NamedTuple):
-    """Where the training part ends and which symbols validate: ids[start:stop], one contiguous tail (or its beginning)."""
+    """The training part ids[:training] and the validation part ids[start:stop]: the tail of the text, or the tail's beginning."""
 
-    training: int  # symbols 0..training-1 are learned from
+    training: int
     start: int
     stop: int
 
 
 def split(total: int, fraction: float, validation_size: int) -> Split:
-    """Keep the last `fraction` of `total` symbols for validation, and read at most the first `validation_size` of them (0: all)."""
+    """Reserves the last `fraction` of `total` symbols for validation, of which the first `validation_size` are read (0: all)."""
     tail = max(1, round(total * fraction))
     training = total - tail
     stop = total if validation_size == 0 else min(total, training + validation_size)
@@ -42,11 +42,11 @@ class Streams:
     """ids (N,) as B streams of S symbols, in chunks of about `seq_length`.
 
     A text too short for `batch_size` streams of `seq_length` symbols is read as fewer streams. The chunks of an epoch differ in
-    length by at most one symbol, so that none of them is a short rest.
+    length by at most one symbol, so that the last one is not shorter than the others.
     """
 
     def __init__(self, ids: Ids, batch_size: int, seq_length: int) -> None:
-        """`ids` may be memory-mapped; it is only sliced. It needs two symbols at least."""
+        """`ids` may be memory-mapped; it is only sliced. It needs at least two symbols."""
         transitions = len(ids) - 1
         if transitions < 1:
             raise ValueError(f"{len(ids)} symbols cannot be read as streams; at least 2 are needed")
@@ -63,13 +63,13 @@ class Streams:
         return self.batch_size * self.length
 
     def chunk(self, index: int) -> tuple[Ids, Ids]:
-        """Inputs and targets (T, B) of chunk `index` of an epoch."""
+        """Returns inputs and targets (T, B) of chunk `index` of an epoch."""
         start, stop = self.length * index // self.chunks, self.length * (index + 1) // self.chunks
         return self._inputs[:, start:stop].T, self._targets[:, start:stop].T
 
     @staticmethod
     def carry(state: Array) -> Array:
-        """The state (L, S, B, H) for the next epoch's first chunk: stream b goes on where stream b-1 ended, stream 0 from zero."""
+        """Returns the state (L, S, B, H) for the next epoch: stream b continues from the end of stream b-1, stream 0 from zero."""
         moved = np.roll(state, 1, axis=2)
         moved[:, :, 0] = 0
         return moved

@@ -1,6 +1,6 @@
-"""What a checkpoint is: a model as safetensors bytes, and apart from it the state that training needs to go on.
+"""Writes and reads checkpoints: a model as safetensors bytes, and separately the state that training needs to continue.
 
-The model part alone is enough to sample anywhere. Its tensors have PyTorch's names and layout, so that
+The model part alone is enough to sample. Its tensors have PyTorch's names and layout, so that
 
     torch.nn.LSTM(...).load_state_dict({k.removeprefix("rnn."): v for k, v in tensors.items() if k.startswith("rnn.")})
 
@@ -38,14 +38,14 @@ PYTORCH_GATES = {"lstm": "ifgo", "gru": "rzn", "rnn": "a"}
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A model with its alphabet, and facts about it for people (`step`, `run`, `validation_loss`, ...)."""
+    """A model with its alphabet, and facts about it for the reader (`step`, `run`, `validation_loss`, ...)."""
 
     model: LanguageModel
     vocabulary: Vocabulary
     facts: dict[str, Any] = field(default_factory=dict)
 
     def to_bytes(self) -> bytes:
-        """Safetensors bytes; equal checkpoints give equal bytes."""
+        """Returns safetensors bytes; equal checkpoints give equal bytes."""
         about = {
             "format": FORMAT,
             "config": self.model.config.to_dict(),
@@ -56,9 +56,9 @@ class Checkpoint:
 
     @classmethod
     def from_bytes(cls, data: bytes, origin: str = "the checkpoint") -> Checkpoint:
-        """Read and check every name, shape, type and number.
+        """Reads a checkpoint and checks every name, shape, type and number.
 
-        Raises `DamagedCheckpoint` where something is wrong and `UnsupportedCheckpoint` for a newer format or another program's file.
+        Raises `DamagedCheckpoint` if something is wrong, and `UnsupportedCheckpoint` for a newer format or another program's file.
         """
         about, tensors = _read(data, origin)
         try:
@@ -75,7 +75,7 @@ class Checkpoint:
 
 
 def to_pytorch(model: LanguageModel) -> dict[str, Array]:
-    """The parameters under PyTorch's names and in its layout: embedding, rnn (nn.RNN, GRU or LSTM) and output (nn.Linear)."""
+    """Returns the parameters under PyTorch's names and in its layout: embedding, rnn (nn.RNN, GRU or LSTM) and output (nn.Linear)."""
     p, H = model.parameters, model.config.hidden_size
     order = _order(model.config, H)
     tensors = {"embedding.weight": p["embedding"]} if model.config.embedding_size else {}
@@ -93,9 +93,9 @@ def to_pytorch(model: LanguageModel) -> dict[str, Array]:
 
 
 def from_pytorch(config: ModelConfig, V: int, tensors: Mapping[str, Array], origin: str = "the checkpoint") -> LanguageModel:
-    """The opposite of `to_pytorch`; recurrent biases of other programs are added to ours.
+    """Reverses `to_pytorch`; recurrent biases of other programs are added to ours.
 
-    Raises `DamagedCheckpoint` where a name, a shape, a type or a number is wrong.
+    Raises `DamagedCheckpoint` if a name, a shape, a type or a number is wrong.
     """
     shapes = shapes_of(config, V)
     expected = _pytorch_shapes(config, V)
@@ -130,13 +130,13 @@ def _fill(p: Parameters, config: ModelConfig, tensors: Mapping[str, Array]) -> N
             layer["bn"][...] = recurrent[2 * H :]
             recurrent[2 * H :] = 0
         bias = tensors[f"rnn.bias_ih_l{index}"]
-        layer["b"][...] = np.where(recurrent == 0, bias, bias + recurrent)[back]  # -0 + 0 is 0: not the bits that were kept
+        layer["b"][...] = np.where(recurrent == 0, bias, bias + recurrent)[back]  # not -0 + 0, which is 0: the bits must stay
     p["Wy"][...] = tensors["output.weight"].T
     p["by"][...] = tensors["output.bias"]
 
 
 def _order(config: ModelConfig, H: int) -> NDArray[np.intp]:
-    """Where PyTorch's gate rows stand among our columns."""
+    """Returns the index of our column for each of PyTorch's gate rows."""
     gates = CELLS[config.cell].gates
     return np.concatenate([np.arange(H) + gates.index(gate) * H for gate in PYTORCH_GATES[config.cell]])
 
@@ -153,7 +153,7 @@ def _pytorch_shapes(config: ModelConfig, V: int) -> dict[str, tuple[int, ...]]:
 
 
 def pack_state(state: TrainingState) -> bytes:
-    """A training state as safetensors bytes."""
+    """Returns a training state as safetensors bytes."""
     numbers = {f.name: getattr(state, f.name) for f in fields(state) if f.name not in ("hidden", "memory")}
     if not math.isfinite(state.best_loss):
         numbers["best_loss"] = None  # JSON has no infinity
@@ -165,7 +165,7 @@ def pack_state(state: TrainingState) -> bytes:
 
 
 def unpack_state(data: bytes, origin: str = "the training state") -> TrainingState:
-    """The opposite of `pack_state`. Raises `DamagedCheckpoint` or `UnsupportedCheckpoint`."""
+    """Reverses `pack_state`. Raises `DamagedCheckpoint` or `UnsupportedCheckpoint`."""
     about, tensors = _read(data, origin)
     numbers = about.get("state")
     kinds = {f.name: type(f.default) for f in fields(TrainingState) if f.default is not MISSING}
@@ -186,7 +186,7 @@ def unpack_state(data: bytes, origin: str = "the training state") -> TrainingSta
 
 
 def _read(data: bytes, origin: str) -> tuple[dict[str, Any], dict[str, Array]]:
-    """The JSON under `charloom`, of a format that this release knows, and the tensors of safetensors bytes."""
+    """Returns the JSON under `charloom`, if this release knows its format, and the tensors of safetensors bytes."""
     try:
         tensors = load(data)
         size = int.from_bytes(data[:8], "little")  # the layout of safetensors: a length, a JSON header, the numbers

@@ -1,7 +1,7 @@
-"""Every setting of a model, of its training and of sampling: one table, from which options, API and documentation are made.
+"""Defines every setting of a model, of its training and of sampling: options, API and documentation are made from these tables.
 
-Three frozen dataclasses, grouped as a user thinks. Each field carries its meaning, unit and range (`model.settings`); a value outside
-them raises `InvalidSetting` when the object is made.
+Three frozen dataclasses, grouped as a user thinks. Each field carries its meaning, unit and range (`model.settings`); a value out of
+range raises `InvalidSetting` when the object is made.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from model.errors import InvalidSetting
-from model.settings import Course, Settings, setting
+from model.settings import SchedulePairs, Settings, setting
 
 CELLS = ("lstm", "gru", "rnn")
 ACTIVATIONS = ("tanh", "relu", "identity")
@@ -53,14 +53,14 @@ class TrainingConfig(Settings):
     epochs: float | None = setting(None, "how long to train, in passes over the training part", unit="epochs", above=0, at_most=1_000_000)
     steps: int | None = setting(None, "how long to train, in updates of the weights", unit="steps", at_least=1, at_most=1_000_000_000)
     budget: float | None = setting(None, "how long to train, in time (90s, 3m, 1h)", unit="seconds", above=0, at_most=31_536_000)
-    max_epochs: float | None = setting(None, "passes over the training part after which a run by budget ends, however much time is left", unit="epochs", above=0, at_most=1_000_000)
-    batch_size: int = setting(32, "streams of text that are read side by side", unit="streams", at_least=1, at_most=65_536)
+    max_epochs: float | None = setting(None, "passes over the training part after which a run with a budget ends, even if time is left", unit="epochs", above=0, at_most=1_000_000)
+    batch_size: int = setting(32, "streams of text that are read in parallel", unit="streams", at_least=1, at_most=65_536)
     seq_length: int = setting(64, "symbols through which a gradient flows back before it is cut", unit="symbols", at_least=1, at_most=65_536)
     reset_rate: float = setting(0.02, "share of streams whose state is set to zero before a chunk, so that the model learns to begin",
                                 at_least=0, at_most=1)
     optimizer: str = setting("adam", "the rule that updates the weights", choices=OPTIMIZERS)
     learning_rate: float = setting(0.01, "the step size at its highest", above=0, at_most=1000)
-    input_rate: float = setting(3.0, "multiple of learning_rate for what a symbol is looked up in (the embedding, or layer 0's input weights)",
+    input_rate: float = setting(3.0, "multiple of learning_rate for the embedding, or without one for layer 0's input weights",
                                 unit="times learning_rate", at_least=0, at_most=1000, hint="0 leaves them as they are")
     output_rate: float = setting(2.0, "multiple of learning_rate for the output weights", unit="times learning_rate", at_least=0, at_most=1000,
                                  hint="0 leaves them as they are")
@@ -77,8 +77,8 @@ class TrainingConfig(Settings):
     validation_fraction: float = setting(0.1, "share at the end of the text that is kept for validation", above=0, at_most=0.5)
     validation_size: int = setting(200_000, "symbols of the validation part that are read at each validation; 0 reads all", unit="symbols", at_least=0, at_most=10**12)
     validation_interval: int = setting(0, "steps from one validation to the next; 0 chooses", unit="steps", at_least=0, at_most=10**12)
-    patience: int = setting(0, "validations without a better loss after which the run ends before its time; 0 never", unit="validations", at_least=0, at_most=10**12)
-    seed: int = setting(0, "seed of the initial weights, of dropout and of the streams that begin anew", at_least=0, at_most=2**63 - 1)
+    patience: int = setting(0, "validations without a better loss after which the run ends early; 0 never", unit="validations", at_least=0, at_most=10**12)
+    seed: int = setting(0, "seed of the initial weights, of dropout and of state resets", at_least=0, at_most=2**63 - 1)
     # fmt: on
 
     def __post_init__(self) -> None:
@@ -90,11 +90,11 @@ class TrainingConfig(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class SamplingConfig(Settings):
-    """How a text is drawn from a model. What changes probabilities applies in the order penalties, logit_bias, max_copy, temperature, top_k, top_p, min_p."""
+    """How a text is sampled from a model. The order is: penalties, logit_bias, max_copy, temperature, top_k, top_p, min_p."""
 
     # fmt: off
     prompt: str = setting("", "text to continue; empty begins as after a line end")
-    prompt_ids: tuple[int, ...] | None = setting(None, "the same as symbol ids, instead of prompt; others than the alphabet's are read as the unknown symbol", option=False)
+    prompt_ids: tuple[int, ...] | None = setting(None, "the prompt as symbol ids, instead of prompt; ids outside the alphabet are read as the unknown symbol", option=False)
     length: int = setting(500, "symbols to write at most", unit="symbols", at_least=0, at_most=1_000_000_000)
     min_length: int = setting(0, "symbols before which no stop string ends a text", unit="symbols", at_least=0, at_most=1_000_000_000)
     temperature: float | tuple[tuple[int, float], ...] = setting(0.8, "1 draws as the model learned, lower is safer, higher is wilder", at_least=0, at_most=100,
@@ -106,12 +106,12 @@ class SamplingConfig(Settings):
                                         above=0, at_most=100)
     presence_penalty: float = setting(0.0, "taken off the logit of each symbol that the text has already", at_least=-2, at_most=2)
     frequency_penalty: float = setting(0.0, "taken off the logit of a symbol for each time that the text has it", at_least=-2, at_most=2)
-    logit_bias: Mapping[int, float] = setting({}, "added to the logits of symbols, by id; others than the alphabet's do nothing",
+    logit_bias: Mapping[int, float] = setting({}, "added to the logits of symbols, by id; ids outside the alphabet do nothing",
                                               at_least=-100, at_most=100, option=False)
     stop: tuple[str, ...] = setting((), "end before any of these strings")
-    max_copy: int | None = setting(None, "characters in a row that may be copied from the corpus, at most; where nothing else can follow, the text ends",
+    max_copy: int | None = setting(None, "characters in a row that may be copied from the corpus, at most; if nothing else can follow, the text ends",
                                    unit="characters", at_least=1, at_most=1_000_000_000)
-    logprobs: int | None = setting(None, "tell the log-probability of each symbol, and so many of the likeliest in its place",
+    logprobs: int | None = setting(None, "return the log-probability of each symbol, and this many of the likeliest symbols in its place",
                                    at_least=0, at_most=20, option=False)
     echo: bool = setting(False, "let the text begin with the prompt as it was read", option=False)
     seed: int | None = setting(None, "the same seed gives the same text; text i of n uses seed + i", at_least=0, at_most=2**63 - 1)
@@ -128,6 +128,6 @@ class SamplingConfig(Settings):
             raise InvalidSetting("prompt_ids", list(self.prompt_ids), "left out where prompt is given", "a text continues one of them")
 
     @property
-    def course(self) -> Course:
-        """The temperature as pairs, also where it is a single number."""
+    def temperature_schedule(self) -> SchedulePairs:
+        """The temperature as pairs, even if it is a single number."""
         return self.temperature if isinstance(self.temperature, tuple) else ((0, self.temperature),)

@@ -1,12 +1,12 @@
 """Keeps a text from copying more than N characters in a row from its corpus, while it is written.
 
-The promise, for every level and normalisation: wherever a text ends, no N + 1 characters in a row of it (code points of its NFC form,
-without the prompt) stand like that in the NFC form of the corpus. A symbol is forbidden where the text would break that as soon as the
-symbol is written. At level byte, where a symbol is less than a character, one is also forbidden when every character that it could
-begin is: so a text is never stuck inside a character. With `nfd` a syllable grows (하, 한), and each of its forms counts.
+The guarantee, for every level and normalisation: wherever a text ends, no N + 1 characters in a row of it (code points of its NFC
+form, without the prompt) occur in the NFC form of the corpus. A symbol is forbidden if the text would break the guarantee right after
+it. At level byte, a symbol is also forbidden if every character that it could begin is forbidden: so a text is never stuck inside a
+character. With `nfd` a syllable grows (하, 한), and each of its forms counts.
 
-Let w be the last N characters. What would be one copied character too many is exactly what follows w somewhere in the corpus, so
-there is nothing to look up until w can stand there at all. If only its last k characters do, that takes at least N - k more.
+Let w be the last N characters. The forbidden characters are those that follow w somewhere in the corpus, so there is nothing to look up
+unless w occurs there. If only the last k characters of w do, at least N - k more characters must be written before that.
 """
 
 from __future__ import annotations
@@ -25,85 +25,85 @@ from model.vocabulary import Vocabulary
 
 Mask = NDArray[np.bool_]
 
-# By how many characters one more can lengthen what is not final: what it falls on becomes at most four, and itself at most four
-# (the longest canonical decomposition, UAX #15, table "Maximum Expansion Factors").
+# How many characters one more character can add to the text that is not final: it becomes at most four, and so does the one that it
+# changes (the longest canonical decomposition, UAX #15, table "Maximum Expansion Factors").
 GROWTH = 7
 
 
 class CopySource(Protocol):
-    """A text (in NFC) that is not to be copied."""
+    """A text (in NFC) that must not be copied."""
 
     def followers(self, text: str) -> frozenset[str]:
-        """The characters that stand right behind `text` somewhere in it; none where `text` is not in it."""
+        """Returns the characters that follow `text` somewhere in the source; none if the source does not contain it."""
         ...
 
     def known_suffix(self, text: str) -> int:
-        """How many of the last characters of `text` stand in it like that, in a row."""
+        """Returns the length of the longest suffix of `text` that occurs in the source."""
         ...
 
 
 @functools.cache
-def _is_quiet(c: str) -> bool:
-    """Whether a character neither changes nor is changed by what stands before it."""
+def _is_inert(c: str) -> bool:
+    """Whether a character neither changes the one before it nor is changed by it."""
     return is_normal([c], "nfc")
 
 
 class CopyRules:
-    """What all guards of an alphabet share."""
+    """The tables that all guards of an alphabet share."""
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self.vocabulary = vocabulary
-        self.quiet: dict[str, int] = {}  # character -> symbol
-        self.melting: list[tuple[str, int]] = []  # those that may change what stands before them, or are changed themselves
+        self.inert: dict[str, int] = {}  # character -> symbol
+        self.composing: list[tuple[str, int]] = []  # characters that may change the one before them, or be changed themselves
         self.utf8: Utf8Guide | None = None
         if vocabulary.level == "byte":
             self.utf8 = Utf8Guide(vocabulary.symbols)
             self.allowed: list[list[int]] = [np.flatnonzero(row).tolist() for row in self.utf8.allowed]  # symbols by state
             return
         for symbol, code in enumerate(vocabulary.symbols):
-            if _is_quiet(chr(code)):
-                self.quiet[chr(code)] = symbol
+            if _is_inert(chr(code)):
+                self.inert[chr(code)] = symbol
             else:
-                self.melting.append((chr(code), symbol))
+                self.composing.append((chr(code), symbol))
 
     @property
     def composes(self) -> bool:
-        """Whether what was written may still change."""
-        return self.utf8 is not None or bool(self.melting)
+        """Whether written characters may still change."""
+        return self.utf8 is not None or bool(self.composing)
 
 
 class CopyGuard:
-    """Follows one text symbol by symbol and says what must not come next::
+    """Follows one text symbol by symbol and returns which symbols must not come next::
 
     mask = guard.forbidden()
-    guard.advance(symbol)  # one of those that are not in the mask; if all are, the text ends here
+    guard.advance(symbol)  # a symbol that is not in the mask; if all are, the text ends here
     """
 
     def __init__(self, rules: CopyRules, source: CopySource, max_copy: int) -> None:
         """`max_copy`: N, at least 1."""
         self._rules, self._source, self._most = rules, source, max_copy
         self._final = ""  # the last N characters that do not change any more
-        self._bound = 0  # so many of their last ones, at most, stand in the source
+        self._bound = 0  # upper bound of the length of their suffix that occurs in the source
         self._composer = Composer() if rules.composes else None
-        self._bytes = b""  # of a character that is not complete
+        self._bytes = b""  # of an incomplete character
         self._state = 0  # of the UTF-8 guide
         self._begin_symbol()
 
     def _begin_symbol(self) -> None:
-        """Forget what was found out about the text as it stood."""
+        """Clears the results that hold for the previous text."""
         self._pending: str | None = None
         self._followers: dict[str, frozenset[str]] = {}
         self._next: frozenset[str] | None = None
 
     @property
     def free(self) -> int:
-        """Symbols that may be written before `forbidden` must be asked."""
+        """The number of symbols that may be written before `forbidden` must be called."""
         return 0 if self._composer else max(0, self._most - self._bound)
 
     def forbidden(self) -> Mask | None:
-        """Which of the V symbols must not come next, ``(V,)``; None for none of them.
+        """Returns which of the V symbols must not come next, ``(V,)``; None if all may.
 
-        At level byte those that are no UTF-8 here are among them.
+        At level byte the mask includes the symbols that would break UTF-8.
         """
         if not self._is_due():
             return None
@@ -120,7 +120,7 @@ class CopyGuard:
         return mask
 
     def advance(self, symbol: int) -> None:
-        """Take a symbol that was written."""
+        """Adds a symbol that was written."""
         self._begin_symbol()
         value = self._rules.vocabulary.symbols[symbol]
         if self._rules.utf8 is None:
@@ -138,32 +138,32 @@ class CopyGuard:
         self._bound = min(self._bound + len(done), len(self._final))
 
     def _is_due(self) -> bool:
-        """Whether the next symbol may make a span that is too long."""
+        """Whether the next symbol may make a copied span too long."""
         if self._composer is None:
             return self._bound >= self._most
         return self._bound + len(self._tail()) + GROWTH > self._most
 
     def _tail(self) -> str:
-        """What stands behind the final characters as yet."""
+        """Returns the characters behind the final ones, as they are now."""
         if self._pending is None:
             self._pending = copy.copy(self._composer).flush() if self._composer else ""
         return self._pending
 
     def _copied_next(self) -> frozenset[str]:
-        """The quiet characters that would make a span too long."""
+        """Returns the characters that would make a copied span too long, if they do not change the text before them."""
         if self._next is None:
             self._next = self._behind(self._final + self._tail())
         return self._next
 
     def _forbidden_characters(self) -> list[int]:
-        symbols = [self._rules.quiet[c] for c in self._copied_next() if c in self._rules.quiet]
-        return symbols + [symbol for c, symbol in self._rules.melting if self._copies(c)]
+        symbols = [self._rules.inert[c] for c in self._copied_next() if c in self._rules.inert]
+        return symbols + [symbol for c, symbol in self._rules.composing if self._copies(c)]
 
     def _forbidden_bytes(self) -> list[int]:
         return [symbol for symbol in self._rules.allowed[self._state] if self._leads_to_copies(self._bytes, self._state, symbol)]
 
     def _leads_to_copies(self, data: bytes, state: int, symbol: int) -> bool:
-        """Whether every character that begins with some bytes and a further one is forbidden."""
+        """Whether every character that begins with `data` and a further symbol is forbidden."""
         assert self._rules.utf8 is not None
         data += bytes((self._rules.vocabulary.symbols[symbol],))
         state = self._rules.utf8.next_state(state, symbol)
@@ -172,15 +172,15 @@ class CopyGuard:
         return all(self._leads_to_copies(data, state, each) for each in self._rules.allowed[state])
 
     def _copies(self, c: str) -> bool:
-        """Whether the text would have too long a span if this character came next and nothing more."""
-        if _is_quiet(c):
+        """Whether the text would have too long a copied span if it ended with this character."""
+        if _is_inert(c):
             return c in self._copied_next()
         composer: Any = copy.copy(self._composer)
         text = self._final + composer.push(c) + composer.flush()
         return any(text[index] in self._behind(text[:index]) for index in range(len(self._final), len(text)))
 
     def _behind(self, text: str) -> frozenset[str]:
-        """What follows the last N characters of a text in the source; nothing where it has fewer."""
+        """Returns the characters that follow the last N characters of a text in the source; none if it has fewer."""
         window = text[-self._most :]
         if len(window) < self._most:
             return frozenset()

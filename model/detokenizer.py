@@ -1,4 +1,4 @@
-"""Ids to text while it is being written: whole characters only, valid UTF-8, composed to NFC."""
+"""Turns ids into text while it is written: whole characters only, valid UTF-8, composed to NFC."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from model.normalization import Composer
 from model.utf8_constraint import Utf8Guide
 from model.vocabulary import Vocabulary
 
-NO_BYTE = 0xFF  # stands nowhere in UTF-8
-FIRST_JAMO, LAST_JAMO = "\u1100", "\u1112"  # leading consonants, which are no syllable without a vowel
+NO_BYTE = 0xFF  # occurs nowhere in UTF-8
+FIRST_JAMO, LAST_JAMO = "\u1100", "\u1112"  # leading consonants, which form no syllable without a vowel
 
 
 class Detokenizer:
     """Takes the symbols of one text as they are drawn and gives back the characters that are final.
 
-    Everything pushed and flushed, joined, is ``vocabulary.decode`` of all the ids. At level byte that is without U+FFFD where each
-    symbol was one of those that ``guide.allowed[utf8_state]`` has.
+    Everything pushed and flushed, joined, is ``vocabulary.decode`` of all the ids. At level byte it has no U+FFFD if each symbol was
+    one of ``guide.allowed[utf8_state]``.
     """
 
     def __init__(self, vocabulary: Vocabulary, guide: Utf8Guide | None = None) -> None:
-        """`guide`, for level byte, may be shared by all writers of an alphabet."""
+        """`guide`, for level byte, may be shared by all detokenizers of an alphabet."""
         self._vocabulary = vocabulary
         self._composer = Composer() if vocabulary.normalization != "none" else None
         self._bytes = codecs.getincrementaldecoder("utf-8")("replace") if vocabulary.level == "byte" else None
@@ -30,7 +30,7 @@ class Detokenizer:
         self._final = 0  # characters that are final
 
     def push(self, symbol: int) -> str:
-        """Add one symbol; returns the text that became final, often one character, sometimes none or several.
+        """Adds one symbol; returns the text that became final, often one character, sometimes none or several.
 
         The unknown symbol, which only a prompt can have, shows as U+FFFD.
         """
@@ -49,7 +49,7 @@ class Detokenizer:
         return text
 
     def write(self, symbols: list[int]) -> str:
-        """Add several symbols; returns the text that became final."""
+        """Adds several known symbols; returns the text that became final."""
         if self._bytes is not None:
             return "".join([self.push(symbol) for symbol in symbols])
         values = self._vocabulary.symbols
@@ -57,7 +57,7 @@ class Detokenizer:
 
     @property
     def position(self) -> int:
-        """Where in the text the character stands to which the last symbol belongs."""
+        """The index, in the text, of the character that the last symbol belongs to."""
         characters = self._final + (len(self._composer.pending) if self._composer else 0)
         return max(0, characters - (self.utf8_state == 0))
 
@@ -74,6 +74,6 @@ class Detokenizer:
         return self._vocabulary.normalization == "nfd" and FIRST_JAMO <= self._last <= LAST_JAMO
 
     def flush(self) -> str:
-        """What was held back, at the end; a character that was cut shows as U+FFFD."""
+        """Returns what was held back, at the end; a character that was cut shows as U+FFFD."""
         rest = self._bytes.decode(b"", final=True) if self._bytes else ""
         return self._composer.push(rest) + self._composer.flush() if self._composer else rest

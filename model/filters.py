@@ -1,4 +1,4 @@
-"""Filters: which symbols may be drawn at all, by their probabilities."""
+"""Excludes unlikely symbols before the draw: top_k, top_p, min_p."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import numpy as np
 from model.functions import Array
 
 
-def filtered(p: Array, top_k: int, top_p: float, min_p: float) -> Array:
-    """p (V,) with 0 for every symbol that a filter excludes. The likeliest symbol always stays; of equals the first stay.
+def filter_probabilities(p: Array, top_k: int, top_p: float, min_p: float) -> Array:
+    """Returns p (V,) with 0 for every symbol that a filter excludes. The likeliest symbol always stays; of equals the first stay.
 
     `top_k` keeps the k likeliest; `top_p` the fewest whose share of the rest reaches it (Holtzman et al. 2020); `min_p` those at
     least that share as likely as the likeliest (Nguyen et al. 2024).

@@ -1,6 +1,6 @@
-"""The functions between the matrix products, each forward beside its backward.
+"""Implements the functions between the matrix products, each forward beside its backward.
 
-Shapes: N rows, V symbols; where none is given a function works element by element on any shape.
+Shapes: N rows, V symbols. A function without a shape works element by element on any shape.
 """
 
 from __future__ import annotations
@@ -16,25 +16,25 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 Ids = NDArray[np.integer[Any]]
 
-CODE_POINTS = 1_114_112  # how many Unicode has; what is not in the alphabet could be any of them
+CODE_POINTS = 1_114_112  # of Unicode; a character outside the alphabet could be any of them
 BUFFER = 256  # numbers
-ONE = np.ones((), np.float32)  # numpy takes it half a microsecond sooner than a number of Python's
-OVERFLOW = 1e38  # stands for infinity among logits; differences of two remain numbers in single precision
+ONE = np.ones((), np.float32)  # half a microsecond faster per call than a Python number
+OVERFLOW = 1e38  # replaces infinity in logits; the difference of two stays finite in single precision
 UNKNOWN_COST = math.log(CODE_POINTS)  # nats that a symbol outside the alphabet costs: 13.92
 
 
 def by_gate(a: Array, gates: int) -> Array:
-    """The rows of G gates side by side as G arrays: ``(..., B, G*H) -> (..., G, B, H)``, a view."""
+    """Returns rows of G gates as G arrays: ``(..., B, G*H) -> (..., G, B, H)``, a view."""
     *outer, B, width = a.shape
     return a.reshape(*outer, B, gates, width // gates).swapaxes(-2, -3)
 
 
 @contextlib.contextmanager
 def plain_arithmetic() -> Iterator[None]:
-    """numpy that does not warn of numbers that are not finite (whoever uses it looks for them), and does not copy.
+    """Turns off numpy's warnings about numbers that are not finite (the caller checks for them) and its buffering.
 
-    An operand that is a part of wider rows, such as one gate of several, is copied row by row into a buffer of 8,192 numbers, worked
-    on there and copied back. With a buffer smaller than a row it is worked on where it lies: three times as fast at 32 x 1536.
+    An operand that is a part of wider rows, such as one gate of several, is copied row by row into a buffer of 8,192 numbers, computed
+    there and copied back. With a buffer smaller than a row it is computed in place: three times as fast at 32 x 1536.
     """
     with np.errstate(all="ignore"):
         size = np.setbufsize(BUFFER)
@@ -45,7 +45,7 @@ def plain_arithmetic() -> Iterator[None]:
 
 
 def sigmoid(a: Array, out: Array | None = None) -> Array:
-    """1 / (1 + exp(-a)), in half of the time that numpy's tanh takes. Where exp overflows (and numpy warns) it is 0, as it should be."""
+    """1 / (1 + exp(-a)), in half the time of numpy's tanh. If exp overflows (numpy warns), the result is 0, as it should be."""
     y = np.negative(a, out=out)
     np.exp(y, out=y)
     np.add(y, ONE, out=y)
@@ -87,15 +87,15 @@ def log_softmax(logits: Array) -> Array:
 
 
 def log_probabilities(logits: Array) -> Array:
-    """`log_softmax` in double precision, all numbers also where weights so large that a sum overflows gave logits that are none."""
+    """`log_softmax` in double precision. Logits that are NaN or infinite, from sums that overflowed, count as plus or minus 1e38."""
     return log_softmax(np.nan_to_num(logits.astype(np.float64), nan=-OVERFLOW, posinf=OVERFLOW, neginf=-OVERFLOW))
 
 
 def nats(logits: Array, targets: Ids, unknown_cost: float = UNKNOWN_COST) -> tuple[NDArray[np.float64], Array]:
     """-ln p(target) of each row (N,), and the probabilities (N, V).
 
-    logits (N, V) are overwritten by the probabilities. A target of V or more is a symbol outside the alphabet: the network is not
-    asked for it, and it costs `unknown_cost`.
+    logits (N, V) are overwritten by the probabilities. A target of V or more is a symbol outside the alphabet: it has no logit and
+    costs `unknown_cost`.
     """
     N, V = logits.shape
     logits -= logits.max(axis=1, keepdims=True)
@@ -120,7 +120,7 @@ def cross_entropy(logits: Array, targets: Ids, unknown_cost: float = UNKNOWN_COS
 def cross_entropy_backward(p: Array, targets: Ids, scale: float) -> Array:
     """The gradient of `scale` times the sum, with respect to the logits: (p - onehot(target)) scale.
 
-    p (N, V) is overwritten by it. Rows whose target is outside the alphabet give none.
+    p (N, V) is overwritten by it. Rows whose target is outside the alphabet have gradient 0.
     """
     N, V = p.shape
     known = targets < V

@@ -1,8 +1,8 @@
-"""Are the gradients right? Finite differences in float64 against the backward pass.
+"""Checks the gradients of the backward pass against finite differences in float64.
 
-Along a direction v the loss changes by <gradient, v> per unit of length, whatever computed the gradient; the difference quotient
-of four losses measures the same without any derivative. Because all parameters are views on one flat vector, one direction
-tests a whole model, and one for each view finds the tensor at fault.
+Along a direction v the loss changes by <gradient, v> per unit of length; a difference quotient of four losses measures the same
+without any derivative. Because all parameters are views on one flat vector, one direction tests a whole model, and one for each view
+finds the tensor at fault.
 
     >>> import numpy as np
     >>> from model.config import ModelConfig
@@ -42,9 +42,9 @@ ROUNDING = 16 * float(np.finfo(np.float64).eps)  # share of a loss, a sum of man
 
 
 def derivative_along(loss: Loss, values: Array, direction: Array, step: float = STEP) -> float:
-    """The derivative of loss() when `values` moves along `direction`, by the five-point central difference.
+    """Returns the derivative of loss() when `values` moves along `direction`, by the five-point central difference.
 
-    `values` (float64, any shape) is what loss() reads; it is changed in place and put back bit for bit.
+    `values` (float64, any shape) is the array that loss() reads; it is changed in place and restored bit for bit.
     """
     kept = values.copy()
 
@@ -59,11 +59,11 @@ def derivative_along(loss: Loss, values: Array, direction: Array, step: float = 
 
 
 def directional_error(loss: Loss, values: Array, gradient: Array, *, directions: int = 3, seed: int = 0, step: float = STEP) -> float:
-    """The relative error of `gradient`, claimed to be that of loss() with respect to `values` (float64, both of one shape).
+    """Returns the relative error of `gradient`, the claimed gradient of loss() with respect to `values` (float64, of the same shape).
 
-    Measured along the gradient itself, where a wrong length shows best, and along `directions` random ones, where a wrong part
-    shows wherever it points. Relative to the longer of the two, but at least to the shortest gradient that can be measured to
-    `TOLERANCE`, since a loss is known only to its rounding. Infinity where the gradient or the loss is not finite.
+    Measured along the gradient itself, which shows a wrong length best, and along `directions` random ones, which show any wrong part.
+    Relative to the longer of the claimed and the measured gradient, but at least to the shortest gradient that can be measured to
+    `TOLERANCE`, since a loss is known only to its rounding. Infinity if the gradient or the loss is not finite.
     """
     if not np.isfinite(gradient).all():
         return math.inf
@@ -94,11 +94,11 @@ def gradient_errors(
     seed: int = 0,
     step: float = STEP,
 ) -> dict[str, float]:
-    """The relative error of every gradient of a model on one batch, in float64: name of the tensor -> error.
+    """Returns the relative error of every gradient of a model on one batch, in float64: name of the tensor -> error.
 
-    ``flat`` is the whole vector at once, ``state`` that of the state (L, S, B, H) before the first step (zero where none is
-    given). inputs and targets (T, B) are ids, as in training. With a `dropout_seed` the model's dropout is on, with the same masks
-    in each evaluation. The model itself is not changed.
+    ``flat`` is the whole vector at once, ``state`` the state (L, S, B, H) before the first step (zero by default). inputs and targets
+    (T, B) are ids, as in training. With a `dropout_seed` the model's dropout is on, with the same masks in each evaluation. The model
+    itself is not changed.
     """
     exact = type(model)(model.config, model.vocabulary_size, model.parameters.astype(np.float64))
     start = exact.zero_state(inputs.shape[1]) if state is None else state.astype(np.float64)
@@ -139,7 +139,7 @@ def check_gradients(
     step: float = STEP,
     tolerance: float = TOLERANCE,
 ) -> dict[str, float]:
-    """`gradient_errors`; raises `WrongGradient`, naming the tensors at fault, where one is above `tolerance`."""
+    """Returns `gradient_errors`. Raises `WrongGradient`, naming the tensors at fault, if an error is above `tolerance`."""
     errors = gradient_errors(model, inputs, targets, state, dropout_seed=dropout_seed, directions=directions, seed=seed, step=step)
     wrong = {name: error for name, error in errors.items() if error > tolerance}
     if wrong:

@@ -1,4 +1,4 @@
-"""The network over symbols: embedding row -> stacked cells -> logits -> loss, and back.
+"""Implements the network over symbols, forward and backward: embedding row -> stacked cells -> logits -> loss.
 
 ::
 
@@ -8,8 +8,8 @@
     logits = h Wy + by
 
 T time, B batch, L layers, S states, H hidden units, V symbols, G gates. Ids 0..V-1 are symbols; V is the unknown symbol. Its
-input row is the mean of all others, so that it needs no training (and its gradient is shared out to all of them); it has no
-logit, so that it is never emitted.
+input row is the mean of all others, so that it needs no training (its gradient is shared among all of them). It has no logit, so
+that it is never emitted.
 """
 
 from __future__ import annotations
@@ -29,25 +29,25 @@ ONE_HOT_LIMIT = 512  # up to this many symbols, a product with one-hot rows gath
 
 
 class Dropout(NamedTuple):
-    """Where masks come from. Those of a larger batch's rows are drawn with all of its masks, so that they are the same for any split."""
+    """The source of dropout masks. For some rows of a larger batch all its masks are drawn, so that they are the same for any split."""
 
     rng: np.random.Generator
-    batch_size: int = 0  # of the larger batch
-    rows: slice = slice(None)  # of it
+    batch_size: int = 0  # of the larger batch; 0: there is none
+    rows: slice = slice(None)  # of the larger batch
 
 
 class Tape(NamedTuple):
-    """What the backward pass needs."""
+    """The values of the forward pass that the backward pass needs."""
 
     ids: Ids  # (T, B)
     cells: list[Any]  # one tape per layer
-    inputs: list[Array]  # x of each layer, (T, B, D); that of layer 0 without an embedding is not used
+    inputs: list[Array]  # x of each layer, (T, B, D); not used for layer 0 without an embedding
     masks: list[Array | None]  # dropout after each layer, (1, B, H), already divided by the share that is kept
-    output: Array  # (T, B, H), what the logits are made from
+    output: Array  # (T, B, H) of the top layer, from which the logits are computed
 
 
 class LanguageModel:
-    """A network: its configuration, the number of its symbols and its parameters. Nothing else is remembered."""
+    """A network: its configuration, the size of its vocabulary and its parameters. Nothing else is stored."""
 
     def __init__(self, config: ModelConfig, vocabulary_size: int, parameters: Parameters) -> None:
         self.config = config
@@ -58,16 +58,16 @@ class LanguageModel:
 
     @classmethod
     def new(cls, config: ModelConfig, vocabulary_size: int, seed: int = 0, dtype: Any = np.float32) -> LanguageModel:
-        """A model before training."""
+        """Returns a model before training."""
         return cls(config, vocabulary_size, initialise(config, vocabulary_size, seed, dtype))
 
     def zero_state(self, batch_size: int) -> Array:
-        """The state before any text. (L, S, B, H)"""
+        """Returns the state before any text, (L, S, B, H)."""
         shape = (self.config.num_layers, len(self.cell.states), batch_size, self.config.hidden_size)
         return np.zeros(shape, self.parameters.flat.dtype)
 
     def input_table(self) -> Array:
-        """Row id is what the first layer gets for a symbol: (V+1, E), or (V+1, G*H) with the bias where there is no embedding."""
+        """Returns the first layer's input for each id: (V+1, E), or without an embedding (V+1, G*H) with the bias."""
         rows = self.parameters["embedding"] if self.config.embedding_size else self.layers[0]["Wx"]
         table = np.empty((len(rows) + 1, rows.shape[1]), rows.dtype)
         table[:-1] = rows
@@ -85,16 +85,15 @@ class LanguageModel:
         workspace: Workspace = FRESH,
         table: Array | None = None,
     ) -> tuple[Array, Array, Tape]:
-        """Read ids (T, B) from state (L, S, B, H): logits (T, B, V), the state afterwards, and the tape.
+        """Reads ids (T, B) from state (L, S, B, H); returns logits (T, B, V), the state afterwards, and the tape.
 
-        `dropout` draws the masks while training. `table` is `input_table()`, for callers that read many times with the same
-        parameters.
+        `dropout` draws the masks in training. `table` is `input_table()`, for callers that read many times with the same parameters.
         """
         output, state, tape = self.read(ids, state, dropout=dropout, workspace=workspace, table=table)
         return self.logits(output, workspace), state, tape
 
     def logits(self, output: Array, workspace: Workspace = FRESH) -> Array:
-        """The logits (T, B, V) that an output (T, B, H) of the top layer means."""
+        """Returns the logits (T, B, V) for an output (T, B, H) of the top layer."""
         logits = workspace.empty("logits", (*output.shape[:2], self.vocabulary_size), output.dtype)
         _rows_times(output, self.parameters["Wy"], logits)
         logits += self.parameters["by"]
@@ -109,10 +108,10 @@ class LanguageModel:
         workspace: Workspace = FRESH,
         table: Array | None = None,
     ) -> tuple[Array, Array, Tape]:
-        """`forward` without the logits: the output (T, B, H) of the top layer, the state afterwards, and the tape."""
+        """Does `forward` without the logits; returns the output (T, B, H) of the top layer, the state afterwards, and the tape."""
         T, B = ids.shape
         table = self.input_table() if table is None else table
-        # The cells keep no z, so all layers have theirs in the same memory.
+        # The cells keep no z, so all layers use the same memory for it.
         z = workspace.empty("z", (T, B, self.layers[0]["b"].shape[0]), table.dtype)
         x = workspace.empty("x", (T, B, table.shape[1]), table.dtype) if self.config.embedding_size else z
         np.take(table, ids, axis=0, out=x, mode="clip")  # "clip" lets numpy write without a buffer; ids are in range
@@ -148,9 +147,9 @@ class LanguageModel:
         return mask
 
     def backward(self, tape: Tape, dlogits: Array, grads: Parameters, *, workspace: Workspace = FRESH) -> Array:
-        """Add the gradients of all parameters to `grads`, given that of the logits (T, B, V); returns dstate (L, S, B, H).
+        """Adds the gradients of all parameters to `grads`, given that of the logits (T, B, V); returns dstate (L, S, B, H).
 
-        The gradient that would arrive from beyond the last step is taken as zero: truncated backpropagation through time.
+        The gradient from beyond the last step is zero: truncated backpropagation through time.
         """
         T, B = tape.ids.shape
         H, V = self.config.hidden_size, self.vocabulary_size
@@ -192,10 +191,10 @@ class LanguageModel:
         workspace: Workspace = FRESH,
         unknown_cost: float = UNKNOWN_COST,
     ) -> tuple[float, Array]:
-        """One step of training on inputs and targets (T, B): the mean loss in nats per symbol, and the state afterwards.
+        """Runs forward and backward on inputs and targets (T, B); returns the mean loss in nats per symbol, and the state afterwards.
 
-        `grads` is overwritten with the gradients of that mean. Where these are part of a larger batch, `count` is its number of
-        symbols, and both are this part's share of its mean.
+        `grads` is overwritten with the gradients of that mean. For a part of a larger batch, `count` is the batch's number of symbols;
+        loss and gradients are then this part's share of the batch's mean.
         """
         logits, state, tape = self.forward(inputs, state, dropout=dropout, workspace=workspace)
         flat = targets.ravel()
@@ -208,14 +207,14 @@ class LanguageModel:
 
 
 def _rows_times(x: Array, W: Array, out: Array) -> None:
-    """x (T, B, D) times W (D, K) into out (T, B, K): one product over the T*B rows."""
+    """Writes x (T, B, D) times W (D, K) to out (T, B, K), as one product over the T*B rows."""
     np.dot(x.reshape(-1, x.shape[-1]), W, out=out.reshape(-1, out.shape[-1]))
 
 
 def _add_rows(table: Array, ids: NDArray[Any], rows: Array) -> None:
-    """table[id] += row for each of N rows; the unknown symbol's rows are shared out to all V, as its input row is their mean.
+    """Does table[id] += row for each of N rows; the unknown symbol's rows are shared among all V, as its input row is their mean.
 
-    table (V, K), ids (N,), rows (N, K). The order of the sum depends on ids alone, so that results repeat.
+    table (V, K), ids (N,), rows (N, K). The order of the sum depends on ids alone, so that results are reproducible.
     """
     V = len(table)
     if ONE_HOT_LIMIT >= V:

@@ -1,7 +1,7 @@
-"""What a model thinks of a text that is given: the log-probability of each symbol, and the likeliest ones in its place.
+"""Scores a given text: the log-probability of each symbol, and the likeliest symbols in its place.
 
 A text is read as after a line end, as it would be written from an empty prompt. It is read in slices, so that memory does not grow
-with its length and others can be served between two of them.
+with its length and other requests can be served between two slices.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from model.language_model import LanguageModel
 from model.vocabulary import Vocabulary
 
 SLICE = 256  # symbols that are read at a time
-LOGITS = 2**20  # that are in memory at the same time
+LOGITS = 2**20  # at most, in memory at the same time
 
 
 class LogprobSlice(NamedTuple):
@@ -30,26 +30,26 @@ class LogprobSlice(NamedTuple):
 
 
 def likeliest(logs: Array, count: int) -> Ids:
-    """The `count` likeliest of V symbols by their log-probabilities; of equals the first come first. ``(..., V) -> (..., count)``"""
+    """Returns the `count` likeliest of V symbols by their log-probabilities; of equals the first. ``(..., V) -> (..., count)``"""
     if not count:
         return np.empty((*logs.shape[:-1], 0), np.intp)
     return np.argsort(-logs, axis=-1, kind="stable")[..., :count]
 
 
-def judged(
+def score_slice(
     model: LanguageModel, table: Array, ids: Ids, state: Array, alternatives: int, unknown_cost: float
 ) -> tuple[LogprobSlice, Array]:
-    """The scores of ids (T+1,) behind the first, read from state (L, S, 1, H), and the state before the last is read.
+    """Scores ids (T+1,) except the first, read from state (L, S, 1, H); returns the scores and the state before the last id.
 
-    `table` is `model.input_table()`.
+    `table` is `model.input_table()`. There are `alternatives` likeliest symbols for each.
     """
     with plain_arithmetic():
         output, state, _ = model.read(ids[:-1, None], state, table=table)
-    return weighed(model, output, ids[1:], alternatives, unknown_cost), state
+    return score_outputs(model, output, ids[1:], alternatives, unknown_cost), state
 
 
-def weighed(model: LanguageModel, output: Array, targets: Ids, alternatives: int, unknown_cost: float) -> LogprobSlice:
-    """The scores of targets (T,), T > 0, each from the output (T, 1, H) of the last layer before it."""
+def score_outputs(model: LanguageModel, output: Array, targets: Ids, alternatives: int, unknown_cost: float) -> LogprobSlice:
+    """Scores targets (T,), T > 0, each from the top layer's output (T, 1, H) before it."""
     V = model.vocabulary_size
     parts = []
     with plain_arithmetic():
@@ -64,13 +64,13 @@ def weighed(model: LanguageModel, output: Array, targets: Ids, alternatives: int
 
 
 def score(model: LanguageModel, vocabulary: Vocabulary, ids: Ids, alternatives: int = 0) -> Iterator[LogprobSlice]:
-    """The scores of a text's ids (N,), slice after slice.
+    """Yields the scores of a text's ids (N,), slice after slice.
 
-    A symbol outside the alphabet costs what any character could have cost (`Vocabulary.unknown_cost`), so that a tiny alphabet
-    cannot win.
+    A symbol outside the alphabet costs as much as a choice among all characters (`Vocabulary.unknown_cost`), so that a tiny alphabet
+    gains nothing.
     """
     table, state = model.input_table(), model.zero_state(1)
     ids = np.concatenate([vocabulary.encode_prompt("", 1).ids, ids])
     for start in range(0, len(ids) - 1, SLICE):
-        found, state = judged(model, table, ids[start : start + SLICE + 1], state, alternatives, vocabulary.unknown_cost)
+        found, state = score_slice(model, table, ids[start : start + SLICE + 1], state, alternatives, vocabulary.unknown_cost)
         yield found

@@ -1,10 +1,10 @@
-"""Unicode normal forms over text that arrives in pieces.
+"""Normalises text to Unicode normal forms while it arrives in pieces.
 
-Cutting a text anywhere would separate a letter from its accent, or the parts of a Korean syllable. On the way in, `normalized`
-cuts only where it is safe; on the way out, `Composer` lets a character go as soon as nothing can be added to it any more.
+Cutting a text anywhere could separate a letter from its accent, or the parts of a Korean syllable. For input, `normalized` cuts only
+where it is safe; for output, `Composer` releases a character as soon as nothing can be added to it any more.
 
-The forms are those of Unicode Standard Annex #15 for text with at most 30 marks on a letter, which no language exceeds. Putting n
-marks in order takes n² steps, and a prompt could bring a million: a longer row of marks is normalised `MARKS` at a time.
+The forms are those of Unicode Standard Annex #15 for text with at most 30 marks on a letter, which no language exceeds. Sorting n
+marks takes n² steps, and a prompt could contain a million: a longer row of marks is normalised `MARKS` at a time.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 
 from model.functions import CODE_POINTS
 
-MARKS = 30  # marks in a row that are put in order together: the limit of UAX #15 for stream-safe text
+MARKS = 30  # marks in a row that are sorted together: the limit of UAX #15 for stream-safe text
 
 
 def normalize(text: str, normalization: str) -> str:
-    """A whole text in the form `nfc`, `nfd` or `none`."""
+    """Returns a whole text in the form `nfc`, `nfd` or `none`."""
     if normalization == "none" or text.isascii():
         return text
     form: Literal["NFC", "NFD"] = "NFD" if normalization == "nfd" else "NFC"
@@ -33,7 +33,7 @@ def normalize(text: str, normalization: str) -> str:
 
 
 def _cuts_between_marks(text: str) -> list[int]:
-    """Where to cut a text so that at most `MARKS` marks in a row stay together."""
+    """Returns where to cut a text so that at most `MARKS` marks in a row stay together."""
     marks = _is_mark()[np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.dtype("<u4"))]
     if np.count_nonzero(marks) <= MARKS:
         return []
@@ -44,7 +44,7 @@ def _cuts_between_marks(text: str) -> list[int]:
 
 @functools.cache
 def _is_mark() -> NDArray[np.bool_]:
-    """For each code point, whether it is a mark, or begins with one when it is taken apart. (CODE_POINTS,)"""
+    """Returns, for each code point, whether it is a mark or its decomposition begins with one. (CODE_POINTS,)"""
     first, last = 0x300, 0x20000  # beyond are ideographs, tags and private use
     table = np.zeros(CODE_POINTS, bool)
     table[first:last] = [unicodedata.combining(unicodedata.normalize("NFD", chr(code))[0]) > 0 for code in range(first, last)]
@@ -52,9 +52,9 @@ def _is_mark() -> NDArray[np.bool_]:
 
 
 def normalized(pieces: Iterable[str], normalization: str) -> Iterator[str]:
-    """The pieces of a text in a normal form: joined, they are `normalize` of the whole.
+    """Yields the pieces of a text in a normal form: joined, they are `normalize` of the whole.
 
-    Held back is what follows the last safe place to cut: seldom more than a word.
+    Text after the last safe place to cut is held back: seldom more than a word.
     """
     if normalization == "none":
         yield from pieces
@@ -72,7 +72,7 @@ def normalized(pieces: Iterable[str], normalization: str) -> Iterator[str]:
 
 
 def _last_boundary(text: str, start: int) -> int:
-    """The last place from `start` on at which the text may be cut, or 0: nothing that stands there changes what stands before."""
+    """Returns the last place from `start` on where the text may be cut, since the character there changes nothing before it; else 0."""
     for index in range(len(text) - 1, max(start, 1) - 1, -1):
         if _is_inert(text[index]):
             return index
@@ -80,24 +80,24 @@ def _last_boundary(text: str, start: int) -> int:
 
 
 def _is_inert(c: str) -> bool:
-    """Whether a character surely neither moves before nor melts into the one before it (some others do not, either)."""
+    """Whether a character certainly neither moves before the previous one nor composes with it; false for some that do neither."""
     return c < "\u0300" or "\u3400" <= c <= "\u9fff" or "\uac00" <= c <= "\ud7a3"  # Latin, CJK ideographs, Korean syllables
 
 
 class Composer:
-    """Composes a stream of characters to NFC: what has been pushed and flushed, joined, is `normalize` of the whole."""
+    """Composes a stream of characters to NFC: the pushed and flushed text, joined, is `normalize` of the whole."""
 
     def __init__(self) -> None:
         self._pending = ""
-        self._marks = 0  # in a row, at the end of what is pending
+        self._marks = 0  # in a row, at the end of the pending text
 
     @property
     def pending(self) -> str:
-        """What is held back, as it would come now."""
+        """The text that is held back, composed."""
         return unicodedata.normalize("NFC", self._pending)
 
     def push(self, text: str) -> str:
-        """Add characters; returns those that are final."""
+        """Adds characters; returns those that are final."""
         if text.isascii() and text:  # none of them joins another
             done = self.flush() + text[:-1]
             self._pending = text[-1]
@@ -114,10 +114,10 @@ class Composer:
         return done
 
     def _stands_apart(self, c: str, alone: str) -> bool:
-        """Whether a character that is no mark does not join what is pending; `alone` is its own NFC."""
+        """Whether a character, not a mark, does not compose with the pending text; `alone` is its own NFC."""
         return _is_inert(c) or unicodedata.normalize("NFC", self._pending + c) == unicodedata.normalize("NFC", self._pending) + alone
 
     def flush(self) -> str:
-        """What is still held back."""
+        """Returns the text that is still held back."""
         text, self._pending, self._marks = self._pending, "", 0
         return unicodedata.normalize("NFC", text)

@@ -1,6 +1,6 @@
-"""From a gradient to new weights: clipping, schedules and the four rules of updating.
+"""Updates the weights from a gradient: clipping, learning-rate schedules and four optimizers.
 
-All work on flat vectors (P,). A rule keeps its memory in named vectors of the same size, which belong to the checkpoint.
+All work on flat vectors (P,). An optimizer keeps its memory in named vectors of the same size, which belong to the checkpoint.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ BLOCK = 32_768  # floats updated at once: a block and its memory stay in the L2 
 
 
 def gradient_norm(gradient: Array) -> float:
-    """The global (Euclidean) norm."""
+    """Returns the global (Euclidean) norm."""
     return math.sqrt(float(np.dot(gradient, gradient)))
 
 
 def clip(gradient: Array, norm: float, config: TrainingConfig) -> None:
-    """Shorten the gradient to `clip_norm` (Pascanu, Mikolov and Bengio 2013) and cut its entries to `clip_value`, in place."""
+    """Scales the gradient down to `clip_norm` (Pascanu, Mikolov and Bengio 2013) and clips its entries to `clip_value`, in place."""
     if config.clip_norm and norm > config.clip_norm:
         gradient *= config.clip_norm / norm
     if config.clip_value:
@@ -34,10 +34,10 @@ def clip(gradient: Array, norm: float, config: TrainingConfig) -> None:
 
 
 def learning_rate(config: TrainingConfig, share: float) -> float:
-    """The step size when `share` (0 to 1) of the run is spent.
+    """Returns the learning rate when `share` (0 to 1) of the run is done.
 
-    It rises in a straight line over the first `warmup` of the run, from a tenth, and falls over the rest: cosine (Loshchilov and
-    Hutter 2017) and exponential reach `final_learning_rate` times the highest at the end; constant stays.
+    It rises linearly from a tenth over the first `warmup` of the run, and falls over the rest: cosine (Loshchilov and Hutter 2017)
+    and exponential reach `final_learning_rate` times the highest rate at the end; constant stays.
     """
     if share < config.warmup:
         return config.learning_rate * (0.1 + 0.9 * share / config.warmup)
@@ -54,7 +54,7 @@ def learning_rate(config: TrainingConfig, share: float) -> float:
 
 
 class UpdateRule(NamedTuple):
-    """One way to update: what it remembers, and its update of one block."""
+    """One optimizer: the names of its memory, and its update of one block."""
 
     memory: tuple[str, ...]
     update: Callable[[Array, Array, float, Memory, int, TrainingConfig, Array], None]  # w, g, rate, memory, t, config, scratch
@@ -119,12 +119,12 @@ RULES: dict[str, UpdateRule] = {
 
 
 def new_memory(config: TrainingConfig, weights: Array) -> Memory:
-    """What the configured rule remembers before its first update."""
+    """Returns the configured optimizer's memory before its first update."""
     return {name: np.zeros_like(weights) for name in RULES[config.optimizer].memory}
 
 
 def update(weights: Array, gradient: Array, rate: float, memory: Memory, t: int, config: TrainingConfig) -> None:
-    """One update of weights (P,) in place; `t` counts updates from 1."""
+    """Updates weights (P,) once, in place; `t` counts updates from 1."""
     rule = RULES[config.optimizer]
     scratch = np.empty(min(BLOCK, len(weights)), weights.dtype)
     for start in range(0, len(weights), BLOCK):
@@ -134,18 +134,18 @@ def update(weights: Array, gradient: Array, rate: float, memory: Memory, t: int,
 
 
 def decay(matrix: Array, rate: float, weight_decay: float) -> None:
-    """Decoupled weight decay (Loshchilov and Hutter 2019), in place. It is meant for matrices; biases are left alone."""
+    """Applies decoupled weight decay (Loshchilov and Hutter 2019) in place. Callers leave out biases."""
     if weight_decay:
         matrix *= 1 - rate * weight_decay
 
 
-def multiples(names: Collection[str], config: TrainingConfig) -> dict[str, float]:
-    """Name of a parameter -> its learning rate as a multiple of the configured one.
+def learning_rate_multiples(names: Collection[str], config: TrainingConfig) -> dict[str, float]:
+    """Returns, for each parameter's name, its learning rate as a multiple of the configured one.
 
-    Adam moves each weight by about the learning rate. A sum over H inputs then moves H times as far, but what a symbol is looked
-    up in has one input, and the logits want to move further than the gates: one rate cannot suit all three (Yang et al. 2021 derive how
-    the best rates of input, hidden and output weights grow apart with H).
+    Adam moves each weight by about the learning rate. A sum over H inputs then moves H times as far, but a row of the input table is a
+    single input, and logits must move further than gates: one rate cannot suit all three (Yang et al. 2021 derive how the best rates
+    of input, hidden and output weights diverge with H).
     """
-    looked_up = "embedding" if "embedding" in names else "layers.0.Wx"
-    own = {looked_up: config.input_rate, "Wy": config.output_rate}
+    input_table = "embedding" if "embedding" in names else "layers.0.Wx"
+    own = {input_table: config.input_rate, "Wy": config.output_rate}
     return {name: own.get(name, 1.0) for name in names}

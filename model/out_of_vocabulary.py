@@ -1,7 +1,7 @@
-"""The closest known form of a character that the model's alphabet lacks.
+"""Finds the closest known form of a character that the model's alphabet lacks.
 
-A prompt can never fail: what is outside the alphabet is written in the nearest way that the model knows (a typographic quote
-as a plain one, é as e, a capital as a small letter), and only then as the unknown symbol. The caller is told which.
+A prompt can never fail: a character outside the alphabet is replaced by its closest known form (a typographic quote by a plain one,
+é by e, a capital by a small letter), and only then by the unknown symbol. The substitutions are reported to the caller.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import unicodedata
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-# Typographic characters that no Unicode decomposition leads back to the keyboard.
+# Characters that no Unicode decomposition turns into those of a keyboard.
 PLAIN = str.maketrans(
     {
         **dict.fromkeys("‘’‚‛′‹›`´ʼ", "'"),
@@ -32,7 +32,7 @@ class Substitution(NamedTuple):
 
 
 def candidates(character: str) -> Iterator[str]:
-    """Ways to write a character, the closest first. An empty one leaves it out (an accent on its own)."""
+    """Yields forms of a character, the closest first. An empty form leaves it out (an accent on its own)."""
     compatible = unicodedata.normalize("NFKC", character)
     plain = compatible.translate(PLAIN)
     bare = "".join(c for c in unicodedata.normalize("NFKD", plain) if not unicodedata.combining(c))
@@ -48,7 +48,7 @@ def candidates(character: str) -> Iterator[str]:
 
 
 def closest(character: str, knows: Callable[[str], bool]) -> str | None:
-    """The closest form all of whose characters are known, or None."""
+    """Returns the closest form whose characters are all known, or None."""
     for form in dict.fromkeys(candidates(character)):
         if (form or unicodedata.combining(character)) and knows(form):
             return form

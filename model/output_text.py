@@ -1,4 +1,4 @@
-"""One text while it is written: what of its symbols can be shown, with their log-probabilities, and when it ends."""
+"""Follows one text while it is written: which characters can be shown, their log-probabilities, and when the text ends."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from model.copy_guard import CopyGuard
 from model.detokenizer import Detokenizer
 from model.functions import Ids
 from model.penalties import Penalties
-from model.stop_strings import StopWatch
-from model.temperature import Temperatures
+from model.stop_strings import StopStringMatcher
+from model.temperature import TemperatureSchedule
 
 DRAWS = 64  # random numbers that a text takes from its generator at a time
 BELOW_ONE = 1 - 2.0**-40  # draws are scaled by it, so that rounding never carries one past the last symbol
 FINISHING = 8  # further symbols that a text may take to finish the character in which it would be cut
 
 FinishReason = Literal["length", "stop", "max_copy"]
-Alternatives = list[tuple[str, float]]  # symbols and their log-probabilities, the likeliest first
-Opinion = tuple[str, float, Alternatives]  # what a `Score` begins with
+Alternatives = list[tuple[str, float]]  # symbols with their log-probabilities, the likeliest first
+DrawnLogprob = tuple[str, float, Alternatives]  # the first three fields of a `SymbolLogprob`
 
 
 class SymbolLogprob(NamedTuple):
-    """What the plain model thought of one symbol, in nats: before penalties, temperature and filters."""
+    """The log-probability of one symbol, in nats, by the plain model: before penalties, temperature and filters."""
 
     text: str  # the symbol
     logprob: float | None  # None for the first symbol of a prompt
@@ -35,109 +35,109 @@ class SymbolLogprob(NamedTuple):
 
 
 class Piece(NamedTuple):
-    """Something new to show of one text."""
+    """New characters of one text."""
 
     request: int
     choice: int  # which of the request's n texts
     text: str
     symbols: int  # drawn so far
     finish_reason: FinishReason | None  # in the last piece of a text
-    logprobs: Sequence[SymbolLogprob] = ()  # where they were asked for: of the symbols whose characters are in the piece
+    logprobs: Sequence[SymbolLogprob] = ()  # if requested: of the symbols whose characters are in the piece
 
 
-class Start(NamedTuple):
-    """What all texts of a request begin with."""
+class RequestStart(NamedTuple):
+    """What all texts of a request share at their beginning."""
 
     request: int
     config: SamplingConfig
     prompt: Ids  # (N,)
-    echo: str  # the text of the prompt where texts begin with it
-    echo_scores: list[SymbolLogprob]  # and of its symbols, where they are told
-    temperatures: Temperatures
-    stops: StopWatch
+    echo: str  # the text of the prompt, if texts begin with it
+    echo_logprobs: list[SymbolLogprob]  # of its symbols, if requested
+    temperatures: TemperatureSchedule
+    stop_strings: StopStringMatcher
 
 
 class OutputText:
     """One text that is being written: a row of the batch."""
 
-    def __init__(self, start: Start, choice: int, writer: Detokenizer, V: int, guard: CopyGuard | None = None) -> None:
-        """`choice` is which of the request's n texts, V the number of symbols; a `guard` keeps it from copying."""
+    def __init__(self, start: RequestStart, choice: int, detokenizer: Detokenizer, V: int, guard: CopyGuard | None = None) -> None:
+        """`choice`: which of the request's n texts; V: size of the alphabet; `guard` keeps the text from copying."""
         self.request, self.choice, self.config, self.temperatures = start.request, choice, start.config, start.temperatures
         config = start.config
-        self.writer, self.guard, self._stops = writer, guard, start.stops.again()
+        self.detokenizer, self.guard, self._stop_strings = detokenizer, guard, start.stop_strings.restarted()
         self.last = int(start.prompt[-1])
         self.filtered = bool(config.top_k or config.top_p < 1 or config.min_p)
-        self.penalties = Penalties(config, start.prompt, V) if Penalties.wanted(config) else None
+        self.penalties = Penalties(config, start.prompt, V) if Penalties.needed(config) else None
         self.symbols = 0
         self._echo, self._shown = start.echo, 0  # what is not shown yet, and how many characters are
         self._echoed = len(start.echo)
-        self._scores = deque(start.echo_scores)  # of symbols whose characters are not shown yet
+        self._logprobs = deque(start.echo_logprobs)  # of symbols whose characters are not shown yet
         self._rng = np.random.Generator(np.random.PCG64((config.seed or 0) + choice))
-        self._draws: list[float] = []
+        self._random: list[float] = []
 
-    def draw(self, count: int) -> list[float]:
-        """The text's next random numbers, in [0, 1)."""
-        while len(self._draws) < count:
-            self._draws += (BELOW_ONE * self._rng.random(DRAWS)).tolist()
-        taken, self._draws = self._draws[:count], self._draws[count:]
+    def random_numbers(self, count: int) -> list[float]:
+        """Returns the text's next random numbers, in [0, 1)."""
+        while len(self._random) < count:
+            self._random += (BELOW_ONE * self._rng.random(DRAWS)).tolist()
+        taken, self._random = self._random[:count], self._random[count:]
         return taken
 
     @property
     def temperature(self) -> float:
-        """That of the next symbol."""
+        """The temperature of the next symbol."""
         return self.temperatures.at(self.symbols)
 
     @property
-    def left(self) -> int:
-        """Symbols that may be drawn before anything has to be looked at again."""
-        most = 1 if self.writer.guide else max(1, self.config.length - self.symbols)
+    def max_burst(self) -> int:
+        """How many symbols may be drawn before the length, the temperature or the UTF-8 state must be checked again."""
+        most = 1 if self.detokenizer.guide else max(1, self.config.length - self.symbols)
         return self.temperatures.left(self.symbols, most) if self.temperatures.moves else most
 
-    def opening(self) -> Piece:
-        """The piece before the first symbol: the prompt."""
+    def prompt_piece(self) -> Piece:
+        """Returns the piece before the first symbol: the echoed prompt."""
         return self._piece("", None)
 
-    def take(self, symbols: list[int], opinions: Sequence[Opinion] = (), *, stuck: bool = False) -> Piece | None:
-        """Add drawn symbols, of which those behind a stop string count no more; returns what there is to show, if anything.
+    def append(self, symbols: list[int], logprobs: Sequence[DrawnLogprob] = (), *, stuck: bool = False) -> Piece | None:
+        """Adds drawn symbols and ignores those behind a stop string; returns what can be shown, if anything.
 
-        There is an opinion on each where scores are wanted. A text that is `stuck` has no symbol that could follow them.
+        `logprobs` has an entry for each symbol if the request asks for them. A text is `stuck` if every next symbol is forbidden.
         """
         text = ""
-        if self.config.stop or opinions:
+        if self.config.stop or logprobs:
             for index, symbol in enumerate(symbols):
                 self.symbols += 1
-                written = self.writer.push(symbol)
-                if opinions:
-                    self._scores.append(SymbolLogprob(*opinions[index], self._echoed + self.writer.position))
-                text += self._stops.push(written, self.symbols - self.writer.held >= self.config.min_length)
-                if self._stops.stopped:
+                written = self.detokenizer.push(symbol)
+                if logprobs:
+                    self._logprobs.append(SymbolLogprob(*logprobs[index], self._echoed + self.detokenizer.position))
+                text += self._stop_strings.push(written, self.symbols - self.detokenizer.held >= self.config.min_length)
+                if self._stop_strings.stopped:
                     return self.finish(text)
         else:
             self.symbols += len(symbols)
-            text = self.writer.write(symbols)
+            text = self.detokenizer.write(symbols)
         if stuck:
             return self.finish(text, "max_copy")
         self.last = symbols[-1]
         over = self.symbols - self.config.length
-        if over >= 0 and (not self.writer.inside_character or over >= FINISHING):
+        if over >= 0 and (not self.detokenizer.inside_character or over >= FINISHING):
             return self.finish(text)
         return self._piece(text, None) if text else None
 
     def finish(self, text: str = "", reason: FinishReason = "length") -> Piece:
-        """The last piece, with all that was held back; `reason` is why it ends where no stop string is why."""
-        if not self._stops.stopped:
-            text += self._stops.push(self.writer.flush(), self.symbols >= self.config.min_length)
-        if self._stops.stopped:
+        """Returns the last piece, with all that was held back; `reason` is the finish reason unless a stop string is found."""
+        if not self._stop_strings.stopped:
+            text += self._stop_strings.push(self.detokenizer.flush(), self.symbols >= self.config.min_length)
+        if self._stop_strings.stopped:
             return self._piece(text, "stop")
-        return self._piece(text + self._stops.flush(), reason)
+        return self._piece(text + self._stop_strings.flush(), reason)
 
     def _piece(self, text: str, finish_reason: FinishReason | None) -> Piece:
         if self._echo:
             text, self._echo = self._echo + text, ""
         self._shown += len(text)
-        if not self._scores:
+        if not self._logprobs:
             return Piece(self.request, self.choice, text, self.symbols, finish_reason)
-        scores = []
-        while self._scores and self._scores[0].position < self._shown:
-            scores.append(self._scores.popleft())
-        return Piece(self.request, self.choice, text, self.symbols, finish_reason, scores)
+        logprobs = []
+        while self._logprobs and self._logprobs[0].position < self._shown:
+            logprobs.append(self._logprobs.popleft())
+        return Piece(self.request, self.choice, text, self.symbols, finish_reason, logprobs)

@@ -1,11 +1,11 @@
-"""All weights of a model as named views on one flat vector.
+"""Holds all weights of a model as named views on one flat vector, and initialises them.
 
 The optimizer, clipping, the gradient norm, the checkpoint and a sum over processes are each one expression on `.flat`.
 
 ======================  ===========  ===============================================================================
-name                    shape        what it is
+name                    shape        meaning
 ======================  ===========  ===============================================================================
-``embedding``           (V, E)       one row per symbol; only where embedding_size is not 0
+``embedding``           (V, E)       one row per symbol; only if embedding_size is not 0
 ``layers.l.Wx``         (D, G*H)     input weights; without an embedding layer 0 has D = V and its rows are a table
 ``layers.l.b``          (G*H,)       bias of the gates
 ``layers.l.Wh``         (H, G*H)     recurrent weights
@@ -31,7 +31,7 @@ from model.config import ModelConfig
 
 Array = NDArray[Any]
 
-SYMBOL_SCALE = 2.0  # standard deviation of what a symbol adds to the gates of layer 0 before training
+SYMBOL_SCALE = 2.0  # standard deviation of a symbol's contribution to the gates of layer 0 before training
 
 
 class Parameters(Mapping[str, Array]):
@@ -60,12 +60,12 @@ class Parameters(Mapping[str, Array]):
         return len(self._views)
 
     def layer(self, index: int) -> dict[str, Array]:
-        """The views of one recurrent layer, by their short names (Wx, b, Wh, ...)."""
+        """Returns the views of one recurrent layer by their short names (Wx, b, Wh, ...)."""
         prefix = f"layers.{index}."
         return {name.removeprefix(prefix): view for name, view in self._views.items() if name.startswith(prefix)}
 
     def places(self, part: slice = slice(None)) -> dict[str, slice]:
-        """Where parameters lie in a part of the vector, counted from its start; those that do not are left out."""
+        """Returns the slice of each parameter that overlaps a part of the vector, relative to the part's start."""
         found, start, (low, high, _) = {}, 0, part.indices(len(self.flat))
         for name, shape in self.shapes.items():
             end = start + math.prod(shape)
@@ -75,16 +75,16 @@ class Parameters(Mapping[str, Array]):
         return found
 
     def zeros_like(self) -> Parameters:
-        """The same names and shapes on a new vector of zeros: a place for gradients."""
+        """Returns the same names and shapes on a new vector of zeros, for gradients."""
         return Parameters(self.shapes, np.zeros_like(self.flat))
 
     def astype(self, dtype: DTypeLike) -> Parameters:
-        """A copy in another precision."""
+        """Returns a copy in another precision."""
         return Parameters(self.shapes, self.flat.astype(dtype))
 
 
 def shapes_of(config: ModelConfig, V: int) -> dict[str, tuple[int, ...]]:
-    """Name -> shape of every parameter of a model over V symbols, in their order on the flat vector."""
+    """Returns name -> shape of every parameter of a model over V symbols, in the order of the flat vector."""
     cell, H, E = CELLS[config.cell], config.hidden_size, config.embedding_size
     shapes: dict[str, tuple[int, ...]] = {"embedding": (V, E)} if E else {}
     D = E or V
@@ -98,19 +98,18 @@ def shapes_of(config: ModelConfig, V: int) -> dict[str, tuple[int, ...]]:
 
 
 def count(config: ModelConfig, V: int) -> int:
-    """How many numbers a model over V symbols has."""
+    """Returns the number of parameters of a model over V symbols."""
     return sum(math.prod(shape) for shape in shapes_of(config, V).values())
 
 
 def initialise(config: ModelConfig, V: int, seed: int, dtype: DTypeLike = np.float32) -> Parameters:
-    """The weights before training; a function of its arguments alone.
+    """Returns the weights before training; a pure function of its arguments.
 
-    Recurrent weights are orthogonal, gate by gate (Saxe, McClelland and Ganguli 2014; Le, Jaitly and Hinton 2015 for why it
-    helps recurrent ones). What layer 0 gets for a symbol is normal with a standard deviation of 2: that is the table of a network
-    without an embedding; an embedding is normal with 1, and layer 0's input weights after it with 2/√E. Drawn as PyTorch draws an
-    LSTM's input weights, symbols are too faint at first, and the network learns later and less (``bench/NOTES.md``). The other
-    matrices are uniform within ±1/√H, as PyTorch draws them. Biases are 0, but the LSTM's forget bias is 1 (Jozefowicz, Zaremba and
-    Sutskever 2015).
+    Recurrent weights are orthogonal, gate by gate (Saxe, McClelland and Ganguli 2014; Le, Jaitly and Hinton 2015 for why it helps
+    recurrent networks). A symbol's contribution to layer 0 is normal with a standard deviation of 2: without an embedding these are
+    the rows of layer 0's Wx; with one, the embedding is normal with 1 and layer 0's Wx with 2/√E. PyTorch's smaller input weights let
+    the network learn later and less (``bench/NOTES.md``). The other matrices are uniform within ±1/√H, as in PyTorch. Biases are 0,
+    except the LSTM's forget bias, which is 1 (Jozefowicz, Zaremba and Sutskever 2015).
     """
     rng = np.random.Generator(np.random.PCG64(seed))
     shapes = shapes_of(config, V)
@@ -135,6 +134,6 @@ def initialise(config: ModelConfig, V: int, seed: int, dtype: DTypeLike = np.flo
 
 
 def orthogonal(size: int, rng: np.random.Generator) -> Array:
-    """A random orthogonal matrix, uniform over all of them (Mezzadri 2007: QR of a normal matrix, with the signs of R)."""
+    """Returns a random orthogonal matrix, uniform over all of them (Mezzadri 2007: QR of a normal matrix, with the signs of R)."""
     Q, R = np.linalg.qr(rng.standard_normal((size, size)))
     return np.asarray(Q * np.sign(np.diag(R)))

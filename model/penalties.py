@@ -1,8 +1,8 @@
-"""What makes symbols more or less likely before anything else does: penalties for what is there already, and a bias for each.
+"""Changes the logits before anything else does: penalties for symbols that occurred already, and a bias for each symbol.
 
 ::
 
-    s = s / r where s > 0, else s r       for symbols that prompt or text contain      repetition_penalty r (Keskar et al. 2019, CTRL)
+    s = s / r if s > 0, else s r          for symbols that prompt or text contain      repetition_penalty r (Keskar et al. 2019, CTRL)
     s = s - p - f count                   for symbols that the text contains           presence_penalty p, frequency_penalty f
     s = s + b                                                                          logit_bias b
 
@@ -18,10 +18,10 @@ from model.functions import Array, Ids
 
 
 class Penalties:
-    """Those of one text, which counts its symbols."""
+    """The penalties of one text, with the counts of its symbols."""
 
     def __init__(self, config: SamplingConfig, prompt: Ids, V: int) -> None:
-        """`prompt` (N,) as it is read; V symbols."""
+        """`prompt` (N,): ids as they are read; V: size of the alphabet."""
         self._repetition = np.float32(config.repetition_penalty)
         self._presence, self._frequency = np.float32(config.presence_penalty), np.float32(config.frequency_penalty)
         self._present = np.zeros(V, bool)  # in prompt or text
@@ -33,20 +33,20 @@ class Penalties:
                 self._bias[symbol] = bias
 
     @staticmethod
-    def wanted(config: SamplingConfig) -> bool:
-        """Whether a request has any."""
+    def needed(config: SamplingConfig) -> bool:
+        """Whether a request has any penalty or bias."""
         return bool(config.repetition_penalty != 1 or config.presence_penalty or config.frequency_penalty or config.logit_bias)
 
-    def apply(self, scores: Array) -> None:
-        """Change the logits (V,) of the next symbol."""
+    def apply(self, logits: Array) -> None:
+        """Changes the logits (V,) of the next symbol in place."""
         if self._repetition != 1:
-            found = scores[self._present]
-            scores[self._present] = np.where(found > 0, found / self._repetition, found * self._repetition)
-        scores -= self._frequency * self._counts
-        scores -= self._presence * (self._counts > 0)
-        scores += self._bias
+            seen = logits[self._present]
+            logits[self._present] = np.where(seen > 0, seen / self._repetition, seen * self._repetition)
+        logits -= self._frequency * self._counts
+        logits -= self._presence * (self._counts > 0)
+        logits += self._bias
 
     def count(self, symbol: int) -> None:
-        """A symbol was written."""
+        """Counts a symbol that was written."""
         self._counts[symbol] += 1
         self._present[symbol] = True

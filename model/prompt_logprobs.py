@@ -1,4 +1,4 @@
-"""The log-probabilities of a text that is read, in words: of a prompt that is repeated, of a text that is scored."""
+"""Collects the log-probabilities of a text that is read: of a prompt that is echoed, or of a text that is scored."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from model.output_text import Alternatives, SymbolLogprob
 
 
 class PromptLogprobs:
-    """Grows while the text is read."""
+    """The log-probabilities of the symbols that have been read so far, in `scores`."""
 
-    def __init__(self, writer: Detokenizer, names: Sequence[str]) -> None:
-        """`names` are the symbols in words, the unknown one last."""
+    def __init__(self, detokenizer: Detokenizer, names: Sequence[str]) -> None:
+        """`names` are the symbols as text, the unknown one last."""
         self.scores: list[SymbolLogprob] = []
-        self._writer, self._names = writer, names
+        self._detokenizer, self._names = detokenizer, names
 
     def begin(self, symbol: int) -> None:
-        """The first symbol, where nobody asked how likely it is."""
+        """Adds the first symbol, which has no log-probability: nothing stands before it."""
         self._add(symbol, self._names[symbol], None, [])
 
     def add(self, part: LogprobSlice, spelled: Sequence[str] = ()) -> None:
-        """The next symbols; `spelled` is how they look, where some of them are not in the alphabet and yet known."""
+        """Adds the next symbols; `spelled` is their text, if some of them are outside the alphabet but known to the caller."""
         for index, (symbol, logprob, others, logs) in enumerate(zip(*(each.tolist() for each in part), strict=True)):
             alternatives = [(self._names[other], log) for other, log in zip(others, logs, strict=True)]
             self._add(symbol, spelled[index] if spelled else self._names[symbol], logprob, alternatives)
 
     def _add(self, symbol: int, text: str, logprob: float | None, alternatives: Alternatives) -> None:
-        self._writer.push(symbol)
-        self.scores.append(SymbolLogprob(text, logprob, alternatives, self._writer.position))
+        self._detokenizer.push(symbol)
+        self.scores.append(SymbolLogprob(text, logprob, alternatives, self._detokenizer.position))

@@ -1,10 +1,10 @@
-"""Sampling: many requests, one batched step.
+"""Samples texts for many requests at once, with continuous batching.
 
-`Sampler.step` draws the next few symbols of every active text; each symbol of all of them takes one pass through the network.
-Requests join and leave between steps. Each text has its own generator, seeded by its request, and its rows are computed
-independently of the others' (`model.batch_invariant`), so that a text is the same whether it is written alone or in company.
+`Sampler.step` draws the next few symbols of every active text; one pass through the network serves one symbol of all texts. Requests
+join and leave between steps. Each text has its own random generator, seeded by its request, and its rows are computed independently
+of the others' (`model.batch_invariant`), so that a text is the same alone and in any batch.
 
-What changes probabilities applies in this order: penalties and bias (`model.penalties`), max_copy (`model.copy_guard`), temperature
+Probabilities are changed in this order: penalties and bias (`model.penalties`), max_copy (`model.copy_guard`), temperature
 (`model.temperature`), top_k, top_p, min_p (`model.filters`). T time, B active texts, V symbols, (L, S, B, H) states.
 """
 
@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from model.batch_invariant import Prepare, Products, RowByRow
+from model.batch_invariant import Prepare, PreparedWeights, RowByRow
 from model.config import SamplingConfig
 from model.copy_guard import CopyGuard, CopyRules, CopySource
 from model.decode_step import NetworkStepper
@@ -28,38 +28,38 @@ from model.detokenizer import Detokenizer
 from model.errors import InvalidSetting
 from model.functions import Ids, plain_arithmetic
 from model.language_model import LanguageModel
-from model.log_likelihood import judged
+from model.log_likelihood import score_slice
 from model.normalization import normalize
 from model.out_of_vocabulary import Substitution
-from model.output_text import OutputText, Piece, Start
+from model.output_text import OutputText, Piece, RequestStart
 from model.prompt_logprobs import PromptLogprobs
 from model.sampling_batch import SamplingBatch
-from model.settings import Course
-from model.stop_strings import StopWatch
-from model.temperature import Temperatures
+from model.settings import SchedulePairs
+from model.stop_strings import StopStringMatcher
+from model.temperature import TemperatureSchedule
 from model.utf8_constraint import Utf8Guide
 from model.vocabulary import Vocabulary
 
 Array = NDArray[Any]
 
 MAX_PROMPT = 8192  # symbols of a prompt that are read at most: its last ones
-SLICE = 256  # symbols of a prompt that are read between two steps of the others
-LEAST_ROWS = 8  # of a group: fewer would not be worth another thread
-SHORTEST, LONGEST = 8, 32  # symbols drawn in one step: what is done once per step then costs each of them little ...
-WORK = 100_000_000  # ... but weights times symbols of more than the shortest stay below this, some ten milliseconds
+PREFILL_CHUNK = 256  # symbols of prompts that are read between two decode steps
+MIN_ROWS = 8  # of a batch: fewer are not worth another thread
+MIN_BURST, MAX_BURST = 8, 32  # symbols per text and step: they share the work that is done once per step ...
+BURST_WORK = 100_000_000  # ... but above `MIN_BURST`, weights times symbols stay below this, some ten milliseconds
 
 
 Steps = Sequence[Callable[[], list[Piece]]]
-Crew = Callable[[Steps], list[list[Piece]]]  # does all steps, which do not depend on each other
+Pool = Callable[[Steps], list[list[Piece]]]  # runs independent steps, perhaps in parallel, and returns their results in order
 
 
-def one_after_the_other(steps: Steps) -> list[list[Piece]]:
-    """The crew of one."""
+def run_serially(steps: Steps) -> list[list[Piece]]:
+    """Runs the steps one after the other, in this thread."""
     return [step() for step in steps]
 
 
 class Accepted(NamedTuple):
-    """What became of a prompt when its request was accepted."""
+    """How the prompt of an accepted request will be read."""
 
     request: int
     prompt_symbols: int  # that will be read
@@ -74,15 +74,15 @@ class _Prompt:
     request: int
     config: SamplingConfig
     ids: Ids
-    temperatures: Temperatures
+    temperatures: TemperatureSchedule
     state: Array  # (L, S, 1, H)
-    source: CopySource | None = None  # what is not to be copied
+    source: CopySource | None = None  # the text that must not be copied
     done: int = 0
-    echo: PromptLogprobs | None = None  # where its log-probabilities are told
+    echo: PromptLogprobs | None = None  # if its log-probabilities are requested
 
 
 class Sampler:
-    """Writes texts with one model. Not for use by several threads at once: one thread owns it."""
+    """Writes texts with one model. Not thread-safe: one thread owns it."""
 
     def __init__(
         self,
@@ -91,43 +91,43 @@ class Sampler:
         *,
         max_prompt: int = MAX_PROMPT,
         prepare: Prepare = RowByRow,
-        crew: Crew = one_after_the_other,
-        groups: int = 1,
+        pool: Pool = run_serially,
+        batches: int = 1,
     ) -> None:
-        """The parameters of the model must not change while it is used. `prepare` is how products are made (`model.batch_invariant`).
+        """The parameters of the model must not change while it is used. `prepare` makes the matrix products (`model.batch_invariant`).
 
-        Where there are enough texts, their rows are divided into `groups`, whose steps `crew` does, perhaps side by side.
+        If there are enough texts, they are divided into up to `batches`, whose steps the `pool` runs, perhaps in parallel.
         """
         self.model, self.vocabulary, self.max_prompt = model, vocabulary, max_prompt
-        self._crew, self._most_groups = crew, groups
-        self._products = Products(prepare)
+        self._pool, self._max_batches = pool, batches
+        self._weights = PreparedWeights(prepare)
         with plain_arithmetic():  # as in step
             self._table = model.input_table()
         self._guide = Utf8Guide(vocabulary.symbols) if vocabulary.level == "byte" else None
         self._names = vocabulary.names
-        self._copy_rules: CopyRules | None = None  # once they are needed
+        self._copy_rules: CopyRules | None = None  # made when first needed
         self._prompts: deque[_Prompt] = deque()
         self._texts: list[OutputText] = []
-        self._groups: list[SamplingBatch] = []  # what has to be made anew where the texts are others
+        self._batches: list[SamplingBatch] = []  # made anew when texts join or leave
         self._state = model.zero_state(0)  # (L, S, B, H), column b belongs to self._texts[b]
         self._requests = 0
 
     def prepare(self) -> None:
-        """Do now, and perhaps in another thread, what the first step would take its time for."""
-        NetworkStepper(self.model, self.model.zero_state(1), self._table, self._products)
+        """Prepares the weights now, perhaps in another thread, to make the first step fast."""
+        NetworkStepper(self.model, self.model.zero_state(1), self._table, self._weights)
 
     @property
     def active(self) -> int:
-        """Texts being written and requests whose prompt is being read."""
+        """The number of texts being written and of prompts being read."""
         return len(self._texts) + len(self._prompts)
 
     def add(self, config: SamplingConfig, source: CopySource | None = None) -> Accepted:
-        """Begin a request; its texts come out of the following steps. With `max_copy`, `source` is what they must not copy from.
+        """Adds a request, whose texts the following steps write. With `max_copy`, `source` is the text they must not copy.
 
-        Raises `InvalidSetting` without a seed, since nothing here is random by itself, and for `max_copy` without a source.
+        Raises `InvalidSetting` without a seed, since the sampler has no randomness of its own, and for `max_copy` without a source.
         """
         if config.seed is None:
-            raise InvalidSetting("seed", None, "given here", "whoever calls the sampler chooses it")
+            raise InvalidSetting("seed", None, "given here", "the caller of the sampler chooses it")
         if config.max_copy is not None and source is None:
             raise InvalidSetting("max_copy", config.max_copy, "left out here", "there is no text that must not be copied")
         if config.prompt_ids is None:
@@ -135,7 +135,7 @@ class Sampler:
         else:
             ids, substituted, truncated = self.vocabulary.encode_ids(config.prompt_ids, self.max_prompt)
         self._requests += 1
-        prompt = _Prompt(self._requests, config, ids, Temperatures(config.course), self.model.zero_state(1), source)
+        prompt = _Prompt(self._requests, config, ids, TemperatureSchedule(config.temperature_schedule), self.model.zero_state(1), source)
         if config.echo and config.logprobs is not None:
             prompt.echo = PromptLogprobs(Detokenizer(self.vocabulary, self._guide), self._names)
             prompt.echo.begin(int(ids[0]))
@@ -143,12 +143,12 @@ class Sampler:
         return Accepted(self._requests, len(ids), truncated, substituted)
 
     def cancel(self, request: int) -> None:
-        """Forget a request; its row is free at once."""
+        """Removes a request; its rows are free at once."""
         self._prompts = deque(prompt for prompt in self._prompts if prompt.request != request)
         self._keep([text.request != request for text in self._texts])
 
     def end(self, request: int) -> list[Piece]:
-        """End the texts of a request as if their length were reached; returns their last pieces."""
+        """Ends the texts of a request as if their length were reached; returns their last pieces."""
         reading = [prompt for prompt in self._prompts if prompt.request == request]
         texts = [text for prompt in reading for text in self._texts_of(prompt)] + [text for text in self._texts if text.request == request]
         self.cancel(request)
@@ -157,22 +157,22 @@ class Sampler:
     # ── temperature ───────────────────────────────────────────────────────────────────────────────────────────────────
 
     def set_temperature(self, request: int, value: float) -> int:
-        """Change the temperature of a request; returns the position from which on it is in force, the same in all of its texts.
+        """Changes the temperature of a request; returns the position from which on it is in force, the same in all of its texts.
 
-        Raises `KeyError` for a request that is not being written.
+        Raises `KeyError` for a request that is not active.
         """
         positions = [text.symbols for text in self._texts if text.request == request]
-        position = max(positions, default=0)  # texts of a request are written side by side
+        position = max(positions, default=0)  # the texts of a request advance together
         self._temperatures(request).change(position, value)
-        for rows in self._groups:
-            rows.look()
+        for batch in self._batches:
+            batch.refresh_temperatures()
         return position
 
-    def schedule(self, request: int) -> Course:
-        """The temperatures of a request from which its texts can be made again. Raises `KeyError` as `set_temperature`."""
-        return self._temperatures(request).course
+    def schedule(self, request: int) -> SchedulePairs:
+        """Returns the temperatures that reproduce a request's texts. Raises `KeyError` as `set_temperature`."""
+        return self._temperatures(request).pairs
 
-    def _temperatures(self, request: int) -> Temperatures:
+    def _temperatures(self, request: int) -> TemperatureSchedule:
         writing: list[OutputText | _Prompt] = [*self._texts, *self._prompts]
         for each in writing:
             if each.request == request:
@@ -182,32 +182,32 @@ class Sampler:
     # ── writing ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def step(self) -> list[Piece]:
-        """Read some of the prompts that wait, then draw the next symbols of each text. Returns what there is to show."""
+        """Reads some of the waiting prompts, then draws the next symbols of each text; returns what can be shown."""
         pieces = self._read_prompts()
         if not self._texts:
             return pieces
-        if not self._groups:
-            self._groups = self._grouped()
-        count = min(self._burst(), *(text.left for text in self._texts))
-        new = [piece for found in self._crew([partial(rows.step, count) for rows in self._groups]) for piece in found]
-        over = {(piece.request, piece.choice) for piece in new if piece.finish_reason is not None}
-        if over:
-            self._keep([(text.request, text.choice) not in over for text in self._texts])
+        if not self._batches:
+            self._batches = self._split()
+        count = min(self._burst(), *(text.max_burst for text in self._texts))
+        new = [piece for result in self._pool([partial(batch.step, count) for batch in self._batches]) for piece in result]
+        finished = {(piece.request, piece.choice) for piece in new if piece.finish_reason is not None}
+        if finished:
+            self._keep([(text.request, text.choice) not in finished for text in self._texts])
         return pieces + new
 
     def _burst(self) -> int:
-        """How many symbols to draw before anything else is looked at. What is drawn behind a stop string is lost."""
+        """Returns how many symbols to draw in one step. With stop strings few, since symbols drawn behind one are lost."""
         if any(text.config.stop for text in self._texts):
-            return SHORTEST
-        return max(SHORTEST, min(LONGEST, WORK // (self.model.parameters.flat.size * len(self._texts))))
+            return MIN_BURST
+        return max(MIN_BURST, min(MAX_BURST, BURST_WORK // (self.model.parameters.flat.size * len(self._texts))))
 
-    def _grouped(self) -> list[SamplingBatch]:
+    def _split(self) -> list[SamplingBatch]:
         B = len(self._texts)
-        count = max(1, min(self._most_groups, B // LEAST_ROWS))
+        count = max(1, min(self._max_batches, B // MIN_ROWS))
         bounds = [B * index // count for index in range(count + 1)]
         return [
             SamplingBatch(
-                NetworkStepper(self.model, self._state[:, :, start:stop], self._table, self._products),
+                NetworkStepper(self.model, self._state[:, :, start:stop], self._table, self._weights),
                 self._texts[start:stop],
                 self._guide,
                 self._names,
@@ -216,12 +216,12 @@ class Sampler:
         ]
 
     def _read_prompts(self) -> list[Piece]:
-        """Read the oldest prompts, in slices that depend on nothing else, up to `SLICE` symbols of them together."""
+        """Reads the oldest prompts, up to `PREFILL_CHUNK` symbols together. Where a prompt is cut depends on it alone."""
         pieces: list[Piece] = []
-        left = SLICE
+        left = PREFILL_CHUNK
         while self._prompts:
             prompt = self._prompts[0]
-            until = min(prompt.done + SLICE, len(prompt.ids) - 1)  # the last symbol is read by the first step
+            until = min(prompt.done + PREFILL_CHUNK, len(prompt.ids) - 1)  # the last symbol is read by the first step
             if until - prompt.done > left:
                 break
             left -= until - prompt.done
@@ -232,38 +232,38 @@ class Sampler:
         return pieces
 
     def _begin(self, prompt: _Prompt) -> list[Piece]:
-        """The texts of a prompt that is read become rows."""
+        """Adds the texts of a prompt that is read to the state as rows; returns their first pieces."""
         config = prompt.config
         texts = self._texts_of(prompt)
         if not config.length:
             return [text.finish() for text in texts]
         self._texts += texts
         self._state = np.concatenate([self._state, np.repeat(prompt.state, config.n, axis=2)], axis=2)
-        self._groups = []
-        return [text.opening() for text in texts] if config.echo else []
+        self._batches = []
+        return [text.prompt_piece() for text in texts] if config.echo else []
 
     def _read(self, prompt: _Prompt, until: int) -> None:
-        """Read a prompt up to a symbol."""
+        """Reads a prompt up to the symbol `until`."""
         if prompt.echo is None:
             with plain_arithmetic():
                 _, prompt.state, _ = self.model.read(prompt.ids[prompt.done : until, None], prompt.state, table=self._table)
         else:
             part, alternatives = prompt.ids[prompt.done : until + 1], prompt.config.logprobs or 0
-            found, prompt.state = judged(self.model, self._table, part, prompt.state, alternatives, self.vocabulary.unknown_cost)
-            prompt.echo.add(found)
+            scored, prompt.state = score_slice(self.model, self._table, part, prompt.state, alternatives, self.vocabulary.unknown_cost)
+            prompt.echo.add(scored)
         prompt.done = until
 
     def _texts_of(self, prompt: _Prompt) -> list[OutputText]:
-        """The texts that follow a prompt."""
+        """Returns the n texts that continue a prompt."""
         config, normalization = prompt.config, "none" if self.vocabulary.normalization == "none" else "nfc"
-        start = Start(
+        start = RequestStart(
             prompt.request,
             config,
             prompt.ids,
             self.vocabulary.decode(prompt.ids) if config.echo else "",
             prompt.echo.scores if prompt.echo else [],
             prompt.temperatures,
-            StopWatch(normalize(stop, normalization) for stop in config.stop),  # texts come out composed
+            StopStringMatcher(normalize(stop, normalization) for stop in config.stop),  # texts come out composed
         )
         return [
             OutputText(start, choice, Detokenizer(self.vocabulary, self._guide), self.vocabulary.size, self._guard(prompt))
@@ -271,23 +271,24 @@ class Sampler:
         ]
 
     def _guard(self, prompt: _Prompt) -> CopyGuard | None:
-        """What keeps one text of a request from copying, where that is wanted."""
+        """Returns the guard that keeps one text from copying, if the request has `max_copy`."""
         if prompt.config.max_copy is None or prompt.source is None:
             return None
         self._copy_rules = self._copy_rules or CopyRules(self.vocabulary)
         return CopyGuard(self._copy_rules, prompt.source, prompt.config.max_copy)
 
     def _keep(self, which: list[bool]) -> None:
+        """Keeps the texts whose entry is true, with their rows of the state."""
         if not all(which):
             self._texts = [text for text, keep in zip(self._texts, which, strict=True) if keep]
             self._state = np.ascontiguousarray(self._state[:, :, np.array(which)])
-            self._groups = []
+            self._batches = []
 
 
 def generate(
     model: LanguageModel, vocabulary: Vocabulary, config: SamplingConfig, prepare: Prepare = RowByRow, source: CopySource | None = None
 ) -> Iterator[Piece]:
-    """One request by itself: its pieces as they are made. Raises as `Sampler.add`."""
+    """Yields the pieces of one request, written alone. Raises as `Sampler.add`."""
     sampler = Sampler(model, vocabulary, prepare=prepare)
     sampler.add(config, source)
     while sampler.active:

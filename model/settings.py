@@ -1,7 +1,7 @@
-"""What is known about one setting, and what a group of settings is: checked when it is made, and read from and written to JSON.
+"""Describes settings and checks their values: the base of the configurations, with reading from and writing to JSON.
 
-A configuration is a frozen dataclass whose fields carry their meaning, unit and range as metadata (`Setting`); a value outside them
-raises `InvalidSetting` when the object is made, so that whoever holds one can rely on it. Needs no numpy: the command line reads
+A configuration is a frozen dataclass whose fields carry their meaning, unit and range as metadata (`Setting`). A value out of range
+raises `InvalidSetting` when the object is made, so that an existing object is always valid. Needs no numpy: the command line reads
 these tables to print its help.
 """
 
@@ -22,9 +22,9 @@ from model.errors import InvalidSetting, UnknownSetting
 
 Numbers = tuple[int, ...]
 Biases = Mapping[int, float]  # JSON writes the keys as strings
-Course = tuple[tuple[int, float], ...]  # [position, value] pairs: each value is in force from its position on
+SchedulePairs = tuple[tuple[int, float], ...]  # [position, value] pairs: each value is in force from its position on
 
-# The types of settings, and what their values are called.
+# The types of settings, and their names in messages.
 KINDS: dict[Any, str] = {
     int: "a whole number",
     float: "a number",
@@ -34,16 +34,16 @@ KINDS: dict[Any, str] = {
     Numbers: "a list of whole numbers",
     Biases: "an object whose keys are whole numbers and whose values are each a number",
 }
-MOST_CHANGES = 1000  # pairs of a course
+MOST_CHANGES = 1000  # pairs of a schedule
 
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """What is known about one field: the metadata under the key ``"setting"``.
+    """The description of one field: the metadata under the key ``"setting"``.
 
     `meaning` is a phrase without a full stop; `unit` is empty for a pure number; `hint` explains the range in an error. The range of
-    a list is that of its elements. A number that `varies` may also be a `Course`. What is no `option` is not offered on the command
-    line.
+    a list is that of its elements. A number that `varies` may also be `SchedulePairs`. A field without `option` is not offered on the
+    command line.
     """
 
     meaning: str
@@ -58,7 +58,7 @@ class Setting:
     option: bool = True
 
     def must(self, kind: str) -> str:
-        """The limit in words: ``a whole number from 1 to 65,536``, ``a number of 0 or more and below 1``."""
+        """Returns the range in words: ``a whole number from 1 to 65,536``, ``a number of 0 or more and below 1``."""
         if self.choices:
             return "one of: " + ", ".join(self.choices)
         low, high = self.at_least, self.at_most
@@ -76,7 +76,7 @@ class Setting:
         return f"{kind} {' and '.join(bounds)}" if bounds else kind
 
     def allows(self, value: Any) -> bool:
-        """Whether a value of the right type lies in the range."""
+        """Whether a value of the right type is in the range."""
         if self.choices:
             return value in self.choices
         if isinstance(value, (int, float)):
@@ -92,7 +92,7 @@ class Setting:
         return all(map(self.allows, value)) if isinstance(value, tuple) else True
 
     def refusal(self, name: str, value: Any, kind: Any) -> InvalidSetting:
-        """The error for a value of the wrong type or out of the range; `kind` is a key of `KINDS`."""
+        """Returns the error for a value of the wrong type or out of range; `kind` is a key of `KINDS`."""
         if self.varies and isinstance(value, (list, tuple)):
             pairs = f"a list of up to {MOST_CHANGES:,} [position, value] pairs, positions ascending from 0, each value {KINDS[kind]}"
             return InvalidSetting(name, value, self.must(pairs), self.hint)
@@ -100,7 +100,7 @@ class Setting:
 
 
 def setting(default: Any, meaning: str, **facts: Any) -> Any:
-    """A dataclass field with a `Setting`."""
+    """Returns a dataclass field with a `Setting`."""
     made = Setting(meaning=meaning, **facts)
     if isinstance(default, dict):
         return dataclasses.field(default_factory=default.copy, metadata={"setting": made})
@@ -108,13 +108,13 @@ def setting(default: Any, meaning: str, **facts: Any) -> Any:
 
 
 def default_of(field: dataclasses.Field[Any]) -> Any:
-    """The default of a field."""
+    """Returns the default of a field."""
     return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
 
 
 @functools.cache
 def types_of(cls: type[Any]) -> dict[str, tuple[Any, bool]]:
-    """Field name -> (type, whether None is allowed); the type is a key of `KINDS`. That of a number that varies is the number's."""
+    """Returns field name -> (type, whether None is allowed). The type is a key of `KINDS`; for a number that varies, the number's."""
     found = {}
     for name, hint in typing.get_type_hints(cls).items():
         options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
@@ -124,9 +124,9 @@ def types_of(cls: type[Any]) -> dict[str, tuple[Any, bool]]:
 
 
 def read(value: Any, kind: Any) -> Any:
-    """A value as its kind has it: a whole number serves for a number, a list for a tuple, a string for the key of an object.
+    """Converts a value to its kind: a whole number to a number, a list to a tuple, the string key of an object to a number.
 
-    Raises `ValueError` where it is of another kind.
+    Raises `ValueError` if it is of another kind.
     """
     if kind is float and type(value) is int and abs(value) < 2**1000:
         return float(value)
@@ -147,14 +147,14 @@ def _key(key: Any) -> int:
     return typing.cast(int, read(key, int))
 
 
-def read_course(value: Any) -> Course:
-    """A list of [position, value] pairs. Raises `ValueError` where it is none, or its positions do not ascend from 0."""
+def read_schedule(value: Any) -> SchedulePairs:
+    """Reads a list of [position, value] pairs. Raises `ValueError` if it is not one, or its positions do not ascend from 0."""
     pairs = []
     for pair in value:
         if not isinstance(pair, (list, tuple)):
             raise ValueError
-        position, then = pair
-        pairs.append((read(position, int), read(then, float)))
+        position, number = pair
+        pairs.append((read(position, int), read(number, float)))
     ascends = all(a < b for (a, _), (b, _) in pairwise(pairs))
     if not pairs or pairs[0][0] != 0 or not ascends or len(pairs) > MOST_CHANGES:
         raise ValueError
@@ -162,7 +162,7 @@ def read_course(value: Any) -> Course:
 
 
 class Settings:
-    """What configurations share: checking, and the way to and from JSON."""
+    """The base of the configurations: checks values and converts to and from JSON."""
 
     def __post_init__(self) -> None:
         cls: Any = type(self)
@@ -173,14 +173,14 @@ class Settings:
                 object.__setattr__(self, field.name, _checked(field.name, value, setting, kind))
 
     def to_dict(self) -> dict[str, Any]:
-        """All fields, ready for JSON."""
+        """Returns all fields, ready for JSON."""
         return {name: _plain(value) for name, value in vars(self).items()}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """The opposite of `to_dict`; fields that are absent take their defaults.
+        """Reverses `to_dict`; absent fields take their defaults.
 
-        Raises `UnknownSetting` for a name that is no field and `InvalidSetting` for a value out of range.
+        Raises `UnknownSetting` for a name that is not a field and `InvalidSetting` for a value out of range.
         """
         known = [field.name for field, _ in settings_of(cls)]
         for name in values:
@@ -192,15 +192,15 @@ class Settings:
 def _checked(name: str, value: Any, setting: Setting, kind: Any) -> Any:
     try:
         if setting.varies and isinstance(value, (list, tuple)):
-            course = read_course(value)
-            if all(setting.allows(each) for _, each in course):
-                return course
+            pairs = read_schedule(value)
+            if all(setting.allows(each) for _, each in pairs):
+                return pairs
         else:
             found = read(value, kind)
             if setting.allows(found):
                 return found
     except ValueError:
-        pass  # the sentence is the same
+        pass  # the message is the same as for a value out of range
     raise setting.refusal(name, value, kind)
 
 
@@ -211,7 +211,7 @@ def _plain(value: Any) -> Any:
 
 
 def settings_of(cls: type[Any]) -> Iterator[tuple[dataclasses.Field[Any], Setting]]:
-    """The fields of a configuration with what is known about each, in order; a field of which nothing is known is no setting."""
+    """Yields the fields of a configuration with their `Setting`, in order; fields without one are skipped."""
     for field in dataclasses.fields(cls):
         if "setting" in field.metadata:
             yield field, field.metadata["setting"]

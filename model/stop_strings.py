@@ -1,7 +1,7 @@
-"""Ending a text before any of some strings, while it streams.
+"""Ends a text before the first stop string, while the text streams.
 
 One automaton per string (Knuth, Morris and Pratt 1977), so that a character costs the same however long the strings are, and no
-character is let out that could still turn out to be the beginning of one.
+character is released that could still turn out to be the beginning of one.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from collections import deque
 from collections.abc import Iterable
 
 
-class StopWatch:
-    """Watches a stream of characters for stop strings, none of them empty."""
+class StopStringMatcher:
+    """Finds stop strings, none of them empty, in a stream of characters."""
 
     def __init__(self, stops: Iterable[str]) -> None:
         self._stops = [(stop, _failures(stop)) for stop in stops]
@@ -23,16 +23,16 @@ class StopWatch:
         self._held: deque[str] = deque()
         self.stopped = False
 
-    def again(self) -> StopWatch:
-        """A watch for the same strings at the beginning of another text; it costs nothing however long they are."""
-        watch = copy.copy(self)
-        watch._begin()
-        return watch
+    def restarted(self) -> StopStringMatcher:
+        """Returns a matcher of the same strings at the beginning of another text; the automata are shared."""
+        matcher = copy.copy(self)
+        matcher._begin()
+        return matcher
 
     def push(self, text: str, may_stop: bool = True) -> str:
-        """Add characters; returns those that can be shown. `stopped` becomes true once a stop string is complete, and may stop.
+        """Adds characters; returns those that can be shown. Sets `stopped` when a stop string is complete, if `may_stop`.
 
-        Where several are complete at the same character, the longest counts.
+        If several are complete at the same character, the longest counts.
         """
         if not self._stops:
             return text
@@ -56,7 +56,7 @@ class StopWatch:
         return self._release(len(self._held) - max(self._matched))
 
     def flush(self) -> str:
-        """What was held back, at an end that is no stop."""
+        """Returns what was held back, if the text ends without a stop string."""
         return self._release(len(self._held))
 
     def _release(self, count: int) -> str:
@@ -64,7 +64,7 @@ class StopWatch:
 
 
 def _failures(stop: str) -> list[int]:
-    """For each position, the length of the longest proper prefix that ends there."""
+    """Returns, for each position, the length of the longest proper prefix that ends there."""
     failures = [0] * len(stop)
     k = 0
     for index in range(1, len(stop)):

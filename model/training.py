@@ -1,7 +1,7 @@
-"""Training, as a generator: it yields progress, and whoever consumes it prints, stores or counts.
+"""Trains and evaluates a model. `train` is a generator: it yields progress, and the caller prints and stores it.
 
-It opens no file, reads no clock and no global random state. Everything that a run needs to go on as if it had never been
-interrupted is in its `TrainingState`: the same state, weights, text and settings give the same weights, bit for bit.
+It opens no file, reads no clock and no global random state. A `TrainingState` holds everything that an interrupted run needs to
+continue: the same state, weights, text and settings give the same weights, bit for bit.
 """
 
 from __future__ import annotations
@@ -26,34 +26,34 @@ from model.workspace import Workspace
 
 Array = NDArray[Any]
 
-VALIDATION_STREAMS = 64  # read side by side at a validation: enough to keep the products efficient
-VALIDATION_CONTEXT = 100  # symbols that each of them reads before it counts, instead of starting in the dark
-VALIDATION_LENGTH = 25  # symbols of each of them that are read at once: enough for the products, little for the memory
+VALIDATION_STREAMS = 64  # read in parallel in a validation: enough to keep the products efficient
+VALIDATION_CONTEXT = 100  # symbols that each stream reads before its first scored symbol
+VALIDATION_LENGTH = 25  # symbols of each stream that are read at once: enough for the products, little memory
 
 
 @dataclass
 class TrainingState:
-    """Where a run stands. `train` moves it on; a checkpoint keeps it."""
+    """The state of a run. `train` updates it; a checkpoint stores it."""
 
     hidden: Array  # (L, S, B, H), carried from chunk to chunk
-    memory: optimizer.Memory  # what the optimizer remembers
+    memory: optimizer.Memory  # of the optimizer
     step: int = 0  # updates so far
     epoch: int = 0  # whole passes over the training part
     chunk: int = 0  # chunks of this epoch so far
-    first_step: int = 0  # the part of the run that the schedule covers: it begins here ...
-    last_step: int = 0  # ... and ends here, where steps rule
-    first_second: float = 0.0  # ... or began when that much time had been spent, where a budget rules
+    first_step: int = 0  # the schedule begins at this step ...
+    last_step: int = 0  # ... and ends at this one, if the run has a number of steps
+    first_second: float = 0.0  # the schedule begins after this much training time, if the run has a budget
     best_loss: float = field(default=math.inf)  # lowest validation loss so far, nats per symbol
     best_step: int = 0
     stale: int = 0  # validations since then
 
     @classmethod
     def new(cls, model: LanguageModel, streams: Streams, config: TrainingConfig) -> TrainingState:
-        """The beginning of a run."""
+        """Returns the state at the beginning of a run."""
         return cls(model.zero_state(streams.batch_size), optimizer.new_memory(config, model.parameters.flat))
 
     def validated(self, loss: float) -> bool:
-        """Note a validation loss. Returns whether it is the best so far."""
+        """Notes a validation loss; returns whether it is the best so far."""
         if loss < self.best_loss:
             self.best_loss, self.best_step, self.stale = loss, self.step, 0
             return True
@@ -61,7 +61,7 @@ class TrainingState:
         return False
 
     def advance(self, streams: Streams) -> bool:
-        """One chunk was learned from. Returns whether it was the last one of an epoch."""
+        """Counts one chunk as trained; returns whether it was the last one of an epoch."""
         self.step += 1
         self.chunk += 1
         if self.chunk < streams.chunks:
@@ -74,16 +74,16 @@ class Progress(NamedTuple):
     """One update of the weights."""
 
     step: int
-    epoch: float  # passes over the training part, with the fraction of the present one
+    epoch: float  # passes over the training part, including the fraction of the current one
     loss: float  # nats per symbol, before the update
     grad_norm: float  # before clipping
     learning_rate: float
-    share: float  # of the run that was spent before this update, 0 to 1
+    share: float  # of the run that was done before this update, 0 to 1
     symbols: int  # read in this update
 
 
 def by_steps(state: TrainingState) -> float:
-    """The share of the run that is spent, where a number of steps rules."""
+    """Returns the share of the run that is done, for a run with a number of steps."""
     return (state.step - state.first_step) / max(1, state.last_step - state.first_step)
 
 
@@ -97,27 +97,27 @@ def train(
     unknown_cost: float = UNKNOWN_COST,
     workspace: Workspace | None = None,
 ) -> Iterator[Progress]:
-    """Train the model in place until `share` reaches 1, yielding after each update.
+    """Trains the model in place until `share` reaches 1; yields after each update.
 
-    `share(state)` tells which part of the run is spent; the schedule follows it. In a `group` of processes each runs this with
-    the same arguments, and reads its own rows of the streams. Between two updates a `workspace` may be used for something else.
-    Raises `TrainingDiverged`, before the weights are touched, when a loss or gradient is no finite number.
+    `share(state)` returns the share of the run that is done; the learning-rate schedule follows it. In a `group`, each process calls
+    this with the same arguments and reads its own rows of the streams. Between two updates a `workspace` may be used for something
+    else. Raises `TrainingDiverged`, before the weights are changed, if a loss or gradient is not finite.
     """
     B, weights = streams.batch_size, model.parameters.flat
     rows, part = group.rows(B), group.part(len(weights))
-    gradients = Parameters(model.parameters.shapes, group.place(weights))
+    gradients = Parameters(model.parameters.shapes, group.gradient_buffer(weights))
     portions = _portions(model.parameters, state.memory, part, config)
     workspace = workspace or Workspace()
-    while (spent := group.begin(share(state))) < 1:
+    while (done := group.begin(share(state))) < 1:
         inputs, targets = streams.chunk(state.chunk)
         hidden = state.hidden[:, :, rows]  # a view
-        # A generator of the step's own: there is no random state to lose.
+        # A new generator for each step, so that a checkpoint needs no random state.
         rng = np.random.Generator(np.random.PCG64([config.seed, state.step]))
         if config.reset_rate:
-            # A state carried on for ever drifts to where no text that begins anew ever comes; see TrainingConfig.reset_rate.
+            # A state that is never reset drifts away from those at the beginning of a text; see TrainingConfig.reset_rate.
             hidden[:, :, (rng.random(B) < config.reset_rate)[rows]] = 0
         dropout = Dropout(rng, B, rows) if model.config.dropout else None
-        with plain_arithmetic():  # what is not finite is found below, and named
+        with plain_arithmetic():  # numbers that are not finite are detected below
             loss, hidden[...] = model.loss_and_gradients(
                 inputs[:, rows],
                 targets[:, rows],
@@ -134,23 +134,23 @@ def train(
         if not math.isfinite(norm):
             raise TrainingDiverged(state.step + 1, "gradient's norm", norm)
         optimizer.clip(gradient, norm, config)
-        rate = optimizer.learning_rate(config, spent)
-        with plain_arithmetic():  # as above: the next step finds it
+        rate = optimizer.learning_rate(config, done)
+        with plain_arithmetic():  # numbers that are not finite are detected in the next step
             for place, w, memory, multiple, decay in portions:
                 optimizer.decay(w, rate * multiple, decay)
                 optimizer.update(w, gradient[place], rate * multiple, memory, state.step + 1, config)
         if state.advance(streams):
             moved = streams.carry(group.gather(state.hidden))
-            group.wait()
+            group.barrier()
             state.hidden[:, :, rows] = moved[:, :, rows]
-        group.wait()
-        yield Progress(state.step, state.epoch + state.chunk / streams.chunks, loss, norm, rate, spent, inputs.size)
+        group.barrier()
+        yield Progress(state.step, state.epoch + state.chunk / streams.chunks, loss, norm, rate, done, inputs.size)
 
 
 class _Portion(NamedTuple):
-    """What one parameter has of the weights that this process updates."""
+    """The part of one parameter that this process updates."""
 
-    place: slice  # in the gradient of these weights
+    place: slice  # in the gradient of this process's weights
     weights: Array  # a view
     memory: optimizer.Memory  # views
     multiple: float  # of the learning rate
@@ -158,13 +158,13 @@ class _Portion(NamedTuple):
 
 
 def _portions(parameters: Parameters, memory: optimizer.Memory, part: slice, config: TrainingConfig) -> list[_Portion]:
-    multiples = optimizer.multiples(parameters, config)
+    learning_rate_multiples = optimizer.learning_rate_multiples(parameters, config)
     return [
         _Portion(
             place,
             parameters.flat[part][place],
             {key: vector[part][place] for key, vector in memory.items()},
-            multiples[name],
+            learning_rate_multiples[name],
             config.weight_decay if parameters[name].ndim == 2 else 0.0,
         )
         for name, place in parameters.places(part).items()
@@ -174,7 +174,7 @@ def _portions(parameters: Parameters, memory: optimizer.Memory, part: slice, con
 class Evaluation(NamedTuple):
     """How well a model predicts a text."""
 
-    loss: float  # nats per symbol; no finite number where the weights are too large
+    loss: float  # nats per symbol; not finite if the weights are too large
     symbols: int
     unknown: int  # of them outside the alphabet
 
@@ -188,11 +188,11 @@ def evaluate(
     workspace: Workspace | None = None,
     tick: Callable[[], None] | None = None,
 ) -> Evaluation:
-    """The loss over ids[start:stop], each predicted from what stands before it: 0 < start < stop.
+    """Returns the loss over ids[start:stop], each predicted from the symbols before it: 0 < start < stop.
 
-    They are read as parallel streams with carried state; each stream first reads up to `VALIDATION_CONTEXT` symbols before its
-    first one, so that the result is close to reading everything in one go, and does not depend on the number of streams.
-    `tick` is called now and then; what it raises ends the reading.
+    They are read as parallel streams with carried state. Each stream first reads up to `VALIDATION_CONTEXT` symbols before its first
+    one, so that the result is close to that of a single stream. `tick` is called now and then; an exception that it raises ends the
+    evaluation.
     """
     total = stop - start
     B = int(np.clip(total // (4 * VALIDATION_CONTEXT), 1, VALIDATION_STREAMS))
@@ -202,7 +202,7 @@ def evaluate(
     workspace = workspace or Workspace()
     hidden = model.zero_state(B)
     cost, unknown = 0.0, 0
-    with plain_arithmetic():  # what is not finite is in the result
+    with plain_arithmetic():  # numbers that are not finite appear in the result
         table = model.input_table()
         for offset in range(-context, 0, VALIDATION_LENGTH):
             before = firsts + np.arange(offset, min(offset + VALIDATION_LENGTH, 0))[:, None]  # (T, B)

@@ -1,4 +1,4 @@
-"""Which byte may follow, so that a text written byte by byte is valid UTF-8.
+"""Restricts the next byte, so that a text written byte by byte is valid UTF-8.
 
 The table of well-formed sequences is Unicode 15.0, table 3-7: no overlong forms, no surrogates, nothing above U+10FFFF.
 """
@@ -34,9 +34,9 @@ TRANSITIONS: dict[int, list[tuple[int, int, int]]] = {
 
 
 class Utf8Guide:
-    """The states of a UTF-8 reader over an alphabet of some of the 256 bytes.
+    """The states of a UTF-8 decoder over an alphabet of some of the 256 bytes.
 
-    A byte is allowed only where the alphabet can also finish the character that it begins.
+    A byte is allowed only if the alphabet can also finish the character that it begins.
 
     `allowed` (state, symbol): in state 0 at the beginning of a character, in the others inside one. A symbol is an index into
     the alphabet.
@@ -66,5 +66,5 @@ class Utf8Guide:
         return bool(self.allowed[0].any())
 
     def next_state(self, state: int, symbol: int) -> int:
-        """The state after an allowed symbol."""
+        """Returns the state after an allowed symbol."""
         return int(self._next[state, symbol])

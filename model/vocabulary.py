@@ -1,7 +1,7 @@
-"""The alphabet of a model, and the way from text to ids and back.
+"""Builds the alphabet of a model, and turns text into ids and back.
 
 A symbol is an element of the alphabet: a Unicode code point (level `char`) or a byte of UTF-8 (level `byte`). Ids count the
-alphabet in code point order, 0..V-1; V is the unknown symbol. Text is normalised on its way in and composed to NFC on its way out.
+alphabet in code point order, 0..V-1; V is the unknown symbol. Input is normalised, output is composed to NFC.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ from model.utf8_constraint import Utf8Guide
 
 Ids = NDArray[np.integer[Any]]
 
-RARE = 1_000_000  # by default a symbol must occur once in that many
-PIECE = 2**20  # ids that are decoded at once where only the length of their text is asked for
+RARE = 1_000_000  # by default a symbol must occur once in this many
+PIECE = 2**20  # ids that are decoded at once if only the length of their text is needed
 
 
 def is_symbol(value: int, level: str) -> bool:
-    """Whether a byte, or a code point that can be written out (the halves of UTF-16's pairs cannot), has that value."""
+    """Whether a value is a byte, or a code point that can be encoded (surrogates cannot)."""
     if level == "byte":
         return 0 <= value < 256
     return 0 <= value < CODE_POINTS and not 0xD800 <= value < 0xE000
 
 
 def codes(text: str, level: str) -> NDArray[Any]:
-    """The code points (uint32) or UTF-8 bytes (uint8) of a text, before they become ids."""
+    """Returns the code points (uint32) or UTF-8 bytes (uint8) of a text, before they become ids."""
     if level == "byte":
         return np.frombuffer(text.encode("utf-8", "surrogatepass"), np.uint8)
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.dtype("<u4"))
@@ -50,7 +50,7 @@ def _shown_byte(value: int) -> str:
 
 
 class SymbolCounts:
-    """How often each symbol occurs in a text that arrives in pieces; memory does not grow with the text."""
+    """Counts the symbols of a text that arrives in pieces; memory does not grow with the text."""
 
     def __init__(self, level: str, normalization: str) -> None:
         self.level, self.normalization = level, normalization
@@ -58,21 +58,21 @@ class SymbolCounts:
 
     @classmethod
     def from_characters(cls, level: str, normalization: str, characters: Mapping[str, int]) -> SymbolCounts | None:
-        """The counts of a text of which it is known how often each character occurs; None where they depend on the order, too.
+        """Returns the counts for a text with known character counts; None if they also depend on the order of the characters.
 
-        That is so for NFC only, and only with characters that may melt into others.
+        They do only for NFC, and only with characters that may compose with others.
         """
         if normalization == "nfc" and not keeps_characters(characters, normalization):
             return None
         parts: Counter[str] = Counter()
         for c, count in characters.items():
-            for part in normalize(c, normalization):  # marks are put in order, but none is lost or won
+            for part in normalize(c, normalization):  # normalising may reorder marks, but not change their number
                 parts[part] += count
         return cls.of_normal(level, normalization, parts)
 
     @classmethod
     def of_normal(cls, level: str, normalization: str, characters: Mapping[str, int]) -> SymbolCounts:
-        """The counts of a text of which it is known how often each character occurs in its normal form."""
+        """Returns the counts for a text with known character counts of its normal form."""
         counts = cls(level, normalization)
         for c, count in characters.items():
             for symbol in codes(c, level).tolist():
@@ -80,7 +80,7 @@ class SymbolCounts:
         return counts
 
     def add(self, pieces: Iterable[str], normal: bool = False) -> SymbolCounts:
-        """Count the symbols of a text given in pieces, which are in `normal` form already or will be put in it; returns itself."""
+        """Counts the symbols of a text in pieces, which are normalised unless they are `normal` already; returns itself."""
         for piece in normalized(pieces, "none" if normal else self.normalization):
             found = np.bincount(codes(piece, self.level))
             self.counts[: len(found)] += found
@@ -93,11 +93,11 @@ class SymbolCounts:
 
 
 class Encoded(NamedTuple):
-    """A prompt as ids, and what had to be replaced."""
+    """A prompt as ids, with its substitutions."""
 
     ids: Ids  # (N,) with N of at least 1
     substituted: list[Substitution]
-    truncated: bool  # whether the prompt was longer than what is read of it
+    truncated: bool  # whether only the end of the prompt is read
 
 
 class Vocabulary:
@@ -116,10 +116,10 @@ class Vocabulary:
 
     @classmethod
     def build(cls, counts: SymbolCounts, min_count: int | None = None) -> Vocabulary:
-        """The alphabet of a counted text, without symbols that occur fewer than `min_count` times.
+        """Returns the alphabet of a counted text, without symbols that occur fewer than `min_count` times.
 
-        By default `min_count` is one per million symbols, at least 1. The result is empty when nothing is frequent enough: no code
-        point, or no bytes that make up a character.
+        By default `min_count` is one per million symbols, at least 1. The result is empty if nothing is frequent enough: no code
+        point, or no bytes that form a character.
         """
         least = max(1, counts.total // RARE) if min_count is None else min_count
         symbols = [symbol for symbol in np.flatnonzero(counts.counts >= least).tolist() if is_symbol(symbol, counts.level)]
@@ -149,9 +149,9 @@ class Vocabulary:
         return bool((self.encode(text) != self.unknown).all())
 
     def encode_prompt(self, prompt: str, limit: int) -> Encoded:
-        """The ids of a prompt, which can never fail: unknown characters take their closest known form, else the unknown symbol.
+        """Returns the ids of a prompt and never fails: unknown characters get their closest known form, else the unknown symbol.
 
-        Its last `limit` symbols are read. An empty prompt reads as one line end, as the unknown symbol where the alphabet has none.
+        The last `limit` symbols are read. An empty prompt is read as one line end, or as the unknown symbol if the alphabet has none.
         """
         whole = normalize(prompt, self.normalization) or "\n"
         text = whole[-limit:]
@@ -174,7 +174,7 @@ class Vocabulary:
         return Encoded(ids[-limit:], substituted, len(ids) > limit or len(whole) > limit)
 
     def encode_ids(self, given: Sequence[int], limit: int) -> Encoded:
-        """A prompt that is given as ids: what is no id of the alphabet is the unknown symbol. Its last `limit` are read."""
+        """Returns a prompt that is given as ids; ids outside the alphabet become the unknown symbol. The last `limit` are read."""
         if not given:
             return self.encode_prompt("", limit)
         ids = np.array([each if 0 <= each < self.size else self.unknown for each in given[-limit:]], self.dtype)
@@ -182,12 +182,12 @@ class Vocabulary:
         return Encoded(ids, [Substitution("\ufffd", None, times)] if times else [], len(given) > limit)
 
     def decode(self, ids: Ids) -> str:
-        """The text of ids, composed to NFC unless normalisation is `none`; unknown and broken parts show as U+FFFD."""
+        """Returns the text of ids, composed to NFC unless normalisation is `none`; unknown and broken parts show as U+FFFD."""
         text = "".join(self._decoded(ids, max(1, len(ids))))
         return text if self.normalization == "none" else normalize(text, "nfc")
 
     def _decoded(self, ids: Ids, size: int) -> Iterator[str]:
-        """The text of ids in pieces of `size` symbols, not composed."""
+        """Yields the text of ids in pieces of `size` symbols, not composed."""
         values = np.array([*self.symbols, 0xFF if self.level == "byte" else 0xFFFD], np.uint8 if self.level == "byte" else np.dtype("<u4"))
         decoder = codecs.getincrementaldecoder("utf-8" if self.level == "byte" else "utf-32-le")("replace")
         for start in range(0, len(ids), size):
@@ -195,11 +195,11 @@ class Vocabulary:
         yield decoder.decode(b"", final=True)
 
     def characters(self, ids: Ids) -> int:
-        """How many characters (code points of the NFC text) ids (N,) are: what bits per character count. Memory does not grow with them."""
+        """Returns how many characters (code points of the NFC text) ids (N,) are, for bits per character. Memory does not grow with N."""
         return sum(map(len, normalized(self._decoded(ids, PIECE), "nfc")))
 
     def symbol(self, index: int) -> str:
-        """One symbol as text for display: the character, or a byte as \\xNN where it is no character of its own."""
+        """Returns one symbol as text for display: the character, or \\xNN for a byte outside ASCII."""
         value = self.symbols[index]
         return chr(value) if self.level == "char" else _shown_byte(value)
 
@@ -209,20 +209,20 @@ class Vocabulary:
         return [*map(self.symbol, range(self.size)), "\ufffd"]
 
     def spelled(self, text: str) -> list[str]:
-        """The symbols of a text, which need not be in the alphabet, each as text for display: as many as `encode` gives ids."""
+        """Returns the symbols of a text, in the alphabet or not, each as text for display: as many as `encode` returns ids."""
         whole = normalize(text, self.normalization)
         if self.level == "char":
             return list(whole)
         return [_shown_byte(value) for value in codes(whole, "byte").tolist()]
 
     def to_dict(self) -> dict[str, Any]:
-        """The alphabet ready for JSON."""
+        """Returns the alphabet ready for JSON."""
         symbols = list(self.symbols) if self.level == "byte" else "".join(map(chr, self.symbols))
         return {"level": self.level, "normalization": self.normalization, "symbols": symbols}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any], origin: str = "the checkpoint") -> Vocabulary:
-        """The opposite of `to_dict`. Raises `DamagedCheckpoint` unless it is an alphabet in order."""
+        """Reverses `to_dict`. Raises `DamagedCheckpoint` unless it is a sorted alphabet."""
         try:
             level, normalization, given = values["level"], values["normalization"], values["symbols"]
         except (KeyError, TypeError):

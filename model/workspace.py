@@ -1,9 +1,8 @@
-"""Buffers that are made once and used at every step.
+"""Provides buffers that are allocated once and used at every step.
 
-A training step needs the same few large arrays each time; asking the system for them anew costs page faults that take longer
-than the arithmetic on small networks. Whoever is handed a `Workspace` gets its arrays from there, by name and shape. What a
-computation returns may lie in its workspace and is valid until the same computation runs again with it. Results never depend
-on the workspace: a buffer's old contents are never read.
+A training step needs the same few large arrays each time; allocating them anew costs page faults that take longer than the arithmetic
+of small networks. A function with a `Workspace` takes its arrays from there, by name and shape. Its results may lie in the workspace
+and are valid until the same function runs again with it. Numbers never depend on the workspace: a buffer's old contents are not read.
 """
 
 from __future__ import annotations
@@ -17,13 +16,12 @@ from numpy.typing import DTypeLike, NDArray
 
 Array = NDArray[Any]
 
-
-BLOCK = 65_536  # numbers of one array that are worked on together
-LONGEST = 8  # steps of them
+BLOCK = 65_536  # numbers of one array that are processed together
+LONGEST = 8  # steps of a block, at most
 
 
 class Workspace:
-    """Named buffers. The same name and dtype give the same memory, whatever the shape; it grows where a larger shape wants it."""
+    """Named buffers. The same name and dtype give the same memory for every shape; it grows if a larger shape needs it."""
 
     def __init__(self) -> None:
         self._buffers: dict[tuple[str, np.dtype[Any]], Array] = {}  # flat
@@ -31,7 +29,7 @@ class Workspace:
         self._parts: dict[str, Workspace] = {}
 
     def empty(self, name: str, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
-        """An array with arbitrary contents."""
+        """Returns an array with arbitrary contents."""
         dtype = np.dtype(dtype)
         view = self._views.get((name, shape, dtype))
         if view is None:
@@ -43,13 +41,13 @@ class Workspace:
         return view
 
     def clear(self) -> None:
-        """Give all memory back; what is asked for later is made anew."""
+        """Frees all memory."""
         self._buffers.clear()
         self._views.clear()
         self._parts.clear()
 
     def part(self, name: str) -> Workspace:
-        """A workspace of its own for one part of the computation, such as a layer."""
+        """Returns a separate workspace for one part of the computation, such as a layer."""
         part = self._parts.get(name)
         if part is None:
             part = self._parts[name] = Workspace()
@@ -57,7 +55,7 @@ class Workspace:
 
 
 class Fresh(Workspace):
-    """A workspace that remembers nothing: each array is new. For callers that keep what they get, and for other threads."""
+    """A workspace without memory: each array is new. For callers that keep the results, and for other threads."""
 
     def empty(self, name: str, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
         return np.empty(shape, dtype)
@@ -70,7 +68,7 @@ FRESH = Fresh()
 
 
 def last_to_first(T: int, size: int) -> Iterator[slice]:
-    """The steps 0..T-1 in blocks, the last block first, for arrays of `size` numbers a step: a block of several stays in the cache."""
+    """Yields the steps 0..T-1 in blocks, the last block first, for arrays of `size` numbers per step; a block fits the cache."""
     length = int(np.clip(BLOCK // size, 1, LONGEST))
     for stop in range(T, 0, -length):
         yield slice(max(0, stop - length), stop)

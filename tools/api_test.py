@@ -1,10 +1,10 @@
-"""Tries what nobody would: schemathesis sends a real service thousands of requests made from its `/openapi.json`, right ones and wrong.
+"""Fuzzes the HTTP API: schemathesis sends a real service thousands of valid and invalid requests made from its `/openapi.json`.
 
 ``python -m tools.api_test`` starts a service over a new database, with a text, a model that stays, and a limit of one step for jobs, and
 runs every check of schemathesis with every phase: no answer may be an error of the service (5xx), or one that is not documented
 in status, type, headers or fields; right requests must be accepted, wrong ones refused. Then the service must still answer, have said
 nothing in its log, and stop as it should. About `--requests` are sent (by default at least 5,000; that takes some minutes); `--seed`
-chooses others. The status is 1 where something was found.
+chooses others. The status is 1 if something was found.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from service.store import Metric, Store
 ROOT = Path(__file__).resolve().parent.parent
 TEXT = "the loom weaves a thread of red and gold\n" * 40
 PER_EXAMPLE = 26  # requests that one more example for each route makes, at least
-# Nobody else is asked, whatever the environment says.
+# No proxy, even if the environment names one.
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
 SERVE = """
 import os, sys
@@ -39,7 +39,7 @@ from pathlib import Path
 os.environ["OPENBLAS_NUM_THREADS"] = "1"  # the process that forks must have no second thread
 from service.web.api import fine_tuning
 from service.web.server import ServerSettings, serve
-fine_tuning.CHANGE = 0.2  # nobody listens for the run that this test keeps at work
+fine_tuning.CHANGE = 0.2  # seconds: no process polls the run that this test keeps active
 serve(ServerSettings(db=Path(sys.argv[1]), port=0, max_job_steps=1, max_length=500, max_followers=4, log_level="warning"))
 """
 
@@ -54,7 +54,7 @@ class Found(NamedTuple):
 
 
 def fill(store: Store) -> None:
-    """A text, and a model that nobody can delete, since this process says that it is training it."""
+    """Stores a text, and a model that cannot be deleted, since this process claims to be training it."""
     store.corpora.add("tale", [TEXT], "tale.txt")
     config = ModelConfig(cell="gru", hidden_size=8)
     vocabulary = Vocabulary.build(SymbolCounts(config.level, config.normalization).add([TEXT]))

@@ -210,7 +210,7 @@ class Siege:
                 require("3 times at step" in (run.message or ""), f"{run.name} has failed: {run.message}")
                 self.reports.append(f"{run.name}: {run.message}")
                 jobs.resume(store, run.name)
-            with store.immediate():  # nobody stores anything meanwhile
+            with store.immediate():  # no other process writes meanwhile
                 self.check_job(store, store.runs.get(run.name))
 
     def check_job(self, store: Store, run: Run) -> None:

@@ -9,7 +9,7 @@ moments: while the program starts, reads, trains, validates or stores. After eac
 - ``charloom train --resume`` goes on.
 
 In the end all weights, the optimizer's memory, the hidden state and every validation loss are the same to the last bit as those
-of the run that was never interrupted. A summary is printed; the status is 1 where something was lost. 25 kills, the default,
+of the run that was never interrupted. A summary is printed; the status is 1 if something was lost. 25 kills, the default,
 take a minute or two; `--seed` chooses other moments, `--folder` keeps the databases.
 
 With ``--victim trainer``, ``worker`` or ``service`` it is a service with jobs, under load, of which such processes are killed ten
@@ -48,7 +48,7 @@ class Lost(AssertionError):
 
 
 def require(holds: object, promise: str) -> None:
-    """Raise `Lost` unless it holds."""
+    """Raises `Lost` unless the promise holds."""
     if not holds:
         raise Lost(promise)
 
@@ -60,7 +60,7 @@ def words(rng: random.Random) -> str:
 
 
 def sound(store: Store) -> None:
-    """Raise `Lost` where the file is damaged."""
+    """Raises `Lost` if the file is damaged."""
     found = [row[0] for row in store.db.execute("PRAGMA integrity_check").fetchall()]
     require(found == ["ok"], f"the file is damaged: {found}")
     require(not store.db.execute("PRAGMA foreign_key_check").fetchall(), "rows refer to others that are not there")

@@ -1,7 +1,7 @@
-"""The recurrent cells, their contract and their table.
+"""Lists the recurrent cells and defines their interface.
 
-A cell is a pair of pure functions over a whole sequence, time first. Nothing is remembered on objects: what the backward pass
-needs is on a tape that the forward pass returns, so one model can serve many callers at once.
+A cell is a pair of pure functions over a whole sequence, time first. Nothing is stored on objects: the forward pass returns a tape
+with all that the backward pass needs, so one model can serve many callers at once.
 
 ::
 
@@ -11,17 +11,17 @@ needs is on a tape that the forward pass returns, so one model can serve many ca
 
 T time, B batch, H hidden units, G gates, S states (1 for RNN and GRU, 2 for LSTM: h and c).
 
-- `p` holds the cell's own parameters by name: `Wh` (H, G*H) and whatever else its `shapes` lists.
+- `p` holds the cell's own parameters by name: `Wh` (H, G*H) and the others in its `shapes`.
 - `z` (T, B, G*H) is the input's share of the gates, with the bias: ``x Wx + b``, made for all T at once by the language model,
   which also turns `dz` into the gradients of x, Wx and b. No tape keeps it.
-- `state` (S, B, H) stands before the first step and is returned as it is after the last; ``state[0]`` is h.
+- `state` (S, B, H) is that before the first step; the state after the last step is returned. ``state[0]`` is h.
 - `h` (T, B, H) is the output; `dh` (T, B, H) its gradient; `dstate` (S, B, H) the gradient of the state before the first step.
   A gradient that arrives at the state after the last step may be given as `dstate`, so that chunks can be chained.
-- A tape is used up by `backward`, which may write dz over its gates.
+- `backward` may overwrite the gates on the tape with dz, so a tape can be used only once.
 - `grads` has the names of `p`; the backward pass *adds* to it.
-- `signals` shows what can be seen of a layer on its tape (`model.cells.interface`): views, of any part of the time.
-- A `step` is the forward pass of one step, for writing text: each call takes `z` (B, G*H) and moves `state` (S, B, H) on, both where
-  they are. Its product is ``bind(W, a, out)``, which gives a function that writes ``a W`` to `out` each time (`model.batch_invariant`).
+- `signals` returns the gates and outputs on a tape as views (`model.cells.interface`).
+- A `step` is the forward pass of one step, for sampling: each call reads `z` (B, G*H) and updates `state` (S, B, H) in place. Its
+  product is ``bind(W, a, out)``, which returns a function that writes ``a W`` to `out` at each call (`model.batch_invariant`).
 
 A cell knows nothing of characters, and the language model never asks which cell it has.
 """
@@ -63,9 +63,9 @@ class Stepper(Protocol):
 
 
 class Cell(NamedTuple):
-    """One kind of cell: its functions, and the facts from which parameters and states are made."""
+    """One kind of cell: its functions, and the names and shapes of its gates, states and parameters."""
 
-    gates: tuple[str, ...]  # in the order in which they stand in z and Wh
+    gates: tuple[str, ...]  # in their order in z and Wh
     states: tuple[str, ...]
     shapes: Callable[[int], dict[str, tuple[int, ...]]]  # hidden size -> the cell's own parameters
     forward: Forward
@@ -82,7 +82,7 @@ CELLS: dict[str, Cell] = {
 
 
 def cell_of(config: ModelConfig) -> Cell:
-    """The cell that a configuration names, with its activation where it has a choice."""
+    """Returns the cell that a configuration names, with the configured activation for the rnn cell."""
     cell = CELLS[config.cell]
     if config.cell == "rnn":
         return cell._replace(

@@ -1,4 +1,4 @@
-"""The gated recurrent unit (GRU) in its reset-after variant.
+"""Implements the gated recurrent unit (GRU) in its reset-after variant.
 
 Cho et al. 2014, Learning phrase representations using RNN encoder-decoder. Here r is applied after the recurrent product, as cuDNN
 and PyTorch do, so that one product serves all gates.
@@ -16,7 +16,7 @@ and PyTorch do, so that one product serves all gates.
     du[t] = da_r, da_z, dq                             what flows to the recurrent product
     dh[t-1] = dh[t] z + du[t] Whᵀ;   dWh = Σ h[t-1]ᵀ du[t];   dbn = Σ dq
 
-T time, B batch, H hidden units. The gates stand in the order r z n, so that one sigmoid covers two.
+T time, B batch, H hidden units. The gates are in the order r z n, so that one sigmoid covers two.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class GruTape(NamedTuple):
 
 
 def shapes(H: int) -> dict[str, tuple[int, ...]]:
-    """The cell's own parameters; `bn` stands inside the product with r and therefore cannot be part of b."""
+    """Returns the shapes of the cell's own parameters; `bn` is inside the product with r and therefore cannot be part of b."""
     return {"Wh": (H, 3 * H), "bn": (H,)}
 
 
@@ -71,12 +71,12 @@ Parts = tuple[Array, Array, Array, Array]
 
 
 def _parts(gates: Array) -> Parts:
-    """Views of (3, B, H): r z together, r, z, n."""
+    """Returns views of (3, B, H): r z together, r, z, n."""
     return gates[:2], gates[0], gates[1], gates[2]
 
 
 def _advance(gates: Parts, inputs: Parts, recurrents: Parts, bn: Array, h_before: Array, q: Array, h: Array, kept: Array) -> None:
-    """From the input's and the recurrent share of the gates and the output before to the gates and the output (B, H)."""
+    """Computes the gates and the output (B, H) from the input's and the recurrent share of the gates and the previous output."""
     rz, r, zt, n = gates
     np.add(inputs[0], recurrents[0], out=rz)
     sigmoid(rz, out=rz)
@@ -131,7 +131,7 @@ def backward(
         a = gates[block]
         r, zt, n = a[:, 0], a[:, 1], a[:, 2]
 
-        # What does not depend on the next step, for the whole block: the factors by which dh gives du and the n part of dz.
+        # The factors by which dh gives du and the n part of dz do not depend on the next step: computed for the whole block.
         slopes = workspace.empty("slopes", a.shape, dh.dtype)
         slope_r, slope_z, slope_q = slopes[:, 0], slopes[:, 1], slopes[:, 2]
         slope_n = tanh_slope(n, out=workspace.empty("slope_n", n.shape, dh.dtype))
@@ -147,7 +147,7 @@ def backward(
         for k in reversed(range(len(a))):
             t = block.start + k
             np.add(dh[t], dh_next, out=dh_t)
-            np.multiply(dh_t, zt[k], out=kept)  # now, since dz takes the place of the gates
+            np.multiply(dh_t, zt[k], out=kept)  # now, since dz overwrites the gates
             np.multiply(slopes[k], dh_t, out=du_by_gate[t])
             np.multiply(slopes[k, :2], dh_t, out=dz_by_gate[t, :2])
             np.multiply(slope_n[k], dh_t, out=dz_by_gate[t, 2])

@@ -1,4 +1,4 @@
-"""The long short-term memory (LSTM) with a forget gate.
+"""Implements the long short-term memory (LSTM) with a forget gate.
 
 Hochreiter and Schmidhuber 1997, Long short-term memory; the forget gate is of Gers, Schmidhuber and Cummins 2000.
 
@@ -13,7 +13,7 @@ Hochreiter and Schmidhuber 1997, Long short-term memory; the forget gate is of G
     dz[t]   = di i(1-i), df f(1-f), do o(1-o), dg (1-g²)
     dc[t-1] = dc[t] f;   dh[t-1] += dz[t] Whᵀ;   dWh = Σ h[t-1]ᵀ dz[t]
 
-T time, B batch, H hidden units. The gates stand in the order i f o g, so that one sigmoid covers three.
+T time, B batch, H hidden units. The gates are in the order i f o g, so that one sigmoid covers three.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class LstmTape(NamedTuple):
 
 
 def shapes(H: int) -> dict[str, tuple[int, ...]]:
-    """The cell's own parameters."""
+    """Returns the shapes of the cell's own parameters."""
     return {"Wh": (H, 4 * H)}
 
 
@@ -68,12 +68,12 @@ def forward(p: Mapping[str, Array], z: Array, state: Array, workspace: Workspace
 
 
 def _parts(gates: Array) -> tuple[Array, ...]:
-    """Views of (4, B, H): i f o together, i, f, o, g."""
+    """Returns views of (4, B, H): i f o together, i, f, o, g."""
     return gates[:3], gates[0], gates[1], gates[2], gates[3]
 
 
 def _advance(parts: tuple[Array, ...], c_before: Array, c: Array, tanh_c: Array, h: Array, written: Array) -> None:
-    """From the gates' arguments and the cell before to the gates, the cell and the output (B, H)."""
+    """Computes the gates, the cell and the output (B, H) from the gates' arguments and the previous cell."""
     ifo, i, f, o, g = parts
     sigmoid(ifo, out=ifo)
     np.tanh(g, out=g)
@@ -128,7 +128,7 @@ def backward(
         a = gates[block]
         i, f, o, g = a[:, 0], a[:, 1], a[:, 2], a[:, 3]
 
-        # What does not depend on the next step, for the whole block: the factors by which dc (for o: dh) gives dz.
+        # The factors by which dc (for o: dh) gives dz do not depend on the next step: computed for the whole block.
         slopes = workspace.empty("slopes", a.shape, dh.dtype)
         sigmoid_slope(a[:, :3], out=slopes[:, :3])
         slopes[:, 0] *= g
@@ -144,7 +144,7 @@ def backward(
             np.add(dh[t], dh_next, out=dh_t)
             np.multiply(dh_t, dc_dh[k], out=through)
             dc += through
-            np.multiply(dc, f[k], out=through)  # now, since dz takes the place of the gates
+            np.multiply(dc, f[k], out=through)  # now, since dz overwrites the gates
             np.multiply(slopes[k, :2], dc, out=dz_by_gate[t, :2])  # i f
             np.multiply(slopes[k, 2], dh_t, out=dz_by_gate[t, 2])  # o
             np.multiply(slopes[k, 3], dc, out=dz_by_gate[t, 3])  # g

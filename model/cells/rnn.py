@@ -1,4 +1,4 @@
-"""The plain recurrent cell (Elman 1990, Finding structure in time).
+"""Implements the plain recurrent cell (Elman 1990, Finding structure in time).
 
 ::
 
@@ -34,7 +34,7 @@ class RnnTape(NamedTuple):
 
 
 def shapes(H: int) -> dict[str, tuple[int, ...]]:
-    """The cell's own parameters."""
+    """Returns the shapes of the cell's own parameters."""
     return {"Wh": (H, H)}
 
 

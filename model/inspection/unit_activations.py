@@ -17,7 +17,7 @@ from model.inspection.alignment import Aligned, align
 from model.inspection.gates import Saturation, SaturationCounts
 from model.inspection.state_reader import Tick, slices, untroubled
 from model.language_model import LanguageModel
-from model.log_likelihood import LogprobSlice, score, weighed
+from model.log_likelihood import LogprobSlice, score, score_outputs
 from model.vocabulary import Vocabulary
 
 LONGEST = 100_000  # characters that are looked at in one go
@@ -119,7 +119,7 @@ def activity(
             sums += memory.sum(axis=0), (memory * memory).sum(axis=0)
             targets = ids[part.steps.start + 1 : part.steps.stop + 1]
             if alternatives is not None and len(targets):
-                scores.append(weighed(model, part.layers[-1].h[: len(targets)], targets, alternatives, vocabulary.unknown_cost))
+                scores.append(score_outputs(model, part.layers[-1].h[: len(targets)], targets, alternatives, vocabulary.unknown_cost))
             if held is not None:
                 first, last = np.searchsorted(places, (part.steps.start, part.steps.stop))
                 held[..., first:last] = np.moveaxis(memory[places[first:last] - part.steps.start], 0, -1)

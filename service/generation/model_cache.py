@@ -105,7 +105,7 @@ class LoadedModel:
         """Return a sampler without requests, prepared so that the engine's first step is not slow."""
         network, vocabulary = self.checkpoint.model, self.checkpoint.vocabulary
         prepare, crew = hardware.prepare_for(network), self._crew
-        sampler = Sampler(network, vocabulary, max_prompt=self._max_prompt, prepare=prepare, crew=crew, groups=crew.size)
+        sampler = Sampler(network, vocabulary, max_prompt=self._max_prompt, prepare=prepare, pool=crew, batches=crew.size)
         sampler.prepare()
         return sampler
 

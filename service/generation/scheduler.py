@@ -19,7 +19,7 @@ from model.copy_guard import CopySource
 from model.errors import CharloomError
 from model.output_text import Piece
 from model.sampling import Accepted, Sampler
-from model.settings import Course
+from model.settings import SchedulePairs
 from service.generation.model_cache import LoadedModel
 from service.system.errors import CompletionNotFound, TooManyRequests
 
@@ -36,7 +36,7 @@ class Part:
     def __init__(self, config: SamplingConfig, first: int) -> None:
         """`first` is the number of the choice that its first text is."""
         self.config, self.first = config, first
-        self.course: Course = config.course  # the temperatures in force, by position
+        self.course: SchedulePairs = config.temperature_schedule  # the temperatures in force, by position
         self.accepted: Accepted | None = None  # once it has begun
         self.rows = config.n  # texts that are not finished: the rows that it holds or will need
         self._place: tuple[Sampler, int] | None = None  # the sampler that writes it, and its number there
@@ -60,7 +60,7 @@ class Part:
             self.course = sampler.schedule(number)
         elif self.rows:
             self.config = replace(self.config, temperature=value)
-            self.course = self.config.course
+            self.course = self.config.temperature_schedule
 
     def end(self) -> list[Piece]:
         """End its unfinished texts as if their length were reached; returns their last pieces."""

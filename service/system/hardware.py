@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
-from model.batch_invariant import InBlocks, Prepare, RowByRow, rows_agree
+from model.batch_invariant import InBlocks, Prepare, RowByRow, is_batch_invariant
 from model.batch_invariant_lanes import COUNTS, divided, in_lanes
 from model.cells import CELLS
 from model.config import ModelConfig, TrainingConfig
@@ -103,10 +103,10 @@ def prepare_for(model: LanguageModel) -> Prepare:
 def _prepare_for(shapes: frozenset[tuple[int, int]]) -> Prepare:
     own = kernels().rpartition(" ")[2]
     with blas_threads(1):
-        if own in UNPACKED and rows_agree(InBlocks, shapes):
+        if own in UNPACKED and is_batch_invariant(InBlocks, shapes):
             return InBlocks
         large = [shape for shape in shapes if divided(*shape)]
-        if own in IN_LANES and large and rows_agree(in_lanes, large, COUNTS):
+        if own in IN_LANES and large and is_batch_invariant(in_lanes, large, COUNTS):
             return in_lanes
     return RowByRow
 

@@ -37,7 +37,7 @@ from model.config import ModelConfig, TrainingConfig
 from model.errors import TrainingDiverged
 from model.language_model import LanguageModel
 from model.parameters import Parameters, shapes_of
-from model.process_group import ALONE, ProcessGroup, Reduced, in_order
+from model.process_group import ALONE, ProcessGroup, Reduced, sum_in_order
 from model.training import TrainingState, train
 from service.system import hardware
 from service.system.errors import MpiUnusable
@@ -66,7 +66,7 @@ class Ranks(ProcessGroup):
         self._gradient: Array = np.empty(0)
         self._received: Array = np.empty((self.size, 0))  # (ranks, part): every rank's gradient of the part that this one sums
 
-    def place(self, parameters: Array) -> Array:
+    def gradient_buffer(self, parameters: Array) -> Array:
         counts, _ = shares(len(parameters), self.size)
         self._gradient = np.zeros_like(parameters)
         self._received = np.empty((self.size, counts[self.rank]), parameters.dtype)
@@ -89,7 +89,7 @@ class Ranks(ProcessGroup):
         parts, own = shares(len(gradient), self.size), self._received.shape[1]
         equal = ([own] * self.size, [own * rank for rank in range(self.size)])
         self._comm.Alltoallv([gradient, parts], [self._received, equal])
-        part = in_order(list(self._received), slice(None))
+        part = sum_in_order(list(self._received), slice(None))
         self._comm.Allgatherv(part, [gradient, parts])
         sums = np.empty((self.size, 2))
         self._comm.Allgather(np.array([loss, np.dot(part, part)]), sums)
@@ -117,7 +117,7 @@ class Ranks(ProcessGroup):
         self._stage = WAITING
         return hidden
 
-    def wait(self) -> None:
+    def barrier(self) -> None:
         self._stage = WAITING  # no rank needs another before the next word
 
     def end(self) -> bool:

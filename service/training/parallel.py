@@ -40,7 +40,7 @@ from model.config import ModelConfig, TrainingConfig
 from model.errors import TrainingDiverged
 from model.language_model import LanguageModel
 from model.parameters import Parameters, shapes_of
-from model.process_group import ALONE, ProcessGroup, Reduced, in_order
+from model.process_group import ALONE, ProcessGroup, Reduced, sum_in_order
 from model.training import TrainingState, train
 from service.system.errors import ProcessLost
 from service.system.processes import end_with_parent, start_child
@@ -110,7 +110,7 @@ class SharedMemoryGroup(ProcessGroup):
     def part(self, parameters: int) -> slice:
         return slice(parameters * self.rank // self.size, parameters * (self.rank + 1) // self.size)
 
-    def place(self, parameters: Array) -> Array:
+    def gradient_buffer(self, parameters: Array) -> Array:
         mine: Array = self._memory["gradients"][self.rank]
         return mine
 
@@ -125,17 +125,17 @@ class SharedMemoryGroup(ProcessGroup):
     def reduce(self, gradient: Array, loss: float) -> Reduced:
         gradients, losses, squares = self._memory["gradients"], self._memory["losses"], self._memory["squares"]
         losses[self.rank] = loss
-        self.wait()
-        part = in_order(list(gradients), self.part(len(gradient)))
+        self.barrier()
+        part = sum_in_order(list(gradients), self.part(len(gradient)))
         squares[self.rank] = np.dot(part, part)
-        self.wait()
+        self.barrier()
         return Reduced(part, math.sqrt(squares.sum()), float(losses.sum()))
 
     def gather(self, hidden: Array) -> Array:
-        self.wait()
+        self.barrier()
         return hidden
 
-    def wait(self) -> None:
+    def barrier(self) -> None:
         if self.rank == 0:
             self._hear()
             self._tell()

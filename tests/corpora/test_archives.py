@@ -17,9 +17,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from corpora.archives import texts_in
+from corpora.archives import read_stream
 from corpora.read_report import ReadReport
-from corpora.reading import How, Limits
+from corpora.reading import Limits, ReadOptions
 from model.errors import BinaryText, CharloomError, EmptyText, NothingToRead, UnreadableSource
 
 Text = Callable[..., str]
@@ -129,7 +129,7 @@ def test_no_damage_makes_a_traceback(data: st.DataObject, sound: dict[str, bytes
     with io.BytesIO(broken) as file:
         said = "file was sound"
         try:
-            for text in texts_in(file, How("file", limits=Limits(size=10**6), scratch=str(tmp_path)), ReadReport()):
+            for text in read_stream(file, ReadOptions("file", limits=Limits(size=10**6), scratch=str(tmp_path)), ReadReport()):
                 text.encode()
         except CharloomError as error:
             said = str(error)

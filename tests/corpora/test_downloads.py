@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from corpora import open_source
-from corpora.downloads import check_url, fetched, file_name_of, is_url
-from corpora.reading import How, Limits
+from corpora.downloads import check_url, download, file_name_of, is_url
+from corpora.reading import Limits, ReadOptions
 from model.errors import ChecksumMismatch, DownloadFailed, TextTooLarge, UnreadableSource
 
 Route = Callable[[BaseHTTPRequestHandler], None]
@@ -90,7 +90,7 @@ def test_a_server_that_falls_silent(serve: Serve) -> None:
 
     url = serve({"/slow": slow}) + "/slow"
     try:
-        with pytest.raises(DownloadFailed, match=r"nothing came for 0\.2 seconds"), fetched(url, How(url), timeout=0.2):
+        with pytest.raises(DownloadFailed, match=r"nothing came for 0\.2 seconds"), download(url, ReadOptions(url), timeout=0.2):
             pass
     finally:
         waiting.set()
@@ -166,7 +166,7 @@ def test_the_disk_is_full(serve: Serve, answer: Answer, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(tempfile, "TemporaryFile", lambda dir: Full())
     url = serve({"/a": answer(b"text")}) + "/a"
-    with pytest.raises(DownloadFailed, match="No space left"), fetched(url, How(url)):
+    with pytest.raises(DownloadFailed, match="No space left"), download(url, ReadOptions(url)):
         pass
 
 
@@ -194,5 +194,5 @@ def test_parts_of_urls() -> None:
 
 def test_limits_hold_for_what_is_fetched(serve: Serve, answer: Answer) -> None:
     url = serve({"/a": answer(b"12345")}) + "/a"
-    with fetched(url, How(url, limits=Limits(size=5))) as file:
+    with download(url, ReadOptions(url, limits=Limits(size=5))) as file:
         assert file.read() == b"12345"

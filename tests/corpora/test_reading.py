@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from corpora import decoding
 from corpora.read_report import ReadReport
-from corpora.reading import Document, How, Limits, Prefixed, in_pieces, joined, single
+from corpora.reading import Document, Limits, PeekedStream, ReadOptions, in_pieces, read_documents, read_file
 from model.errors import BinaryText, EmptyText, NothingToRead, TextTooLarge, UndecodableText
 
-HOW = How("place")
+OPTIONS = ReadOptions("place")
 
 
 def documents(*contents: bytes) -> Iterator[Document]:
@@ -33,9 +33,9 @@ def test_pieces_are_even_and_lose_nothing(texts: list[str], size: int) -> None:
     whole = "".join(texts)
     if not whole:
         with pytest.raises(EmptyText, match="place holds no text"):
-            list(in_pieces(texts, HOW, report, size))
+            list(in_pieces(texts, OPTIONS, report, size))
         return
-    pieces = list(in_pieces(texts, HOW, report, size))
+    pieces = list(in_pieces(texts, OPTIONS, report, size))
     assert pieces == [whole[i : i + size] for i in range(0, len(whole), size)]
     assert report.characters == len(whole)
 
@@ -46,7 +46,7 @@ def test_every_file_ends_with_a_newline(contents: list[str], block: int) -> None
     report = ReadReport()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(decoding, "BLOCK", block)
-        text = "".join(joined(documents(*(content.encode() for content in contents)), HOW, report))
+        text = "".join(read_documents(documents(*(content.encode() for content in contents)), OPTIONS, report))
     assert text == "".join(line if not line or line.endswith("\n") else line + "\n" for line in lines)
     assert report.files == len(contents)
     assert report.bytes_read == sum(len(content.encode()) for content in contents)
@@ -56,40 +56,40 @@ def test_every_file_ends_with_a_newline(contents: list[str], block: int) -> None
 def test_no_half_of_a_file_comes_through(bad: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decoding, "BLOCK", 4)
     report = ReadReport()
-    assert "".join(joined(documents(b"one", bad, b"two"), HOW, report)) == "one\ntwo\n"
+    assert "".join(read_documents(documents(b"one", bad, b"two"), OPTIONS, report)) == "one\ntwo\n"
     assert (report.files, report.skipped, report.bytes_read) == (2, 1, 6)
     assert "file1" in report.warnings[0]
 
 
 def test_a_single_file_is_as_it_is_or_an_error() -> None:
     report = ReadReport()
-    assert "".join(single(io.BytesIO(b"no line end"), HOW, report)) == "no line end"
+    assert "".join(read_file(io.BytesIO(b"no line end"), OPTIONS, report)) == "no line end"
     assert report.files == 1
     with pytest.raises(BinaryText, match=r"^place is binary"):
-        list(single(io.BytesIO(b"a\0"), HOW, report))
+        list(read_file(io.BytesIO(b"a\0"), OPTIONS, report))
     with pytest.raises(UndecodableText, match=r"^place is not utf-8"):
-        list(single(io.BytesIO(b"a\xff"), HOW, report))
+        list(read_file(io.BytesIO(b"a\xff"), OPTIONS, report))
 
 
 def test_nothing_to_read() -> None:
     with pytest.raises(NothingToRead, match=r"place has no text file .* \(2 binary or undecodable files were skipped\)"):
-        list(joined(documents(b"\0", b"\xff"), HOW, ReadReport()))
+        list(read_documents(documents(b"\0", b"\xff"), OPTIONS, ReadReport()))
 
 
 def test_the_limit_is_that_of_all_files_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    how = How("place", limits=Limits(size=10))
-    assert "".join(joined(documents(b"12345", b"12345"), how, ReadReport())) == "12345\n12345\n"
+    options = ReadOptions("place", limits=Limits(size=10))
+    assert "".join(read_documents(documents(b"12345", b"12345"), options, ReadReport())) == "12345\n12345\n"
     with pytest.raises(TextTooLarge, match="larger than 10 bytes"):
-        list(joined(documents(b"12345", b"123456"), how, ReadReport()))
+        list(read_documents(documents(b"12345", b"123456"), options, ReadReport()))
     with pytest.raises(TextTooLarge):
-        list(single(io.BytesIO(b"12345678901"), how, ReadReport()))
+        list(read_file(io.BytesIO(b"12345678901"), options, ReadReport()))
     monkeypatch.setattr(decoding, "BLOCK", 4)
     with pytest.raises(TextTooLarge):
-        list(joined(documents(b"12345", b"123456"), how, ReadReport()))
-    list(joined(documents(b"12345", b"\0" + b"x" * 99, b"12345"), how, ReadReport()))
+        list(read_documents(documents(b"12345", b"123456"), options, ReadReport()))
+    list(read_documents(documents(b"12345", b"\0" + b"x" * 99, b"12345"), options, ReadReport()))
 
 
 def test_prefixed() -> None:
-    stream = Prefixed(b"abc", io.BytesIO(b"defg"))
+    stream = PeekedStream(b"abc", io.BytesIO(b"defg"))
     assert [stream.read(2), stream.read(2), stream.read(3), stream.read(9), stream.read(9)] == [b"ab", b"c", b"def", b"g", b""]
     assert stream.count == 7

@@ -12,7 +12,7 @@ import pytest
 
 from corpora import open_source
 from corpora.read_report import ReadReport
-from corpora.reading import How, Limits
+from corpora.reading import Limits, ReadOptions
 from corpora.selection import selection
 from corpora.tars import tar_documents
 from model.errors import NothingToRead, TextTooLarge, UnreadableSource, UnsafeArchive
@@ -83,9 +83,9 @@ def test_an_unknown_type_is_a_file(tmp_path: Path, text_of: Text) -> None:
 
 
 def test_too_many_members(tar_of: Pack) -> None:
-    how = How("t.tar", limits=Limits(members=3))
+    options = ReadOptions("t.tar", limits=Limits(members=3))
     data = tar_of({str(i): b"x" for i in range(4)})
-    with pytest.raises(UnsafeArchive, match="more than 3 members"), tar_documents(io.BytesIO(data), how, ReadReport()):
+    with pytest.raises(UnsafeArchive, match="more than 3 members"), tar_documents(io.BytesIO(data), options, ReadReport()):
         pass
 
 
@@ -106,7 +106,7 @@ def test_a_giant_header_is_not_read_into_memory(first: bool, tar_of: Pack) -> No
 
     tracemalloc.start()
     try:
-        with pytest.raises(UnsafeArchive, match="a header in it"), tar_documents(Endless(), How("t.tar"), ReadReport()):
+        with pytest.raises(UnsafeArchive, match="a header in it"), tar_documents(Endless(), ReadOptions("t.tar"), ReadReport()):
             pass
         assert tracemalloc.get_traced_memory()[1] < 20_000_000
     finally:
@@ -148,7 +148,7 @@ def test_a_tar_of_a_kernel_keeps_no_headers(tar_of: Pack) -> None:
     data = tar_of({f"drivers/{i}.c": b"" for i in range(4000)})
     tracemalloc.start()
     try:
-        with tar_documents(io.BytesIO(data), How("t.tar", selection("*.h")), ReadReport()) as documents:
+        with tar_documents(io.BytesIO(data), ReadOptions("t.tar", selection("*.h")), ReadReport()) as documents:
             assert list(documents) == []
         assert tracemalloc.get_traced_memory()[1] < 1_500_000
     finally:

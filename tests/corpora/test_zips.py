@@ -12,7 +12,7 @@ import pytest
 
 from corpora import decoding, open_source
 from corpora.read_report import ReadReport
-from corpora.reading import How, Limits
+from corpora.reading import Limits, ReadOptions
 from corpora.zips import zip_documents
 from model.errors import NothingToRead, TextTooLarge, UnreadableSource, UnsafeArchive
 
@@ -65,9 +65,9 @@ def test_encrypted_members_are_skipped(tmp_path: Path, text_of: Text, zip_of: Pa
 )
 def test_bombs(limits: Limits, why: str, zip_of: Pack) -> None:
     data = zip_of({"a.txt": b"a" * 2_000_000, "b.txt": b"b"})
-    with zip_documents(io.BytesIO(data), How("z.zip"), ReadReport()) as documents:
+    with zip_documents(io.BytesIO(data), ReadOptions("z.zip"), ReadReport()) as documents:
         assert [document.name for document in documents] == ["a.txt", "b.txt"]
-    with pytest.raises(UnsafeArchive, match=why), zip_documents(io.BytesIO(data), How("z.zip", limits=limits), ReadReport()):
+    with pytest.raises(UnsafeArchive, match=why), zip_documents(io.BytesIO(data), ReadOptions("z.zip", limits=limits), ReadReport()):
         pass
 
 

@@ -12,7 +12,7 @@ from model.workspace import Workspace
 
 
 class Poisoned(Workspace):
-    """Whoever reads what a buffer held before gets NaN."""
+    """Code that reads the old contents of a buffer gets NaN."""
 
     def empty(self, name: str, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
         buffer = super().empty(name, shape, dtype)

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model import baselines
-from model.baselines import Numbers, name, ngram_losses, probabilities
+from model.baselines import HashIndex, name, ngram_losses, probabilities
 
 COST = 13.5
 
@@ -150,7 +150,7 @@ def test_numbers_are_found_even_where_keys_share_slots(keys: set[int], others: l
     asked = [*ordered, *others, -1]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(baselines, "GOLDEN", np.uint64(2**40 + 1))  # a poor hash
-        found = Numbers(np.array(ordered, np.int64)).find(np.array(asked, np.int64)).tolist()
+        found = HashIndex(np.array(ordered, np.int64)).find(np.array(asked, np.int64)).tolist()
     assert found == [ordered.index(key) if key in keys else -1 for key in asked]
 
 

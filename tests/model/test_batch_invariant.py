@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from model.batch_invariant import COLUMNS, PANEL, ROWS, InBlocks, Prepare, Products, RowByRow, rows_agree
+from model.batch_invariant import COLUMNS, PANEL, ROWS, InBlocks, Prepare, PreparedWeights, RowByRow, is_batch_invariant
 
 
 def times(W: NDArray[Any], a: NDArray[Any], prepare: Prepare = RowByRow) -> NDArray[Any]:
@@ -87,9 +87,9 @@ def test_rows_that_do_not_agree_are_found() -> None:
             return biased
 
     counts = range(1, 13)
-    assert rows_agree(RowByRow, [(20, 30), (300, 5)], counts)
-    assert not rows_agree(Biased, [(20, 30)], counts)
-    assert rows_agree(Biased, [(20, 30)], [1, 2, 12])
+    assert is_batch_invariant(RowByRow, [(20, 30), (300, 5)], counts)
+    assert not is_batch_invariant(Biased, [(20, 30)], counts)
+    assert is_batch_invariant(Biased, [(20, 30)], [1, 2, 12])
 
 
 def test_each_matrix_is_prepared_once() -> None:
@@ -99,7 +99,7 @@ def test_each_matrix_is_prepared_once() -> None:
         prepared.append(W)
         return RowByRow(W)
 
-    products, matrices = Products(counted), [np.ones((3, 2)), np.ones((3, 4))]
+    products, matrices = PreparedWeights(counted), [np.ones((3, 2)), np.ones((3, 4))]
     for W in (*matrices, *matrices):
         out = np.empty((1, W.shape[1]))
         products.bind(W, np.ones((1, 3)), out)()

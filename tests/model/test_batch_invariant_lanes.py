@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from model.batch_invariant import RowByRow, rows_agree
+from model.batch_invariant import RowByRow, is_batch_invariant
 from model.batch_invariant_lanes import COUNTS, LANES, MOST, WIDTH, WORTH, InLanes, _groups, in_lanes
 from model.config import ModelConfig, SamplingConfig
 from model.language_model import LanguageModel
@@ -45,8 +45,8 @@ def test_lanes_add_up_to_the_product(D: int, K: int, B: int) -> None:
 @pytest.mark.parametrize(("D", "K"), [*SIZES, (384, 1536), (512, 2048)])
 def test_a_row_has_the_same_bits_in_any_company(D: int, K: int) -> None:
     with hardware.blas_threads(1):
-        assert rows_agree(InLanes, [(D, K)], COUNTS)
-        assert rows_agree(InLanes, [(D, K)], [2, 3, 13, 17, 25, 64, 100])
+        assert is_batch_invariant(InLanes, [(D, K)], COUNTS)
+        assert is_batch_invariant(InLanes, [(D, K)], [2, 3, 13, 17, 25, 64, 100])
 
 
 @pytest.mark.skipif(not AS_HERE, reason="these kernels of BLAS do not add up in lanes")

@@ -146,8 +146,8 @@ def test_what_serves_for_what() -> None:
 
 
 def test_the_course_of_the_temperature() -> None:
-    assert SamplingConfig(temperature=0.5).course == ((0, 0.5),)
-    assert SamplingConfig(temperature=((0, 0.5), (9, 1.0))).course == ((0, 0.5), (9, 1.0))
+    assert SamplingConfig(temperature=0.5).temperature_schedule == ((0, 0.5),)
+    assert SamplingConfig(temperature=((0, 0.5), (9, 1.0))).temperature_schedule == ((0, 0.5), (9, 1.0))
 
 
 MALFORMED = [((0,),), ((0, 1.0, 2.0),), ((0.0, 1.0),), ((0, None),), ((0, math.nan),), ((True, 1.0),), (5,), ("ab",)]

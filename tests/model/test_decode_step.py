@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from model.batch_invariant import Products
+from model.batch_invariant import PreparedWeights
 from model.config import CELLS, ModelConfig
 from model.decode_step import NetworkStepper
 from model.language_model import LanguageModel
@@ -23,7 +23,7 @@ def test_steps_are_the_forward_pass(cell: str, activation: str, embedding_size: 
     ids = rng.integers(0, V + 1, (T, B))
     start = rng.standard_normal(model.zero_state(B).shape) / 2
     logits, end, _ = model.forward(ids, start)
-    stepper = NetworkStepper(model, start.copy(), model.input_table(), Products())
+    stepper = NetworkStepper(model, start.copy(), model.input_table(), PreparedWeights())
     for t in range(T):
         np.testing.assert_allclose(stepper.step(ids[t]), logits[t], rtol=1e-10, atol=1e-12)
     np.testing.assert_allclose(stepper.state, end, rtol=1e-10, atol=1e-12)
@@ -32,7 +32,7 @@ def test_steps_are_the_forward_pass(cell: str, activation: str, embedding_size: 
 def test_the_state_that_was_given_is_moved_on() -> None:
     model = LanguageModel.new(ModelConfig(cell="gru", hidden_size=5), V)
     state = model.zero_state(B)
-    stepper = NetworkStepper(model, state, model.input_table(), Products())
+    stepper = NetworkStepper(model, state, model.input_table(), PreparedWeights())
     stepper.step(np.zeros(B, np.intp))
     assert stepper.state is state
     assert state.any()

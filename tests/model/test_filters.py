@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from model.filters import filtered
+from model.filters import filter_probabilities
 
 probabilities = st.lists(st.one_of(st.floats(1e-9, 1), st.sampled_from([0.0, 0.25, 0.5, 1.0])), min_size=1, max_size=12).filter(any)
 
@@ -35,6 +35,6 @@ def naive_filter(p: list[float], top_k: int, top_p: float, min_p: float) -> list
 @example([0.25, 0.5, 0.25], 0, 0.5, 0.0)
 @example([0.25, 0.5, 0.25], 0, 0.75, 0.0)
 def test_filters_keep_what_a_naive_one_keeps(p: list[float], top_k: int, top_p: float, min_p: float) -> None:
-    kept = filtered(np.array(p), top_k, top_p, min_p)
+    kept = filter_probabilities(np.array(p), top_k, top_p, min_p)
     assert kept.tolist() == naive_filter(p, top_k, top_p, min_p)
     assert kept[p.index(max(p))] == max(p), "the likeliest always stays"

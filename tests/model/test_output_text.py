@@ -14,7 +14,7 @@ from model.config import ModelConfig, SamplingConfig
 from model.language_model import LanguageModel
 from model.normalization import normalize
 from model.output_text import Piece, SymbolLogprob
-from model.sampling import SLICE, generate
+from model.sampling import PREFILL_CHUNK, generate
 from model.vocabulary import SymbolCounts, Vocabulary
 
 KINDS = [(level, normalization) for level in ("char", "byte") for normalization in ("nfc", "nfd", "none")]
@@ -71,7 +71,7 @@ def test_no_stop_string_ends_a_text_before_its_least_length(normalization: str, 
 
 
 @pytest.mark.parametrize(("level", "normalization"), KINDS)
-@pytest.mark.parametrize("prompt", ["", "ab é가각", "Zß中", "ab" * SLICE])
+@pytest.mark.parametrize("prompt", ["", "ab é가각", "Zß中", "ab" * PREFILL_CHUNK])
 def test_a_text_begins_with_its_prompt_as_it_was_read(level: str, normalization: str, prompt: str) -> None:
     words = vocabulary(CORPUS, level, normalization)
     read = words.decode(words.encode_prompt(prompt, 10**6).ids)
@@ -87,7 +87,7 @@ def test_a_text_begins_with_its_prompt_as_it_was_read(level: str, normalization:
 @pytest.mark.parametrize(("level", "normalization"), KINDS)
 def test_scores_of_a_prompt_do_not_depend_on_slices_and_have_its_unknown_symbols(level: str, normalization: str) -> None:
     words = vocabulary(CORPUS, level, normalization)
-    model, prompt = wild(words), "abé 가中 " * SLICE
+    model, prompt = wild(words), "abé 가中 " * PREFILL_CHUNK
     ids = words.encode_prompt(prompt, 8192).ids
     [piece] = pieces_of(model, words, prompt=prompt, length=0, echo=True, logprobs=2)
     logits, _, _ = model.forward(ids[:-1, None].astype(int), model.zero_state(1))

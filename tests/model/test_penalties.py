@@ -47,11 +47,11 @@ def test_rules(config: SamplingConfig, logits: list[float], prompt: list[int], t
 
 
 def test_nothing_is_done_where_nothing_is_wanted() -> None:
-    assert not Penalties.wanted(SamplingConfig(temperature=2, top_k=3))
+    assert not Penalties.needed(SamplingConfig(temperature=2, top_k=3))
     for config in (
         SamplingConfig(repetition_penalty=1.1),
         SamplingConfig(presence_penalty=0.1),
         SamplingConfig(frequency_penalty=-0.1),
         SamplingConfig(logit_bias={0: 1.0}),
     ):
-        assert Penalties.wanted(config)
+        assert Penalties.needed(config)

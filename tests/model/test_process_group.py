@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.process_group import ALONE, ProcessGroup, in_order
+from model.process_group import ALONE, ProcessGroup, sum_in_order
 
 
 @given(st.integers(1, 200), st.integers(1, 12))
@@ -35,6 +35,6 @@ def test_alone_nothing_changes() -> None:
 def test_sums_are_in_the_order_of_the_ranks() -> None:
     """In single precision 1e8 + 1 is 1e8, so the order shows."""
     vectors = [np.array([value, 0], np.float32) for value in (1e8, 1, -1e8)]
-    assert in_order(vectors, slice(0, 1)).tolist() == [0.0]
-    assert in_order([vectors[0], vectors[2], vectors[1]], slice(0, 1)).tolist() == [1.0]
+    assert sum_in_order(vectors, slice(0, 1)).tolist() == [0.0]
+    assert sum_in_order([vectors[0], vectors[2], vectors[1]], slice(0, 1)).tolist() == [1.0]
     assert vectors[0][0] == np.float32(1e8)

@@ -19,7 +19,7 @@ from model.language_model import LanguageModel
 from model.normalization import normalize
 from model.out_of_vocabulary import Substitution
 from model.output_text import FINISHING, Piece
-from model.sampling import LONGEST, MAX_PROMPT, SHORTEST, SLICE, Sampler, generate
+from model.sampling import MAX_BURST, MAX_PROMPT, MIN_BURST, PREFILL_CHUNK, Sampler, generate
 from model.vocabulary import SymbolCounts, Vocabulary
 
 
@@ -186,7 +186,7 @@ def test_an_empty_prompt_is_a_line_end_that_was_read() -> None:
 def test_a_long_prompt_is_read_in_slices_as_if_in_one_go(cell: str) -> None:
     words = vocabulary()
     model, rng = wild(words, cell, scale=1.0), random.Random(0)
-    for length in (SLICE - 1, SLICE, SLICE + 1, SLICE + 2, 3 * SLICE + 5):
+    for length in (PREFILL_CHUNK - 1, PREFILL_CHUNK, PREFILL_CHUNK + 1, PREFILL_CHUNK + 2, 3 * PREFILL_CHUNK + 5):
         prompt = "".join(rng.choice("abcdefgh ") for _ in range(length))
         state = model.zero_state(1)
         logits, _, _ = model.forward(words.encode(prompt)[:, None], state)
@@ -197,7 +197,7 @@ def test_a_long_prompt_is_read_in_slices_as_if_in_one_go(cell: str) -> None:
         while sampler.active:
             pieces += sampler.step()
             steps += 1
-        assert steps == max(1, math.ceil((length - 1) / SLICE))
+        assert steps == max(1, math.ceil((length - 1) / PREFILL_CHUNK))
         assert "".join(piece.text for piece in pieces) == words.decode(np.array([int(logits[-1, 0].argmax())]))
 
 
@@ -222,7 +222,7 @@ CORPUS = "가각힣 abc é 中\n\U0001f600 ñ 나다라 e\u0301"
 def requests(rng: random.Random, count: int) -> list[SamplingConfig]:
     return [
         SamplingConfig(
-            prompt="".join(rng.choice(CORPUS + "Zß") for _ in range(rng.choice([0, 1, 5, 40, SLICE + 3]))),
+            prompt="".join(rng.choice(CORPUS + "Zß") for _ in range(rng.choice([0, 1, 5, 40, PREFILL_CHUNK + 3]))),
             length=rng.choice([0, 1, 7, 30]),
             temperature=rng.choice([0, 0.7, 1.5]),
             top_k=rng.choice([0, 3]),
@@ -312,16 +312,16 @@ def test_fewer_symbols_are_drawn_at_once_where_they_take_long_or_would_be_lost(m
     def first(n: int = 1, stop: tuple[str, ...] = ()) -> int:
         return next(generate(model, words, SamplingConfig(length=100, seed=1, n=n, stop=stop))).symbols
 
-    assert first() == LONGEST
-    assert first(stop=("never there",)) == SHORTEST
-    monkeypatch.setattr("model.sampling.WORK", model.parameters.flat.size * 20)
-    assert (first(), first(n=2), first(n=64)) == (20, 10, SHORTEST)
+    assert first() == MAX_BURST
+    assert first(stop=("never there",)) == MIN_BURST
+    monkeypatch.setattr("model.sampling.BURST_WORK", model.parameters.flat.size * 20)
+    assert (first(), first(n=2), first(n=64)) == (20, 10, MIN_BURST)
 
 
 def test_a_cancelled_request_is_forgotten_at_any_stage() -> None:
     words = vocabulary()
     sampler = Sampler(wild(words), words)
-    reading = sampler.add(SamplingConfig(prompt="ab" * SLICE, seed=0)).request
+    reading = sampler.add(SamplingConfig(prompt="ab" * PREFILL_CHUNK, seed=0)).request
     waiting = sampler.add(SamplingConfig(seed=0)).request
     sampler.step()
     sampler.cancel(reading)

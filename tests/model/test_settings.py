@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model.errors import InvalidSetting
-from model.settings import Biases, Numbers, Setting, Settings, default_of, read, read_course, setting, settings_of, types_of
+from model.settings import Biases, Numbers, Setting, Settings, default_of, read, read_schedule, setting, settings_of, types_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,10 +100,10 @@ def test_an_optional_setting_may_be_none_and_another_may_not() -> None:
 
 
 def test_a_course() -> None:
-    assert read_course([[0, 1], [5, 2.5]]) == ((0, 1.0), (5, 2.5))
+    assert read_schedule([[0, 1], [5, 2.5]]) == ((0, 1.0), (5, 2.5))
     for bad in ([], [[1, 1]], [[0, 1], [0, 2]], [[0, 1], [3, 2], [2, 3]], [[0]], [5], ["01"]):
         with pytest.raises(ValueError):  # noqa: PT011
-            read_course(bad)
+            read_schedule(bad)
 
 
 def test_a_string_is_no_number_but_as_a_key() -> None:

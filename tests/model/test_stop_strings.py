@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from model.stop_strings import StopWatch
+from model.stop_strings import StopStringMatcher
 
 
 def oracle(text: str, stops: list[str]) -> tuple[str, bool]:
@@ -27,45 +27,45 @@ few_letters = st.text("ab", min_size=1, max_size=6)
 @example(["aaab"], ["aa", "aaab"])
 @example(["abab", "bb"], ["aba", "bab"])
 def test_what_is_shown_is_what_find_finds(stops: list[str], pieces: list[str]) -> None:
-    watch = StopWatch(stops)
+    matcher = StopStringMatcher(stops)
     shown, given_so_far = "", ""
     for piece in pieces:
         given_so_far += piece
-        shown += watch.push(piece)
+        shown += matcher.push(piece)
         expected, stopped = oracle(given_so_far, stops)
-        assert watch.stopped == stopped
+        assert matcher.stopped == stopped
         assert expected.startswith(shown)
         if stopped:
             assert shown == expected
-            assert watch.flush() == ""
+            assert matcher.flush() == ""
             return
         # Held back is exactly what could still turn out to be the beginning of a stop string.
         longest = max((k for stop in stops for k in range(len(stop)) if given_so_far.endswith(stop[:k])), default=0)
         assert shown == given_so_far[: len(given_so_far) - longest]
-    assert shown + watch.flush() == given_so_far
-    assert watch.flush() == ""
+    assert shown + matcher.flush() == given_so_far
+    assert matcher.flush() == ""
 
 
 @given(st.lists(few_letters, min_size=1, max_size=3), st.text("ab", max_size=10), st.text("ab", max_size=10))
-def test_again_begins_anew_and_apart(stops: list[str], first: str, second: str) -> None:
-    watch = StopWatch(stops)
-    watch.push(first)
-    other, fresh = watch.again(), StopWatch(stops)
+def test_a_restarted_matcher_begins_anew_and_apart(stops: list[str], first: str, second: str) -> None:
+    matcher = StopStringMatcher(stops)
+    matcher.push(first)
+    other, fresh = matcher.restarted(), StopStringMatcher(stops)
     assert not other.stopped
     assert (other.push(second), other.stopped) == (fresh.push(second), fresh.stopped)
-    assert StopWatch(stops).push(first) + watch.flush() == (oracle(first, stops)[0] if watch.stopped else first)
+    assert StopStringMatcher(stops).push(first) + matcher.flush() == (oracle(first, stops)[0] if matcher.stopped else first)
 
 
 def test_without_stop_strings_everything_is_shown_at_once() -> None:
-    watch = StopWatch(())
-    assert (watch.push("abc"), watch.stopped, watch.flush()) == ("abc", False, "")
+    matcher = StopStringMatcher(())
+    assert (matcher.push("abc"), matcher.stopped, matcher.flush()) == ("abc", False, "")
 
 
 @pytest.mark.parametrize("text", ["a" * 200_000, "ab" * 100_000])
 def test_a_very_long_stop_string_costs_no_more_than_a_short_one(text: str) -> None:
     """Symbol by symbol, with all of it held back: anything that touched the held text at each symbol would take minutes."""
-    watch = StopWatch([text + "c", text[: len(text) // 2] + "d"])
-    assert "".join([watch.push(c) for c in text]) == ""
-    assert watch.push("x") == text + "x"
-    assert "".join([watch.push(c) for c in text + "c"]) == ""
-    assert watch.stopped
+    matcher = StopStringMatcher([text + "c", text[: len(text) // 2] + "d"])
+    assert "".join([matcher.push(c) for c in text]) == ""
+    assert matcher.push("x") == text + "x"
+    assert "".join([matcher.push(c) for c in text + "c"]) == ""
+    assert matcher.stopped

@@ -182,7 +182,7 @@ def test_progress_tells_what_happened() -> None:
 
 
 def test_share_decides_how_long() -> None:
-    """A clock that nobody reads but the test."""
+    """A clock that only the test reads."""
     times = iter([0.0, 0.1, 0.15, 0.3, 0.6, 0.99, 1.0, 5.0])
     run = Run(10**9, schedule="cosine", warmup=0.0, learning_rate=1.0, final_learning_rate=0.01)
     seen = list(run.train(share=lambda state: next(times)))
@@ -379,7 +379,7 @@ def test_the_loss_hardly_depends_on_the_number_of_streams(monkeypatch: pytest.Mo
 
 @given(st.integers(1, 50), st.integers(1, 30_000))
 def test_every_symbol_counts_once(start: int, total: int) -> None:
-    """A model without an opinion: each known symbol costs ln V, whoever reads it."""
+    """A model without an opinion: each known symbol costs ln V."""
     model = LanguageModel.new(ModelConfig(cell="rnn", hidden_size=1), 2)
     model.parameters.flat[:] = 0
     ids = np.zeros(start + total, np.uint8)

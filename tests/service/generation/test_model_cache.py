@@ -342,9 +342,9 @@ def test_the_engine_need_not_wait_for_what_can_be_done_while_a_model_is_loaded(s
     add_model(cell="lstm", num_layers=2)
     sampler = ModelCache(store, 2**20).get("latest").sampler
     assert sampler is not None
-    prepared = dict(sampler._products._prepared)
+    prepared = dict(sampler._weights._prepared)
     sampler.add(SamplingConfig(seed=0, n=3, length=20))
     while sampler.active:
         sampler.step()
-    assert sampler._products._prepared == prepared
+    assert sampler._weights._prepared == prepared
     assert len(prepared) == 4, "Wh of both layers, Wx of the second, and the output's"

@@ -82,7 +82,7 @@ def test_products_of_sampling_follow_kernels_and_sizes(
 ) -> None:
     found = []
     monkeypatch.setattr(hardware, "kernels", lambda: kernels)
-    monkeypatch.setattr(hardware, "rows_agree", lambda prepare, shapes, counts=(): found.append(set(shapes)) or agree)
+    monkeypatch.setattr(hardware, "is_batch_invariant", lambda prepare, shapes, counts=(): found.append(set(shapes)) or agree)
     hardware._prepare_for.cache_clear()
     model = LanguageModel.new(ModelConfig(cell="gru", hidden_size=hidden_size, num_layers=2), 7)
     assert [hardware.prepare_for(model) for _ in range(2)] == [expected] * 2

@@ -69,7 +69,7 @@ def test_sums_are_those_in_the_order_of_the_ranks_bit_for_bit(ranks: Started, si
 
     def work(comm: Any) -> None:
         group = Ranks(comm, NOTHING)
-        place = group.place(np.ones(parameters, np.float32))
+        place = group.gradient_buffer(np.ones(parameters, np.float32))
         assert group.part(parameters) == slice(0, parameters)
         for _ in range(2):
             place[:] = gradients[group.rank]  # all of it is overwritten by the sum
@@ -107,7 +107,7 @@ def test_states_are_collected_between_two_steps_and_at_the_end(ranks: Started, s
         while group.begin(0.0) < 1:
             times += 1
             hidden[...] = own(group, times)
-            group.wait()
+            group.barrier()
 
     with ranks(size, work) as comm:
         hidden = np.empty_like(states)
@@ -116,11 +116,11 @@ def test_states_are_collected_between_two_steps_and_at_the_end(ranks: Started, s
         np.testing.assert_array_equal(group.collect(hidden), states)
         assert group.begin(0.5) == 0.5
         hidden[...] = own(group, 2)
-        group.wait()
+        group.barrier()
         np.testing.assert_array_equal(group.collect(hidden), 2 * states)
         assert group.begin(0.75) == 0.75
         hidden[...] = own(group, 3)
-        group.wait()
+        group.barrier()
         assert group.begin(1.5) == 1.5
         np.testing.assert_array_equal(group.collect(hidden), 3 * states)
         assert group.end()
@@ -129,13 +129,13 @@ def test_states_are_collected_between_two_steps_and_at_the_end(ranks: Started, s
 def steps(comm: Any, seen: list[float]) -> None:
     """What a rank does that follows: steps until the end; where one is given up it goes back to waiting."""
     group = Ranks(comm, NOTHING.copy())
-    gradient = group.place(np.ones(7))
+    gradient = group.gradient_buffer(np.ones(7))
     while group.begin(0.0) < 1:
         gradient.fill(1.0)
         reduced = group.reduce(gradient, 1.0)
         seen.append(reduced.loss)
         if math.isfinite(reduced.loss):
-            group.wait()
+            group.barrier()
 
 
 @pytest.mark.parametrize("moment", ["before", "between", "computing", "diverged", "done"])
@@ -143,12 +143,12 @@ def test_the_others_are_let_go(ranks: Started, moment: str) -> None:
     seen: list[float] = []
     with ranks(3, lambda comm: steps(comm, seen)) as comm:
         group = Ranks(comm, NOTHING.copy())
-        gradient = group.place(np.ones(7))
+        gradient = group.gradient_buffer(np.ones(7))
         if moment != "before":
             group.begin(0.0)
         if moment in ("between", "done"):
             group.reduce(gradient, 1.0)
-            group.wait()
+            group.barrier()
         if moment == "diverged":
             group.reduce(gradient, math.inf)
         if moment == "done":
@@ -162,7 +162,7 @@ def test_the_others_are_let_go(ranks: Started, moment: str) -> None:
 def test_where_the_others_wait_for_something_else_it_says_so(ranks: Started, monkeypatch: pytest.MonkeyPatch, moment: str) -> None:
     with ranks(2, lambda comm: steps(comm, [])) as comm:
         group = Ranks(comm, NOTHING.copy())
-        gradient = group.place(np.ones(7))
+        gradient = group.gradient_buffer(np.ones(7))
         if moment == "updating":
             group.begin(0.0)
             group.reduce(gradient, 1.0)  # the others may want to gather what comes of it

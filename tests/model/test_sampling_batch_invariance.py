@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from model.config import ModelConfig, SamplingConfig
 from model.language_model import LanguageModel
 from model.output_text import Piece, SymbolLogprob
-from model.sampling import LONGEST, Sampler, generate
+from model.sampling import MAX_BURST, Sampler, generate
 from model.vocabulary import SymbolCounts, Vocabulary
 
 CORPUS = "가각힣 abc é 中\n\U0001f600 ñ 나다라 e\u0301"
@@ -87,7 +87,7 @@ THREADS = ThreadPoolExecutor(3)
 
 
 def side_by_side(steps: Sequence[Callable[[], list[Piece]]]) -> list[list[Piece]]:
-    """A crew of three."""
+    """A pool of three threads."""
     return [future.result() for future in [THREADS.submit(step) for step in steps]]
 
 
@@ -96,15 +96,15 @@ def side_by_side(steps: Sequence[Callable[[], list[Piece]]]) -> list[list[Piece]
     st.sampled_from(KINDS),
     st.lists(asked, min_size=1, max_size=20),
     st.randoms(use_true_random=False),
-    st.sampled_from([{}, {"groups": 3}]),
+    st.sampled_from([{}, {"batches": 3}]),
 )
 def test_what_others_do_changes_nothing(
-    kind: tuple[str, str, str], requests: list[SamplingConfig], rng: random.Random, groups: dict[str, int]
+    kind: tuple[str, str, str], requests: list[SamplingConfig], rng: random.Random, batches: dict[str, int]
 ) -> None:
     """Others join and leave at any moment, and their temperatures are moved; so are those of a request itself, and then it is
     made again by itself from the course that was told. Rows may be divided among threads."""
     model, words = MODELS[kind]
-    sampler = Sampler(model, words, crew=side_by_side, **groups)
+    sampler = Sampler(model, words, pool=side_by_side, **batches)
     numbers: dict[int, int] = {}  # of a request -> its place in the list
     found: dict[int, list[Piece]] = {}
     courses: dict[int, Any] = {}
@@ -113,7 +113,7 @@ def test_what_others_do_changes_nothing(
         while waiting and rng.random() < 0.6:
             config = waiting.pop(0)
             number = sampler.add(config).request
-            numbers[number], found[number], courses[number] = len(numbers), [], config.course
+            numbers[number], found[number], courses[number] = len(numbers), [], config.temperature_schedule
         for piece in sampler.step():
             found[piece.request].append(piece)
         alive = [number for number in numbers if number not in cancelled and not ended(found[number], requests[numbers[number]].n)]
@@ -141,7 +141,7 @@ def test_a_moved_temperature_is_in_force_in_all_texts_from_the_same_position_on(
     config = SamplingConfig(prompt="abc", length=160, n=3, seed=4, temperature=2)
     number = sampler.add(config).request
     pieces = sampler.step() + sampler.step()
-    moved = 2 * LONGEST
+    moved = 2 * MAX_BURST
     assert sampler.set_temperature(number, 0) == moved
     assert sampler.schedule(number) == ((0, 2.0), (moved, 0.0))
     while sampler.active:
@@ -204,12 +204,12 @@ def test_enough_texts_are_divided_into_groups_and_few_are_not() -> None:
     model, words = MODELS["lstm", "char", "nfc"]
     sizes: list[int] = []
 
-    def crew(steps: Sequence[Callable[[], list[Piece]]]) -> list[list[Piece]]:
+    def pool(steps: Sequence[Callable[[], list[Piece]]]) -> list[list[Piece]]:
         sizes.append(len(steps))
         return side_by_side(steps)
 
     for n, expected in ((1, 1), (15, 1), (16, 2), (23, 2), (24, 3), (64, 3)):
-        sampler = Sampler(model, words, crew=crew, groups=3)
+        sampler = Sampler(model, words, pool=pool, batches=3)
         config = SamplingConfig(prompt="abc", length=20, n=n, seed=4, temperature=1, logprobs=0)
         sampler.add(config)
         pieces: list[Piece] = []

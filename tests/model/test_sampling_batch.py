@@ -76,7 +76,7 @@ def weights(logits: list[float], config: SamplingConfig, temperature: float, pro
 
 
 def temperature_at(config: SamplingConfig, position: int) -> float:
-    return [value for start, value in config.course if start <= position][-1]
+    return [value for start, value in config.temperature_schedule if start <= position][-1]
 
 
 @settings(max_examples=40)
