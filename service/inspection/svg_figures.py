@@ -15,6 +15,7 @@ from html import escape
 from itertools import groupby
 from typing import NamedTuple
 
+from service.inspection.results import FULL_SURPRISE, TINT_LEVELS, surprise_level
 from service.system.formatting import columns, safe
 
 # ── canvas ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -107,10 +108,8 @@ def _broken(text: str, width: float) -> list[str]:
 WIDE, HIGH = 8.43, 20.0  # of a cell: the advance of most monospaced fonts at 14 px, and a line
 BASE = 14.5  # from the top of a line to where letters stand on
 TAB = 8
-LEVELS = 12  # shades of a tint
 STRONGEST = 0.75  # opacity of the strongest: what is written on it stays legible
 MOST = 5_000  # characters that are drawn
-FULL_SURPRISE = 10.0  # bits that have the strongest tint
 
 
 class GlyphPlace(NamedTuple):
@@ -126,7 +125,7 @@ class Mark(NamedTuple):
     """How a character is shown."""
 
     tint: str = ""  # a class
-    level: int = 0  # shade, 0 to `LEVELS`
+    level: int = 0  # shade, 0 to `TINT_LEVELS`
     underlined: bool = False
     tip: str = ""  # what is said when it is pointed at
 
@@ -195,7 +194,7 @@ def _scaled(scale: Scale, top: float) -> list[str]:
 
 
 def _opacity(mark: Mark) -> str:
-    return number(STRONGEST * mark.level / LEVELS)
+    return number(STRONGEST * mark.level / TINT_LEVELS)
 
 
 def _cell(x: float, y: float, wide: float, mark: Mark) -> str:
@@ -232,10 +231,10 @@ def heat(lines: Sequence[str], text: str, activations: Sequence[float], width: i
     """
     most = max([1.0, *map(abs, activations)])
     marks = [
-        _hot_or_cold(round(value / most * LEVELS))._replace(underlined=underlined)
+        _hot_or_cold(round(value / most * TINT_LEVELS))._replace(underlined=underlined)
         for value, underlined in zip(activations, holds or [False] * len(activations), strict=True)
     ]
-    scale = Scale(number(-most), [_hot_or_cold(level) for level in range(-LEVELS, LEVELS + 1)], number(most))
+    scale = Scale(number(-most), [_hot_or_cold(level) for level in range(-TINT_LEVELS, TINT_LEVELS + 1)], number(most))
     return tinted(lines, scale, text, marks, width)
 
 
@@ -244,10 +243,9 @@ def _hot_or_cold(level: int) -> Mark:
 
 
 def surprise(lines: Sequence[str], text: str, bits: Sequence[float], tips: Sequence[str], width: int) -> Picture:
-    """How surprising each character was: no bits have no tint, 10 and more the strongest. A tip is shown where one is pointed at."""
-    levels = [min(LEVELS, round(each / FULL_SURPRISE * LEVELS)) for each in bits]
-    marks = [Mark("warm", level, tip=tip) for level, tip in zip(levels, tips, strict=True)]
-    scale = Scale("0", [Mark("warm", level) for level in range(LEVELS + 1)], f"{FULL_SURPRISE:g} bits and more")
+    """Draws how surprising each character was, by the tint scale of `results`. The tip of a character shows when it is pointed at."""
+    marks = [Mark("warm", surprise_level(each), tip=tip) for each, tip in zip(bits, tips, strict=True)]
+    scale = Scale("0", [Mark("warm", level) for level in range(1, TINT_LEVELS + 1)], f"{FULL_SURPRISE}+ bits")
     return tinted(lines, scale, text, marks, width)
 
 
