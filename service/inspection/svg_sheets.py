@@ -1,9 +1,4 @@
-"""Sheets of figures: a whole inspection as one SVG, and its file.
-
-What was seen inside a model, on one sheet.
-
-Sheets into files.
-"""
+"""Draws an inspection or cells on sheets of figures, and writes them to SVG files."""
 
 from __future__ import annotations
 
@@ -29,8 +24,6 @@ from service.inspection.svg_figures import (
 from service.system.disk import check_writable, write_whole
 from service.system.errors import FileUnwritable
 
-# ── sheets ───────────────────────────────────────────────────────────────────────────────────────────────────────────
-
 SORTS = ("letter", "capital", "digit", "other sign", "blank")  # of characters, in the order of the colours
 
 
@@ -53,7 +46,7 @@ def inspection_sheet(found: Inspection, width: int) -> str:
 
 
 def cells_sheet(report: CellReport, cells: Sequence[FoundCell], width: int) -> str:
-    """Cells that were found, each over a text that has its feature here and there."""
+    """Draws cells, each on an excerpt in which its feature comes and goes."""
     pictures = [_cell(report, cell, width) for cell in cells]
     return document(f"Cells of {report.model}", pictures or [_none(report, WIDE * (width + 1))])
 
@@ -103,8 +96,8 @@ def _gates(gates: Sequence[Gate], width: float) -> Picture:
 
 def _map(neighbours: Sequence[Neighbour], shares: Sequence[float], width: float) -> Picture:
     lines = [
-        "Characters as the network takes them",
-        f"Near each other: taken for alike. The two directions explain {sum(shares):.1%} of how they differ.",
+        "Characters by the direction of their embeddings",
+        f"Characters near each other have similar embeddings. The map shows {sum(shares):.1%} of the variance.",
     ]
     sorts = [_sort(each.symbol) for each in neighbours]
     signs = [Sign(visible(each.symbol), each.x, each.y, COLORS[sort]) for each, sort in zip(neighbours, sorts, strict=True)]
@@ -118,19 +111,19 @@ def _sort(symbol: str) -> int:
     return 1 if category == "Lu" else 0 if category[0] in "LM" else 2 if category[0] == "N" else 3
 
 
-# ── saving ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── files ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def check(place: Path, *, folder: bool = False, overwrite: bool = False) -> None:
-    """What can be refused before long work; where a `folder` will do, too, only a file can be. Raises `FileTaken`, `FileUnwritable`."""
+    """Refuses before long work a file that cannot be written; a `folder` is not checked. Raises `FileTaken`, `FileUnwritable`."""
     if not folder or _is_file(place):
         check_writable(place, overwrite=overwrite)
 
 
 def save(found: Inspection | CellReport, place: Path, columns: int, *, overwrite: bool = False) -> list[Path]:
-    """Draw what was found, in lines of `columns` characters; returns the files. Raises `FileTaken` and `FileUnwritable`.
+    """Draws an inspection or cells in lines of `columns` characters; returns the files. Raises `FileTaken` and `FileUnwritable`.
 
-    Of cells, those that are worth a picture go to one file where `place` ends with .svg, else to a folder, each to a file of its own.
+    The cells that are worth a picture go to one file if `place` ends with .svg, else to a folder with a file for each.
     """
     if isinstance(found, Inspection):
         sheets = {place: inspection_sheet(found, columns)}

@@ -21,12 +21,12 @@ from service.inspection.svg_figures import GlyphPlace, laid_out
 from service.system.formatting import safe
 from service.terminal.text import sentence, table
 
-ROWS = 16  # of a text that are shown
+ROWS = 16  # of a text that are printed
 LISTED = 5  # surprises
-NEIGHBOURS = 10  # characters whose neighbours are listed
+NEIGHBOURS = 10  # characters with their neighbours that are listed
 CELLS = 15  # that are listed
-WIDE = 76  # columns that the whole table of cells takes
-SHOWN = 3  # of them, over a text
+WIDE = 76  # columns that the table of cells needs; on a narrower terminal it is a list
+SHOWN = 3  # cells that are printed over an excerpt
 BARS = "▁▂▃▄▅▆▇█"
 BARS_FROM_ZERO = " ▁▂▃▄▅▆▇█"  # one for each level of surprise
 # Backgrounds of the 256 colours from weak to strong, on which black text is legible; the weakest value has none.
@@ -127,7 +127,7 @@ def _surprise(bits: float) -> Look:
 
 
 def _activation(value: float) -> Look:
-    """The look of a value from -1 to 1."""
+    """Returns the look of a value from -1 to 1."""
     shades = RED if value > 0 else BLUE
     level = round(min(1.0, abs(value)) * len(shades))
     bar = BARS[min(len(BARS) - 1, max(0, int((value + 1) / 2 * len(BARS))))]
@@ -139,7 +139,7 @@ def _most(activations: Sequence[float]) -> float:
 
 
 def _text(text: str, looks: Sequence[Look], width: int, colors: bool, holds: Sequence[bool] = ()) -> Iterator[str]:
-    """The first rows of a text, each character with its background, or with its bar below it. Underlined is where a feature `holds`."""
+    """Yields the first rows of a text: with backgrounds, underlined where a feature `holds`; or without colours, with bars below."""
     places = laid_out(text, max(10, width - 1))
     cells = zip(places, looks, holds or [False] * len(places), strict=True)
     for row, group in groupby(cells, lambda cell: cell[0].row):
@@ -178,7 +178,7 @@ def _surprises(text: str, bits: Sequence[float], alternatives: Sequence[Sequence
         ]
         for place in places
     ]
-    return table(["bits", "came", "behind", "expected"], rows, width)
+    return table(["bits", "character", "after", "expected"], rows, width)
 
 
 def _visible(text: str) -> str:
@@ -197,10 +197,10 @@ def _mean(shares: Sequence[float]) -> str:
 
 def _neighbours(neighbours: Sequence[Neighbour], width: int) -> str:
     rows = [[visible(each.symbol), "  ".join(map(visible, each.nearest))] for each in neighbours[:NEIGHBOURS]]
-    head = "What the network takes for alike: the nearest others of the most frequent characters"
+    head = "The most frequent characters, and those with the most similar embeddings"
     return f"{sentence(head, width)}\n{table(['', ''], rows, width).lstrip(chr(10))}"
 
 
 def _share(value: float) -> str:
-    """Two digits; a negative share is shown as 0."""
+    """Formats a share with two decimals; a negative one as 0."""
     return f"{max(0.0, value):.2f}"

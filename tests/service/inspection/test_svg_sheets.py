@@ -99,4 +99,4 @@ def test_without_cells_the_sheet_says_so(parse: Parse, report: CellReport, tmp_p
 def test_what_was_not_asked_for_is_not_drawn(parse: Parse, inspection: Inspection) -> None:
     root = parse(inspection_sheet(replace(inspection, bits=None, bits_per_char=None, alternatives=None, gates=None, neighbours=None), 80))
     assert said(root).startswith("Unit 1:2")
-    assert "Characters as the network takes them" not in said(root)
+    assert "Characters by the direction of their embeddings" not in said(root)
