@@ -1,4 +1,4 @@
-"""Computes the distances between characters by the direction of their embeddings, and a map of them.
+"""Measures how alike the embeddings of characters are: distances by direction, and a map.
 
 The embedding of a character is its row of the embedding table or, without one, of the first layer's input table. The distance is 1 - cos
 of the angle between two rows, seen from the mean of all: 0 for the same direction, 1 for orthogonal ones, 2 for opposite ones. (The

@@ -1,4 +1,4 @@
-"""Computes surprise, activations of units and saturation of gates, character by character, while a network reads a text.
+"""Computes what a network does with a text: surprise, activations of units and saturation of gates, character by character.
 
 The text is read after one line end, as the empty prompt is, from the zero state.
 """
