@@ -366,7 +366,7 @@ def inspect_command(
     from dataclasses import asdict
 
     from service.generation.model_cache import load
-    from service.inspection import inspector, svg_sheets
+    from service.inspection import cell_search, inspector, svg_sheets
     from service.terminal import inspection_report
     from service.terminal.text import terminal_width
 
@@ -378,15 +378,15 @@ def inspect_command(
         if finding:
             if sys.stderr.isatty():
                 say("searching for cells, which takes some seconds", err=True)
-            found = inspector.find_cells(store, loaded, corpus)
+            found = cell_search.find_cells(store, loaded, corpus)
         else:
-            wanted = inspector.unit_named(unit) if unit is not None else None
+            options = inspector.InspectionOptions(units=None if unit is None else [inspector.unit_named(unit)])
             if file is not None:
                 text = inspector.text_in(file)
             elif text is None:
                 text, seed = inspector.written(store, loaded, length, seed)
                 say(f"note: {loaded.run.name} wrote the text itself, with seed {seed}", err=True)
-            found = inspector.inspect(store, loaded, text, wanted)
+            found = inspector.inspect(store, loaded, text, options)
     if as_json:
         click.echo(json.dumps(asdict(found), ensure_ascii=False))
     else:

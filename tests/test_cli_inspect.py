@@ -53,7 +53,7 @@ def test_a_text_is_read_and_drawn(charloom: Charloom) -> None:
     assert result.exit_code == 0, result.output
     assert "over 12 characters" in result.stdout
     assert "outside its alphabet: 1 of them" in result.stdout
-    assert "What unit 0:3" in result.stdout
+    assert "The activation of unit 0:3" in result.stdout
     assert "forget" in result.stdout
     assert "\x1b" not in result.stdout
     assert result.stderr.strip() == "drawn: out.svg"
@@ -65,6 +65,7 @@ def test_a_file_and_standard_input_are_read(charloom: Charloom) -> None:
     Path("text").write_text("weft")
     from_file, from_input = charloom("--file", "text", "--json"), charloom("--file", "-", "--json", input=b"weft")
     assert json.loads(from_file.stdout) == json.loads(from_input.stdout) == json.loads(charloom("--text", "weft", "--json").stdout)
+    assert {"object": "inspection", "text": "weft", "characters": 4}.items() <= json.loads(from_file.stdout).items(), "as over HTTP"
 
 
 def test_the_model_writes_a_text_itself_and_its_seed_writes_it_again(charloom: Charloom) -> None:

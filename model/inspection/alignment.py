@@ -1,4 +1,4 @@
-"""Characters and the symbols that they are made of: what people look at, and what a network reads."""
+"""Aligns the characters of a text with the symbols that a network reads."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ class Aligned(NamedTuple):
 
     text: str  # composed, unless the alphabet's normalisation is `none`
     ids: Ids  # (S,)
-    ends: NDArray[np.intp]  # (N,) the place of each character's last symbol: only then was it read
+    ends: NDArray[np.intp]  # (N,) index of each character's last symbol, with which it is read
 
     @property
     def starts(self) -> NDArray[np.intp]:
-        """(N,) the place of each character's first symbol."""
+        """(N,) index of each character's first symbol."""
         return np.append(0, self.ends[:-1] + 1)[: len(self.ends)]
 
 
 def align(vocabulary: Vocabulary, text: str) -> Aligned:
-    """A text over an alphabet. A character has one symbol, or at level `byte` its bytes, or with `nfd` its parts."""
+    """Aligns a text over an alphabet. A character has one symbol, or its bytes at level `byte`, or its parts with `nfd`."""
     text = normalize(text, "none" if vocabulary.normalization == "none" else "nfc")
     sizes = {c: len(vocabulary.encode(c)) for c in set(text)}
     lengths = np.fromiter((sizes[c] for c in text), np.intp, len(text))

@@ -1,4 +1,4 @@
-"""A text with what several features need of it, and the little arithmetic that they share."""
+"""Computes once for each text the masks that several features share."""
 
 from __future__ import annotations
 
@@ -16,38 +16,38 @@ Array = NDArray[Any]
 
 
 class FeatureText:
-    """A text of N characters, with what several features need of it."""
+    """A text of N characters with its masks. Each is computed once, when a feature asks for it."""
 
     def __init__(self, text: str, piece: bool = False) -> None:
-        """`piece`: it is one of a longer text, and may begin inside something."""
+        """`piece`: the text is cut from a longer one, and may begin inside a quotation."""
         self.text, self.piece = text, piece
         codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
         self._distinct, self._which = np.unique(codes, return_inverse=True)
         self._known: dict[Callable[[FeatureText], Array], Array] = {}
 
     def where(self, holds: Callable[[str], bool]) -> Array:
-        """(N,) where a character is of some sort."""
+        """(N,) the characters for which `holds` is true."""
         return np.array([holds(chr(code)) for code in self._distinct.tolist()], bool)[self._which]
 
     def once(self, function: Callable[[FeatureText], Array]) -> Array:
-        """(N,) what a function says of this page, which is computed once."""
+        """(N,) the result of a function of this text, which is computed once."""
         if function not in self._known:
             self._known[function] = function(self)
         return self._known[function]
 
     def at(self, pattern: re.Pattern[str]) -> Array:
-        """(N,) true for the last character of each place that a pattern matches."""
+        """(N,) the last character of each match of a pattern."""
         mask = np.zeros(len(self.text), bool)
         mask[[match.end() - 1 for match in pattern.finditer(self.text)]] = True
         return mask
 
     def in_line(self, mask: Array) -> Array:
-        """(N,) whether a mask (N,) has been true in the same line so far."""
+        """(N,) whether a mask (N,) has been true in the line so far."""
         return since(mask) < since(self.newline)
 
     @cached_property
     def kinds(self) -> Array:
-        """(N,) quotations and comments."""
+        """(N,) the `Kind` of each character: quotations and comments."""
         return kinds(self.text, self.piece)
 
     @cached_property
@@ -57,7 +57,7 @@ class FeatureText:
 
     @cached_property
     def blank(self) -> Array:
-        """(N,) blanks; a line end is none."""
+        """(N,) blanks, without line ends."""
         return self.where(str.isspace) & ~self.newline
 
     @cached_property
@@ -67,21 +67,21 @@ class FeatureText:
 
     @cached_property
     def leading(self) -> Array:
-        """(N,) the blanks at the beginning of a line."""
+        """(N,) blanks at the beginning of a line."""
         return self.blank & ~self.in_line(~self.blank & ~self.newline)
 
 
 def since(mask: Array) -> Array:
-    """How many characters ago a mask (N,) was true last, 0 where it is; at the beginning as if it had been just before the text."""
+    """(N,) characters since a mask (N,) was true, 0 while it is. Before the first time it counts from just before the text."""
     places = np.arange(len(mask))
     return places - np.maximum.accumulate(np.where(mask, places, -1))
 
 
 def coming(mask: Array) -> Array:
-    """The next character's value of a mask (N,); nothing comes after the last."""
+    """(N,) the mask of the next character; False for the last one."""
     return np.append(mask[1:], False)[: len(mask)]
 
 
 def before(mask: Array) -> Array:
-    """The last character's value of a mask (N,); nothing is before the first."""
+    """(N,) the mask of the previous character; False for the first one."""
     return np.append(False, mask)[: len(mask)]

@@ -1,8 +1,8 @@
-"""Readable features of a text, which a single unit of a network may follow.
+"""Computes readable features of a text, which a single unit of a network may follow.
 
-A feature says of every character of a text what holds once that character was read: a yes or no, or a number. It looks back only,
-but for those of something coming, which are true where the next character will make it so. Each is a small function of a `FeatureText`;
-`FEATURES` and `GRADED` name them all.
+A feature is a yes or no, or a number, for every character of a text, once that character was read. It depends only on the text so far,
+except for ends that are coming, which are true if the next character brings them. Each is a small function of a `FeatureText`;
+`FEATURES` and `GRADED` list them all.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def position_in_sentence(page: FeatureText) -> Array:
 
 
 def indentation(page: FeatureText) -> Array:
-    """Columns before the first visible character of the line; until that is read, of the last line that had one. A tab counts as 8."""
+    """Columns before the first visible character of the line; until that is read, those of the last line with one. A tab counts as 8."""
     columns = np.cumsum(page.leading * np.where(page.where("\t".__eq__), TAB, 1))
     columns -= np.maximum.accumulate(np.where(page.newline, columns, 0))  # those of earlier lines
     visible = ~page.blank & ~page.newline
@@ -54,9 +54,9 @@ def indentation(page: FeatureText) -> Array:
 
 
 def bracket_depth(page: FeatureText, brackets: str = "([{)]}") -> Array:
-    """Brackets that are open. Those inside short quotations do not count; an empty line closes all.
+    """Open brackets. Those inside quotations in '...' or "..." do not count; an empty line closes all.
 
-    `brackets`: the opening ones, then as many closing ones.
+    `brackets` has the opening ones, then the closing ones in the same order.
     """
     opening, closing = brackets[: len(brackets) // 2], brackets[len(brackets) // 2 :]
     counts = ~within(page, Kind.SINGLE, Kind.DOUBLE)
@@ -82,7 +82,7 @@ def capital(page: FeatureText) -> Array:
 
 
 def capitals(page: FeatureText) -> Array:
-    """A capital letter behind another one."""
+    """A capital letter after another one."""
     mask = capital(page)
     return mask & before(mask)
 
@@ -103,7 +103,7 @@ def line_ends(page: FeatureText) -> Array:
 
 
 def sentence_ends(page: FeatureText) -> Array:
-    """Before the full stop, or whatever ends a sentence or paragraph."""
+    """The last character before the end of a sentence or paragraph."""
     return coming(page.at(SENTENCE_END))
 
 
@@ -118,7 +118,7 @@ def first_word(page: FeatureText) -> Array:
 
 
 def after_equals(page: FeatureText) -> Array:
-    """Behind an equals sign in the same line."""
+    """After an equals sign in the same line."""
     return page.in_line(page.where("=".__eq__))
 
 
@@ -126,16 +126,16 @@ def after_equals(page: FeatureText) -> Array:
 
 
 class Feature(NamedTuple):
-    """A yes or no about every character."""
+    """A yes or no for every character."""
 
     name: str
-    meaning: str  # a phrase that says where it holds
+    meaning: str  # a phrase for a character with the feature
     of: Callable[[FeatureText], Array]  # (N,)
-    elsewhere: str = ""  # where it does not hold, where that is not "not" and the meaning
+    elsewhere: str = ""  # a phrase for a character without it; empty for "not" and the meaning
 
     @property
     def negation(self) -> str:
-        """A phrase that says where it does not hold."""
+        """The phrase for a character without the feature."""
         return self.elsewhere or f"not {self.meaning}"
 
 
@@ -145,13 +145,13 @@ class Graded(NamedTuple):
     name: str
     meaning: str
     of: Callable[[FeatureText], Array]  # (N,)
-    most: int  # what is more counts as this
+    most: int  # larger numbers count as this one
     levels: tuple[int, ...]  # each makes a feature: this or more
-    reached: str  # the meaning of that, with {} for the level
-    missed: str  # and of less
+    reached: str  # the meaning of such a feature, with {} for the level
+    missed: str  # the meaning of its opposite
 
     def reaching(self, level: int) -> Feature:
-        """That number as a yes or no."""
+        """Returns the feature that the number is `level` or more."""
         return Feature(
             f"{self.name}_{level}",
             self.reached.format(level),

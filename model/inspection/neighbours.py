@@ -1,9 +1,9 @@
-"""Which characters a network takes for alike: how far apart they are in what they are looked up in, and a map of them.
+"""Measures how alike the embeddings of characters are: distances by direction, and a map.
 
-What a character is looked up in is its row of the embedding, or, without one, of the first layer's input table. The distance is
-1 - cos of the angle between two rows, seen from the mean of all: 0 for the same direction, 1 for nothing in common, 2 for opposite
-ones. (The length of the difference would tell little: it is mostly of what was drawn before training, in hundreds of dimensions,
-and makes the characters that were hardly ever seen everybody's neighbours, since theirs are the shortest rows.)
+The embedding of a character is its row of the embedding table or, without one, of the first layer's input table. The distance is 1 - cos
+of the angle between two rows, seen from the mean of all: 0 for the same direction, 1 for orthogonal ones, 2 for opposite ones. (The
+Euclidean distance would tell little: in hundreds of dimensions it comes mostly from the initialization, and rare characters would be
+neighbours of all others, since their rows are the shortest.)
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ MOST = 500  # characters on one map
 
 
 class Neighbours(NamedTuple):
-    """N symbols among themselves."""
+    """The neighbours of N symbols among themselves."""
 
     ids: Ids  # (N,)
     nearest: Ids  # (N, K) the ids of the nearest others, the nearest first
@@ -30,7 +30,7 @@ class Neighbours(NamedTuple):
 
 
 def neighbours(model: LanguageModel, ids: Ids, nearest: int = NEAREST) -> Neighbours:
-    """The neighbours among symbols `ids` (N,), all different; of more than `MOST` only the first are taken."""
+    """Returns the neighbours among symbols `ids` (N,), all different; of more than `MOST` only the first ones."""
     ids = ids[:MOST]
     rows = model.input_table()[ids].astype(np.float64)  # (N, D)
     rows -= rows.mean(axis=0)
@@ -43,9 +43,9 @@ def neighbours(model: LanguageModel, ids: Ids, nearest: int = NEAREST) -> Neighb
 
 
 def principal(rows: Array) -> tuple[Array, tuple[float, float]]:
-    """The first two principal components (N, 2) of rows (N, D), and their shares of the variance.
+    """Returns the first two principal components (N, 2) of rows (N, D), and their shares of the variance.
 
-    Each direction points to where the row that lies farthest along it is: the sign that the decomposition leaves open.
+    The decomposition leaves the sign of each open: the largest magnitude is made positive.
     """
     places = np.zeros((len(rows), 2))
     U, singular, _ = np.linalg.svd(rows - rows.mean(axis=0), full_matrices=False)

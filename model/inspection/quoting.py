@@ -1,6 +1,6 @@
-"""What stands inside quotation marks and inside comments: found without being told the language of a text.
+"""Finds quotations and comments without knowing the language of a text.
 
-The rules are those of prose and of the common programming languages at once. Whatever began first rules until it ends, so that
+The rules are those of prose and of the common programming languages at once. The span that began first lasts until it ends, so that
 an apostrophe in a comment opens nothing. They are heuristics: an apostrophe at the beginning of a word ('tis) opens a quotation
 to the end of its line.
 """
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 
 class Kind(IntEnum):
-    """What a character is a part of."""
+    """The kind of span that a character is in."""
 
     PLAIN = 0
     SINGLE = 1  # '...'
@@ -41,7 +41,7 @@ class QuotingRule(NamedTuple):
 
 NOT_ESCAPED = r"(?<!\\)(?:\\\\)*"  # an even number of backslashes before a mark does not escape it
 PREFIX = r"(?<=(?<![\w'])[bBfFrRuU])|(?<=(?<![\w'])[bBfFrR]{2})"  # of Python's strings
-BEHIND = rf"(?:(?<![^\s=(\[{{,:;+%*/<>&|-])|{PREFIX})"  # what a block may begin behind: no word, no full stop
+BEHIND = rf"(?:(?<![^\s=(\[{{,:;+%*/<>&|-])|{PREFIX})"  # a block may begin after these: not after a word or a full stop
 EMPTY_LINE = r"\n(?=[^\S\n]*\n)"  # ends a paragraph, and with it what was never closed
 PAIRS = (("“", "”"), ("„", "“"), ("«", "»"), ("‹", "›"), ("「", "」"), ("『", "』"), ("《", "》"), ("〈", "〉"))
 RULES = (

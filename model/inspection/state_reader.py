@@ -1,4 +1,4 @@
-"""A network that reads, slice by slice, so that memory does not grow with the text."""
+"""Reads ids with a network slice by slice, so that memory does not grow with the text."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SYMBOLS = 64  # steps of a slice at most; more would make nothing faster
 
 
 class StateSlice(NamedTuple):
-    """A few steps. What it holds is valid until the next slice."""
+    """The states of a few steps. The arrays are valid until the next slice."""
 
     steps: slice  # of all T
     layers: list[Signals]  # (t, B, H) each
@@ -25,11 +25,11 @@ Tick = Callable[[], None]
 
 
 def untroubled() -> None:
-    """The tick of a reading that nobody ends before its time."""
+    """Does nothing: the tick of a reading that runs to its end."""
 
 
 def slices(model: LanguageModel, ids: Ids, tick: Tick = untroubled) -> Iterator[StateSlice]:
-    """Read ids (T, B) from the state before any text. `tick` is called before each slice; what it raises ends the reading."""
+    """Reads ids (T, B) from the state before any text. `tick` is called before each slice; what it raises ends the reading."""
     T, B = ids.shape
     width = model.layers[0]["b"].shape[0] * model.config.num_layers
     step = max(1, min(SYMBOLS, NUMBERS // (B * width)))

@@ -1,4 +1,4 @@
-"""Stretches from all over a text, with what holds at each of their characters: what interpretable cells are looked for in."""
+"""Samples stretches from all over a text, with the features of each character: the search for interpretable cells reads them."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from model.vocabulary import Vocabulary
 
 STRETCHES = 128
 LENGTH = 512  # symbols of each that count
-WARM_UP = 256  # symbols that the network reads before them, to know what it is in the middle of
-LOOK_BACK = 3072  # symbols before them, from which is known what they are in the middle of
+WARM_UP = 256  # symbols that the network reads before them, as context
+LOOK_BACK = 3072  # symbols before them that the features depend on
 
 
 class TextSample(NamedTuple):
@@ -28,7 +28,7 @@ class TextSample(NamedTuple):
     texts: list[str]  # the characters that count of each stretch
 
     def halves(self) -> tuple[TextSample, TextSample]:
-        """Every other stretch, and those between them: text of the same kind, but not the same text."""
+        """Returns every other stretch, and those between them: text of the same kind, but not the same text."""
         even, odd = slice(0, None, 2), slice(1, None, 2)
         first, second = (
             TextSample(self.ids[:, part], self.counts[:, part], self.labels[:, part], self.numbers[:, part], self.texts[part])
@@ -38,9 +38,9 @@ class TextSample(NamedTuple):
 
 
 def sample(vocabulary: Vocabulary, ids: Ids, start: int, stop: int, stretches: int = STRETCHES, length: int = LENGTH) -> TextSample:
-    """Up to `stretches` stretches of ids[start:stop], evenly spread; fewer or shorter ones, but two, where that is little text.
+    """Returns up to `stretches` stretches of ids[start:stop], evenly spread; of a short text fewer or shorter ones, but at least two.
 
-    What stands before `start` is looked back to. `ids` may be memory-mapped: little of it is read.
+    The symbols before `start` serve as context. `ids` may be memory-mapped: little of it is read.
     """
     length = max(1, min(length, (stop - start) // 2))
     B = max(1, min(stretches, (stop - start) // length))

@@ -1,4 +1,4 @@
-"""The threshold of a unit that predicts a yes or no best: by F1, the harmonic mean of precision and recall."""
+"""Finds the threshold of a unit that predicts a feature best: by F1, the harmonic mean of precision and recall."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ BINS = 256  # thresholds that are tried, evenly spread over what a unit holds
 
 
 class Threshold(NamedTuple):
-    """The feature is said to hold where the unit is above a number, or below it."""
+    """Predicts the feature if the activation is at or above a number, or if it is below it."""
 
     value: float
     above: bool
 
     def says(self, activation: Array) -> Array:
-        """Whether it holds, for each activation."""
+        """Returns the prediction for each activation."""
         return activation >= self.value if self.above else activation < self.value
 
 
 class ThresholdScore(NamedTuple):
-    """How well a yes or no is predicted."""
+    """The quality of a prediction."""
 
     f1: float
     precision: float
@@ -31,7 +31,7 @@ class ThresholdScore(NamedTuple):
 
 
 def score(predicted: Array, holds: Array) -> ThresholdScore:
-    """How well `predicted` (N,) says what `holds` (N,); 0 where there is nothing to be right about."""
+    """Scores `predicted` (N,) against `holds` (N,); a quotient of zeros is 0."""
     right = int((predicted & holds).sum())
     said, true = int(predicted.sum()), int(holds.sum())
     return ThresholdScore(2 * right / max(1, said + true), right / max(1, said), right / max(1, true))
@@ -46,7 +46,7 @@ class BestThreshold(NamedTuple):
 
 
 def thresholds(held: Array, wanted: Array) -> list[BestThreshold]:
-    """For each column of wanted (n, F) the unit and threshold of the highest F1; held (U, n)."""
+    """Returns for each column of wanted (n, F) the unit and threshold of the highest F1; held (U, n)."""
     if not wanted.shape[1]:
         return []
     # Few of all combinations of features occur: counting those is counting all features at once.

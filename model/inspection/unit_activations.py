@@ -1,6 +1,6 @@
-"""What a network does with a text, character by character: what it expected, what its units held, how its gates stood.
+"""Computes what a network does with a text: surprise, activations of units and saturation of gates, character by character.
 
-The text is read behind one line end, as the empty prompt is, by a network that has read nothing else.
+The text is read after one line end, as the empty prompt is, from the zero state.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Unit(NamedTuple):
 
 
 class Surprise(NamedTuple):
-    """What a network expected of N characters."""
+    """The surprise of N characters."""
 
     bits: Array  # (N,) -log2 of the probability that it gave to each
     likeliest: Ids  # (N, K) the likeliest symbols where each character's first symbol came, the likeliest first
@@ -48,16 +48,16 @@ class Surprise(NamedTuple):
 
 
 class Activity(NamedTuple):
-    """What the units and gates did while a text was read."""
+    """The gates and units of a network while it read a text."""
 
     gates: list[Saturation]
     liveliest: Unit  # whose activation varied most
-    expected: Surprise | None = None  # where alternatives were wanted
-    held: Array | None = None  # (L, H, N) float16, what every unit held once each character was read, where that was to be kept
+    expected: Surprise | None = None  # if alternatives were asked for
+    held: Array | None = None  # (L, H, N) float16, activations of all units once each character was read; if `keep`
 
 
 def read_text(vocabulary: Vocabulary, text: str) -> Aligned:
-    """The text as characters and symbols. Raises `InvalidSetting` where it is too long to be looked at."""
+    """Returns the text as characters and symbols. Raises `InvalidSetting` if it is too long."""
     if len(text) > 4 * LONGEST:  # not even normalised
         raise too_long(text, len(text))
     aligned = align(vocabulary, text)
@@ -67,14 +67,14 @@ def read_text(vocabulary: Vocabulary, text: str) -> Aligned:
 
 
 def too_long(beginning: str, count: int) -> InvalidSetting:
-    """What is said of a text of `count` characters, more than `LONGEST`, that begins so."""
+    """Returns the error for a text of `count` characters, more than `LONGEST`, with its beginning."""
     return InvalidSetting("text", beginning[:100], f"of at most {LONGEST:,} characters to be looked at", f"it has {count:,}")
 
 
 def surprise(
     model: LanguageModel, vocabulary: Vocabulary, aligned: Aligned, alternatives: int = ALTERNATIVES, tick: Tick = untroubled
 ) -> Surprise:
-    """How surprising each character was. One of several symbols costs what they cost together; an unknown one what any could cost.
+    """Returns the surprise of each character. The bits of its symbols add up; an unknown one costs what any character could.
 
     `tick` is called now and then; what it raises ends the reading.
     """
@@ -103,9 +103,9 @@ def activity(
     keep: bool = False,
     tick: Tick = untroubled,
 ) -> Activity:
-    """How often gates are saturated, and which unit is the liveliest.
+    """Returns how often gates are saturated, and the liveliest unit.
 
-    From the same reading, `alternatives` also gives what was expected, as `surprise` does, and `keep` what all units held. `tick` is
+    From the same reading, `alternatives` also gives the surprise, as `surprise` does, and `keep` the activations of all units. `tick` is
     called now and then; what it raises ends the reading.
     """
     ids, places = _behind_line_end(vocabulary, aligned.ids), aligned.ends + 1
@@ -131,16 +131,16 @@ def activity(
 
 
 def check(model: LanguageModel, unit: Unit) -> None:
-    """Raise `InvalidSetting` for a unit that the network does not have."""
+    """Raises `InvalidSetting` for a unit that the network does not have."""
     layers, H = _units(model)
     if not (0 <= unit.layer < layers and 0 <= unit.number < H):
         raise InvalidSetting("unit", str(unit), f"LAYER:UNIT with a layer from 0 to {layers - 1} and a unit from 0 to {H - 1:,}")
 
 
 def activations(model: LanguageModel, vocabulary: Vocabulary, aligned: Aligned, units: Sequence[Unit], tick: Tick = untroubled) -> Array:
-    """(N, U) what units held once each character was read: an LSTM's tanh(c), which is what Karpathy et al. drew, else h.
+    """Returns activations (N, U) once each character was read: an LSTM's tanh(c), which is what Karpathy et al. drew, else h.
 
-    Numbers that are not finite, which a diverged rnn holds, come as the largest ones that are.
+    NaN, which a diverged rnn can have, becomes 0, and infinity the largest finite number.
 
     Raises `InvalidSetting` for a unit that the network does not have.
     """

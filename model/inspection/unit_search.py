@@ -1,8 +1,8 @@
-"""Units that follow a readable feature of a text, found automatically.
+"""Finds units that follow a readable feature of a text.
 
 For every feature and every unit the threshold is taken that predicts the feature best: by F1, the harmonic mean of precision and
 recall, with the feature on either side. The best unit of each feature is then measured on text that was not used to find it. A
-feature that holds for more than half of the characters is turned round, so that saying yes always is never good. Features that
+feature that holds for more than half of the characters is negated, so that predicting it always is never good. Features that
 are numbers are predicted by a straight line, whose measure is the share of the variance that it explains.
 
 What is looked at of an LSTM's unit is tanh(c), as Karpathy, Johnson and Li (2015) did; of other cells it is h.
@@ -26,7 +26,7 @@ MOST_HELD = 2**25  # numbers that are held in memory: 128 MB
 LEAST = 100  # characters for which a feature must hold, and for which it must not, in both samples
 MIXED = 0.2  # share of a stretch in which a feature holds, and in which it does not, that a picture should have
 UNBOUNDED = 1e30  # more than that a diverged rnn's unit is not said to hold, so that sums of it stay finite
-STILL = 1e-9  # variance of a unit that stands still
+STILL = 1e-9  # variance below which a unit counts as constant
 GOOD = 0.8  # F1 of a cell that is called found
 
 
@@ -35,7 +35,7 @@ class UnitMatch(NamedTuple):
 
     feature: str
     meaning: str
-    negated: bool  # the feature was turned round: `meaning` says so
+    negated: bool  # whether it follows the negation, which `meaning` then names
     unit: Unit
     threshold: Threshold
     score: ThresholdScore  # on the text that was not used to find it
@@ -45,12 +45,12 @@ class UnitMatch(NamedTuple):
 
     @property
     def always(self) -> float:
-        """The F1 of saying yes always."""
+        """The F1 of always predicting the feature."""
         return 2 * self.share / (1 + self.share)
 
     @property
     def found(self) -> bool:
-        """Whether it is good: an F1 of 0.8, and at least half of the way from saying yes always to being right always."""
+        """Whether F1 is 0.8 or more, and at least half of the way from `always` to 1."""
         return self.score.f1 >= max(GOOD, (1 + self.always) / 2)
 
 
@@ -73,20 +73,20 @@ class Gauge(NamedTuple):
 
 
 class Findings(NamedTuple):
-    """What was found, the best first."""
+    """The cells and gauges of a model, the best first."""
 
     cells: list[UnitMatch]
     gauges: list[Gauge]
 
 
 def most_stretches(model: LanguageModel) -> int:
-    """Of a sample whose halves are to be searched: fewer for a network of so many units that memory would not hold them."""
+    """Returns how many stretches a sample may have, so that the activations of one half fit into memory."""
     units = model.config.num_layers * model.config.hidden_size
     return max(2, min(STRETCHES, 2 * MOST_HELD // (units * LENGTH)))
 
 
 def search(model: LanguageModel, found_on: TextSample, tested_on: TextSample) -> Findings:
-    """The best unit for each feature that occurs in both samples often enough; of features that say the same there, for the first."""
+    """Returns the best unit for each feature that is frequent enough in both samples; of features that are equal there, for the first."""
     if not (found_on.counts.any() and tested_on.counts.any()):
         return Findings([], [])
     labels, tested = found_on.labels[found_on.counts], tested_on.labels[tested_on.counts]  # (n, F)

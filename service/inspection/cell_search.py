@@ -1,11 +1,12 @@
-"""Looks for interpretable cells of a model in a process of its own, which streams hardly notice::
+"""Finds the units of a model that follow a readable feature of a stored corpus.
+
+`find_cells` searches. `CellReports` does it for HTTP: in a process of its own, beside which generated texts hardly wait, and once for each
+checkpoint and corpus. That process is::
 
     python -m service.inspection.cell_search DATABASE MODEL CORPUS
 
-It writes the `CellReport` as JSON to standard output, and ends when its standard input does: whoever has started it holds the other
-end. Where it ends with status `REFUSED`, standard error says why.
-
-The interpretable cells of models: found once, then kept in memory.
+It writes the `CellReport` as JSON to standard output, and ends when its standard input does, whose other end its parent holds. If it ends
+with status `REFUSED`, standard error says why.
 """
 
 from __future__ import annotations
@@ -13,95 +14,164 @@ from __future__ import annotations
 import logging
 import subprocess
 import sys
-import threading
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
 
-from model.errors import CharloomError
-from service.generation.model_cache import LoadedModel, load
-from service.inspection.inspector import corpus_of, find_cells
-from service.inspection.results import CellReport
-from service.store import Store
-from service.system.concurrency import Turns
+from model.config import TrainingConfig
+from model.errors import CharloomError, MissingSetting
+from model.functions import Ids
+from model.inspection import unit_search
+from model.inspection.text_sample import sample
+from model.language_model import LanguageModel
+from service.generation.model_cache import LoadedCheckpoint, LoadedModel, load
+from service.inspection.inspector import name_of, rounded
+from service.inspection.results import CellExcerpt, CellReport, FoundCell, FoundGauge
+from service.store import Run, Store
+from service.system.concurrency import LruCache, Turns
 from service.system.errors import SearchFailed
 from service.system.processes import end_with_parent, lower_priority, start_child
+from service.training.dataset import read
 
-# ── cell_reports ─────────────────────────────────────────────────────────────────────────────────────────────────────
-
-AT_ONCE = 1  # searches: each takes a processor for some seconds, and some 300 MB
-WAITING = 6  # requests that wait for that
-KEPT = 16  # reports, a quarter of a megabyte each
-LOOK = 0.1  # seconds between two looks whether it is done, and whether whoever asked is still there
+ENOUGH = 16_384  # symbols kept for validation; if there are fewer, the whole text is searched
+LEARNED = 0.1  # F1 by which a cell must be better than the fresh network's to be called learned
 
 log = logging.getLogger("charloom")
+
+
+def find_cells(store: Store, loaded: LoadedCheckpoint, corpus: str | None = None) -> CellReport:
+    """Returns the units that follow a readable feature of a stored corpus, by default of the one that the model was trained on.
+
+    Of that one, the text kept for validation is read, if it is long enough. The same search in the same network before training shows what
+    is found without learning. Raises `MissingSetting` if an imported model is given no corpus, and `CorpusNotFound`.
+    """
+    model, vocabulary, run = loaded.checkpoint.model, loaded.checkpoint.vocabulary, loaded.run
+    name = corpus_of(run, corpus)
+    ids, start, held_out = _region(store, loaded, name)
+    found_on, tested_on = sample(vocabulary, ids, start, len(ids), unit_search.most_stretches(model)).halves()
+    findings = unit_search.search(model, found_on, tested_on)
+    seed = TrainingConfig.from_dict(run.training_config).seed
+    fresh = unit_search.search(LanguageModel.new(model.config, vocabulary.size, seed), found_on, tested_on)
+    fresh_f1 = {cell.feature: cell.score.f1 for cell in fresh.cells}
+    fresh_explained = {gauge.feature: gauge.explained for gauge in fresh.gauges}
+    return CellReport(
+        model=name_of(loaded),
+        network=f"{model.config.cell} {model.config.num_layers}x{model.config.hidden_size}",
+        corpus=name,
+        characters=int(tested_on.counts.sum()),
+        held_out=held_out,
+        cells=[_found_cell(cell, fresh_f1[cell.feature]) for cell in findings.cells],
+        gauges=[_found_gauge(gauge, fresh_explained.get(gauge.feature, 0.0)) for gauge in findings.gauges],
+    )
+
+
+def corpus_of(run: Run, corpus: str | None) -> str:
+    """Returns the name of the corpus to search, by default the run's own. Raises `MissingSetting` if an imported model is given none."""
+    name = corpus if corpus is not None else run.corpus
+    if name is None:
+        raise MissingSetting("corpus", f"a stored one to look for cells in, since {run.name} was imported without its own")
+    return name
+
+
+def _region(store: Store, loaded: LoadedCheckpoint, corpus: str) -> tuple[Ids, int, bool]:
+    """Returns the ids to search, where to begin in them, and whether the model never learned from them."""
+    run, vocabulary = loaded.run, loaded.checkpoint.vocabulary
+    own = corpus == run.corpus
+    training = TrainingConfig.from_dict(run.training_config if own else {})
+    text = read(store, corpus, loaded.checkpoint.model.config, training, vocabulary, run.validation_corpus if own else None)
+    if not own:
+        return text.ids, 0, True
+    if len(text.validation) - text.split.start >= ENOUGH:
+        return text.validation, text.split.start, True
+    return text.ids, 0, False
+
+
+def _found_cell(cell: unit_search.UnitMatch, fresh: float) -> FoundCell:
+    excerpt = cell.excerpt
+    return FoundCell(
+        feature=cell.feature,
+        meaning=cell.meaning,
+        unit=str(cell.unit),
+        threshold=round(cell.threshold.value, 4),
+        above=cell.threshold.above,
+        f1=round(cell.score.f1, 4),
+        precision=round(cell.score.precision, 4),
+        recall=round(cell.score.recall, 4),
+        share=round(cell.share, 4),
+        always=round(cell.always, 4),
+        fresh=round(fresh, 4),
+        found=cell.found,
+        learned=cell.score.f1 >= fresh + LEARNED,
+        excerpt=CellExcerpt(excerpt.text, rounded(excerpt.activations, 3), excerpt.holds.tolist()),
+    )
+
+
+def _found_gauge(gauge: unit_search.Gauge, fresh: float) -> FoundGauge:
+    return FoundGauge(gauge.feature, gauge.meaning, str(gauge.unit), round(gauge.explained, 4), round(fresh, 4))
+
+
+# ── over HTTP ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+AT_ONCE = 1  # searches: each takes a processor for some seconds, and some 300 MB
+WAITING = 6  # requests that wait for a turn
+KEPT = 16  # reports in memory, a quarter of a megabyte each
+POLL = 0.1  # seconds between two checks whether the search is done, and whether the client has left
+
 ReportKey = tuple[int, int, str, str, str]  # a run that trains on, or a name that is used anew, is another model or corpus
 
 
 class CellReports:
-    """May be used from any thread. Whoever asks for what is being looked for already waits for that."""
+    """Searches for clients. May be used from any thread. Requests for a search that is running wait for its report."""
 
     def __init__(self, store: Store, seconds: float) -> None:
-        """`seconds` is what one request may take, waiting included."""
+        """`seconds` limits one request, waiting included."""
         self._store, self._turns = store, Turns(AT_ONCE, WAITING, seconds)
-        self._kept: OrderedDict[ReportKey, CellReport] = OrderedDict()  # the one used last stands last
-        self._lock = threading.Lock()
+        self._cache: LruCache[ReportKey, CellReport] = LruCache(KEPT)
 
     def get(self, model: LoadedModel, corpus: str | None, left: Callable[[], bool]) -> CellReport:
-        """The units of a model that follow a readable feature of a stored corpus, by default of its own.
+        """Returns the report of `find_cells`, from memory or from a search, which ends early if the client has `left`.
 
-        The search ends where whoever asked has `left`. Raises `MissingSetting` where an imported model needs to be told a corpus,
-        `CorpusNotFound`, `SearchFailed`, `TooManyRequests`, `WaitedTooLong`, `TookTooLong` and `ClientDisconnected`.
+        Raises `MissingSetting` if an imported model is given no corpus, `CorpusNotFound`, `SearchFailed`, `TooManyRequests`,
+        `WaitedTooLong`, `TookTooLong` and `ClientDisconnected`.
         """
-        found = self._store.corpora.get(corpus_of(model.run, corpus))
-        key = model.run.id, model.stored.step, model.stored.model_sha256, found.name, found.sha256
+        stored = self._store.corpora.get(corpus_of(model.run, corpus))
+        key = model.run.id, model.stored.step, model.stored.model_sha256, stored.name, stored.sha256
         tick = self._turns.clock(left)
-        known = self._known(key)
-        if known:
-            return known
-        with self._turns.turn():
-            return self._known(key) or self._keep(key, self._search(model.name, found.name, tick))
-
-    def _known(self, key: ReportKey) -> CellReport | None:
-        with self._lock:
-            if key in self._kept:
-                self._kept.move_to_end(key)
-            return self._kept.get(key)
-
-    def _keep(self, key: ReportKey, report: CellReport) -> CellReport:
-        with self._lock:
-            self._kept[key] = report
-            while len(self._kept) > KEPT:
-                self._kept.popitem(last=False)
+        report = self._cache.get(key)
+        if report is None:
+            with self._turns.turn():
+                report = self._cache.get(key)  # the request before this one may have been for the same
+                if report is None:
+                    report = self._search(model.name, stored.name, tick)
+                    self._cache.put(key, report)
         return report
 
     def _search(self, model: str, corpus: str, tick: Callable[[], None]) -> CellReport:
         with _process(self._store.path, model, corpus) as process:
-            found, said = _outcome(process, tick)
+            output, errors = _outcome(process, tick)
         if process.returncode == 0:
-            return msgspec.json.decode(found, type=CellReport)
+            return msgspec.json.decode(output, type=CellReport)
         if process.returncode == REFUSED:
-            raise SearchFailed(model, corpus, said.decode())
+            raise SearchFailed(model, corpus, errors.decode())
         if process.returncode < 0:
             raise SearchFailed(model, corpus, "it was stopped, perhaps for want of memory; try again when more is free")
-        log.error("looking for cells of %s in corpus %s failed\n%s", model, corpus, said.decode(errors="replace"))
+        log.error("looking for cells of %s in corpus %s failed\n%s", model, corpus, errors.decode(errors="replace"))
         raise SearchFailed(model, corpus, "the log says why")
 
 
 def _outcome(process: subprocess.Popen[bytes], tick: Callable[[], None]) -> tuple[bytes, bytes]:
     while True:
         try:
-            return process.communicate(timeout=LOOK)
+            return process.communicate(timeout=POLL)
         except subprocess.TimeoutExpired:
             tick()
 
 
 @contextmanager
 def _process(path: Path, model: str, corpus: str) -> Iterator[subprocess.Popen[bytes]]:
-    """The process that searches; it is gone in the end."""
+    """Starts the process that searches; kills it at the end."""
     pipe = subprocess.PIPE
     with start_child("service.inspection.cell_search", path, model, corpus, stdout=pipe, stderr=pipe) as process:
         lifeline, process.stdin = process.stdin, None  # else `communicate` closes it, which ends the search
@@ -113,13 +183,13 @@ def _process(path: Path, model: str, corpus: str) -> Iterator[subprocess.Popen[b
                 process.kill()
 
 
-# ── cell_search ──────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── the process ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
-REFUSED = 3  # the status with which the process ends where it has said why
+REFUSED = 3  # the status after an error that standard error explains in a sentence
 
 
 def main(path: str, model: str, corpus: str) -> None:
-    """What the process does."""
+    """Searches and prints the report."""
     end_with_parent()
     lower_priority()
     try:

@@ -1,19 +1,32 @@
-"""What was found inside a model, as plain data.
+"""What was found inside a model, as plain data: the answers of the API, the reports on a terminal and the figures are made of it.
 
-It is made of numbers, strings and lists alone: `dataclasses.asdict` of it is ready for JSON.
+It consists of numbers, strings and lists alone, so that it is ready for JSON. The docstrings are the descriptions in ``/openapi.json``.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+import msgspec
+
+Count = Annotated[int, msgspec.Meta(ge=0)]
+
+# The tint scale of surprise for the SVG figures and the terminal. The page's is the same: components/tint-scale.js; a test compares them.
+TINT_LEVELS = 8  # tints of surprise, and of each sign of an activation
+LEAST_SURPRISE = 0.5  # bits
+FULL_SURPRISE = TINT_LEVELS - 1  # bits from which on the tint is the strongest
+SIGNS = {" ": "␣", "\n": "↵", "\t": "⇥"}
 
 
-@dataclass(frozen=True)
-class Alternative:
-    """A symbol that might have come."""
+def surprise_level(bits: float) -> int:
+    """Returns the tint of a surprise: 0 is no tint (below 0.5 bits), then there is one tint per bit, up to `TINT_LEVELS` from 7 bits on."""
+    return 0 if bits < LEAST_SURPRISE else int(min(bits, FULL_SURPRISE)) + 1
 
-    symbol: str
-    probability: float
+
+def visible(symbol: str) -> str:
+    """Returns a symbol as a reader can see it: ␣ for a space, ↵ for a line end, ⇥ for a tab, U+0007 for a control character."""
+    return SIGNS.get(symbol, symbol if symbol.isprintable() else f"U+{ord(symbol):04X}")
 
 
 @dataclass(frozen=True)
@@ -39,26 +52,49 @@ class Neighbour:
 
 
 @dataclass(frozen=True)
-class Inspection:
-    """What a model did with a text. Lists of the same length belong together, character by character."""
+class UnitActivations:
+    """The activations of a hidden unit, `LAYER:UNIT`, once each character was read: tanh(c) of an LSTM, h of other cells."""
 
-    model: str  # RUN@STEP
-    network: str
-    text: str
-    bits_per_char: float
-    unknown: int  # characters outside the alphabet
-    bits: list[float]
-    alternatives: list[list[Alternative]]
-    unit: str  # LAYER:UNIT
+    unit: str
     activations: list[float]
-    gates: list[Gate]
-    neighbours: list[Neighbour]
-    map_shares: list[float]  # of the variance, that the map's two directions explain
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inspection:
+    """The answer of ``POST /v1/inspect``: what a model did with a text. What was not asked for is null.
+
+    Lists have one entry for each character of `text`, which is in the normal form that is read. `bits` is how surprising each character
+    was, `alternatives` are the likeliest symbols in its place (if it has several symbols, in place of the first) with their probabilities.
+    `unknown` characters are not in the alphabet. `neighbours` are of the most frequent characters, and `map_shares` the shares of the
+    variance that the two directions of their map explain. `liveliest` is the unit that varied most, if all were read.
+    """
+
+    object: Literal["inspection"] = "inspection"
+    model: str  # RUN@STEP
+    cell: str
+    num_layers: Count
+    hidden_size: Count
+    text: str
+    characters: Count
+    unknown: Count
+    bits_per_char: float | None
+    bits: list[float] | None
+    alternatives: list[list[tuple[str, float]]] | None
+    liveliest: str | None
+    units: list[UnitActivations]
+    gates: list[Gate] | None
+    neighbours: list[Neighbour] | None
+    map_shares: list[float] | None
+
+    @property
+    def network(self) -> str:
+        """``lstm 1x384``: the cell, the layers, and the units of each."""
+        return f"{self.cell} {self.num_layers}x{self.hidden_size}"
 
 
 @dataclass(frozen=True)
 class CellExcerpt:
-    """A text, what a unit held once each of its characters was read, and whether the feature holds there."""
+    """A text, the activation of a unit once each of its characters was read, and whether the feature holds there."""
 
     text: str
     activations: list[float]
@@ -73,14 +109,14 @@ class FoundCell:
     meaning: str
     unit: str
     threshold: float
-    above: bool  # whether the feature is said to hold at or above the threshold, or below it
+    above: bool  # whether the feature is predicted at or above the threshold, else below it
     f1: float
     precision: float
     recall: float
     share: float  # of the characters, for which the feature holds
-    always: float  # F1 of saying yes always
-    fresh: float  # F1 of the best unit of a network that has learned nothing
-    found: bool  # F1 of 0.8 at least, and half of the way from saying yes always to being right always
+    always: float  # F1 of always predicting the feature
+    fresh: float  # F1 of the best unit of the same network before training
+    found: bool  # F1 of 0.8 at least, and half of the way from `always` to 1
     learned: bool  # clearly better than the fresh network
     excerpt: CellExcerpt
 
@@ -98,19 +134,24 @@ class FoundGauge:
 
 @dataclass(frozen=True)
 class CellReport:
-    """The units of a model that follow a readable feature, the best first."""
+    """The answer of ``POST /v1/inspect/cells``: units that follow a readable feature, the best first.
 
+    They were found on one half of a sample and measured on `characters` of the other half. `held_out` tells whether the model never learned
+    from them.
+    """
+
+    object: Literal["cells"] = field(default="cells", kw_only=True)
     model: str
     network: str
     corpus: str
-    characters: int  # on which was measured; as many others were used to find
-    held_out: bool  # whether the network never learned from them
+    characters: Count
+    held_out: bool
     cells: list[FoundCell]
     gauges: list[FoundGauge]
 
     @property
     def best(self) -> list[FoundCell]:
-        """One cell for each unit that was found: the feature that it follows best; those that were learned come first."""
+        """Returns one cell for each unit that was found: the feature that it follows best. Those that were learned come first."""
         firsts: dict[str, FoundCell] = {}
         for cell in sorted(self.cells, key=lambda cell: (not cell.learned, -cell.f1)):
             if cell.found:
@@ -119,5 +160,5 @@ class CellReport:
 
     @property
     def drawn(self) -> list[FoundCell]:
-        """Those of which a picture is worth making: the found ones, or where there are none the three that come closest."""
+        """Returns the cells that are worth a picture: the best, or if there are none the three that come closest."""
         return self.best or self.cells[:3]

@@ -1,10 +1,7 @@
-"""Figures as SVG: texts, scatter plots, and the canvas they are drawn on.
+"""Draws figures as SVG, and stacks them in one document.
 
-What all pictures share: their styles, their ground, and how several stand below each other in one file.
-
-Texts in tinted cells, one for each character: the activation of a unit from blue to red, or surprise in amber.
-
-Points in squares: how often gates are saturated, and the map of characters.
+Tinted texts have one cell for each character: the activation of a unit from blue to red, or surprise in amber. Scatter plots show how often
+gates are saturated, and the map of characters.
 """
 
 from __future__ import annotations
@@ -15,6 +12,7 @@ from html import escape
 from itertools import groupby
 from typing import NamedTuple
 
+from service.inspection.results import FULL_SURPRISE, TINT_LEVELS, surprise_level
 from service.system.formatting import columns, safe
 
 # ── canvas ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -22,7 +20,7 @@ from service.system.formatting import columns, safe
 MARGIN = 16
 GAP = 28  # between two pictures
 LINE = 18  # height of a line of words
-# Dark on light and light on dark: words keep a contrast of at least 4.5 on the ground and on the strongest tint.
+# Dark on light and light on dark: text keeps a contrast of at least 4.5 on the background and on the strongest tint.
 STYLES = """
 .paper{fill:#fff}.ink{fill:#1f2328}.faint{fill:#59636e}.rule{stroke:#59636e}
 .hot{fill:#d6452b}.cold{fill:#2f6fde}.warm{fill:#e8a200}.mark{stroke:#1f2328}
@@ -37,12 +35,12 @@ text{font:13px system-ui,-apple-system,"Segoe UI",sans-serif}
 .mono{font:14px ui-monospace,"SFMono-Regular",Menlo,Consolas,"DejaVu Sans Mono",monospace;white-space:pre}
 .middle{text-anchor:middle}.end{text-anchor:end}
 """.replace("\n", "")
-COLORS = "abcde"  # classes of series
+COLORS = "abcde"  # CSS classes of series
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A part of a drawing in its own coordinates."""
+    """A figure in its own coordinates."""
 
     width: float
     height: float
@@ -50,7 +48,7 @@ class Picture:
 
 
 def document(title: str, pictures: Sequence[Picture]) -> str:
-    """A file with pictures below each other."""
+    """Returns an SVG document with pictures below each other."""
     width = max(picture.width for picture in pictures) + 2 * MARGIN
     height = sum(picture.height for picture in pictures) + GAP * (len(pictures) - 1) + 2 * MARGIN
     size = f'viewBox="0 0 {number(width)} {number(height)}" width="{number(width)}" height="{number(height)}"'
@@ -68,17 +66,17 @@ def document(title: str, pictures: Sequence[Picture]) -> str:
 
 
 def escaped(text: str) -> str:
-    """Text as XML that can hold it: neither what a terminal would obey nor the two code points that are no characters at all."""
+    """Escapes text for XML; replaces control characters and the two code points that XML cannot hold."""
     return escape(safe(text).translate({0xFFFE: "\ufffd", 0xFFFF: "\ufffd"}))
 
 
 def words(x: float, y: float, text: str, classes: str = "ink") -> str:
-    """A line of words; y is where they stand on."""
+    """Returns a line of text; y is its baseline."""
     return f'<text class="{classes}" x="{number(x)}" y="{number(y)}">{escaped(text)}</text>'
 
 
 def heading(lines: Sequence[str], width: float) -> tuple[list[str], float]:
-    """A title and what is said below it, broken to fit, and the height of it all."""
+    """Returns a title and the lines below it, broken to fit the width, and the height of all."""
     parts, y = [], 0.0
     for index, line in enumerate(lines):
         for row in _broken(line, width):
@@ -88,7 +86,7 @@ def heading(lines: Sequence[str], width: float) -> tuple[list[str], float]:
 
 
 def number(value: float) -> str:
-    """A number without digits that nobody sees."""
+    """Formats a number with at most two decimals, without trailing zeros."""
     return f"{value:z.2f}".rstrip("0").rstrip(".")
 
 
@@ -104,35 +102,33 @@ def _broken(text: str, width: float) -> list[str]:
 
 # ── texts ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-WIDE, HIGH = 8.43, 20.0  # of a cell: the advance of most monospaced fonts at 14 px, and a line
-BASE = 14.5  # from the top of a line to where letters stand on
+WIDE, HIGH = 8.43, 20.0  # of a cell in px: the advance of most monospaced fonts at 14 px, and the height of a line
+BASE = 14.5  # from the top of a line to the baseline
 TAB = 8
-LEVELS = 12  # shades of a tint
-STRONGEST = 0.75  # opacity of the strongest: what is written on it stays legible
+STRONGEST = 0.75  # opacity of the strongest tint: text on it stays legible
 MOST = 5_000  # characters that are drawn
-FULL_SURPRISE = 10.0  # bits that have the strongest tint
 
 
 class GlyphPlace(NamedTuple):
-    """Where a character stands."""
+    """The cell of a character."""
 
     row: int
     column: int
-    width: int  # columns; 0 for what stands on the character before it
-    glyph: str  # nothing for a blank
+    width: int  # columns; 0 for a combining character
+    glyph: str  # empty for a blank
 
 
 class Mark(NamedTuple):
-    """How a character is shown."""
+    """The look of a character."""
 
-    tint: str = ""  # a class
-    level: int = 0  # shade, 0 to `LEVELS`
+    tint: str = ""  # a CSS class
+    level: int = 0  # strength of the tint, 0 to `TINT_LEVELS`
     underlined: bool = False
-    tip: str = ""  # what is said when it is pointed at
+    tip: str = ""  # shown when the pointer is on it
 
 
 def laid_out(text: str, width: int) -> list[GlyphPlace]:
-    """The places of all characters in lines of `width` columns; line ends are seen, and may stand behind the last column."""
+    """Returns the cells of all characters in lines of `width` columns. A line end is visible, and may stand after the last column."""
     places, row, column = [], 0, 0
     for c in text:
         if c == "\n":
@@ -152,7 +148,7 @@ def _glyph(c: str) -> str:
 
 
 class Scale(NamedTuple):
-    """What the tints mean."""
+    """The legend of tints."""
 
     low: str
     marks: Sequence[Mark]
@@ -160,7 +156,7 @@ class Scale(NamedTuple):
 
 
 def tinted(lines: Sequence[str], scale: Scale, text: str, marks: Sequence[Mark], width: int) -> Picture:
-    """A heading, a scale, and a text with a mark for each character, in lines of `width` columns."""
+    """Draws a heading, a scale, and a text with a mark for each character, in lines of `width` columns."""
     left_out = len(text) - MOST
     text, marks = text[:MOST], marks[:MOST]
     if left_out > 0:
@@ -195,7 +191,7 @@ def _scaled(scale: Scale, top: float) -> list[str]:
 
 
 def _opacity(mark: Mark) -> str:
-    return number(STRONGEST * mark.level / LEVELS)
+    return number(STRONGEST * mark.level / TINT_LEVELS)
 
 
 def _cell(x: float, y: float, wide: float, mark: Mark) -> str:
@@ -205,37 +201,34 @@ def _cell(x: float, y: float, wide: float, mark: Mark) -> str:
 
 
 def _written(places: Sequence[GlyphPlace], y: float) -> list[str]:
-    """The glyphs of one row, each at its own place, whatever the font's widths are."""
+    """Draws the glyphs of one row, each at its own x, so that the widths of the font do not matter."""
     parts = []
     for kind, group in groupby((place for place in places if place.glyph), _together):
         run = list(group)
         xs = " ".join(number(place.column * WIDE) for place in run)
         text = escaped("".join(place.glyph for place in run))
         tone = "faint" if kind == "↵" else "ink"
-        # What points at a glyph points at the cell behind it.
+        # The pointer on a glyph counts as on the cell behind it, which has the tip.
         parts.append(f'<text class="mono {tone}" pointer-events="none" x="{xs}" y="{number(y)}">{text}</text>')
     return parts
 
 
 def _together(place: GlyphPlace) -> object:
-    """Equal for glyphs that one element may hold: programs differ in how many places a character beyond U+FFFF takes."""
+    """Is equal for glyphs that may share an element. Programs disagree on how many x a character beyond U+FFFF takes: it stands alone."""
     return place if place.glyph > "\uffff" else place.glyph == "↵" and place.glyph
 
 
-# ── what is shown ─────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
 def heat(lines: Sequence[str], text: str, activations: Sequence[float], width: int, holds: Sequence[bool] = ()) -> Picture:
-    """What a unit held once each character was read, from blue (-1) to red (1), as Karpathy, Johnson and Li (2015) draw it.
+    """Draws the activation of a unit once each character was read, from blue (-1) to red (1), as Karpathy, Johnson and Li (2015) do.
 
-    Where a unit holds more than 1, the strongest tint is for the most that it holds. Where a feature `holds`, the text is underlined.
+    If an activation exceeds 1, the strongest tint is for the largest one. The characters for which a feature `holds` are underlined.
     """
     most = max([1.0, *map(abs, activations)])
     marks = [
-        _hot_or_cold(round(value / most * LEVELS))._replace(underlined=underlined)
+        _hot_or_cold(round(value / most * TINT_LEVELS))._replace(underlined=underlined)
         for value, underlined in zip(activations, holds or [False] * len(activations), strict=True)
     ]
-    scale = Scale(number(-most), [_hot_or_cold(level) for level in range(-LEVELS, LEVELS + 1)], number(most))
+    scale = Scale(number(-most), [_hot_or_cold(level) for level in range(-TINT_LEVELS, TINT_LEVELS + 1)], number(most))
     return tinted(lines, scale, text, marks, width)
 
 
@@ -244,19 +237,18 @@ def _hot_or_cold(level: int) -> Mark:
 
 
 def surprise(lines: Sequence[str], text: str, bits: Sequence[float], tips: Sequence[str], width: int) -> Picture:
-    """How surprising each character was: no bits have no tint, 10 and more the strongest. A tip is shown where one is pointed at."""
-    levels = [min(LEVELS, round(each / FULL_SURPRISE * LEVELS)) for each in bits]
-    marks = [Mark("warm", level, tip=tip) for level, tip in zip(levels, tips, strict=True)]
-    scale = Scale("0", [Mark("warm", level) for level in range(LEVELS + 1)], f"{FULL_SURPRISE:g} bits and more")
+    """Draws how surprising each character was, by the tint scale of `results`. The tip of a character shows when it is pointed at."""
+    marks = [Mark("warm", surprise_level(each), tip=tip) for each, tip in zip(bits, tips, strict=True)]
+    scale = Scale("0", [Mark("warm", level) for level in range(1, TINT_LEVELS + 1)], f"{FULL_SURPRISE}+ bits")
     return tinted(lines, scale, text, marks, width)
 
 
-# ── scatter ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── scatter plots ────────────────────────────────────────────────────────────────────────────────────────────────────
 
-SQUARE = 176.0  # side of a plot of gates
-SPACE = 46.0  # between two of them, with the numbers of the axis
+SQUARE = 176.0  # side of a plot of gates, px
+SPACE = 46.0  # between two plots, with the numbers of the axis
 LARGEST_MAP = 560.0
-INSIDE = 18.0  # of the map's edge
+INSIDE = 18.0  # distance of characters from the map's edge
 
 
 class Points(NamedTuple):
@@ -267,7 +259,7 @@ class Points(NamedTuple):
 
 
 class Plot(NamedTuple):
-    """A square."""
+    """A square with points."""
 
     title: str
     series: Sequence[Points]
@@ -279,13 +271,13 @@ class Sign(NamedTuple):
     text: str
     x: float
     y: float
-    color: str  # a class
+    color: str  # a CSS class
 
 
 def saturation(lines: Sequence[str], plots: Sequence[Plot], width: float) -> Picture:
-    """For each kind of gate a square in which every unit is a point.
+    """Draws a square for each kind of gate, in which every unit is a point.
 
-    Across: the share of the text in which the gate was nearly shut; up: nearly open. No point lies above the diagonal.
+    x is the share of the text in which the gate was nearly shut, y the share in which it was nearly open; x + y is at most 1.
     """
     parts, top = heading(lines, width)
     labels = [series.label for series in plots[0].series] if plots else []
@@ -328,7 +320,7 @@ def _square(plot: Plot) -> list[str]:
 
 
 def sign_map(lines: Sequence[str], signs: Sequence[Sign], legend: Sequence[tuple[str, str]], width: float) -> Picture:
-    """Characters where their two coordinates are; `legend`: what the colours mean, as (class, words)."""
+    """Draws characters at their two coordinates; `legend` has the meaning of colours, as (CSS class, text)."""
     parts, top = heading(lines, width)
     x = 0.0
     for color, label in legend:
@@ -347,7 +339,7 @@ def sign_map(lines: Sequence[str], signs: Sequence[Sign], legend: Sequence[tuple
 
 
 def _fitted(values: Iterable[float], side: float) -> Callable[[float], float]:
-    """From the least and the largest of the values to just inside of a side."""
+    """Returns the function that maps the values onto a side, without its margins."""
     found = list(values) or [0.0]
     low, high, inside = min(found), max(found), side - 2 * INSIDE
     return lambda value: INSIDE + inside * ((value - low) / (high - low) if high > low else 0.5)

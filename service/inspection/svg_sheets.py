@@ -1,9 +1,4 @@
-"""Sheets of figures: a whole inspection as one SVG, and its file.
-
-What was seen inside a model, on one sheet.
-
-Sheets into files.
-"""
+"""Draws an inspection or cells on sheets of figures, and writes them to SVG files."""
 
 from __future__ import annotations
 
@@ -11,7 +6,7 @@ import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
-from service.inspection.results import Alternative, CellReport, FoundCell, Gate, Inspection
+from service.inspection.results import SIGNS, CellReport, FoundCell, Gate, Inspection, Neighbour, visible
 from service.inspection.svg_figures import (
     COLORS,
     WIDE,
@@ -29,27 +24,29 @@ from service.inspection.svg_figures import (
 from service.system.disk import check_writable, write_whole
 from service.system.errors import FileUnwritable
 
-# ── sheets ───────────────────────────────────────────────────────────────────────────────────────────────────────────
-
 SORTS = ("letter", "capital", "digit", "other sign", "blank")  # of characters, in the order of the colours
 
 
 def inspection_sheet(found: Inspection, width: int) -> str:
-    """Surprise, a unit, the gates and the map of one text, below each other; lines of text have `width` columns."""
+    """Draws the parts of an inspection below each other: surprise, units, gates and the map. Lines of text have `width` columns."""
     across = WIDE * (width + 1)
-    mean = f"{found.network}, {found.bits_per_char:.2f} bits per character over {len(found.text):,}."
-    tips = [_tip(c, bits, alternatives) for c, bits, alternatives in zip(found.text, found.bits, found.alternatives, strict=True)]
-    expected = [f"{found.model}: how surprising each character was", f"{mean} Point at one to see what was expected in its place."]
-    held = [f"Unit {found.unit}", f"What unit {found.unit} (layer:unit) held once each character was read."]
-    pictures = [surprise(expected, found.text, found.bits, tips, width), heat(held, found.text, found.activations, width)]
+    pictures = []
+    if found.bits is not None and found.alternatives is not None:
+        mean = f"{found.network}, {found.bits_per_char:.2f} bits per character over {found.characters:,}."
+        lines = [f"{found.model}: how surprising each character was", f"{mean} Point at one to see what was expected in its place."]
+        pictures.append(surprise(lines, found.text, found.bits, [*map(_tip, found.text, found.bits, found.alternatives)], width))
+    for unit in found.units:
+        lines = [f"Unit {unit.unit}", f"The activation of unit {unit.unit} (layer:unit) once each character was read."]
+        pictures.append(heat(lines, found.text, unit.activations, width))
     if found.gates:
         pictures.append(_gates(found.gates, across))
-    pictures.append(_map(found, across))
+    if found.neighbours is not None:
+        pictures.append(_map(found.neighbours, found.map_shares or [], across))
     return document(f"Inside {found.model}", pictures)
 
 
 def cells_sheet(report: CellReport, cells: Sequence[FoundCell], width: int) -> str:
-    """Cells that were found, each over a text that has its feature here and there."""
+    """Draws cells, each on an excerpt in which its feature comes and goes."""
     pictures = [_cell(report, cell, width) for cell in cells]
     return document(f"Cells of {report.model}", pictures or [_none(report, WIDE * (width + 1))])
 
@@ -71,8 +68,8 @@ def _cell(report: CellReport, cell: FoundCell, width: int) -> Picture:
     return heat([title, measured], cell.excerpt.text, cell.excerpt.activations, width, cell.excerpt.holds)
 
 
-def _tip(character: str, bits: float, alternatives: Sequence[Alternative]) -> str:
-    expected = ", ".join(f"{each.symbol} {each.probability:.1%}" for each in alternatives)
+def _tip(character: str, bits: float, alternatives: Sequence[tuple[str, float]]) -> str:
+    expected = ", ".join(f"{visible(symbol)} {probability:.1%}" for symbol, probability in alternatives)
     return f"{character if character.isprintable() else repr(character)}: {bits:.1f} bits. Expected: {expected}"
 
 
@@ -97,36 +94,36 @@ def _gates(gates: Sequence[Gate], width: float) -> Picture:
     return saturation(lines, plots, width)
 
 
-def _map(found: Inspection, width: float) -> Picture:
+def _map(neighbours: Sequence[Neighbour], shares: Sequence[float], width: float) -> Picture:
     lines = [
-        "Characters as the network takes them",
-        f"Near each other: taken for alike. The two directions explain {sum(found.map_shares):.1%} of how they differ.",
+        "Characters by the direction of their embeddings",
+        f"Characters near each other have similar embeddings. The map shows {sum(shares):.1%} of the variance.",
     ]
-    signs = [Sign(each.symbol, each.x, each.y, COLORS[_sort(each.symbol)]) for each in found.neighbours]
-    present = sorted({_sort(each.symbol) for each in found.neighbours})
-    return sign_map(lines, signs, [(COLORS[sort], SORTS[sort]) for sort in present], width)
+    sorts = [_sort(each.symbol) for each in neighbours]
+    signs = [Sign(visible(each.symbol), each.x, each.y, COLORS[sort]) for each, sort in zip(neighbours, sorts, strict=True)]
+    return sign_map(lines, signs, [(COLORS[sort], SORTS[sort]) for sort in sorted(set(sorts))], width)
 
 
 def _sort(symbol: str) -> int:
-    if symbol in "␣↵⇥":
+    if symbol in SIGNS:
         return 4
     category = unicodedata.category(symbol[0])
     return 1 if category == "Lu" else 0 if category[0] in "LM" else 2 if category[0] == "N" else 3
 
 
-# ── saving ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── files ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def check(place: Path, *, folder: bool = False, overwrite: bool = False) -> None:
-    """What can be refused before long work; where a `folder` will do, too, only a file can be. Raises `FileTaken`, `FileUnwritable`."""
+    """Refuses before long work a file that cannot be written; a `folder` is not checked. Raises `FileTaken`, `FileUnwritable`."""
     if not folder or _is_file(place):
         check_writable(place, overwrite=overwrite)
 
 
 def save(found: Inspection | CellReport, place: Path, columns: int, *, overwrite: bool = False) -> list[Path]:
-    """Draw what was found, in lines of `columns` characters; returns the files. Raises `FileTaken` and `FileUnwritable`.
+    """Draws an inspection or cells in lines of `columns` characters; returns the files. Raises `FileTaken` and `FileUnwritable`.
 
-    Of cells, those that are worth a picture go to one file where `place` ends with .svg, else to a folder, each to a file of its own.
+    The cells that are worth a picture go to one file if `place` ends with .svg, else to a folder with a file for each.
     """
     if isinstance(found, Inspection):
         sheets = {place: inspection_sheet(found, columns)}

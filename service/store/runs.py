@@ -35,7 +35,8 @@ class Run:
     is gone, three times at the same step; this is the `attempt`-th try to get beyond `attempt_step`. `wanted` is ``paused`` or
     ``cancelled`` if that was requested of a running one. `parent` (RUN@STEP) is the checkpoint that its weights began as. `request`
     is what was asked for when the run was ordered; the settings that follow from it stand in `model_config` and `training_config`.
-    `extended_from` is the step, epoch and second at which the present length began, if it was extended; `epoch_symbols` are the symbols of an epoch.
+    `extended_from` is the step, epoch and second at which the present length began, if it was extended; `epoch_symbols` counts the
+    symbols of an epoch.
     """
 
     id: int

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from werkzeug.exceptions import ClientDisconnected
 
@@ -91,3 +92,34 @@ class Turns:
             self.pause()
 
         return tick
+
+
+# ── caches ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class LruCache(Generic[K, V]):
+    """Values in memory by key. May be used from any thread."""
+
+    def __init__(self, limit: int, size: Callable[[V], int] = lambda value: 1) -> None:
+        """The `size` of all values together is at most `limit`; without a `size`, that is the number of values."""
+        self.limit, self._size = limit, size
+        self._values: OrderedDict[K, V] = OrderedDict()  # the most recently used one is the last
+        self._lock = threading.Lock()
+
+    def get(self, key: K) -> V | None:
+        """Returns a value, which is now the most recently used one, or None."""
+        with self._lock:
+            if key in self._values:
+                self._values.move_to_end(key)
+            return self._values.get(key)
+
+    def put(self, key: K, value: V) -> None:
+        """Keeps a value, and drops the least recently used ones until all fit."""
+        with self._lock:
+            self._values[key] = value
+            self._values.move_to_end(key)
+            while sum(map(self._size, self._values.values())) > self.limit:
+                self._values.popitem(last=False)

@@ -1,54 +1,68 @@
-"""What was seen inside a model, on a terminal: texts in tints, or with bars below them where there are no colours; and tables."""
+"""Prints what was found inside a model: texts in tints, or with bars below them on a terminal without colours; and tables."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import groupby
+from typing import NamedTuple
 
-from service.inspection.results import CellReport, FoundCell, Inspection
-from service.inspection.svg_figures import FULL_SURPRISE, GlyphPlace, laid_out
+from service.inspection.results import (
+    FULL_SURPRISE,
+    SIGNS,
+    CellReport,
+    FoundCell,
+    Gate,
+    Inspection,
+    Neighbour,
+    surprise_level,
+    visible,
+)
+from service.inspection.svg_figures import GlyphPlace, laid_out
 from service.system.formatting import safe
 from service.terminal.text import sentence, table
 
-ROWS = 16  # of a text that are shown
+ROWS = 16  # of a text that are printed
 LISTED = 5  # surprises
-NEIGHBOURS = 10  # characters whose neighbours are listed
+NEIGHBOURS = 10  # characters with their neighbours that are listed
 CELLS = 15  # that are listed
-WIDE = 76  # columns that the whole table of cells takes
-SHOWN = 3  # of them, over a text
+WIDE = 76  # columns that the table of cells needs; on a narrower terminal it is a list
+SHOWN = 3  # cells that are printed over an excerpt
 BARS = "▁▂▃▄▅▆▇█"
-BARS_FROM_ZERO = " ▁▂▃▄▅▆▇█"
-# Grounds of the 256 colours from weak to strong, on which black stands out; nothing is as weak as none.
-AMBER = (230, 229, 223, 222, 215, 214)
+BARS_FROM_ZERO = " ▁▂▃▄▅▆▇█"  # one for each level of surprise
+# Backgrounds of the 256 colours from weak to strong, on which black text is legible; the weakest value has none.
+AMBER = (230, 229, 223, 222, 221, 215, 214, 208)  # one for each tint of surprise
 RED = (224, 217, 210, 209, 203, 203)
 BLUE = (195, 189, 153, 117, 111, 75)
 
 
 def report(found: CellReport | Inspection, width: int, *, colors: bool) -> str:
-    """What was found, in lines of `width` columns."""
+    """Returns the report in lines of `width` columns."""
     return cells_report(found, width, colors) if isinstance(found, CellReport) else inspection_report(found, width, colors)
 
 
 def inspection_report(found: Inspection, width: int, colors: bool) -> str:
-    """What a model did with a text, in lines of `width` columns."""
-    head = f"{found.model}, {found.network}: {found.bits_per_char:.2f} bits per character over {len(found.text):,} characters"
-    lines = [sentence(head, width)]
+    """Returns the parts of an inspection in lines of `width` columns."""
+    mean = f"{found.bits_per_char:.2f} bits per character over " if found.bits_per_char is not None else ""
+    lines = [sentence(f"{found.model}, {found.network}: {mean}{found.characters:,} characters", width)]
     if found.unknown:
         lines.append(sentence(f"outside its alphabet: {found.unknown:,} of them, which cost as much as any character could", width))
-    lines += ["", sentence(f"How surprising each character was, from 0 to {FULL_SURPRISE:g} bits and more", width)]
-    lines += _text(found.text, [min(1.0, each / FULL_SURPRISE) for each in found.bits], width, colors, _amber, 0)
-    lines += ["", _surprises(found, width)] if found.text else []
-    most = max([1.0, *map(abs, found.activations)])
-    lines += ["", sentence(f"What unit {found.unit} (layer:unit) held once each was read, from {-most:g} to {most:g}", width)]
-    lines += _text(found.text, [each / most for each in found.activations], width, colors, _red_or_blue, -1)
+    if found.bits is not None and found.alternatives is not None:
+        lines += ["", sentence(f"How surprising each character was, from 0 to {FULL_SURPRISE} bits and more", width)]
+        lines += _text(found.text, [*map(_surprise, found.bits)], width, colors)
+        lines += ["", _surprises(found.text, found.bits, found.alternatives, width)] if found.text else []
+    for unit in found.units:
+        most = _most(unit.activations)
+        lines += ["", sentence(f"The activation of unit {unit.unit} (layer:unit) after each character, from {-most:g} to {most:g}", width)]
+        lines += _text(found.text, [_activation(value / most) for value in unit.activations], width, colors)
     if found.gates:
-        lines += ["", _gates(found, width)]
-    lines += ["", _neighbours(found, width)]
+        lines += ["", _gates(found.gates, width)]
+    if found.neighbours is not None:
+        lines += ["", _neighbours(found.neighbours, width)]
     return "\n".join(lines)
 
 
 def cells_report(found: CellReport, width: int, colors: bool) -> str:
-    """The units of a model that follow a readable feature, in lines of `width` columns."""
+    """Returns the units of a model that follow a readable feature, in lines of `width` columns."""
     told = "that it never learned from" if found.held_out else "of its corpus, which keeps too little for validation"
     lines = [
         sentence(f"{found.model}, {found.network}: single units that follow a readable feature of corpus {found.corpus}", width),
@@ -92,40 +106,57 @@ def _cell(cell: FoundCell, width: int, colors: bool) -> Iterator[str]:
     yield sentence(
         f"Unit {cell.unit} is {'at or above' if cell.above else 'below'} {cell.threshold:.2f} {cell.meaning} (F1 {cell.f1:.2f})", width
     )
-    most = max([1.0, *map(abs, cell.excerpt.activations)])
-    values = [each / most for each in cell.excerpt.activations]
-    yield from _text(cell.excerpt.text, values, width, colors, _red_or_blue, -1, cell.excerpt.holds)
+    most = _most(cell.excerpt.activations)
+    looks = [_activation(value / most) for value in cell.excerpt.activations]
+    yield from _text(cell.excerpt.text, looks, width, colors, cell.excerpt.holds)
 
 
 # ── texts ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _text(
-    text: str, values: Sequence[float], width: int, colors: bool, style: Callable[[float], str], low: float, holds: Sequence[bool] = ()
-) -> Iterator[str]:
-    """The first rows of a text, with a value from `low` to 1 for each character: as its ground, or as the height of a bar below it."""
+class Look(NamedTuple):
+    """How the value of a character is shown."""
+
+    ground: str  # a background of the 256 colours; empty for none
+    bar: str  # on a terminal without colours, below the character
+
+
+def _surprise(bits: float) -> Look:
+    level = surprise_level(bits)
+    return Look(str(AMBER[level - 1]) if level else "", BARS_FROM_ZERO[level])
+
+
+def _activation(value: float) -> Look:
+    """Returns the look of a value from -1 to 1."""
+    shades = RED if value > 0 else BLUE
+    level = round(min(1.0, abs(value)) * len(shades))
+    bar = BARS[min(len(BARS) - 1, max(0, int((value + 1) / 2 * len(BARS))))]
+    return Look(str(shades[level - 1]) if level else "", bar)
+
+
+def _most(activations: Sequence[float]) -> float:
+    return max([1.0, *map(abs, activations)])
+
+
+def _text(text: str, looks: Sequence[Look], width: int, colors: bool, holds: Sequence[bool] = ()) -> Iterator[str]:
+    """Yields the first rows of a text: with backgrounds, underlined where a feature `holds`; or without colours, with bars below."""
     places = laid_out(text, max(10, width - 1))
-    cells = zip(places, values, holds or [False] * len(places), strict=True)
+    cells = zip(places, looks, holds or [False] * len(places), strict=True)
     for row, group in groupby(cells, lambda cell: cell[0].row):
         if row == ROWS:
             yield "…"
             return
         found = list(group)
         if colors:
-            runs = groupby(found, lambda cell: (style(cell[1]), cell[2]))
-            yield "".join(_painted(*look, "".join(_shown(place) for place, _, _ in run)) for look, run in runs)
+            runs = groupby(found, lambda cell: (cell[1].ground, cell[2]))
+            yield "".join(_painted(*style, "".join(_shown(place) for place, _, _ in run)) for style, run in runs)
         else:
             yield "".join(_shown(place) for place, _, _ in found).rstrip()
-            yield "".join(_bar(value, low) * place.width for place, value, _ in found).rstrip()
+            yield "".join(look.bar * place.width for place, look, _ in found).rstrip()
 
 
 def _shown(place: GlyphPlace) -> str:
     return place.glyph or " " * place.width
-
-
-def _bar(value: float, low: float) -> str:
-    bars = BARS if low else BARS_FROM_ZERO
-    return bars[min(len(bars) - 1, max(0, int((value - low) / (1 - low) * len(bars))))]
 
 
 def _painted(ground: str, underlined: bool, text: str) -> str:
@@ -133,42 +164,29 @@ def _painted(ground: str, underlined: bool, text: str) -> str:
     return f"\x1b[{';'.join(codes)}m{text}\x1b[0m" if codes else text
 
 
-def _amber(value: float) -> str:
-    return _shade(AMBER, value)
-
-
-def _red_or_blue(value: float) -> str:
-    return _shade(RED if value > 0 else BLUE, abs(value))
-
-
-def _shade(shades: Sequence[int], value: float) -> str:
-    level = round(min(1.0, value) * len(shades))
-    return str(shades[level - 1]) if level else ""
-
-
 # ── tables ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _surprises(found: Inspection, width: int) -> str:
-    places = sorted(range(len(found.bits)), key=lambda place: -found.bits[place])[:LISTED]
+def _surprises(text: str, bits: Sequence[float], alternatives: Sequence[Sequence[tuple[str, float]]], width: int) -> str:
+    places = sorted(range(len(bits)), key=lambda place: -bits[place])[:LISTED]
     rows = [
         [
-            f"{found.bits[place]:.1f}",
-            _visible(found.text[place]),
-            _visible(found.text[max(0, place - 16) : place]),
-            "  ".join(f"{safe(each.symbol)} {each.probability:.0%}" for each in found.alternatives[place][:4]),
+            f"{bits[place]:.1f}",
+            _visible(text[place]),
+            _visible(text[max(0, place - 16) : place]),
+            "  ".join(f"{visible(symbol)} {probability:.0%}" for symbol, probability in alternatives[place][:4]),
         ]
         for place in places
     ]
-    return table(["bits", "came", "behind", "expected"], rows, width)
+    return table(["bits", "character", "after", "expected"], rows, width)
 
 
 def _visible(text: str) -> str:
-    return safe(text.replace("\n", "↵").replace("\t", "⇥").replace(" ", "␣"))
+    return safe("".join(SIGNS.get(c, c) for c in text))
 
 
-def _gates(found: Inspection, width: int) -> str:
-    rows = [[str(gate.layer), gate.name, *map(_mean, (gate.left, gate.right))] for gate in found.gates]
+def _gates(gates: Sequence[Gate], width: int) -> str:
+    rows = [[str(gate.layer), gate.name, *map(_mean, (gate.left, gate.right))] for gate in gates]
     head = "How much of the text gates are nearly shut (below 0.1) and nearly open (above 0.9): the mean of all units"
     return f"{sentence(head, width)}\n{table(['layer', 'gate', 'shut', 'open'], rows, width)}"
 
@@ -177,12 +195,12 @@ def _mean(shares: Sequence[float]) -> str:
     return f"{sum(shares) / max(1, len(shares)):.0%}"
 
 
-def _neighbours(found: Inspection, width: int) -> str:
-    rows = [[safe(each.symbol), "  ".join(map(safe, each.nearest))] for each in found.neighbours[:NEIGHBOURS]]
-    head = "What the network takes for alike: the nearest others of the most frequent characters"
+def _neighbours(neighbours: Sequence[Neighbour], width: int) -> str:
+    rows = [[visible(each.symbol), "  ".join(map(visible, each.nearest))] for each in neighbours[:NEIGHBOURS]]
+    head = "The most frequent characters, and those with the most similar embeddings"
     return f"{sentence(head, width)}\n{table(['', ''], rows, width).lstrip(chr(10))}"
 
 
 def _share(value: float) -> str:
-    """Two digits; what is worse than nothing is shown as nothing."""
+    """Formats a share with two decimals; a negative one as 0."""
     return f"{max(0.0, value):.2f}"

@@ -1,13 +1,20 @@
-"""Fixtures: what was seen inside a small model."""
+"""Fixtures: results of an inspection, and a stored model whose unit 2 counts brackets."""
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from xml.etree import ElementTree
 
 import pytest
 
-from service.inspection.results import Alternative, CellExcerpt, CellReport, FoundCell, FoundGauge, Gate, Inspection, Neighbour
+from model.checkpoint import Checkpoint
+from model.config import ModelConfig
+from model.language_model import LanguageModel
+from model.vocabulary import SymbolCounts, Vocabulary
+from service.generation.model_cache import LoadedCheckpoint, load
+from service.inspection.results import CellExcerpt, CellReport, FoundCell, FoundGauge, Gate, Inspection, Neighbour, UnitActivations
+from service.store import Metric, Store
 
 
 @pytest.fixture
@@ -16,20 +23,23 @@ def inspection() -> Inspection:
     text = "a <b> &\t각\u0301\n"
     return Inspection(
         model="first@100",
-        network="lstm 2x3",
+        cell="lstm",
+        num_layers=2,
+        hidden_size=3,
         text=text,
+        characters=len(text),
         bits_per_char=1.5,
         unknown=0,
         bits=[float(place) for place in range(len(text))],
-        alternatives=[[Alternative("<", 0.5), Alternative("␣", 0.25)] for _ in text],
-        unit="1:2",
-        activations=[place / 5 - 1 for place in range(len(text))],
+        alternatives=[[("<", 0.5), (" ", 0.25)] for _ in text],
+        liveliest="1:2",
+        units=[UnitActivations("1:2", [place / 5 - 1 for place in range(len(text))])],
         gates=[
             Gate(layer, gate, name, [0.0, 0.5, 0.25], [1.0, 0.5, 0.25])
             for layer in (0, 1)
             for gate, name in (("i", "input"), ("f", "forget"), ("o", "output"))
         ],
-        neighbours=[Neighbour(symbol, ["<", "&"], [0.5, 0.75], x, -x) for x, symbol in enumerate("a<&7␣B")],
+        neighbours=[Neighbour(symbol, ["<", "&"], [0.5, 0.75], x, -x) for x, symbol in enumerate("a<&7 B")],
         map_shares=[0.25, 0.125],
     )
 
@@ -51,6 +61,30 @@ def report(make_cell: Callable[..., FoundCell]) -> CellReport:
     cells = [make_cell("blanks", "0:3", 0.95, learned=False), make_cell(), make_cell("digits", "0:2", 0.6, found=False)]
     gauges = [FoundGauge("indentation", "the depth of the indentation", "0:5", 0.5, 0.1)]
     return CellReport("first@100", "lstm 2x3", "tale", 5000, True, cells, gauges)
+
+
+def bracketed(count: int) -> str:
+    rng = random.Random(3)
+    return "".join(rng.choices(["loom ", "(red gold) ", "((a) knot) ", "724\n", "thread, "], k=count))
+
+
+@pytest.fixture
+def trained(store: Store) -> LoadedCheckpoint:
+    """A stored network whose unit 2 counts open brackets, and a corpus of which a tenth was kept for validation."""
+    text = bracketed(9000)
+    store.corpora.add("knots", [text], "knots.txt")
+    config = ModelConfig(cell="rnn", activation="relu", hidden_size=4)
+    vocabulary = Vocabulary.build(SymbolCounts("char", "nfc").add([text]))
+    model = LanguageModel.new(config, vocabulary.size)
+    model.parameters.flat[:] = 0
+    for c, weight in (("(", 1.0), (")", -1.0)):
+        model.parameters["layers.0.Wx"][int(vocabulary.encode(c)[0]), 2] = weight
+    model.parameters["layers.0.Wh"][2, 2] = 1
+    store.runs.create("weaver", corpus="knots", model_config=config.to_dict(), training_config={"steps": 10, "seed": 5})
+    run = store.runs.claim("weaver")
+    store.checkpoints.save(run, Metric(step=7, validation_loss=1.0), Checkpoint(model, vocabulary, {"step": 7}).to_bytes(), None)
+    store.runs.release(run, "succeeded")
+    return load(store, "weaver")
 
 
 @pytest.fixture

@@ -1,23 +1,84 @@
-"""The process that looks for cells: what it writes, what it refuses, and that it does not outlive whoever started it."""
+"""The search for cells, and its process: what it writes, what it refuses, and that it does not outlive its parent."""
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from service.generation.model_cache import load
-from service.inspection.cell_search import REFUSED
-from service.inspection.inspector import find_cells
+from model.errors import MissingSetting
+from service.generation.model_cache import LoadedCheckpoint, load
+from service.inspection import cell_search
+from service.inspection.cell_search import REFUSED, find_cells
 from service.inspection.results import CellReport
 from service.store import Corpus, Run, Store
+from service.system.errors import CorpusNotFound
 
+AddModel = Callable[..., Run]
 ROOT = Path(__file__).resolve().parents[3]
+
+
+def test_the_cell_that_was_built_in_is_found_on_text_that_was_kept(store: Store, trained: LoadedCheckpoint) -> None:
+    report = find_cells(store, trained)
+    first = report.cells[0]
+    assert (report.model, report.corpus, report.held_out) == ("weaver@7", "knots", False), "too little is kept"
+    assert (first.feature, first.unit, first.f1) == ("round_brackets", "0:2", 1.0)
+    assert first.found
+    assert first.learned
+    assert first.fresh < 0.9
+    assert report.best[0] == first
+    assert 0.8 < report.gauges[0].explained <= 1
+    assert json.loads(json.dumps(asdict(report)))["cells"][0]["excerpt"]["holds"] == first.excerpt.holds
+
+
+def test_what_was_kept_for_validation_is_read_where_it_is_enough(
+    store: Store, trained: LoadedCheckpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cell_search, "ENOUGH", 1000)
+    report = find_cells(store, trained)
+    whole = "".join(store.corpora.pieces("knots"))
+    assert report.held_out
+    assert report.characters < len(whole) // 10
+    kept = whole[round(len(whole) * 0.9) - 1 :]
+    assert all(cell.excerpt.text in kept for cell in report.cells)
+
+
+def test_another_corpus_is_read_as_a_whole(store: Store, trained: LoadedCheckpoint) -> None:
+    store.corpora.add("other", ["no bracket at all, 724 times\n" * 100], "other.txt")
+    report = find_cells(store, trained, "other")
+    assert (report.corpus, report.held_out) == ("other", True)
+    assert "round_brackets" not in {cell.feature for cell in report.cells}
+
+
+def test_an_imported_model_needs_to_be_told_a_corpus(store: Store, add_model: AddModel, tale: str) -> None:
+    add_model(text=tale)
+    with pytest.raises(MissingSetting, match="first was imported without its own"):
+        find_cells(store, load(store))
+    with pytest.raises(CorpusNotFound, match="none is stored yet"):
+        find_cells(store, load(store), "tale")
+    store.corpora.add("tale", [tale], "tale.txt")
+    assert find_cells(store, load(store), "tale").corpus == "tale"
+
+
+@pytest.mark.parametrize(("level", "normalization"), [("byte", "nfc"), ("char", "nfd")])
+def test_other_levels_are_searched_as_well(store: Store, add_model: AddModel, level: str, normalization: str) -> None:
+    text = "가각 (é), 한글\n" * 400
+    store.corpora.add("hangul", [text], "hangul.txt")
+    add_model(text=text, level=level, normalization=normalization)
+    report = find_cells(store, load(store), "hangul")
+    assert {"round_brackets", "line_ends"} <= {cell.feature for cell in report.cells}
+    assert all(len(cell.excerpt.text) == len(cell.excerpt.holds) for cell in report.cells)
+    assert all(c in text for c in report.cells[0].excerpt.text)
+
+
+# ── the process ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.fixture

@@ -1,9 +1,4 @@
-"""Squares of points: every unit and every character stands where its numbers say.
-
-The ground of all pictures: sizes, escapes, words that are broken, and colours that can be read.
-
-Tinted texts: every character in its own place and colour, read back as XML.
-"""
+"""Figures, read back as XML: their canvas, tinted texts, and points where their numbers say."""
 
 from __future__ import annotations
 
@@ -16,12 +11,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from service.inspection import svg_figures
+from service.inspection.results import TINT_LEVELS
 from service.inspection.svg_figures import (
     COLORS,
     GAP,
     HIGH,
     LARGEST_MAP,
-    LEVELS,
     MARGIN,
     SQUARE,
     STRONGEST,
@@ -192,9 +187,9 @@ def test_what_a_feature_holds_for_is_underlined(parse: Parse) -> None:
 
 
 def test_surprise_says_what_was_expected_where_it_is_pointed_at(parse: Parse) -> None:
-    root = parse(document("t", [surprise(["t"], "ab", [0, 99], ["<nothing>", "a & b"], 10)]))
-    assert [each.findtext(f"{SVG}title") for each in cells(root, "warm")] == ["<nothing>", "a & b"]
-    assert [each.get("fill-opacity") for each in cells(root, "warm")] == ["0", f"{STRONGEST}"]
+    root = parse(document("t", [surprise(["t"], "abc", [0, 2.9, 99], ["<nothing>", "", "a & b"], 10)]))
+    assert [each.findtext(f"{SVG}title") for each in cells(root, "warm")] == ["<nothing>", None, "a & b"]
+    assert [each.get("fill-opacity") for each in cells(root, "warm")] == ["0", number(STRONGEST * 3 / 8), f"{STRONGEST}"]
     assert max(float(each.get("fill-opacity", "")) for each in root.iter(f"{SVG}rect") if each.get("fill-opacity")) == STRONGEST
 
 
@@ -216,7 +211,14 @@ def test_a_long_text_is_cut_and_that_is_said(parse: Parse, monkeypatch: pytest.M
 def test_the_scale_has_every_tint_that_occurs(parse: Parse) -> None:
     root = parse(document("t", [heat(["t"], "", [], 10)]))
     scale = [(each.get("class"), each.get("fill-opacity")) for each in root.iter(f"{SVG}rect") if each.get("width") == "7"]
-    assert len(scale) == len(set(scale)) == 2 * LEVELS + 1
+    assert len(scale) == len(set(scale)) == 2 * TINT_LEVELS + 1
+
+
+def test_the_scale_of_surprise_goes_from_the_weakest_tint_to_seven_bits(parse: Parse) -> None:
+    root = parse(document("t", [surprise(["t"], "", [], [], 10)]))
+    scale = [float(each.get("fill-opacity", "")) for each in root.iter(f"{SVG}rect") if each.get("width") == "7"]
+    assert scale == [pytest.approx(STRONGEST * level / TINT_LEVELS, abs=0.01) for level in range(1, TINT_LEVELS + 1)]
+    assert "7+ bits" in texts(root)
 
 
 # ── scatter ──────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from service.inspection.results import CellReport, Inspection
+from service.inspection.results import CellReport, Inspection, UnitActivations
 from service.inspection.svg_sheets import cells_sheet, check, inspection_sheet, save
 from service.system.errors import FileTaken, FileUnwritable
 
@@ -39,7 +39,7 @@ def test_a_cell_without_gates_has_no_squares_for_them(parse: Parse, inspection: 
 
 
 def test_the_empty_text_has_a_sheet(parse: Parse, inspection: Inspection) -> None:
-    parse(inspection_sheet(replace(inspection, text="", bits=[], activations=[], alternatives=[]), 80))
+    parse(inspection_sheet(replace(inspection, text="", characters=0, bits=[], units=[UnitActivations("0:0", [])], alternatives=[]), 80))
 
 
 def test_a_cell_says_how_good_it_is_and_what_a_fresh_network_reaches(parse: Parse, report: CellReport) -> None:
@@ -94,3 +94,9 @@ def test_halves_of_pairs_are_written_as_something_else(inspection: Inspection, t
 def test_without_cells_the_sheet_says_so(parse: Parse, report: CellReport, tmp_path: Path) -> None:
     (file,) = save(replace(report, cells=[]), tmp_path / "a.svg", 80)
     assert "No feature occurs often enough" in said(parse(file.read_text(encoding="utf-8")))
+
+
+def test_what_was_not_asked_for_is_not_drawn(parse: Parse, inspection: Inspection) -> None:
+    root = parse(inspection_sheet(replace(inspection, bits=None, bits_per_char=None, alternatives=None, gates=None, neighbours=None), 80))
+    assert said(root).startswith("Unit 1:2")
+    assert "Characters by the direction of their embeddings" not in said(root)

@@ -1,7 +1,4 @@
-"""Turns of requests that read, and their time.
-
-Work that several threads share.
-"""
+"""Threads that share work, turns of requests and their time, and the cache."""
 
 from __future__ import annotations
 
@@ -11,7 +8,7 @@ import time
 import pytest
 from werkzeug.exceptions import ClientDisconnected
 
-from service.system.concurrency import ThreadPool, Turns
+from service.system.concurrency import LruCache, ThreadPool, Turns
 from service.system.errors import TookTooLong, TooManyRequests, WaitedTooLong
 
 # ── crew ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -77,3 +74,28 @@ def test_the_clock_begins_where_it_is_made() -> None:
         late()
     with pytest.raises(ClientDisconnected):
         Turns(1, 1, seconds=30).clock(lambda: True)()
+
+
+# ── caches ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_least_recently_used_value_is_dropped_first() -> None:
+    cache: LruCache[str, int] = LruCache(2)
+    cache.put("a", 1)
+    cache.put("b", 2)
+    assert cache.get("a") == 1
+    cache.put("c", 3)
+    assert [cache.get(key) for key in "abc"] == [1, None, 3]
+    cache.put("a", 4)
+    cache.put("d", 5)
+    assert [cache.get(key) for key in "acd"] == [4, None, 5]
+
+
+def test_values_may_have_sizes_and_too_large_ones_are_not_kept() -> None:
+    cache: LruCache[str, bytes] = LruCache(5, len)
+    cache.put("a", b"12")
+    cache.put("b", b"123")
+    cache.put("c", b"1234")
+    assert [cache.get(key) for key in "abc"] == [None, None, b"1234"]
+    cache.put("d", b"123456")
+    assert [cache.get(key) for key in "cd"] == [None, None]

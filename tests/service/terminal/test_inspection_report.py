@@ -1,4 +1,4 @@
-"""What was seen inside a model, as it is printed: with and without colours, on wide and narrow terminals."""
+"""The report on what was found inside a model: with and without colours, on wide and narrow terminals."""
 
 from __future__ import annotations
 
@@ -7,7 +7,17 @@ from dataclasses import replace
 
 import pytest
 
-from service.inspection.results import Alternative, CellExcerpt, CellReport, FoundCell, FoundGauge, Gate, Inspection, Neighbour
+from service.inspection.results import (
+    TINT_LEVELS,
+    CellExcerpt,
+    CellReport,
+    FoundCell,
+    FoundGauge,
+    Gate,
+    Inspection,
+    Neighbour,
+    UnitActivations,
+)
 from service.system.formatting import columns
 from service.terminal import inspection_report as module
 from service.terminal.inspection_report import report
@@ -20,16 +30,19 @@ LOUD = "\x1b["
 def inspection() -> Inspection:
     return Inspection(
         model="first@100",
-        network="lstm 1x3",
+        cell="lstm",
+        num_layers=1,
+        hidden_size=3,
         text=TEXT,
+        characters=len(TEXT),
         bits_per_char=1.5,
         unknown=1,
-        bits=[0.0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 20, 11],
-        alternatives=[[Alternative("␣", 0.5), Alternative("\x07", 0.25)] for _ in TEXT],
-        unit="0:2",
-        activations=[-1.0, 1.0, 0.0, 0.5, -0.5, 0.25, 1, 1, 1, -1, -1, 0],
+        bits=[0.4, 1, 2.9, 3, 4, 5, 6, 7, 8, 9, 20, 11],
+        alternatives=[[(" ", 0.5), ("\x07", 0.25)] for _ in TEXT],
+        liveliest="0:2",
+        units=[UnitActivations("0:2", [-1.0, 1.0, 0.0, 0.5, -0.5, 0.25, 1, 1, 1, -1, -1, 0])],
         gates=[Gate(0, "i", "input", [0.0, 0.5, 1.0], [1.0, 0.25, 0.0]), Gate(0, "f", "forget", [0.0] * 3, [0.5] * 3)],
-        neighbours=[Neighbour("a", ["<", "␣"], [0.5, 0.75], 0, 1), Neighbour("\x1b", ["a", "b"], [0.5, 0.75], 0, 1)],
+        neighbours=[Neighbour("a", ["<", " "], [0.5, 0.75], 0, 1), Neighbour("\x1b", ["a", "b"], [0.5, 0.75], 0, 1)],
         map_shares=[0.25, 0.125],
     )
 
@@ -71,7 +84,7 @@ def test_without_colours_bars_stand_below_their_characters(inspection: Inspectio
     lines = report(inspection, 80, colors=False).split("\n")
     row = lines.index("a <b>   각\ufffd↵")
     #                    0 1 2 3 4 5 (a tab: three columns) 6 (a wide character: two) 7 8 bits
-    assert lines[row + 1] == "  ▁▂▃" + "▄▄▄" + "▅▅" + "▆" + "▇"
+    assert lines[row + 1] == " ▂▃▄▅" + "▆▆▆" + "▇▇" + "█" + "█"
     held = lines.index("a <b>   각\ufffd↵", row + 1)
     assert lines[held + 1] == "▁█▅▇▃" + "▆▆▆" + "██" + "█" + "█"
     assert lines[held + 2 : held + 4] == ["end", "▁▁▅"]
@@ -82,6 +95,7 @@ def test_with_colours_the_ground_tells(inspection: Inspection) -> None:
     assert f"48;5;{module.BLUE[-1]}ma" in shown
     assert f"48;5;{module.RED[-1]}m " in shown
     assert f"48;5;{module.AMBER[-1]}m" in shown
+    assert len(module.AMBER) == len(set(module.AMBER)) == len(module.BARS_FROM_ZERO) - 1 == TINT_LEVELS
     assert "\n".join(line.rstrip() for line in plain(shown).split("\n")).count("a <b>") == 2
 
 
@@ -89,7 +103,7 @@ def test_the_greatest_surprises_come_first_with_what_was_expected(inspection: In
     lines = report(inspection, 80, colors=False).split("\n")
     first = lines.index(next(line for line in lines if line.startswith("bits"))) + 1
     assert [line.split()[:2] for line in lines[first : first + 3]] == [["20.0", "n"], ["11.0", "d"], ["9.0", "e"]]
-    assert "␣ 50%  \ufffd 25%" in lines[first]
+    assert "␣ 50%  U+0007 25%" in lines[first]
     assert "<b>⇥각\ufffd↵e" in lines[first]
 
 
@@ -106,7 +120,7 @@ def test_a_long_text_is_cut(inspection: Inspection, monkeypatch: pytest.MonkeyPa
 
 
 def test_the_empty_text(inspection: Inspection) -> None:
-    empty = replace(inspection, text="", bits=[], activations=[], alternatives=[], unknown=0)
+    empty = replace(inspection, text="", characters=0, bits=[], units=[UnitActivations("0:2", [])], alternatives=[], unknown=0)
     assert "over 0 characters" in report(empty, 80, colors=False)
 
 
@@ -126,3 +140,10 @@ def test_where_a_feature_holds_is_underlined(cells: CellReport) -> None:
 
 def test_nothing_found_is_said(cells: CellReport) -> None:
     assert "no feature occurs often enough" in report(replace(cells, cells=[]), 80, colors=False)
+
+
+def test_what_was_not_asked_for_is_left_out(inspection: Inspection) -> None:
+    none = replace(inspection, bits_per_char=None, bits=None, alternatives=None, gates=None, neighbours=None, map_shares=None, units=[])
+    first, second = report(none, 80, colors=False).split("\n")
+    assert first == "first@100, lstm 1x3: 12 characters"
+    assert second.startswith("outside its alphabet: 1")

@@ -1,7 +1,7 @@
 // The tints of texts: which tint a surprise or an activation has, and the legends of both. The names are CSS highlights and colours.
 //
-// Surprise: no tint below 0.5 bits, then one tint per bit, the strongest from 7 bits on. page.css has a colour for each tint; the SVG
-// figures and the terminal (Python: FULL_SURPRISE and LEVELS) must agree with this scale.
+// Surprise: no tint below 0.5 bits, then one tint per bit, the strongest from 7 bits on. page.css has a colour for each tint. The SVG
+// figures and the terminal use the same scale: TINT_LEVELS, LEAST_SURPRISE and surprise_level() in service/inspection/results.py.
 // Activation: 8 tints of red above 0 and 8 of blue below, in views/inside/inside.css.
 
 import { t } from "../i18n/i18n.js";

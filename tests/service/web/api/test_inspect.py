@@ -167,11 +167,11 @@ def test_a_text_is_read_once_for_all_units(app: Flask, ask: Callable[..., dict[s
     assert ask(model="one", text=TEXT + "b") == everything, "also where units and gates are known, and surprise is not"
     # A service that may keep nothing reads anew, and says the same.
     service = app.extensions["charloom"]
-    service.inspector = Inspector(service.store, 60, kept=0)
+    service.inspector = Inspector(service.store, 60, memory=0)
     found = ask(model="one", text=TEXT, include=[], units=every)["units"]
     for one, other in zip(found, together, strict=True):
         assert one["activations"] == pytest.approx(other["activations"], abs=2e-3), "half as many bits are kept"
-    assert service.inspector._kept == {}
+    assert not service.inspector._cache._values
 
 
 @pytest.mark.parametrize(
@@ -309,7 +309,7 @@ def test_a_search_ends_where_nobody_waits_for_it(
             started.append(self)
 
     monkeypatch.setattr(subprocess, "Popen", Popen)
-    monkeypatch.setattr(cell_search, "LOOK", 0.01)
+    monkeypatch.setattr(cell_search, "POLL", 0.01)
     monkeypatch.setattr("service.web.api.inspect.client_left", lambda request: lambda: True)
     assert client.post(CELLS, json={"model": "weaver"}).status_code == 400
     assert [process.returncode for process in started] == [-9]
