@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from service.generation.sample import SampledTexts
-from service.novelty import Copied, Index, Indexes, IndexProgress, Novelty, compare
+from service.novelty import CopiedSpan, Index, Indexes, TextNovelty, compare
 from service.store import Corpus, Run, Store, StoredCheckpoint
 from service.system.formatting import counted, duration, safe, size
 from service.terminal.text import clipped, indented, sentence, table, terminal_width, wrapped
@@ -171,11 +171,11 @@ def index_of(indexes: Indexes, echo: Callable[[str], None], run: Run) -> Index:
     """
     corpus, drawn = indexes.corpus_of(run), False
 
-    def watch(progress: IndexProgress) -> None:
+    def watch(progress: float) -> None:
         nonlocal drawn
         if sys.stderr.isatty():
             drawn = True
-            echo(f"\r{clipped(f'making the index of corpus {corpus.name}: {progress.share:.0%}', terminal_width() - 1)}\x1b[K")
+            echo(f"\r{clipped(f'making the index of corpus {corpus.name}: {progress:.0%}', terminal_width() - 1)}\x1b[K")
 
     try:
         return indexes.wait(corpus, watch)
@@ -186,15 +186,16 @@ def index_of(indexes: Indexes, echo: Callable[[str], None], run: Run) -> Index:
 
 def compared(texts: SampledTexts, terminal: bool) -> Iterator[tuple[str, str]]:
     """Each text with its prompt as it is to be printed, on a `terminal` with what is copied underlined, and the report about it."""
-    assert isinstance(texts.index, Index)
+    index, corpus, prompt = texts.index, texts.run.corpus, texts.config.prompt
+    assert isinstance(index, Index)  # as `index_of` has returned
+    assert corpus is not None  # as `index_of` has checked
     for turn, (text, reason) in enumerate(texts.whole()):
-        prompt = texts.config.prompt
-        found = compare(texts.index, text, corpus=texts.run.corpus or "", prompt=prompt, ended=reason == "stop")
+        found = compare(index, text, corpus=corpus, prompt=prompt, ended=reason == "stop")
         shown = safe(prompt) + underlined(text, found.spans) if terminal else prompt + text
         yield f"{texts.head(turn)}{shown}\n", novelty_report(text, found, terminal_width())
 
 
-def underlined(text: str, spans: Sequence[Copied]) -> str:
+def underlined(text: str, spans: Sequence[CopiedSpan]) -> str:
     """The text, made safe for a terminal, with its copied spans (in order) underlined."""
     text = safe(text)
     parts, done = [], 0
@@ -210,7 +211,7 @@ def _underlined(line: str) -> str:
     return f"\x1b[4m{bare}\x1b[24m{line[len(bare) :]}" if bare else line
 
 
-def novelty_report(text: str, novelty: Novelty, width: int) -> str:
+def novelty_report(text: str, novelty: TextNovelty, width: int) -> str:
     """What of a text was copied: sentences and a table, in lines of `width` columns."""
     lines = [sentence(_summary(novelty), width)]
     if novelty.spans:
@@ -223,7 +224,7 @@ def novelty_report(text: str, novelty: Novelty, width: int) -> str:
     return "\n".join(lines)
 
 
-def _summary(novelty: Novelty) -> str:
+def _summary(novelty: TextNovelty) -> str:
     longest = novelty.longest
     if longest is None:
         return f"nothing of these {novelty.characters:,} characters stands in corpus {novelty.corpus}"
@@ -243,7 +244,7 @@ def _times(times: int) -> str:
     return "once" if times == 1 else f"{times:,} times"
 
 
-def _record_summary(novelty: Novelty) -> str:
+def _record_summary(novelty: TextNovelty) -> str:
     records = novelty.records or ()
     old = list(dict.fromkeys(each.text for each in records if not each.new))
     new = sum(each.new for each in records)

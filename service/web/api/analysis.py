@@ -15,9 +15,10 @@ from flask import Blueprint, Response, request
 from model.errors import CheckpointError, InvalidSetting
 from model.normalization import normalize
 from service.generation.scoring import Judgement, posterior
+from service.novelty import TextNovelty
 from service.system.errors import NotFound, ServiceError, TooManyRequests
 from service.web.api.completion_adapter import in_their_shape
-from service.web.api.protocol import Scored, TextNovelty, TextScore
+from service.web.api.protocol import Scored, TextScore
 from service.web.api.request_body import client_left, json_body
 from service.web.api.responses import answer
 from service.web.openapi import operation
@@ -56,7 +57,7 @@ def novelty_routes(service: Service) -> Blueprint:
             )
         run = service.find(values.get("model", "latest")).run
         wanted = {name: values[name] for name in ("prompt", "ended", "min_length") if name in values}
-        return answer(TextNovelty.of(service.comparer.compare(run, text, client_left(request), **wanted)))
+        return answer(service.comparer.compare(run, text, client_left(request), **wanted))
 
     return blueprint
 

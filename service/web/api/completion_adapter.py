@@ -24,6 +24,7 @@ from model.config import SamplingConfig
 from model.errors import CharloomError, InvalidSetting
 from model.output_text import FinishReason, SymbolLogprob
 from service.generation.scheduler import Part, Request
+from service.novelty import TextNovelty
 from service.web.api.protocol import (
     Completion,
     CompletionChoice,
@@ -32,7 +33,6 @@ from service.web.api.protocol import (
     Fault,
     PromptFacts,
     Substituted,
-    TextNovelty,
     Usage,
 )
 from service.web.api.responses import DONE, event
@@ -221,20 +221,12 @@ def streamed(begun: Request, events: Iterator[Any], service: Service) -> Respons
 # ── novelty ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-class NoveltyOutcome(NamedTuple):
-    """What of a written text was copied, or what stood in the way of telling that."""
-
-    novelty: TextNovelty | None
-    error: CharloomError | None
-
-
-def novelty_of(service: Service, begun: Request, choice: int, text: str, finish_reason: FinishReason | None) -> NoveltyOutcome:
-    """What of one of a request's texts was copied; `text` may begin with its echoed prompt."""
+def novelty_of(service: Service, begun: Request, choice: int, text: str, finish_reason: FinishReason | None) -> TextNovelty | CharloomError:
+    """Compares one of a request's texts, which may begin with its echoed prompt, with the corpus."""
     part = begun.parts[choice // begun.parts[0].config.n]
     prompt = _prompt(begun, part)
     own = text[len(prompt) :] if part.config.echo else text
-    found = service.comparer.try_compare(begun.model.run, own, prompt=prompt, ended=finish_reason == "stop")
-    return NoveltyOutcome(TextNovelty.of(found.novelty) if found.novelty else None, found.error)
+    return service.comparer.try_compare(begun.model.run, own, prompt=prompt, ended=finish_reason == "stop")
 
 
 def _prompt(begun: Request, part: Part) -> str:
@@ -308,8 +300,10 @@ class Answering:
             return UNSET
         choice = self._writing.choices[number]
         found = novelty_of(self._service, self._begun, number, choice.text, choice.finish_reason)
-        self._untold = self._untold or found.error
-        return found.novelty
+        if isinstance(found, CharloomError):
+            self._untold = self._untold or found
+            return None
+        return found
 
     def _facts(self) -> CompletionFacts:
         found = facts(self._begun)

@@ -9,7 +9,7 @@ from typing import Any
 from flask import Blueprint, Response, request
 
 from model.config import SamplingConfig
-from model.errors import CheckpointError, InvalidSetting
+from model.errors import CharloomError, CheckpointError, InvalidSetting
 from service.system.errors import NotFound, ServiceError, TooManyRequests
 from service.web.api.completion_adapter import Writing, fault, novelty_of, streamed, substituted
 from service.web.api.protocol import Error, Generated, GeneratedPiece, Shape
@@ -66,9 +66,9 @@ def events(writing: Writing, left: Callable[[], bool], compared: Callable[[], di
 def novelties(writing: Writing, service: Service) -> dict[str, Any]:
     """The fields that tell what of the texts was copied."""
     found = [novelty_of(service, writing.begun, index, each.text, each.finish_reason) for index, each in enumerate(writing.choices)]
-    error = next((each.error for each in found if each.error), None)
-    fields: dict[str, Any] = {"novelty": found[0].novelty} if len(found) == 1 else {"novelties": [each.novelty for each in found]}
-    return {**fields, "novelty_error": fault(error, service)}
+    error = next((each for each in found if isinstance(each, CharloomError)), None)
+    told = [None if isinstance(each, CharloomError) else each for each in found]
+    return {**({"novelty": told[0]} if len(told) == 1 else {"novelties": told}), "novelty_error": fault(error, service)}
 
 
 def facts(writing: Writing, **further: Any) -> Generated:

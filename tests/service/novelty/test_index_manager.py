@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from service.novelty import Index, Indexes, IndexProgress, index_manager
+from service.novelty import Index, Indexes, index_manager
 from service.novelty.index_builder import build
 from service.store import Corpus, Run, Store
 from service.system import hardware
@@ -26,12 +26,12 @@ import sys
 import numpy as np
 from service.novelty import index_builder
 
-def parts(*arguments):
+def index_parts(*arguments):
     yield np.zeros(9, np.uint8)
     print("writing", flush=True)
     index_builder.threading.Event().wait()
 
-index_builder.parts = parts
+index_builder.index_parts = index_parts
 index_builder.main(*sys.argv[1:])
 """
 
@@ -84,9 +84,9 @@ def test_the_first_who_asks_is_told_to_come_back(at_hand: Indexes, corpus: Corpu
 
 
 def test_one_can_wait_and_watch(at_hand: Indexes, corpus: Corpus, tale: str) -> None:
-    seen: list[IndexProgress] = []
+    seen: list[float] = []
     assert at_hand.wait(corpus, seen.append).characters == len(tale)
-    assert seen[0] == IndexProgress("starting", 0.0)
+    assert seen[0] == 0.0
     assert at_hand.wait(corpus, seen.clear) is at_hand.get(corpus)
     assert seen
 
@@ -150,7 +150,7 @@ def test_nothing_goes_on_after_closing(at_hand: Indexes, corpus: Corpus, monkeyp
     monkeypatch.setattr(Indexes, "_start", starting("import time; time.sleep(600)"))
     with pytest.raises(IndexNotReady):
         at_hand.get(corpus)
-    (process,) = at_hand._making.values()
+    (process,) = at_hand._builders.values()
     at_hand.close()
     assert process.returncode == -signal.SIGKILL
 
@@ -180,7 +180,7 @@ def test_what_another_version_of_unicode_composed_is_not_used(
 ) -> None:
     build(store, corpus)
     monkeypatch.setattr("unicodedata.unidata_version", "1.0.0")
-    assert at_hand._opened(corpus) is None
+    assert at_hand._load(corpus) is None
 
 
 def test_what_does_not_fit_is_refused_at_once(at_hand: Indexes, corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -210,7 +210,7 @@ def test_a_failure_is_told_and_not_repeated_at_once(
     assert ("secret" in caplog.text) is ("secret" in code)
     with pytest.raises(IndexUnavailable, match=why):
         at_hand.get(corpus)
-    monkeypatch.setattr(index_manager, "PATIENCE", 0.0)
+    monkeypatch.setattr(index_manager, "RETRY_PERIOD", 0.0)
     with pytest.raises(IndexNotReady):
         at_hand.get(corpus)
 
@@ -222,7 +222,7 @@ def test_a_refusal_inside_the_process_is_told(at_hand: Indexes, store: Store, co
 
 
 def test_few_stay_open(at_hand: Indexes, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(index_manager, "OPEN", 2)
+    monkeypatch.setattr(index_manager, "MAX_OPEN", 2)
     corpora = [store.corpora.add(name, [f"text {name}\n" * 9], "test") for name in "abc"]
     for corpus in corpora:
         build(store, corpus)

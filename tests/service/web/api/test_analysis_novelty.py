@@ -162,8 +162,8 @@ def test_a_model_without_its_corpus_says_so(client: FlaskClient, add_model: Call
 
 
 def test_while_the_index_is_made_a_text_is_not_lost(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(index_manager, "MOMENT", 0.1)
-    monkeypatch.setattr(index_manager, "LONG", 0.2)
+    monkeypatch.setattr(index_manager, "GENERATION_WAIT", 0.1)
+    monkeypatch.setattr(index_manager, "NOVELTY_WAIT", 0.2)
     monkeypatch.setattr(Indexes, "get", not_ready)
     found = client.post("/v1/completions", json={"max_tokens": 30, "novelty": True}).get_json()
     assert len(found["choices"][0]["text"]) == 30
@@ -187,7 +187,7 @@ def test_what_cannot_be_told_here_is_refused_before_anything_is_written(client: 
 
 
 def test_of_very_many_spans_the_longest_are_told(app: Flask, client: FlaskClient, tale: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(report, "LISTED", 3)
+    monkeypatch.setattr(report, "MAX_SPANS", 3)
     text = " zz ".join(tale[at : at + size] for at, size in ((0, 9), (100, 30), (200, 12), (300, 25), (400, 8)))
     whole = client.post(URL, json={"text": text, "min_length": 5}).get_json()
     assert len(whole["spans"]) == 3 < whole["found"]
