@@ -1,4 +1,4 @@
-"""Reports what of a text was copied from the corpus of its model, and keeps a text from copying while it is generated.
+"""Reports what of a text was copied from the corpus of its model.
 
 ::
 
@@ -7,7 +7,8 @@
         index = indexes.wait(corpus)
         compare(index, text, corpus=corpus.name).longest
 
-`Indexes.get` never waits: it raises `IndexNotReady` while the index is built. An `Index` is a `model.copy_guard.CopySource`.
+`Indexes.get` never waits: it raises `IndexNotReady` while the index is built. An `Index` is a `model.copy_guard.CopySource`, with which
+a text can be kept from copying while it is generated.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Builds the index of a corpus, in a process of its own, so that the memory it takes goes back to the system::
+"""Builds the index of a corpus in a process of its own, which returns the memory to the system.
+
+::
 
     python -m service.novelty.index_builder DATABASE CORPUS
 

@@ -1,4 +1,4 @@
-"""Keeps the indexes of a database's corpora open, has missing ones built in the background, and compares texts for HTTP requests."""
+"""Opens the indexes of corpora, builds missing ones in the background, and compares texts with them."""
 
 from __future__ import annotations
 

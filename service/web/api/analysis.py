@@ -1,4 +1,4 @@
-"""Analyses a text.
+"""Serves POST /v1/novelty and POST /v1/score, which analyse a text.
 
 ``POST /v1/novelty`` reports what of it was copied from the corpus of a model. ``POST /v1/score`` returns its log-likelihood under one
 model or several, symbol by symbol, and which of these most likely wrote it.

@@ -1,4 +1,4 @@
-"""Translates between ``/v1/completions`` in OpenAI's words and the engine.
+"""Translates between /v1/completions in OpenAI's words and the engine.
 
 A body becomes a `CompletionRequest`, the engine's pieces are gathered by a `RequestOutput`, and a `CompletionBuilder` makes the answer
 or its events. ``POST /generate`` has its own words, and shares everything from `RequestOutput` to `event_stream`.

@@ -1,4 +1,4 @@
-"""``/v1/completions``: generates text as OpenAI's API does, whole or as a stream, whose temperature can be changed meanwhile."""
+"""Serves /v1/completions, where clients can change the temperature of a running stream."""
 
 from __future__ import annotations
 

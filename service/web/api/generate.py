@@ -1,4 +1,4 @@
-"""``POST /generate``: generates text with a model, whole or as a stream."""
+"""Serves POST /generate: text from a model, whole or as a stream."""
 
 from __future__ import annotations
 
