@@ -50,7 +50,7 @@ REFUSED = 3  # the exit status if standard error has the reason
 OVERHEAD = 100_000_000  # bytes of Python, numpy and the library
 CLAIM_SIZE = 64  # bytes of the claim's file: each report overwrites the one before
 
-# ── the claim ────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── claim ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def _path(folder: Path, key: CacheKey) -> Path:
@@ -104,7 +104,7 @@ def build_progress(folder: Path, key: CacheKey) -> float | None:
         os.close(file)
 
 
-# ── what it takes ────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── resources ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def index_key(corpus: Corpus) -> CacheKey:

@@ -1,4 +1,4 @@
-"""Opens the indexes of corpora, builds missing ones in the background, and compares texts with them."""
+"""Opens the indexes of corpora, builds missing ones in the background and compares texts with them."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Indexes:
         """
         with self._lock:
             builder = self._builders.get(corpus.sha256)
-            ended = builder is not None and builder.poll() is not None  # asked before the file is looked for, which comes first
+            ended = builder is not None and builder.poll() is not None  # polled first, since a builder stores its file before it ends
             index = self._load(corpus)
             if index is not None:
                 if builder is not None:

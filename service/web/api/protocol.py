@@ -12,7 +12,7 @@ import msgspec
 from service.inspection.results import FoundCell, FoundGauge, Gate, Neighbour
 from service.novelty import TextNovelty
 
-# ── all answers ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── all answers ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 T = TypeVar("T")
 

@@ -1,4 +1,4 @@
-"""Indexes of texts, made in this process and kept in memory."""
+"""Builds indexes of texts in this process and in memory."""
 
 from __future__ import annotations
 

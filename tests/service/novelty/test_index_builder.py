@@ -1,7 +1,4 @@
-"""Making an index: one at a time, kept where there is room, refused with a sentence where there is not.
-
-One makes an index, the others can see how far it is, and a claim ends with whoever has it.
-"""
+"""One process at a time builds an index and reports its progress; the index is stored if there is room, and refused if there is not."""
 
 from __future__ import annotations
 
@@ -25,7 +22,7 @@ from service.system import hardware
 from service.system.disk import Cache, CacheKey
 from service.system.errors import IndexTooLarge, IndexUnavailable
 
-# ── claims ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── claim ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 KEY = CacheKey("a" * 64, "suffixes", ())
 
@@ -35,7 +32,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "x.db.cache"
 
 
-def test_others_see_how_far_it_is(folder: Path) -> None:
+def test_others_read_the_progress(folder: Path) -> None:
     assert build_progress(folder, KEY) is None
     with Claim(folder, KEY) as claim:
         assert build_progress(folder, KEY) == 0.0

@@ -1,4 +1,4 @@
-"""Indexes at hand: made in the background by one process, waited for by all who want them, and made again where they are lost."""
+"""Indexes are built in the background by one process, waited for by all callers, and built again if they are lost."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from service.store import Corpus, Run, Store
 from service.system import hardware
 from service.system.errors import IndexNotReady, IndexTooLarge, IndexUnavailable, NothingToCompare
 
-# A process that makes an index and comes no further than its first bytes.
+# A builder that comes no further than the first bytes of its index.
 STUCK = """
 import sys
 import numpy as np
@@ -44,7 +44,7 @@ def at_hand(store: Store) -> Iterator[Indexes]:
 
 @pytest.fixture
 def stuck(store: Store, corpus: Corpus) -> Iterator[subprocess.Popen[str]]:
-    """A process in the middle of making the index of `corpus`."""
+    """A process in the middle of building the index of `corpus`."""
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen([sys.executable, "-c", STUCK, str(store.path), corpus.name], text=True, **pipes) as process:  # type: ignore[call-overload]
         assert process.stdout.readline() == "writing\n"
@@ -53,7 +53,7 @@ def stuck(store: Store, corpus: Corpus) -> Iterator[subprocess.Popen[str]]:
 
 
 def starting(code: str) -> Callable[[Indexes, Corpus], subprocess.Popen[str]]:
-    """Instead of the process that makes an index, one that runs some code."""
+    """Returns a replacement for `Indexes._start` whose process runs `code`."""
 
     def start(self: Indexes, corpus: Corpus) -> subprocess.Popen[str]:
         return subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -62,7 +62,7 @@ def starting(code: str) -> Callable[[Indexes, Corpus], subprocess.Popen[str]]:
 
 
 def ended(at_hand: Indexes, corpus: Corpus) -> Index:
-    """What `get` gives or raises once nothing is being made any more."""
+    """Returns or raises what `get` does once no process is building."""
     while True:
         try:
             return at_hand.get(corpus)
@@ -138,7 +138,7 @@ def test_what_a_killed_process_has_begun_is_not_used(at_hand: Indexes, store: St
     assert [path.suffix for path in folder(store).iterdir()] == [".suffixes"]
 
 
-def test_a_process_ends_with_whoever_has_started_it(stuck: subprocess.Popen[str]) -> None:
+def test_a_builder_ends_with_its_parent(stuck: subprocess.Popen[str]) -> None:
     assert stuck.poll() is None
     stuck.send_signal(signal.SIGINT)  # Ctrl-C is not meant for it
     assert stuck.stdin is not None

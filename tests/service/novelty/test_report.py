@@ -1,9 +1,4 @@
-"""A text held against its corpus: plain data that says what is the same, and where.
-
-Maximal spans, against every pair of places.
-
-Texts are compared in NFC with LF, and what is found leads back to the text as it was.
-"""
+"""Copied spans equal those of a naive search, texts are compared in NFC with LF, and the report counts in the original text."""
 
 from __future__ import annotations
 
@@ -25,7 +20,7 @@ from service.novelty import ComparedRecord, CopiedSpan, compare
 from service.novelty.report import NormalizedText, Span, maximal_spans, merged, minimal_cover
 from service.novelty.suffix_array import Index
 
-# ── spans ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── copied spans ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 Indexer = Callable[[str], Index]
 TEXTS = st.text("ab한😀\n", min_size=1, max_size=30) | st.text("ab", min_size=1, max_size=30)
@@ -87,7 +82,7 @@ def test_overlaps_are_covered_by_as_few_as_can_be() -> None:
     assert merged(spans) == [Span(0, 26), Span(30, 31)]
 
 
-# ── forms ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── normalization ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 TEXTS_FORMS = st.text("ab\r\n\u0301\u0323\u1112\u1161\u11ab한é가😀", max_size=20)
 
@@ -116,7 +111,7 @@ def test_spans_grow_to_whole_characters() -> None:
     assert NormalizedText("café").original(Span(1, 3)) == Span(1, 3)
 
 
-# ── report ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── comparing ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 CORPUS = "It was the best of times,\nit was the worst of times,\nit was the age of wisdom\n"
 NAMES = "".join(

@@ -1,4 +1,4 @@
-"""The index finds what a naive search finds, whatever the characters."""
+"""The index finds what a naive search finds, for characters of all kinds."""
 
 from __future__ import annotations
 

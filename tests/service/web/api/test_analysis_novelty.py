@@ -1,7 +1,4 @@
-"""POST /v1/score.
-
-What was copied, over HTTP: of any text, of texts that were just written, and texts that must not copy.
-"""
+"""Novelty over HTTP: of any text, of generated texts, and of texts that must not copy."""
 
 from __future__ import annotations
 
@@ -200,14 +197,14 @@ def test_of_very_many_spans_the_longest_are_told(app: Flask, client: FlaskClient
     assert {name: every[name] for name in ("copied", "share", "longest")} == {name: whole[name] for name in ("copied", "share", "longest")}
 
 
-def test_whoever_has_left_is_not_worked_for(app: Flask, tale: str) -> None:
+def test_comparing_stops_once_the_client_has_left(app: Flask, tale: str) -> None:
     service = app.extensions["charloom"]
     run = service.find("weaver").run
     with pytest.raises(ClientDisconnected):
         service.comparer.compare(run, tale, lambda: True)
 
 
-def test_only_so_many_wait(app: Flask, client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_queue_is_limited(app: Flask, client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(app.extensions["charloom"].comparer, "_turns", Turns(1, 0, 60))
     with app.extensions["charloom"].comparer._turns.turn():
         answer = client.post(URL, json={"text": "abc"})
