@@ -1,13 +1,13 @@
-"""Makes the index of a corpus, in a process of its own: the memory it takes returns then to the system::
+"""Builds the index of a corpus in a process of its own, which returns the memory to the system.
+
+::
 
     python -m service.novelty.index_builder DATABASE CORPUS
 
-It ends when its standard input does: whoever has started it holds the other end. Where it ends with status `REFUSED`, standard error
-says why in a few words.
+The process ends when its standard input is closed. If it exits with status `REFUSED`, standard error says why in a few words.
 
-Who is making the index of a corpus, and how far it is: one process at a time, which all others can ask.
-
-The claim is a lock (flock(2)) on a small file beside the index, so it ends with the process that has it, however that ends.
+One process at a time builds the index of a corpus; all others can read its progress. Its claim is a lock (flock(2)) on a small file
+beside the index, so it ends with the process that holds it, however that ends.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,19 +37,18 @@ from service.system.disk import Cache, CacheKey
 from service.system.errors import IndexTooLarge, IndexUnavailable
 from service.system.processes import end_with_parent, lower_priority
 
-# ── claims ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+Array = NDArray[Any]
+Report = Callable[[float], None]  # is called with the share of the work that is done, 0 to 1
 
-WIDTH = 64  # bytes of the file: each report overwrites the one before
+PART = 2**20  # suffixes that are converted at once
+READ, SORTED = 0.1, 0.9  # shares of the time after which decompressing and sorting are done; the rest is writing
+SORT_RATE = 1e7  # bytes a second: an estimate, used for progress alone
+REPORT_PERIOD = 0.5  # seconds between two reports while sorting
+REFUSED = 3  # the exit status if standard error has the reason
+OVERHEAD = 100_000_000  # bytes of Python, numpy and the library
+CLAIM_SIZE = 64  # bytes of the claim's file: each report overwrites the one before
 
-
-class IndexProgress(NamedTuple):
-    """How far an index is."""
-
-    doing: str  # "starting", "reading", "sorting" or "writing"
-    share: float  # of the whole, 0 to 1; a guess
-
-
-STARTING = IndexProgress("starting", 0.0)
+# ── claim ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def _path(folder: Path, key: CacheKey) -> Path:
@@ -57,7 +56,7 @@ def _path(folder: Path, key: CacheKey) -> Path:
 
 
 class Claim:
-    """The right to make an index; entering waits for whoever has it. Raises `OSError` where its file cannot be made."""
+    """The right to build an index; entering waits for the process that holds it. Raises `OSError` if its file cannot be made."""
 
     def __init__(self, folder: Path, key: CacheKey) -> None:
         self._folder, self._path = folder, _path(folder, key)
@@ -66,18 +65,18 @@ class Claim:
         self._folder.mkdir(mode=0o700, exist_ok=True)
         while True:
             self._file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
-            with contextlib.suppress(OSError):  # some network file systems have no locks; there an index may be made twice
+            with contextlib.suppress(OSError):  # some network file systems have no locks; there an index may be built twice
                 fcntl.flock(self._file, fcntl.LOCK_EX)
             with contextlib.suppress(FileNotFoundError):
                 if os.path.samestat(os.fstat(self._file), os.stat(self._path)):
                     break
-            os.close(self._file)  # its owner has removed it
-        self.tell(*STARTING)
+            os.close(self._file)  # the holder has removed it
+        self.report(0.0)
         return self
 
-    def tell(self, doing: str, share: float) -> None:
-        """Say how far it is."""
-        os.pwrite(self._file, json.dumps([doing, round(share, 3)]).ljust(WIDTH).encode(), 0)
+    def report(self, share: float) -> None:
+        """Writes the share of the work that is done."""
+        os.pwrite(self._file, json.dumps(round(share, 3)).ljust(CLAIM_SIZE).encode(), 0)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         with contextlib.suppress(OSError):
@@ -85,8 +84,8 @@ class Claim:
         os.close(self._file)
 
 
-def progress(folder: Path, key: CacheKey) -> IndexProgress | None:
-    """How far the index of that key is, None where nobody makes it."""
+def build_progress(folder: Path, key: CacheKey) -> float | None:
+    """Returns the share of an index that is built, 0 to 1, or None if no process is building it."""
     try:
         file = os.open(_path(folder, key), os.O_RDONLY)
     except OSError:
@@ -95,44 +94,34 @@ def progress(folder: Path, key: CacheKey) -> IndexProgress | None:
         fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except OSError:
         with contextlib.suppress(ValueError, TypeError):
-            return IndexProgress(*json.loads(os.read(file, WIDTH)))
-        return STARTING
+            return float(json.loads(os.read(file, CLAIM_SIZE)))
+        return 0.0
     else:
         return None
     finally:
         os.close(file)
 
 
-# ── building ─────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-Array = NDArray[Any]
-Tell = Callable[[str, float], None]  # what is being done, and which part of the whole is done
-
-PART = 2**20  # suffixes that are picked at once
-READ, SORTED = 0.1, 0.9  # parts of the time: decompressing, sorting, writing
-PACE = 1e7  # bytes sorted in a second: a guess, only to show that something happens
-TICK = 0.5  # seconds
-REFUSED = 3  # the status with which the process ends where it has said why
-OVERHEAD = 100_000_000  # bytes of Python, numpy and the library
+# ── resources ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def key_of(corpus: Corpus) -> CacheKey:
-    """Under which the index of a corpus is kept."""
+def index_key(corpus: Corpus) -> CacheKey:
+    """Returns the key of a corpus' index in the cache."""
     return CacheKey(corpus.sha256, "suffixes", ("utf-8", "nfc", unicodedata.unidata_version))
 
 
 def disk_needed(corpus: Corpus) -> int:
-    """Bytes of the file."""
+    """Returns the bytes of the index's file."""
     return file_size(corpus.bytes, corpus.characters)
 
 
 def memory_needed(corpus: Corpus) -> int:
-    """Bytes that making it takes: the text and all of its suffixes."""
+    """Returns the bytes that building takes: the text and all of its suffixes."""
     return corpus.bytes * (1 + offsets_of(corpus.bytes).itemsize) + OVERHEAD
 
 
-def refuse(corpus: Corpus, cache: Cache) -> None:
-    """Raises `IndexTooLarge` where an index does not fit here, and `IndexUnavailable` where the library is missing."""
+def check_resources(corpus: Corpus, cache: Cache) -> None:
+    """Raises `IndexTooLarge` if memory or disk do not suffice, and `IndexUnavailable` if the library is missing."""
     free = hardware.free_memory()
     if free is not None and memory_needed(corpus) > free:
         raise IndexTooLarge(corpus.name, memory_needed(corpus), free, "memory")
@@ -144,16 +133,19 @@ def refuse(corpus: Corpus, cache: Cache) -> None:
         raise IndexUnavailable(corpus.name, f"pydivsufsort cannot be imported here ({error}); pip install pydivsufsort") from error
 
 
-def parts(pieces: Iterable[str], expected: int, tell: Tell = lambda doing, share: None) -> Iterator[Array]:
-    """The suffix array in parts, from a text in NFC of about `expected` bytes. It holds 5 bytes for each of them."""
+# ── building ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def index_parts(pieces: Iterable[str], expected: int, report: Report = lambda share: None) -> Iterator[Array]:
+    """Yields the bytes of an index in parts, from a text in NFC of about `expected` bytes. It holds 5 bytes for each of them."""
     from pydivsufsort import divsufsort
 
     collected = bytearray()
     for piece in pieces:
         collected += piece.encode()
-        tell("reading", READ * min(1.0, len(collected) / expected))
+        report(READ * min(1.0, len(collected) / expected))
     text = np.frombuffer(collected, np.uint8)
-    with _telling(tell, len(text)):
+    with _estimated_progress(report, len(text)):
         suffixes = divsufsort(text)
     characters = 0
     for start in range(0, len(text), PART):
@@ -161,7 +153,7 @@ def parts(pieces: Iterable[str], expected: int, tell: Tell = lambda doing, share
         part = part[starts_character(text[part])].astype(offsets_of(len(text)), copy=False)
         characters += len(part)
         yield part.view(np.uint8)
-        tell("writing", SORTED + (1 - SORTED) * start / len(text))
+        report(SORTED + (1 - SORTED) * start / len(text))
     del suffixes
     yield text
     yield _marks(text).view(np.uint8)
@@ -169,7 +161,7 @@ def parts(pieces: Iterable[str], expected: int, tell: Tell = lambda doing, share
 
 
 def _marks(text: Array) -> Array:
-    """Characters and line ends before each block, ``(b, 2)`` in one row."""
+    """Returns the characters and line ends before each block, ``(b, 2)`` in one row."""
     blocks = [text[start : start + BLOCK] for start in range(0, len(text), BLOCK)]
     counts = [(np.count_nonzero(starts_character(block)), np.count_nonzero(block == NEWLINE)) for block in blocks]
     sums = np.cumsum(np.array([(0, 0), *counts[:-1]], np.int64), axis=0)
@@ -177,15 +169,15 @@ def _marks(text: Array) -> Array:
 
 
 @contextlib.contextmanager
-def _telling(tell: Tell, size: int) -> Iterator[None]:
-    """Says every now and then how far sorting may be, which the library does not tell."""
+def _estimated_progress(report: Report, size: int) -> Iterator[None]:
+    """Reports an estimate of the progress of sorting, which the library does not tell."""
     done, began = threading.Event(), time.monotonic()
 
     def work() -> None:
         while True:
             passed = time.monotonic() - began
-            tell("sorting", READ + (SORTED - READ) * passed / (passed + size / PACE))
-            if done.wait(TICK):
+            report(READ + (SORTED - READ) * passed / (passed + size / SORT_RATE))
+            if done.wait(REPORT_PERIOD):
                 return
 
     thread = threading.Thread(target=work, daemon=True)
@@ -198,19 +190,19 @@ def _telling(tell: Tell, size: int) -> Iterator[None]:
 
 
 def build(store: Store, corpus: Corpus) -> None:
-    """Make the index of a corpus and keep it, unless somebody else does so meanwhile.
+    """Builds the index of a corpus and stores it in the cache, unless another process does so meanwhile.
 
     Raises `IndexUnavailable` (`IndexTooLarge`), `StoreError` and `MemoryError`.
     """
-    cache, key = Cache(store.path), key_of(corpus)
+    cache, key = Cache(store.path), index_key(corpus)
     cache.tidy(each.sha256 for each in store.corpora.list())
     try:
         with Claim(cache.folder, key) as claim:
             if cache.load(key, np.uint8) is not None:
                 return
-            refuse(corpus, cache)
+            check_resources(corpus, cache)
             pieces = normalized(store.corpora.pieces(corpus.name), "nfc", store.corpora.alphabet(corpus.name))
-            cache.store(key, np.uint8, parts(pieces, corpus.bytes, claim.tell), disk_needed(corpus))
+            cache.store(key, np.uint8, index_parts(pieces, corpus.bytes, claim.report), disk_needed(corpus))
     except MemoryError as error:
         raise IndexTooLarge(corpus.name, memory_needed(corpus), hardware.free_memory(), "memory") from error
     except OSError as error:
@@ -218,7 +210,7 @@ def build(store: Store, corpus: Corpus) -> None:
 
 
 def main(path: str, name: str) -> None:
-    """What the process does."""
+    """Runs the process."""
     end_with_parent()
     lower_priority()
     with Store(Path(path), create=False) as store:

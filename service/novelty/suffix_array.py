@@ -1,11 +1,11 @@
-"""A suffix array of a corpus (Manber and Myers 1990): where any text stands in it, by binary search.
+"""Looks texts up in a corpus by binary search over its suffix array (Manber and Myers 1990).
 
 The text is kept as UTF-8, whose order is that of code points, and only suffixes that begin a character are sorted. A valid text in
-UTF-8 occurs in another nowhere but at whole characters, so what is found in bytes is exact in characters.
+UTF-8 occurs in another only at whole characters, so what is found in bytes is exact in characters.
 
 One array of bytes holds everything, in this order (n bytes of text, c characters, b blocks of `BLOCK` bytes):
 
-    suffixes   c numbers of 4 bytes, of 8 where n is too large for them: where each suffix begins, in alphabetical order
+    suffixes   c numbers of 4 bytes, of 8 if n is too large for them: where each suffix begins, in alphabetical order
     text       n bytes
     marks      b pairs of 8 bytes each: characters and line ends before a block
     ending     n and c, of 8 bytes each
@@ -22,77 +22,78 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 
 BLOCK = 2**16  # bytes; counting the characters of one takes 20 us
-CAP = 64  # bytes that are compared at first: few texts have more in common with a corpus
-REMEMBERED = 2**14  # followers that are kept: those of short texts take long to gather, and the same are asked for again and again
+COMPARED = 64  # bytes that are compared at first: few texts have more in common with a corpus
+CACHED = 2**14  # sets of followers that are kept: those of short texts take long to collect, and are asked for repeatedly
 NEWLINE = 10
-MANY = 10_000  # occurrences among which the first one is looked for
-LINES, BLANK, INDENTED, LENGTH = 20, 0.01, 0.01, 100  # a list has so many lines or more, at most these shares, and at most that mean length
+FIRST_OF = 10_000  # occurrences among which the first one is searched
+# A list has at least so many lines, at most these shares of blank and indented ones, and at most that mean length.
+LINES, BLANK, INDENTED, LENGTH = 20, 0.01, 0.01, 100
 
 
 def offsets_of(size: int) -> np.dtype[Any]:
-    """The type of places in a text of `size` bytes."""
+    """Returns the type of offsets in a text of `size` bytes."""
     return np.dtype(np.int32 if size < 2**31 else np.int64)
 
 
 def file_size(size: int, characters: int) -> int:
-    """Bytes that the array takes."""
+    """Returns the bytes that the array takes."""
     return characters * offsets_of(size).itemsize + size + 16 * (-(-size // BLOCK) + 1)
 
 
 def starts_character(text: Array) -> NDArray[np.bool_]:
-    """Which bytes of UTF-8 begin a character."""
-    found: NDArray[np.bool_] = (text & 0xC0) != 0x80
-    return found
+    """Returns a mask of the bytes of UTF-8 that begin a character."""
+    starts: NDArray[np.bool_] = (text & 0xC0) != 0x80
+    return starts
 
 
 class CorpusPosition(NamedTuple):
-    """Where something stands in a corpus."""
+    """A place in a corpus, with what surrounds it."""
 
     offset: int  # characters before it, in the NFC form
     line: int  # the first is 1
-    before: str  # what stands before it
-    after: str  # and behind
+    before: str  # characters that stand before it
+    after: str  # and after it
 
 
 class Index:
-    """Look-ups in a corpus in NFC. Texts must be in NFC, too. May be used by any thread."""
+    """Look-ups in a corpus in NFC. Texts must be in NFC, too. Safe for use by several threads."""
 
     def __init__(self, array: Array) -> None:
-        """`array`: as `building.parts` makes it, probably memory-mapped."""
+        """`array` has the layout above (`index_builder.index_parts` builds it), and may be memory-mapped."""
         self.bytes, self.characters = array[-16:].view(np.int64).tolist()
         dtype = offsets_of(self.bytes)
         begin = self.characters * dtype.itemsize
         end = begin + self.bytes
-        # A memoryview gives one number in a fifth of the time that an array takes.
+        # A memoryview returns one number in a fifth of the time that an array takes.
         self._suffixes = array[:begin].view(dtype).data
         self._text = array[begin:end].data
         self._marks = np.frombuffer(array[end:-16].tobytes(), np.int64).reshape(-1, 2)
         self._followers: dict[str, frozenset[str]] = {}
 
-    # ── any text ──
+    # ── occurrences ──
 
     def occurs(self, pattern: bytes) -> bool:
-        """Whether a text in UTF-8 stands in the corpus."""
+        """Tells whether a text in UTF-8 occurs in the corpus."""
         rank = self._rank(pattern)
         return rank < self.characters and self._begins(rank, pattern)
 
     def ranks(self, pattern: bytes) -> range:
-        """The suffixes that begin with a text: as many as the corpus has of it."""
+        """Returns the ranks of the suffixes that begin with a text in UTF-8: one for each of its occurrences."""
         first = self._rank(pattern)
         size = len(pattern)
         return range(first, bisect_right(self._suffixes, pattern, first, key=lambda start: bytes(self._text[start : start + size])))
 
     def count(self, text: str) -> int:
-        """How often a text stands in the corpus, overlaps included."""
+        """Returns how often a text occurs in the corpus, overlaps included."""
         return len(self.ranks(text.encode("utf-8", "surrogatepass")))
 
     def common(self, data: bytes, start: int) -> int:
-        """How many bytes of a text in UTF-8, from `start` on, stand in the corpus in a row: the most that are whole characters."""
-        size = CAP
+        """Returns the bytes of the longest copied span of a text in UTF-8 that begins at `start`, in whole characters."""
+        size = COMPARED
         while True:
             pattern = data[start : start + size]
-            rank = self._rank(pattern)  # what has most in common with it stands just before or behind
-            found = max(self._shared(each, pattern) for each in (rank - 1, rank) if 0 <= each < self.characters)
+            rank = self._rank(pattern)  # the suffix with the longest common prefix is one of its two neighbours
+            found = max(self._common_prefix(each, pattern) for each in (rank - 1, rank) if 0 <= each < self.characters)
             if found < size or start + size >= len(data):
                 break
             size *= 4
@@ -101,23 +102,23 @@ class Index:
         return found
 
     def followers(self, text: str) -> frozenset[str]:
-        """The characters that stand right behind `text` somewhere in the corpus."""
+        """Returns the characters that follow `text` directly somewhere in the corpus."""
         known = self._followers.get(text)
         if known is None:
-            if len(self._followers) >= REMEMBERED:
+            if len(self._followers) >= CACHED:
                 self._followers.clear()
             known = self._followers[text] = self._find_followers(text.encode("utf-8", "surrogatepass"))
         return known
 
     def known_suffix(self, text: str) -> int:
-        """How many of the last characters of `text` stand in the corpus like that."""
+        """Returns the length of the longest suffix of `text` that occurs in the corpus."""
         if self.occurs(text.encode("utf-8", "surrogatepass")):
             return len(text)
         starts = range(1, len(text))
         return len(text) - 1 - bisect_left(starts, True, key=lambda start: self.occurs(text[start:].encode("utf-8", "surrogatepass")))
 
     def _rank(self, pattern: bytes) -> int:
-        """How many suffixes stand before a text."""
+        """Returns how many suffixes are alphabetically before a text."""
         size = len(pattern)
         return bisect_left(self._suffixes, pattern, key=lambda start: bytes(self._text[start : start + size]))
 
@@ -125,8 +126,8 @@ class Index:
         start = self._suffixes[rank]
         return bytes(self._text[start : start + len(pattern)]) == pattern
 
-    def _shared(self, rank: int, pattern: bytes) -> int:
-        """How many bytes a suffix and a text have in common at their beginnings."""
+    def _common_prefix(self, rank: int, pattern: bytes) -> int:
+        """Returns the length of the common prefix of a suffix and a text, in bytes."""
         start = self._suffixes[rank]
         suffix = bytes(self._text[start : start + len(pattern)])
         pattern = pattern[: len(suffix)]
@@ -138,9 +139,9 @@ class Index:
         ranks = self.ranks(pattern)
         rank = ranks.start
         while rank < ranks.stop:
-            behind = self._suffixes[rank] + len(pattern)
-            c = bytes(self._text[behind : behind + 4]).decode("utf-8", "ignore")[:1]
-            if not c:  # the end of the corpus
+            end = self._suffixes[rank] + len(pattern)
+            c = bytes(self._text[end : end + 4]).decode("utf-8", "ignore")[:1]
+            if not c:  # at the end of the corpus
                 rank += 1
                 continue
             found.add(c)
@@ -149,7 +150,7 @@ class Index:
             rank = bisect_right(self._suffixes, longer, rank, ranks.stop, key=lambda start: bytes(self._text[start : start + size]))
         return frozenset(found)
 
-    # ── lines and places ──
+    # ── lines and positions ──
 
     @property
     def is_list(self) -> bool:
@@ -159,24 +160,24 @@ class Index:
         return lines >= LINES and blank <= BLANK * lines and indented <= INDENTED * lines and self.characters <= LENGTH * lines
 
     def has_line(self, line: str) -> bool:
-        """Whether a text without line ends is a line of the corpus."""
+        """Tells whether a text without line ends is a line of the corpus."""
         data = line.encode("utf-8", "surrogatepass")
         first, last = self._text[: len(data) + 1], self._text[-len(data) - 1 :]
         return self._text == data or first == data + b"\n" or last == b"\n" + data or self.occurs(b"\n" + data + b"\n")
 
     def first(self, ranks: range) -> int:
-        """Where the first of some occurrences begins, in bytes; of very many, where one of them does."""
-        return int(np.frombuffer(self._suffixes[ranks.start : min(ranks.stop, ranks.start + MANY)], self._suffixes.format).min())
+        """Returns the byte at which the first of some occurrences begins; of more than `FIRST_OF`, the first of these many."""
+        return int(np.frombuffer(self._suffixes[ranks.start : min(ranks.stop, ranks.start + FIRST_OF)], self._suffixes.format).min())
 
-    def place(self, start: int, stop: int, context: int) -> CorpusPosition:
-        """What there is to say of a part of the corpus, given in bytes; with up to `context` characters on either side."""
-        characters, lines = self._before(start)
+    def position(self, start: int, stop: int, context: int) -> CorpusPosition:
+        """Returns the position of a part of the corpus, given in bytes, with up to `context` characters on either side."""
+        characters, lines = self._count_before(start)
         before = bytes(self._text[max(0, start - 4 * context) : start]).decode("utf-8", "ignore")
         after = bytes(self._text[stop : stop + 4 * context]).decode("utf-8", "ignore")
         return CorpusPosition(characters, lines + 1, before[-context:] if context else "", after[:context])
 
-    def _before(self, start: int) -> tuple[int, int]:
-        """(characters, line ends) that stand before a place."""
+    def _count_before(self, start: int) -> tuple[int, int]:
+        """Returns (characters, line ends) before a byte."""
         block = min(start // BLOCK, len(self._marks) - 1)
         rest = np.frombuffer(self._text[block * BLOCK : start], np.uint8)
         characters, lines = self._marks[block].tolist()

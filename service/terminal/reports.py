@@ -1,11 +1,4 @@
-"""What the command line prints about corpora, runs, checkpoints and copied text.
-
-Reports about runs, as text.
-
-Corpora on a terminal: while they are read, in a list, and one by one.
-
-What was copied, on a terminal: underlined in the text, and in a table.
-"""
+"""Formats what the command line prints about corpora, runs, checkpoints and copied text."""
 
 from __future__ import annotations
 
@@ -15,24 +8,22 @@ from contextlib import contextmanager
 from typing import Any
 
 from service.generation.sample import SampledTexts
-from service.novelty import Copied, Index, Indexes, IndexProgress, Novelty, compare
+from service.novelty import CopiedSpan, Index, Indexes, TextNovelty, compare
 from service.store import Corpus, Run, Store, StoredCheckpoint
 from service.system.formatting import counted, duration, safe, size
 from service.terminal.text import clipped, indented, sentence, table, terminal_width, wrapped
 from service.terminal.training_display import plot
 
-# ── reports ──────────────────────────────────────────────────────────────────────────────────────────────────────────
-
 # ── corpora ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-COMMON = 40  # characters of an alphabet that are shown
+SHOWN_CHARACTERS = 40  # of an alphabet, the most frequent
 
 
 @contextmanager
 def reading_line(what: str, echo: Callable[[str], None]) -> Iterator[tuple[Callable[[int], None], Callable[[int, int | None], None]]]:
-    """A line that counts what has been read, where standard error is a terminal, to which `echo` writes; it is gone in the end.
+    """Shows a line that counts what has been read, if standard error, to which `echo` writes, is a terminal; removes it in the end.
 
-    Gives two functions: to be told of characters, and of bytes of a download, maybe of how many.
+    Gives two functions: one is called with the characters read, the other with the bytes downloaded and, if known, their total.
     """
     shown = sys.stderr.isatty()
 
@@ -50,7 +41,7 @@ def reading_line(what: str, echo: Callable[[str], None]) -> Iterator[tuple[Calla
 
 
 def corpus_line(corpus: Corpus) -> str:
-    """What the reader saw, in a line."""
+    """Returns the facts of a corpus in a line."""
     return (
         f"corpus {corpus.name}: {counted(corpus.characters, 'character')}, {counted(corpus.alphabet_size, 'different one')},"
         f" {counted(corpus.lines, 'line')}, from {corpus.origin}"
@@ -58,7 +49,7 @@ def corpus_line(corpus: Corpus) -> str:
 
 
 def corpora_table(corpora: Sequence[Corpus], width: int) -> str:
-    """One line a corpus, cut to `width`."""
+    """Returns a line for each corpus, cut to `width`."""
     rows = [
         [each.name, size(each.bytes), f"{each.characters:,}", f"{each.alphabet_size:,}", each.created_at[:10], each.origin]
         for each in corpora
@@ -67,8 +58,8 @@ def corpora_table(corpora: Sequence[Corpus], width: int) -> str:
 
 
 def corpus_report(corpus: Corpus, alphabet: Mapping[str, int], first_lines: Sequence[str]) -> str:
-    """All about a corpus; `alphabet` counts its characters."""
-    common = sorted(alphabet, key=lambda c: -alphabet[c])[:COMMON]
+    """Returns all facts of a corpus; `alphabet` counts its characters."""
+    common = sorted(alphabet, key=lambda c: -alphabet[c])[:SHOWN_CHARACTERS]
     facts = {
         "name": corpus.name,
         "origin": corpus.origin,
@@ -80,15 +71,15 @@ def corpus_report(corpus: Corpus, alphabet: Mapping[str, int], first_lines: Sequ
     return "\n".join([*(f"{label:<12}{text}" for label, text in facts.items()), "first lines", *(f"    {line}" for line in first_lines)])
 
 
-# ── report ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── runs and checkpoints ─────────────────────────────────────────────────────────────────────────────────────────────
 
-SAMPLES = 5  # shown of a run's, spread over its time
+SAMPLES = 5  # of a run, spread over its time
 SAMPLE_LINES = 6
 LABEL = 12  # columns
 
 
 def runs_table(runs: Sequence[Run], width: int) -> str:
-    """One line a run, cut to `width`."""
+    """Returns a line for each run, cut to `width`."""
     rows = [
         [run.name, run.state, _network(run), run.corpus or "-", f"{run.step:,}", _loss(run.best_validation_loss), duration(run.seconds)]
         for run in runs
@@ -97,7 +88,7 @@ def runs_table(runs: Sequence[Run], width: int) -> str:
 
 
 def checkpoints_table(checkpoints: Sequence[StoredCheckpoint], width: int) -> str:
-    """One line a checkpoint, cut to `width`."""
+    """Returns a line for each checkpoint, cut to `width`."""
     rows = [
         [
             f"{each.run}@{each.step}",
@@ -113,7 +104,7 @@ def checkpoints_table(checkpoints: Sequence[StoredCheckpoint], width: int) -> st
 
 
 def run_report(store: Store, run: Run, width: int) -> str:
-    """All about a run: settings, losses as a plot, checkpoints, samples over time."""
+    """Returns all facts of a run: settings, a plot of the losses, checkpoints, samples over time."""
     metrics, samples, checkpoints = store.metrics.list(run), store.samples.list(run), store.checkpoints.list(run)
     facts = {
         "run": f"{run.name}, {run.state}" + (f", to be {run.wanted}" if run.wanted else "") + (f": {run.message}" if run.message else ""),
@@ -159,23 +150,23 @@ def _loss(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
 
 
-# ── novelty_report ───────────────────────────────────────────────────────────────────────────────────────────────────
+# ── novelty ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-LISTED = 10  # records of either kind that are named
+LISTED = 10  # lines of the corpus that are named
 
 
 def index_of(indexes: Indexes, echo: Callable[[str], None], run: Run) -> Index:
-    """The index of a model's corpus; while it is made a line says how far it is, where standard error is a terminal.
+    """Returns the index of a model's corpus; shows its progress while it is built, if standard error is a terminal.
 
     Raises `NothingToCompare` and `IndexUnavailable`.
     """
     corpus, drawn = indexes.corpus_of(run), False
 
-    def watch(progress: IndexProgress) -> None:
+    def watch(progress: float) -> None:
         nonlocal drawn
         if sys.stderr.isatty():
             drawn = True
-            echo(f"\r{clipped(f'making the index of corpus {corpus.name}: {progress.share:.0%}', terminal_width() - 1)}\x1b[K")
+            echo(f"\r{clipped(f'making the index of corpus {corpus.name}: {progress:.0%}', terminal_width() - 1)}\x1b[K")
 
     try:
         return indexes.wait(corpus, watch)
@@ -185,17 +176,18 @@ def index_of(indexes: Indexes, echo: Callable[[str], None], run: Run) -> Index:
 
 
 def compared(texts: SampledTexts, terminal: bool) -> Iterator[tuple[str, str]]:
-    """Each text with its prompt as it is to be printed, on a `terminal` with what is copied underlined, and the report about it."""
-    assert isinstance(texts.index, Index)
+    """Yields each text with its prompt, ready to print and on a `terminal` with copied spans underlined, and its novelty report."""
+    index, corpus, prompt = texts.index, texts.run.corpus, texts.config.prompt
+    assert isinstance(index, Index)  # as `index_of` has returned
+    assert corpus is not None  # as `index_of` has checked
     for turn, (text, reason) in enumerate(texts.whole()):
-        prompt = texts.config.prompt
-        found = compare(texts.index, text, corpus=texts.run.corpus or "", prompt=prompt, ended=reason == "stop")
+        found = compare(index, text, corpus=corpus, prompt=prompt, ended=reason == "stop")
         shown = safe(prompt) + underlined(text, found.spans) if terminal else prompt + text
         yield f"{texts.head(turn)}{shown}\n", novelty_report(text, found, terminal_width())
 
 
-def underlined(text: str, spans: Sequence[Copied]) -> str:
-    """The text, made safe for a terminal, with its copied spans (in order) underlined."""
+def underlined(text: str, spans: Sequence[CopiedSpan]) -> str:
+    """Returns the text, made safe for a terminal, with its copied spans (in order) underlined."""
     text = safe(text)
     parts, done = [], 0
     for span in spans:
@@ -210,8 +202,8 @@ def _underlined(line: str) -> str:
     return f"\x1b[4m{bare}\x1b[24m{line[len(bare) :]}" if bare else line
 
 
-def novelty_report(text: str, novelty: Novelty, width: int) -> str:
-    """What of a text was copied: sentences and a table, in lines of `width` columns."""
+def novelty_report(text: str, novelty: TextNovelty, width: int) -> str:
+    """Returns what of a text was copied: sentences and a table, in lines of `width` columns."""
     lines = [sentence(_summary(novelty), width)]
     if novelty.spans:
         rows = [
@@ -223,7 +215,7 @@ def novelty_report(text: str, novelty: Novelty, width: int) -> str:
     return "\n".join(lines)
 
 
-def _summary(novelty: Novelty) -> str:
+def _summary(novelty: TextNovelty) -> str:
     longest = novelty.longest
     if longest is None:
         return f"nothing of these {novelty.characters:,} characters stands in corpus {novelty.corpus}"
@@ -243,7 +235,7 @@ def _times(times: int) -> str:
     return "once" if times == 1 else f"{times:,} times"
 
 
-def _record_summary(novelty: Novelty) -> str:
+def _record_summary(novelty: TextNovelty) -> str:
     records = novelty.records or ()
     old = list(dict.fromkeys(each.text for each in records if not each.new))
     new = sum(each.new for each in records)

@@ -1,18 +1,17 @@
-"""``POST /generate``: text from a model, whole or as it is written."""
+"""Serves POST /generate: text from a model, whole or as a stream."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from flask import Blueprint, Response, request
 
 from model.config import SamplingConfig
-from model.errors import CheckpointError, InvalidSetting
+from model.errors import CharloomError, CheckpointError, InvalidSetting
 from service.system.errors import NotFound, ServiceError, TooManyRequests
-from service.web.api.completion_adapter import Writing, fault, novelty_of, streamed, substituted
-from service.web.api.protocol import Error, Generated, GeneratedPiece, Shape
+from service.web.api.completion_adapter import RequestOutput, compare_choice, event_stream, fault, substitutions
+from service.web.api.protocol import Error, Generated, GeneratedPiece
 from service.web.api.request_body import client_left, json_body
 from service.web.api.responses import answer
 from service.web.openapi import operation
@@ -23,7 +22,7 @@ RAISES = (InvalidSetting, NotFound, TooManyRequests, ServiceError, CheckpointErr
 
 
 def routes(service: Service) -> Blueprint:
-    """The route and its view."""
+    """Returns the route and its view."""
     blueprint = Blueprint("generate", __name__)
 
     @blueprint.post("/generate")
@@ -36,58 +35,62 @@ def routes(service: Service) -> Blueprint:
         raises=RAISES,
     )
     def generate() -> Response:
-        """Write a text.
+        """Generate a text.
 
-        The simple door: every field is optional, and so is the body. With `stream` an event comes for each piece, then one with the
-        facts, then `[DONE]`.
+        Every field is optional, and so is the body. With `stream` an event comes for each piece, then one with the facts, then `[DONE]`.
         """
         values = GENERATE.parse(json_body(request))
         model, stream, novelty = values.pop("model", "latest"), values.pop("stream", False), values.pop("novelty", False)
-        begun = service.begin(model, SamplingConfig.from_dict(values), whole=not stream, novelty=novelty)
-        writing, left = Writing(begun), client_left(request)
-        compared = partial(novelties, writing, service) if novelty else dict
+        generation = service.begin(model, SamplingConfig.from_dict(values), whole=not stream, novelty=novelty)
+        output, left = RequestOutput(generation), client_left(request)
         if stream:
-            return streamed(begun, events(writing, left, compared), service)
-        writing.finish(left)
-        texts = [choice.text for choice in writing.choices]
-        return answer(facts(writing, **({"text": texts[0]} if len(texts) == 1 else {"texts": texts}), **compared()))
+            return event_stream(generation, events(output, left, novelty, service), service)
+        output.wait(left)
+        texts = [piece.text for piece in output.texts()]
+        return answer(facts(output, **one_or_all("text", "texts", texts), **novelties(output, novelty, service)))
 
     return blueprint
 
 
-def events(writing: Writing, left: Callable[[], bool], compared: Callable[[], dict[str, Any]]) -> Iterator[Shape]:
-    """A piece of text each, then the facts, with what `compared` finds in the end."""
-    for news in writing.news(left):
-        if news.text:
-            yield GeneratedPiece(text=news.text, index=news.choice)
-    yield facts(writing, **compared())
+def events(output: RequestOutput, left: Callable[[], bool], novelty: bool, service: Service) -> Iterator[GeneratedPiece | Generated]:
+    """Yields the pieces of the texts, then the facts."""
+    for piece in output.pieces(left):
+        if piece.text:
+            yield GeneratedPiece(text=piece.text, index=piece.choice)
+    yield facts(output, **novelties(output, novelty, service))
 
 
-def novelties(writing: Writing, service: Service) -> dict[str, Any]:
-    """The fields that tell what of the texts was copied."""
-    found = [novelty_of(service, writing.begun, index, each.text, each.finish_reason) for index, each in enumerate(writing.choices)]
-    error = next((each.error for each in found if each.error), None)
-    fields: dict[str, Any] = {"novelty": found[0].novelty} if len(found) == 1 else {"novelties": [each.novelty for each in found]}
-    return {**fields, "novelty_error": fault(error, service)}
+def novelties(output: RequestOutput, novelty: bool, service: Service) -> dict[str, Any]:
+    """Returns the fields that tell what of the texts was copied, if `novelty` is asked for."""
+    if not novelty:
+        return {}
+    found = [compare_choice(service, output, choice) for choice in range(output.request.choices)]
+    error = next((each for each in found if isinstance(each, CharloomError)), None)
+    told = [None if isinstance(each, CharloomError) else each for each in found]
+    return {**one_or_all("novelty", "novelties", told), "novelty_error": fault(error, service)}
 
 
-def facts(writing: Writing, **further: Any) -> Generated:
-    """All that is needed to make the text again, and how it went."""
-    begun = writing.begun
-    [part] = begun.parts
-    accepted, reasons = part.accepted, [choice.finish_reason for choice in writing.choices]
-    parameters = {name: value for name, value in part.config.to_dict().items() if name not in ("prompt", "seed", *WITHOUT)}
+def facts(output: RequestOutput, **further: Any) -> Generated:
+    """Returns what is needed to generate the texts again, and how it went."""
+    generation, texts = output.request, output.texts()
+    [part] = generation.parts
+    accepted = part.accepted
     return Generated(
-        model=begun.model.run.name,
-        checkpoint=begun.model.name,
+        model=generation.model.run.name,
+        checkpoint=generation.model.name,
         seed=part.config.seed or 0,
-        **({"finish_reason": reasons[0]} if len(reasons) == 1 else {"finish_reasons": reasons}),
-        out_of_time=begun.cut,
-        substituted=substituted(part),
+        **one_or_all("finish_reason", "finish_reasons", [piece.finish_reason for piece in texts]),
+        out_of_time=generation.cut,
+        substituted=substitutions(part),
         prompt_truncated=bool(accepted and accepted.truncated),
         prompt_symbols=accepted.prompt_symbols if accepted else 0,
-        symbols=writing.symbols,
-        parameters=parameters,
-        characters_per_second=round(sum(len(choice.text) for choice in writing.choices) / max(begun.seconds, 1e-6), 1),
+        symbols=output.symbols,
+        parameters={name: value for name, value in part.config.to_dict().items() if name not in ("prompt", "seed", *WITHOUT)},
+        characters_per_second=round(sum(len(piece.text) for piece in texts) / max(generation.seconds, 1e-6), 1),
         **further,
     )
+
+
+def one_or_all(one: str, several: str, values: Sequence[Any]) -> dict[str, Any]:
+    """Returns the field of a single text, or that of several."""
+    return {one: values[0]} if len(values) == 1 else {several: values}

@@ -1,29 +1,17 @@
-"""The shapes of answers, which are also the schemas of the OpenAPI document.
+"""Defines the JSON of answers; ``/openapi.json`` takes its schemas from these types and their docstrings.
 
-What all answers share: errors, lists in parts, and removals.
-
-What the service tells about itself.
-
-Is it new? What texts have in common with their corpora.
-
-Texts of models, and what models think of texts.
-
-Corpora as files.
-
-Runs and checkpoints as models.
-
-What is found inside a model has its shapes in `service.inspection.results`.
+Results that other rooms compute are answered as they are: `service.novelty.TextNovelty` and those of `service.inspection.results`.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Generic, Literal, Self, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 import msgspec
 
-from service.novelty import Novelty
+from service.novelty import TextNovelty
 
-# ── base ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── all answers ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 T = TypeVar("T")
 
@@ -36,7 +24,7 @@ class Shape(msgspec.Struct, kw_only=True):
 
 
 class Fault(Shape, kw_only=True):
-    """What went wrong: a sentence with the thing, its value, the limit and the next step."""
+    """An error. `message` names the thing, its value, the limit and the next step; `param` is the field at fault."""
 
     message: str
     type: str
@@ -45,13 +33,13 @@ class Fault(Shape, kw_only=True):
 
 
 class Error(Shape, kw_only=True):
-    """The one shape of every error, also of one in the middle of a stream."""
+    """The answer of every error, and its event in a stream."""
 
     error: Fault
 
 
 class Page(Shape, Generic[T], kw_only=True):
-    """A part of a list, in OpenAI's manner: `after` with `last_id` asks for what follows."""
+    """A page of a list, as in OpenAI's API: the next one is requested with `last_id` as `after`."""
 
     object: Literal["list"] = "list"
     data: list[T]
@@ -61,7 +49,7 @@ class Page(Shape, Generic[T], kw_only=True):
 
 
 class Deleted(Shape, kw_only=True):
-    """Something is gone."""
+    """The answer of a deletion."""
 
     id: str
     object: str
@@ -72,7 +60,7 @@ class Deleted(Shape, kw_only=True):
 
 
 class Training(Shape, kw_only=True):
-    """What is being trained; `share` is None where it cannot be told, `run` where it has only just begun."""
+    """The training that is running. `share` is the part that is done, null if unknown; `run` is null if it has only just begun."""
 
     run: str | None
     share: float | None
@@ -82,7 +70,7 @@ class Training(Shape, kw_only=True):
 
 
 class Health(Shape, kw_only=True):
-    """Whether the service can do its work."""
+    """The state of the service. `rows` are texts being generated, `waiting` requests in the queue."""
 
     status: Literal["ok", "training"]
     version: str
@@ -94,75 +82,11 @@ class Health(Shape, kw_only=True):
     waiting: Count
 
 
-# ── novelty ──────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-class CopiedSpan(Shape, kw_only=True):
-    """A part of the text, from `start` to before `stop` in its characters, that stands in the corpus word for word.
-
-    `length` counts characters in NFC. It stands there `times`, first behind `offset` characters, in that `line` (from 1), between `before`
-    and `after`.
-    """
-
-    start: Count
-    stop: Count
-    length: Count
-    times: Count
-    offset: Count
-    line: Count
-    before: str
-    after: str
-
-
-class ComparedRecord(Shape, kw_only=True):
-    """A whole line of the text, with what the prompt began of it, and whether no line of the corpus is the same."""
-
-    start: Count
-    stop: Count
-    text: str
-    new: bool
-
-
-class TextNovelty(Shape, kw_only=True):
-    """What a text has in common with the corpus of its model. The prompt is no part of the text, even where it is echoed.
-
-    `spans` of `min_length` characters or more are as few as cover all that is copied; `found` says how many, and of more than 1,000 the
-    longest are told. `share` of the text's `characters` are part of one.
-    `longest` is told however short it is. `records` are told where the corpus is a list, such as a name a line.
-    """
-
-    corpus: str
-    characters: Count
-    min_length: Count
-    copied: Count
-    share: float
-    longest: CopiedSpan | None
-    found: Count
-    spans: list[CopiedSpan]
-    records: list[ComparedRecord] | None
-
-    @classmethod
-    def of(cls, found: Novelty) -> Self:
-        """The same as plain data has it."""
-        spans = [CopiedSpan(**vars(each)) for each in found.spans]
-        return cls(
-            corpus=found.corpus,
-            characters=found.characters,
-            min_length=found.min_length,
-            copied=found.copied,
-            share=round(found.share, 4),
-            longest=CopiedSpan(**vars(found.longest)) if found.longest else None,
-            found=found.found,
-            spans=spans,
-            records=None if found.records is None else [ComparedRecord(**vars(each)) for each in found.records],
-        )
-
-
 # ── texts ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 class Substituted(Shape, kw_only=True):
-    """A character of the prompt that the alphabet lacks, and what was read instead; None for the unknown symbol."""
+    """A character of the prompt that is not in the alphabet, and what was read instead: null is the unknown symbol."""
 
     character: str
     by: str | None
@@ -172,8 +96,8 @@ class Substituted(Shape, kw_only=True):
 class Generated(Shape, kw_only=True, omit_defaults=True):
     """The answer of ``POST /generate``, and the last event of its stream (without the text).
 
-    Of several texts there are `texts`, `finish_reasons` and `novelties`. `novelty` is null where the index was not made in time, and
-    `novelty_error` says so. `out_of_time` tells that the request took all the time that it may, and was ended with what there was.
+    Several texts are in `texts`, with `finish_reasons` and `novelties`. `novelty` is null if the index was not built in time, and
+    `novelty_error` says why. `out_of_time` is true if the request reached its time limit: the texts are what was generated until then.
     """
 
     text: str | msgspec.UnsetType = msgspec.UNSET
@@ -196,7 +120,10 @@ class Generated(Shape, kw_only=True, omit_defaults=True):
 
 
 class CompletionLogprobs(Shape, kw_only=True):
-    """Of each symbol, in nats: what the plain model thought of it, of the likeliest in its place, and where it stands in the text."""
+    """For each symbol its log-probability in nats, those of the likeliest symbols in its place, and the offset in the text.
+
+    They are the plain model's, before temperature and filters.
+    """
 
     tokens: list[str]
     token_logprobs: list[float | None]
@@ -205,10 +132,10 @@ class CompletionLogprobs(Shape, kw_only=True):
 
 
 class CompletionChoice(Shape, kw_only=True):
-    """A text, or what is new of it.
+    """A text, or in a stream what is new of it.
 
-    `finish_reason` is `max_copy` where every symbol that could follow would have copied too much. `novelty` stands beside it where it was
-    asked for; it is null where the index was not made in time, and `novelty_error` of the facts says so.
+    `finish_reason` is `max_copy` if every symbol that could follow would have copied too much. `novelty`, if it was requested, comes with
+    the `finish_reason`; it is null if the index was not built in time, and `novelty_error` in `charloom` says why.
     """
 
     text: str
@@ -219,7 +146,7 @@ class CompletionChoice(Shape, kw_only=True):
 
 
 class Usage(Shape, kw_only=True):
-    """Symbols; those of a prompt are what was read of it."""
+    """Numbers of symbols; `prompt_tokens` counts what was read of the prompts."""
 
     prompt_tokens: Count
     completion_tokens: Count
@@ -227,7 +154,7 @@ class Usage(Shape, kw_only=True):
 
 
 class PromptFacts(Shape, kw_only=True):
-    """What became of one prompt. With the same checkpoint, seed and temperature its texts can be made again."""
+    """How one prompt was read and continued. The same checkpoint, seed and temperature generate the same texts again."""
 
     seed: int
     temperature: list[tuple[int, float]]
@@ -237,10 +164,10 @@ class PromptFacts(Shape, kw_only=True):
 
 
 class CompletionFacts(Shape, kw_only=True):
-    """What OpenAI's API has no word for. `temperature` is what was in force: pairs of a position in the text and a value.
+    """What OpenAI's API has no word for. `temperature` lists what was used: pairs of a position in the text and a value.
 
-    `seed` and `temperature` are those of the first prompt; only a temperature that was changed can be another for others.
-    `out_of_time` tells that the request took all the time that it may, and was ended with what there was.
+    `seed` and `temperature` are those of the first prompt; those of each are in `prompts`. `out_of_time` is true if the request reached
+    its time limit: the texts are what was generated until then.
     """
 
     checkpoint: str
@@ -252,7 +179,7 @@ class CompletionFacts(Shape, kw_only=True):
 
 
 class Completion(Shape, kw_only=True):
-    """The answer of ``POST /v1/completions``, and each event of its stream, of which the last has the facts."""
+    """The answer of ``POST /v1/completions``, and each event of its stream. The last event has `charloom`."""
 
     id: str
     object: Literal["text_completion"] = "text_completion"
@@ -265,10 +192,10 @@ class Completion(Shape, kw_only=True):
 
 
 class TextScore(Shape, kw_only=True):
-    """What one model thinks of a text. `log_likelihood` is in nats, `loss` in nats per symbol.
+    """The score of a text under one model. `log_likelihood` is in nats, `loss` in nats per symbol.
 
-    `unknown` symbols are not in its alphabet, and cost as much as any character. `probability` is how likely it is the one of the
-    models asked that wrote the text, if each was as likely before.
+    `unknown` counts symbols outside the model's alphabet; each costs as much as a uniform guess among all characters. `probability` is the
+    posterior probability that this model, of those named, wrote the text, from a uniform prior.
     """
 
     model: str
@@ -282,7 +209,7 @@ class TextScore(Shape, kw_only=True):
 
 
 class Scored(Shape, kw_only=True):
-    """The answer of ``POST /v1/score``: a model each, as they were named, and the likeliest of them."""
+    """The answer of ``POST /v1/score``: the models in the order of the request, and the one that most likely wrote the text."""
 
     object: Literal["list"] = "list"
     characters: Count
@@ -291,7 +218,7 @@ class Scored(Shape, kw_only=True):
 
 
 class GeneratedPiece(Shape, kw_only=True):
-    """An event of a stream of ``POST /generate``: what is new of one text."""
+    """An event in the stream of ``POST /generate``: what is new of one text."""
 
     text: str
     index: Count
@@ -301,8 +228,10 @@ class GeneratedPiece(Shape, kw_only=True):
 
 
 class FileFacts(Shape, kw_only=True):
-    """What the reader saw. Lists of files leave the sample (its first lines) and the alphabet (its characters, the most frequent first,
-    a thousand at most) out; only the answer to an upload has the warnings."""
+    """Facts of a corpus. `sample` has its first lines, `alphabet` its characters, the most frequent first, 1,000 at most.
+
+    Lists of files leave both out. Only the answer of an upload has `warnings`.
+    """
 
     characters: Count
     lines: Count
@@ -314,7 +243,7 @@ class FileFacts(Shape, kw_only=True):
 
 
 class File(Shape, kw_only=True):
-    """A corpus. `bytes` and `sha256` are of its text in UTF-8 with LF line ends."""
+    """A corpus. `bytes` and `sha256` refer to its text in UTF-8 with LF line ends."""
 
     id: str
     object: Literal["file"] = "file"
@@ -330,7 +259,7 @@ class File(Shape, kw_only=True):
 
 
 class ModelFacts(Shape, kw_only=True):
-    """What is known about a model. Losses are nats per symbol; sizes are None where no checkpoint can be read."""
+    """Facts of a model. Losses are in nats per symbol; sizes are null if no checkpoint can be read."""
 
     latest: bool
     state: str
@@ -352,7 +281,7 @@ class ModelFacts(Shape, kw_only=True):
 
 
 class Model(Shape, kw_only=True):
-    """A run that has a checkpoint, or one checkpoint of it."""
+    """A run that has a checkpoint, or one of its checkpoints."""
 
     id: str
     object: Literal["model"] = "model"

@@ -1,7 +1,4 @@
-"""Making an index: one at a time, kept where there is room, refused with a sentence where there is not.
-
-One makes an index, the others can see how far it is, and a claim ends with whoever has it.
-"""
+"""One process at a time builds an index and reports its progress; the index is stored if there is room, and refused if there is not."""
 
 from __future__ import annotations
 
@@ -18,14 +15,14 @@ import numpy as np
 import pytest
 
 from service.novelty import index_builder
-from service.novelty.index_builder import STARTING, Claim, IndexProgress, build, disk_needed, key_of, parts, progress, refuse
+from service.novelty.index_builder import Claim, build, build_progress, check_resources, disk_needed, index_key, index_parts
 from service.novelty.suffix_array import Index
 from service.store import Corpus, Store
 from service.system import hardware
 from service.system.disk import Cache, CacheKey
 from service.system.errors import IndexTooLarge, IndexUnavailable
 
-# ── claims ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── claim ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 KEY = CacheKey("a" * 64, "suffixes", ())
 
@@ -35,29 +32,30 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "x.db.cache"
 
 
-def test_others_see_how_far_it_is(folder: Path) -> None:
-    assert progress(folder, KEY) is None
+def test_others_read_the_progress(folder: Path) -> None:
+    assert build_progress(folder, KEY) is None
     with Claim(folder, KEY) as claim:
-        assert progress(folder, KEY) == STARTING
-        claim.tell("sorting", 0.123456)
-        assert progress(folder, KEY) == IndexProgress("sorting", 0.123)
-        claim.tell("writing", 1.0)
-        assert progress(folder, KEY) == IndexProgress("writing", 1.0)
-        assert progress(folder, KEY._replace(text="b" * 64)) is None
-    assert progress(folder, KEY) is None
+        assert build_progress(folder, KEY) == 0.0
+        claim.report(0.123456)
+        assert build_progress(folder, KEY) == 0.123
+        claim.report(1.0)
+        assert build_progress(folder, KEY) == 1.0
+        assert build_progress(folder, KEY._replace(text="b" * 64)) is None
+    assert build_progress(folder, KEY) is None
     assert list(folder.iterdir()) == []
 
 
 def test_a_failure_ends_the_claim(folder: Path) -> None:
     with pytest.raises(RuntimeError), Claim(folder, KEY):
         raise RuntimeError
-    assert progress(folder, KEY) is None
+    assert build_progress(folder, KEY) is None
 
 
 def test_a_report_that_cannot_be_read_is_a_beginning(folder: Path) -> None:
     with Claim(folder, KEY):
-        (folder / f"{KEY.file_name}.claim").write_text("[")
-        assert progress(folder, KEY) == STARTING
+        for unreadable in ("[", '["sorting", 0.5]'):
+            (folder / f"{KEY.file_name}.claim").write_text(unreadable)
+            assert build_progress(folder, KEY) == 0.0
 
 
 def test_the_others_wait_for_their_turn(folder: Path) -> None:
@@ -69,8 +67,8 @@ def test_the_others_wait_for_their_turn(folder: Path) -> None:
             with Claim(folder, KEY) as claim:
                 inside += 1
                 most = max(most, inside)
-                claim.tell("reading", 0.5)
-                assert progress(folder, KEY) == IndexProgress("reading", 0.5)
+                claim.report(0.5)
+                assert build_progress(folder, KEY) == 0.5
                 inside -= 1
         done.append(True)
 
@@ -86,17 +84,17 @@ def test_the_claim_of_a_killed_process_is_free(folder: Path) -> None:
     code = (
         "import sys\nfrom pathlib import Path\nfrom service.system.disk import CacheKey\nfrom service.novelty.index_builder import Claim\n"
         f"with Claim(Path({str(folder)!r}), CacheKey('a' * 64, 'suffixes', ())) as claim:\n"
-        "    claim.tell('sorting', 0.5)\n    print('mine', flush=True)\n    sys.stdin.read()\n"
+        "    claim.report(0.5)\n    print('mine', flush=True)\n    sys.stdin.read()\n"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"mine\n"
-        assert progress(folder, KEY) == IndexProgress("sorting", 0.5)
+        assert build_progress(folder, KEY) == 0.5
         process.kill()
         process.wait()
-    assert progress(folder, KEY) is None
+    assert build_progress(folder, KEY) is None
     with Claim(folder, KEY):
-        assert progress(folder, KEY) == STARTING
+        assert build_progress(folder, KEY) == 0.0
 
 
 # ── building ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -107,7 +105,7 @@ def files(store: Store) -> list[str]:
 
 
 def load(store: Store, corpus: Corpus) -> Index | None:
-    array = Cache(store.path).load(key_of(corpus), np.uint8)
+    array = Cache(store.path).load(index_key(corpus), np.uint8)
     return Index(array) if array is not None else None
 
 
@@ -136,9 +134,9 @@ def test_several_at_once_make_it_once(store: Store, corpus: Corpus, monkeypatch:
     def counted(*arguments: Any) -> Iterator[np.ndarray[Any, Any]]:
         nonlocal made
         made += 1
-        yield from parts(*arguments)
+        yield from index_parts(*arguments)
 
-    monkeypatch.setattr(index_builder, "parts", counted)
+    monkeypatch.setattr(index_builder, "index_parts", counted)
     threads = [threading.Thread(target=build, args=(store, corpus)) for _ in range(4)]
     for thread in threads:
         thread.start()
@@ -148,36 +146,35 @@ def test_several_at_once_make_it_once(store: Store, corpus: Corpus, monkeypatch:
     assert load(store, corpus) is not None
 
 
-def test_what_is_told_goes_up_to_the_end() -> None:
-    told: list[tuple[str, float]] = []
+def test_the_reported_progress_goes_up_to_the_end() -> None:
+    shares: list[float] = []
     text = "a line of the text\n" * 200_000
     pieces = (text[start : start + 2**20] for start in range(0, len(text), 2**20))
-    for _ in parts(pieces, len(text), lambda doing, share: told.append((doing, share))):
+    for _ in index_parts(pieces, len(text), shares.append):
         pass
-    assert list(dict(told)) == ["reading", "sorting", "writing"]
-    shares = [share for _, share in told]
     assert shares == sorted(shares)
-    assert 0 < shares[0] < 0.1 < shares[-1] < 1
+    assert 0 < shares[0] < index_builder.READ < shares[-1] < 1
+    assert shares[-1] > index_builder.SORTED
 
 
 def test_what_does_not_fit_is_refused(store: Store, corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
     cache = Cache(store.path)
-    refuse(corpus, cache)
+    check_resources(corpus, cache)
     with monkeypatch.context() as patch:
         patch.setattr(hardware, "free_memory", lambda: 5_000)
         with pytest.raises(
             IndexTooLarge, match=r"corpus tale cannot be told: its index takes about 0\.1 GB of memory, and 0\.0 GB are free"
         ):
-            refuse(corpus, cache)
+            check_resources(corpus, cache)
     with monkeypatch.context() as patch:
         patch.setattr(hardware, "free_memory", lambda: None)
         patch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=2 * disk_needed(corpus) - 2))
         with pytest.raises(IndexTooLarge, match=r"GB of disk in charloom\.db\.cache \(which takes half of what is free\)"):
-            refuse(corpus, cache)
+            check_resources(corpus, cache)
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, "pydivsufsort", None)
         with pytest.raises(IndexUnavailable, match="pip install pydivsufsort"):
-            refuse(corpus, cache)
+            check_resources(corpus, cache)
     assert not cache.folder.exists()
 
 
@@ -186,7 +183,7 @@ def test_a_disk_that_is_full_leaves_nothing(store: Store, corpus: Corpus, monkey
         yield np.zeros(9, np.uint8)
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(index_builder, "parts", full)
+    monkeypatch.setattr(index_builder, "index_parts", full)
     with pytest.raises(IndexUnavailable, match=r"cannot be kept in charloom\.db\.cache \(No space left on device\)"):
         build(store, corpus)
     assert files(store) == []
@@ -197,7 +194,7 @@ def test_memory_that_is_not_there_is_a_sentence(store: Store, corpus: Corpus, mo
         raise MemoryError
         yield
 
-    monkeypatch.setattr(index_builder, "parts", too_much)
+    monkeypatch.setattr(index_builder, "index_parts", too_much)
     with pytest.raises(IndexTooLarge, match="of memory"):
         build(store, corpus)
     assert files(store) == []

@@ -1,4 +1,4 @@
-"""Indexes at hand: made in the background by one process, waited for by all who want them, and made again where they are lost."""
+"""Indexes are built in the background by one process, waited for by all callers, and built again if they are lost."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from typing import Any
 
 import pytest
 
-from service.novelty import Index, Indexes, IndexProgress, index_manager
+from service.novelty import Index, Indexes, index_manager
 from service.novelty.index_builder import build
 from service.store import Corpus, Run, Store
 from service.system import hardware
 from service.system.errors import IndexNotReady, IndexTooLarge, IndexUnavailable, NothingToCompare
 
-# A process that makes an index and comes no further than its first bytes.
+# A builder that comes no further than the first bytes of its index.
 STUCK = """
 import sys
 import numpy as np
 from service.novelty import index_builder
 
-def parts(*arguments):
+def index_parts(*arguments):
     yield np.zeros(9, np.uint8)
     print("writing", flush=True)
     index_builder.threading.Event().wait()
 
-index_builder.parts = parts
+index_builder.index_parts = index_parts
 index_builder.main(*sys.argv[1:])
 """
 
@@ -44,7 +44,7 @@ def at_hand(store: Store) -> Iterator[Indexes]:
 
 @pytest.fixture
 def stuck(store: Store, corpus: Corpus) -> Iterator[subprocess.Popen[str]]:
-    """A process in the middle of making the index of `corpus`."""
+    """A process in the middle of building the index of `corpus`."""
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen([sys.executable, "-c", STUCK, str(store.path), corpus.name], text=True, **pipes) as process:  # type: ignore[call-overload]
         assert process.stdout.readline() == "writing\n"
@@ -53,7 +53,7 @@ def stuck(store: Store, corpus: Corpus) -> Iterator[subprocess.Popen[str]]:
 
 
 def starting(code: str) -> Callable[[Indexes, Corpus], subprocess.Popen[bytes]]:
-    """Instead of the process that makes an index, one that runs some code."""
+    """Returns a replacement for `Indexes._start` whose process runs `code`."""
 
     def start(self: Indexes, corpus: Corpus) -> subprocess.Popen[bytes]:
         return subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stderr=subprocess.PIPE)
@@ -62,7 +62,7 @@ def starting(code: str) -> Callable[[Indexes, Corpus], subprocess.Popen[bytes]]:
 
 
 def ended(at_hand: Indexes, corpus: Corpus) -> Index:
-    """What `get` gives or raises once nothing is being made any more."""
+    """Returns or raises what `get` does once no process is building."""
     while True:
         try:
             return at_hand.get(corpus)
@@ -84,9 +84,9 @@ def test_the_first_who_asks_is_told_to_come_back(at_hand: Indexes, corpus: Corpu
 
 
 def test_one_can_wait_and_watch(at_hand: Indexes, corpus: Corpus, tale: str) -> None:
-    seen: list[IndexProgress] = []
+    seen: list[float] = []
     assert at_hand.wait(corpus, seen.append).characters == len(tale)
-    assert seen[0] == IndexProgress("starting", 0.0)
+    assert seen[0] == 0.0
     assert at_hand.wait(corpus, seen.clear) is at_hand.get(corpus)
     assert seen
 
@@ -138,7 +138,7 @@ def test_what_a_killed_process_has_begun_is_not_used(at_hand: Indexes, store: St
     assert [path.suffix for path in folder(store).iterdir()] == [".suffixes"]
 
 
-def test_a_process_ends_with_whoever_has_started_it(stuck: subprocess.Popen[str]) -> None:
+def test_a_builder_ends_with_its_parent(stuck: subprocess.Popen[str]) -> None:
     assert stuck.poll() is None
     assert stuck.stdin is not None
     stuck.stdin.close()
@@ -149,7 +149,7 @@ def test_nothing_goes_on_after_closing(at_hand: Indexes, corpus: Corpus, monkeyp
     monkeypatch.setattr(Indexes, "_start", starting("import time; time.sleep(600)"))
     with pytest.raises(IndexNotReady):
         at_hand.get(corpus)
-    (process,) = at_hand._making.values()
+    (process,) = at_hand._builders.values()
     at_hand.close()
     assert process.returncode == -signal.SIGKILL
 
@@ -179,7 +179,7 @@ def test_what_another_version_of_unicode_composed_is_not_used(
 ) -> None:
     build(store, corpus)
     monkeypatch.setattr("unicodedata.unidata_version", "1.0.0")
-    assert at_hand._opened(corpus) is None
+    assert at_hand._load(corpus) is None
 
 
 def test_what_does_not_fit_is_refused_at_once(at_hand: Indexes, corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -209,7 +209,7 @@ def test_a_failure_is_told_and_not_repeated_at_once(
     assert ("secret" in caplog.text) is ("secret" in code)
     with pytest.raises(IndexUnavailable, match=why):
         at_hand.get(corpus)
-    monkeypatch.setattr(index_manager, "PATIENCE", 0.0)
+    monkeypatch.setattr(index_manager, "RETRY_PERIOD", 0.0)
     with pytest.raises(IndexNotReady):
         at_hand.get(corpus)
 
@@ -221,7 +221,7 @@ def test_a_refusal_inside_the_process_is_told(at_hand: Indexes, store: Store, co
 
 
 def test_few_stay_open(at_hand: Indexes, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(index_manager, "OPEN", 2)
+    monkeypatch.setattr(index_manager, "MAX_OPEN", 2)
     corpora = [store.corpora.add(name, [f"text {name}\n" * 9], "test") for name in "abc"]
     for corpus in corpora:
         build(store, corpus)

@@ -1,17 +1,12 @@
-"""A text held against its corpus: plain data that says what is the same, and where.
-
-Maximal spans, against every pair of places.
-
-Texts are compared in NFC with LF, and what is found leads back to the text as it was.
-"""
+"""Copied spans equal those of a naive search, texts are compared in NFC with LF, and the report counts in the original text."""
 
 from __future__ import annotations
 
-import json
 import unicodedata
 from collections.abc import Callable
 from itertools import pairwise
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -21,11 +16,11 @@ from model.copy_guard import CopyGuard, CopyRules
 from model.errors import InvalidSetting
 from model.utf8_constraint import Utf8Guide
 from model.vocabulary import SymbolCounts, Vocabulary
-from service.novelty import Copied, Record, compare
-from service.novelty.report import Comparable, Span, covered, fewest, maximal
+from service.novelty import ComparedRecord, CopiedSpan, compare
+from service.novelty.report import NormalizedText, Span, maximal_spans, merged, minimal_cover
 from service.novelty.suffix_array import Index
 
-# ── spans ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── copied spans ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 Indexer = Callable[[str], Index]
 TEXTS = st.text("ab한😀\n", min_size=1, max_size=30) | st.text("ab", min_size=1, max_size=30)
@@ -46,21 +41,21 @@ def places(spans: list[Span]) -> set[int]:
 def test_spans_are_those_that_a_naive_search_finds(index_of: Indexer, corpus: str, more: list[str], least: int) -> None:
     text = "".join([corpus[3:20], *more, corpus[:5]])
     expected = naive(corpus, text)
-    found = list(maximal(index_of(corpus), text))
+    found = list(maximal_spans(index_of(corpus), text))
     assert found == expected
     long = [span for span in expected if span.length >= least]
-    shown, joined = fewest(long), covered(long)
+    shown, joined = minimal_cover(long), merged(long)
     assert set(shown) <= set(long)
     assert places(shown) == places(long) == places(joined)
     assert sum(span.length for span in joined) == len(places(long))
     assert all(a.stop < b.start for a, b in pairwise(joined))
-    assert joined == covered(shown)
+    assert joined == merged(shown)
     if long:  # none of them can be spared
         assert all(places([*shown[:index], *shown[index + 1 :]]) != places(long) for index in range(len(shown)))
 
 
 def test_a_text_of_nothing_that_is_known_has_no_spans(index_of: Indexer) -> None:
-    assert list(maximal(index_of("abc"), "xyz")) == list(maximal(index_of("abc"), "")) == []
+    assert list(maximal_spans(index_of("abc"), "xyz")) == list(maximal_spans(index_of("abc"), "")) == []
 
 
 def test_a_whole_copy_is_one_span_found_in_few_searches(index_of: Indexer) -> None:
@@ -76,18 +71,18 @@ def test_a_whole_copy_is_one_span_found_in_few_searches(index_of: Indexer) -> No
 
     index.occurs = counted  # type: ignore[method-assign]
     text = corpus[1000:9000] + "#" + corpus[12000:15000]
-    spans = list(maximal(index, text))
+    spans = list(maximal_spans(index, text))
     assert spans == [Span(0, 8000), Span(8001, 11001)]
     assert asked < 200
 
 
 def test_overlaps_are_covered_by_as_few_as_can_be() -> None:
     spans = [Span(0, 10), Span(2, 12), Span(8, 20), Span(20, 25), Span(22, 26), Span(30, 31)]
-    assert fewest(spans) == [Span(0, 10), Span(8, 20), Span(20, 25), Span(22, 26), Span(30, 31)]
-    assert covered(spans) == [Span(0, 26), Span(30, 31)]
+    assert minimal_cover(spans) == [Span(0, 10), Span(8, 20), Span(20, 25), Span(22, 26), Span(30, 31)]
+    assert merged(spans) == [Span(0, 26), Span(30, 31)]
 
 
-# ── forms ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── normalization ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 TEXTS_FORMS = st.text("ab\r\n\u0301\u0323\u1112\u1161\u11ab한é가😀", max_size=20)
 
@@ -95,28 +90,28 @@ TEXTS_FORMS = st.text("ab\r\n\u0301\u0323\u1112\u1161\u11ab한é가😀", max_si
 @given(TEXTS_FORMS)
 def test_a_text_is_composed_and_has_plain_line_ends(text: str) -> None:
     expected = unicodedata.normalize("NFC", text.replace("\r\n", "\n").replace("\r", "\n"))
-    assert Comparable(text).text == expected
+    assert NormalizedText(text).text == expected
 
 
 @given(TEXTS_FORMS)
 def test_every_character_leads_back_to_what_it_came_from(text: str) -> None:
-    form = Comparable(text)
+    form = NormalizedText(text)
     places = [form.original(Span(place, place + 1)) for place in range(len(form.text))]
     for place, span in enumerate(places):
-        assert form.text[place] in Comparable(text[span.start : span.stop]).text
-    assert "".join(Comparable(text[span.start : span.stop]).text for span in dict.fromkeys(places)) == form.text
+        assert form.text[place] in NormalizedText(text[span.start : span.stop]).text
+    assert "".join(NormalizedText(text[span.start : span.stop]).text for span in dict.fromkeys(places)) == form.text
     assert {each for span in places for each in range(span.start, span.stop)} == set(range(len(text)))
 
 
 def test_spans_grow_to_whole_characters() -> None:
-    form = Comparable("ab\r\ncafe\u0301 \u1112\u1161\u11ab!")
+    form = NormalizedText("ab\r\ncafe\u0301 \u1112\u1161\u11ab!")
     assert form.text == "ab\ncafé 한!"
     assert form.original(Span(2, 7)) == Span(2, 9)
     assert form.original(Span(8, 10)) == Span(10, 14)
-    assert Comparable("café").original(Span(1, 3)) == Span(1, 3)
+    assert NormalizedText("café").original(Span(1, 3)) == Span(1, 3)
 
 
-# ── report ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── comparing ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 CORPUS = "It was the best of times,\nit was the worst of times,\nit was the age of wisdom\n"
 NAMES = "".join(
@@ -129,7 +124,7 @@ def test_what_is_copied_is_found_with_its_place(index_of: Indexer) -> None:
     novelty = compare(index_of(CORPUS), text, corpus="tale", min_length=12)
     assert [text[each.start : each.stop] for each in novelty.spans] == ["it was the worst of ", " the age of wisdom"]
     assert novelty.longest == novelty.spans[0]
-    assert novelty.longest == Copied(
+    assert novelty.longest == CopiedSpan(
         start=9,
         stop=29,
         length=20,
@@ -139,13 +134,13 @@ def test_what_is_copied_is_found_with_its_place(index_of: Indexer) -> None:
         before="It was the best of times,\n",
         after="times,\nit was the age of wisdom\n",
     )
-    assert (novelty.copied, novelty.characters, novelty.share) == (38, 52, 38 / 52)
+    assert (novelty.copied, novelty.characters, novelty.share) == (38, 52, round(38 / 52, 4))
     assert novelty.records is None
 
 
 def test_the_longest_is_told_even_where_it_is_short(index_of: Indexer) -> None:
     novelty = compare(index_of(CORPUS), "the beasts", corpus="tale")
-    assert novelty.spans == ()
+    assert novelty.spans == []
     assert (novelty.copied, novelty.share) == (0, 0.0)
     assert novelty.longest is not None
     assert (novelty.longest.start, novelty.longest.stop, novelty.longest.times) == (0, 6, 1)
@@ -154,7 +149,7 @@ def test_the_longest_is_told_even_where_it_is_short(index_of: Indexer) -> None:
 @pytest.mark.parametrize("text", ["", "XYZ"])
 def test_nothing_in_common_is_no_span(index_of: Indexer, text: str) -> None:
     novelty = compare(index_of(CORPUS), text, corpus="tale")
-    assert (novelty.longest, novelty.spans, novelty.copied, novelty.share) == (None, (), 0, 0.0)
+    assert (novelty.longest, novelty.spans, novelty.copied, novelty.share) == (None, [], 0, 0.0)
 
 
 @given(st.text("ab\u0301é한\n😀", min_size=1, max_size=40), st.integers(0, 39), st.integers(1, 20), st.sampled_from(["NFC", "NFD"]))
@@ -179,26 +174,21 @@ def test_a_span_of_no_length_is_refused(index_of: Indexer) -> None:
 def test_new_records_are_told_from_those_of_the_list(index_of: Indexer) -> None:
     text = "x\nBob\nBobo\n\nZoe\u0308\r\nAn"
     novelty = compare(index_of(NAMES), text, corpus="names", prompt="Kim\nMa", ended=False)
-    assert novelty.records == (
-        Record(start=0, stop=1, text="Max", new=False),
-        Record(start=2, stop=5, text="Bob", new=False),
-        Record(start=6, stop=10, text="Bobo", new=True),
-        Record(start=12, stop=16, text="Zoe\u0308", new=False),
-    )
+    assert novelty.records == [
+        ComparedRecord(start=0, stop=1, text="Max", new=False),
+        ComparedRecord(start=2, stop=5, text="Bob", new=False),
+        ComparedRecord(start=6, stop=10, text="Bobo", new=True),
+        ComparedRecord(start=12, stop=16, text="Zoe\u0308", new=False),
+    ]
     ended = compare(index_of(NAMES), text, corpus="names")
     assert ended.records is not None
     assert [(each.text, each.new) for each in ended.records][::5] == [("x", True)]
-    assert ended.records[-1] == Record(start=18, stop=20, text="An", new=True)
+    assert ended.records[-1] == ComparedRecord(start=18, stop=20, text="An", new=True)
 
 
 def test_a_record_that_the_prompt_had_finished_is_not_of_the_text(index_of: Indexer) -> None:
     novelty = compare(index_of(NAMES), "\nIda\n", corpus="names", prompt="Bob")
-    assert novelty.records == (Record(start=1, stop=4, text="Ida", new=False),)
-
-
-def test_records_can_be_asked_for_or_left_out(index_of: Indexer) -> None:
-    assert compare(index_of(NAMES), "Bob", corpus="names", records=False).records is None
-    assert compare(index_of(CORPUS), "Bob", corpus="tale", records=True).records == (Record(start=0, stop=3, text="Bob", new=True),)
+    assert novelty.records == [ComparedRecord(start=1, stop=4, text="Ida", new=False)]
 
 
 @pytest.mark.parametrize("level", ["char", "byte"])
@@ -233,7 +223,7 @@ def test_a_guarded_text_has_nothing_longer_in_common(index_of: Indexer, tale: st
 
 
 def test_it_is_ready_for_json(index_of: Indexer) -> None:
-    values = json.loads(json.dumps(compare(index_of(NAMES), "Bob\nIdb\n", corpus="names", min_length=3).to_dict()))
+    values = msgspec.to_builtins(compare(index_of(NAMES), "Bob\nIdb\n", corpus="names", min_length=3))
     assert values.keys() == {"corpus", "characters", "min_length", "copied", "share", "longest", "found", "spans", "records"}
     assert values["spans"][0].keys() == {"start", "stop", "length", "times", "offset", "line", "before", "after"}
     assert values["records"] == [{"start": 0, "stop": 3, "text": "Bob", "new": False}, {"start": 4, "stop": 7, "text": "Idb", "new": True}]

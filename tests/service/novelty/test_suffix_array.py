@@ -1,4 +1,4 @@
-"""The index finds what a naive search finds, whatever the characters."""
+"""The index finds what a naive search finds, for characters of all kinds."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_a_text_occurs_where_a_naive_search_finds_it(index_of: Indexer, both: tu
     assert index.occurs(utf8(text)) == (text in corpus)
     if places:
         start = index.first(index.ranks(utf8(text)))
-        assert index.place(start, start, 0).offset == min(places)
+        assert index.position(start, start, 0).offset == min(places)
     assert index.characters == len(corpus)
     assert index.bytes == len(utf8(corpus))
 
@@ -87,7 +87,7 @@ def test_halves_of_surrogate_pairs_are_nowhere(index_of: Indexer) -> None:
 
 
 def test_followers_are_remembered_but_not_all_for_ever(index_of: Indexer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "REMEMBERED", 2)
+    monkeypatch.setattr(module, "CACHED", 2)
     index = index_of("abcabd")
     found = [index.followers(text) for text in ("a", "b", "ab", "a", "b", "")]
     assert found == [{"b"}, set("cd"), set("cd"), {"b"}, set("cd"), set("abcd")]
@@ -108,7 +108,7 @@ def test_places_are_counted_in_characters_and_lines(index_of: Indexer, text: str
         index = index_of(text)
         for start in range(len(text)):
             stop = min(start + 2, len(text))
-            place = index.place(len(utf8(text[:start])), len(utf8(text[:stop])), context)
+            place = index.position(len(utf8(text[:start])), len(utf8(text[:stop])), context)
             assert place == CorpusPosition(
                 start, text.count("\n", 0, start) + 1, text[max(0, start - context) : start], text[stop : stop + context]
             )
@@ -132,9 +132,9 @@ def test_a_list_is_told_by_its_lines(index_of: Indexer, text: str, is_list: bool
 
 @pytest.mark.parametrize("text", ["a", "한", "ab" * 40000])
 def test_the_size_of_the_file_is_known_before(text: str) -> None:
-    from service.novelty.index_builder import parts
+    from service.novelty.index_builder import index_parts
 
-    assert sum(len(part) for part in parts([text], 1)) == file_size(len(utf8(text)), len(text))
+    assert sum(len(part) for part in index_parts([text], 1)) == file_size(len(utf8(text)), len(text))
 
 
 def test_a_very_large_text_has_wide_numbers(index_of: Indexer, monkeypatch: pytest.MonkeyPatch) -> None:

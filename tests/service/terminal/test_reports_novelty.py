@@ -1,4 +1,4 @@
-"""Copied spans on a terminal: underlined, never beyond a line, and harmless."""
+"""CopiedSpan spans on a terminal: underlined, never beyond a line, and harmless."""
 
 from __future__ import annotations
 
@@ -12,29 +12,30 @@ from hypothesis import strategies as st
 
 from model.config import SamplingConfig
 from service.generation.sample import write
-from service.novelty import Copied, Indexes, Novelty, Record, compare
+from service.novelty import ComparedRecord, CopiedSpan, Indexes, TextNovelty, compare
 from service.store import Corpus, Run, Store
 from service.system.formatting import columns, safe
 from service.terminal import reports as terminal_novelty
 from service.terminal.reports import LISTED, compared, index_of, novelty_report, underlined
 
 
-def span(start: int, stop: int, **facts: int) -> Copied:
-    return Copied(
+def span(start: int, stop: int, **facts: int) -> CopiedSpan:
+    return CopiedSpan(
         **{"start": start, "stop": stop, "length": stop - start, "times": 1, "offset": 7, "line": 3, "before": "", "after": ""} | facts
     )  # type: ignore[arg-type]
 
 
-def novelty(*spans: Copied, longest: Copied | None = None, records: tuple[Record, ...] | None = None) -> Novelty:
+def novelty(*spans: CopiedSpan, longest: CopiedSpan | None = None, records: list[ComparedRecord] | None = None) -> TextNovelty:
     copied = sum(each.length for each in spans)
-    return Novelty(
+    return TextNovelty(
         corpus="tale",
         characters=200,
         min_length=5,
         copied=copied,
+        share=copied / 200,
         longest=longest or (spans or (None,))[0],
         found=len(spans),
-        spans=spans,
+        spans=list(spans),
         records=records,
     )
 
@@ -82,8 +83,8 @@ def test_little_or_nothing_in_common_is_said() -> None:
 
 
 def test_records_are_counted_and_the_known_ones_named() -> None:
-    old = tuple(Record(start=0, stop=1, text=f"name{number % (LISTED + 2)}", new=False) for number in range(20))
-    new = (Record(start=0, stop=1, text="Zed", new=True),)
+    old = [ComparedRecord(start=0, stop=1, text=f"name{number % (LISTED + 2)}", new=False) for number in range(20)]
+    new = [ComparedRecord(start=0, stop=1, text="Zed", new=True)]
     last = novelty_report("", novelty(records=new + old), 500).splitlines()[-1]
     names = ", ".join(f"name{number}" for number in range(LISTED))
     assert last == f"1 of 21 lines are new; in the corpus are {names} and 2 more"

@@ -1,7 +1,4 @@
-"""POST /v1/score.
-
-What was copied, over HTTP: of any text, of texts that were just written, and texts that must not copy.
-"""
+"""Novelty over HTTP: of any text, of generated texts, and of texts that must not copy."""
 
 from __future__ import annotations
 
@@ -162,8 +159,8 @@ def test_a_model_without_its_corpus_says_so(client: FlaskClient, add_model: Call
 
 
 def test_while_the_index_is_made_a_text_is_not_lost(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(index_manager, "MOMENT", 0.1)
-    monkeypatch.setattr(index_manager, "LONG", 0.2)
+    monkeypatch.setattr(index_manager, "GENERATION_WAIT", 0.1)
+    monkeypatch.setattr(index_manager, "NOVELTY_WAIT", 0.2)
     monkeypatch.setattr(Indexes, "get", not_ready)
     found = client.post("/v1/completions", json={"max_tokens": 30, "novelty": True}).get_json()
     assert len(found["choices"][0]["text"]) == 30
@@ -187,7 +184,7 @@ def test_what_cannot_be_told_here_is_refused_before_anything_is_written(client: 
 
 
 def test_of_very_many_spans_the_longest_are_told(app: Flask, client: FlaskClient, tale: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(report, "LISTED", 3)
+    monkeypatch.setattr(report, "MAX_SPANS", 3)
     text = " zz ".join(tale[at : at + size] for at, size in ((0, 9), (100, 30), (200, 12), (300, 25), (400, 8)))
     whole = client.post(URL, json={"text": text, "min_length": 5}).get_json()
     assert len(whole["spans"]) == 3 < whole["found"]
@@ -200,14 +197,14 @@ def test_of_very_many_spans_the_longest_are_told(app: Flask, client: FlaskClient
     assert {name: every[name] for name in ("copied", "share", "longest")} == {name: whole[name] for name in ("copied", "share", "longest")}
 
 
-def test_whoever_has_left_is_not_worked_for(app: Flask, tale: str) -> None:
+def test_comparing_stops_once_the_client_has_left(app: Flask, tale: str) -> None:
     service = app.extensions["charloom"]
     run = service.find("weaver").run
     with pytest.raises(ClientDisconnected):
         service.comparer.compare(run, tale, lambda: True)
 
 
-def test_only_so_many_wait(app: Flask, client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_queue_is_limited(app: Flask, client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(app.extensions["charloom"].comparer, "_turns", Turns(1, 0, 60))
     with app.extensions["charloom"].comparer._turns.turn():
         answer = client.post(URL, json={"text": "abc"})

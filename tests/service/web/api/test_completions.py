@@ -386,7 +386,7 @@ def test_nobody_else_changes_it(patient: Flask, monkeypatch: pytest.MonkeyPatch)
         ({"prompt": ["a"] * 5}, "prompt", "prompt is a list of 5; it must be a list of at most 4 (the limit of this service)"),
         ({"best_of": 5}, "best_of", "best_of is 5; it must be a whole number from 1 to 4"),
         ({"n": 3, "best_of": 2}, "best_of", "best_of is 2; it must be 0, or at least n, which is 3"),
-        ({"best_of": 2, "stream": True}, "best_of", "best_of is 2; it must be 0 or n where stream is true"),
+        ({"best_of": 2, "stream": True}, "best_of", "best_of is 2; it must be 0 or n if stream is true"),
         ({"stop": list("abcde")}, "stop", "stop is ['a', 'b', 'c', 'd', 'e']; it must be a string, or a list of at most 4"),
         ({"logprobs": 21}, "logprobs", "logprobs is 21; it must be a whole number from 0 to 20"),
         ({"prompt": ["a", 1]}, "prompt", "prompt is ['a', 1]; it must be a string, a list of strings, a list of symbol ids"),

@@ -247,7 +247,7 @@ def test_a_fault_while_writing(client: FlaskClient, app: Flask, monkeypatch: pyt
 
 
 def test_an_unforeseen_fault_in_a_stream_says_nothing_internal(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.web.api.generate.facts", lambda writing: broken())
+    monkeypatch.setattr("service.web.api.generate.facts", lambda output: broken())
     *_, error = events(client.post("/generate", json={"stream": True, "length": 1}).data)
     assert error["error"]["code"] == "internal_error"
     assert "secret" not in str(error)
