@@ -134,7 +134,7 @@ class Session:
     def run(self, line: str) -> str:
         """Run one command to its end. Raises `RuntimeError` if it fails, with what it printed."""
         done = subprocess.run(
-            self.shell(line), cwd=self.folder, env=self.environment, capture_output=False, stdout=subprocess.PIPE,
+            self.shell(line), cwd=self.folder, env=self.environment, stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT, text=True, encoding="utf-8", timeout=LONGEST, check=False,
         )  # fmt: skip
         if done.returncode:
@@ -205,7 +205,8 @@ def main() -> None:
         path.write_text(REMARK.sub(f"<!-- printed with {arithmetic} -->", with_outputs(page, outputs)), encoding="utf-8")
         return
     found = differences(page, outputs, arithmetic)
-    print("\n".join(f"README.md shows something else than this; renew it with: python -m tools.readme_runs write\n{one}" for one in found))
+    for one in found:
+        print(f"README.md shows something else than this; renew it with: python -m tools.readme_runs write\n{one}")
     sys.exit(1 if found else 0)
 
 
