@@ -64,9 +64,18 @@ class SymbolCounts:
         """
         if normalization == "nfc" and not keeps_characters(characters, normalization):
             return None
+        parts: Counter[str] = Counter()
+        for c, count in characters.items():
+            for part in normalize(c, normalization):  # marks are put in order, but none is lost or won
+                parts[part] += count
+        return cls.of_normal(level, normalization, parts)
+
+    @classmethod
+    def of_normal(cls, level: str, normalization: str, characters: Mapping[str, int]) -> SymbolCounts:
+        """The counts of a text of which it is known how often each character occurs in its normal form."""
         counts = cls(level, normalization)
         for c, count in characters.items():
-            for symbol in codes(normalize(c, normalization), level).tolist():  # marks are put in order, but none is lost or won
+            for symbol in codes(c, level).tolist():
                 counts.counts[symbol] += count
         return counts
 
@@ -134,10 +143,6 @@ class Vocabulary:
         """The ids of a text given in pieces; joined, they are `encode` of the whole. `normal` says that it is in normal form already."""
         for piece in normalized(pieces, "none" if normal else self.normalization):
             yield self._look_up(piece)
-
-    def translation(self, other: Vocabulary) -> Ids:
-        """The ids here (other.size + 1,) of the symbols of another alphabet of the same level, and of its unknown symbol."""
-        return np.append(self._ids[list(other.symbols)], np.array(self.unknown, self.dtype))
 
     def knows(self, text: str) -> bool:
         """Whether every symbol of a text (after normalisation) is in the alphabet."""

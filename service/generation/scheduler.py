@@ -1,13 +1,7 @@
-"""Requests for text: their parts, their queue, and the ids under which they can be changed.
+"""Queues requests for text and gives them rows of the batch.
 
-A request for texts on its way through the engine: what it asks for, and how what is written reaches whoever reads it.
-
-One request may have several prompts; each is a part of its own in the engine, and their texts are counted through: choice
-``i n + j`` is text j of prompt i.
-
-Who waits for rows, first come, first served. Used under the engine's lock, but for the count of rows, which is its thread's alone.
-
-Completions that are being written, by id: whoever began one can still change its temperature.
+A request has one or more prompts. Each prompt is a `Part` that joins the batch by itself. The choices of a request are numbered
+through all its parts: choice ``i n + j`` is text j of prompt i.
 """
 
 from __future__ import annotations
@@ -17,39 +11,81 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from queue import Empty, SimpleQueue
 
 from model.config import SamplingConfig
 from model.copy_guard import CopySource
 from model.errors import CharloomError
 from model.output_text import Piece
-from model.sampling import Accepted
+from model.sampling import Accepted, Sampler
 from model.settings import Course
 from service.generation.model_cache import LoadedModel
-from service.system.errors import CompletionNotFound
+from service.system.errors import CompletionNotFound, TooManyRequests
 
 # ── requests ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-LOOK = 0.25  # seconds between two looks whether the client of a silent request is still there
+CLIENT_CHECK = 0.25  # seconds without a message after which a reader checks whether its client is still connected
 
 Message = list[Piece] | CharloomError
 
 
 class Part:
-    """One prompt of a request. Once it has begun, the engine's thread alone changes it."""
+    """One prompt of a request. Once it has rows, only the engine's thread changes it."""
 
     def __init__(self, config: SamplingConfig, first: int) -> None:
-        """`first` is which choice its first text is."""
+        """`first` is the number of the choice that its first text is."""
         self.config, self.first = config, first
+        self.course: Course = config.course  # the temperatures in force, by position
         self.accepted: Accepted | None = None  # once it has begun
-        self.rows = config.n  # texts that are not finished
-        self.course: Course = config.course  # the temperatures that are in force
+        self.rows = config.n  # texts that are not finished: the rows that it holds or will need
+        self._place: tuple[Sampler, int] | None = None  # the sampler that writes it, and its number there
+
+    @property
+    def running(self) -> bool:
+        """Whether a sampler writes its texts."""
+        return self._place is not None
+
+    def begin(self, sampler: Sampler, source: CopySource | None) -> int:
+        """Add the prompt to a sampler; returns its number there."""
+        self.accepted = sampler.add(self.config, source)
+        self._place = sampler, self.accepted.request
+        return self.accepted.request
+
+    def set_temperature(self, value: float) -> None:
+        """Change the temperature of the symbols that are not drawn yet."""
+        if self._place is not None:
+            sampler, number = self._place
+            sampler.set_temperature(number, value)
+            self.course = sampler.schedule(number)
+        elif self.rows:
+            self.config = replace(self.config, temperature=value)
+            self.course = self.config.course
+
+    def end(self) -> list[Piece]:
+        """End its unfinished texts as if their length were reached; returns their last pieces."""
+        if self._place is None:
+            return [Piece(0, choice, "", 0, "length") for choice in range(self.rows)]
+        sampler, number = self._place
+        return sampler.end(number)
+
+    def cancel(self) -> None:
+        """Drop its unfinished texts from the sampler."""
+        if self._place is not None:
+            sampler, number = self._place
+            sampler.cancel(number)
+
+    def leave(self) -> int:
+        """Let go of the sampler, which has no text of it any more; returns the number it had there."""
+        assert self._place is not None
+        (_, number), self._place = self._place, None
+        return number
 
 
 class Request:
-    """Made by `Engine.submit`, read by one thread, as a context manager: leaving it early frees its rows at once.
+    """Made by `Engine.submit` and read by one thread, as a context manager: leaving it early frees its rows at once.
 
-    What is known of its parts is there with their first pieces. `cut` tells whether its time ran out before all was written.
+    The facts about its parts are set before their first pieces arrive. `cut` tells whether its time ran out before all was written.
     """
 
     def __init__(
@@ -63,49 +99,49 @@ class Request:
         cancel: Callable[[Request], None],
         set_temperature: Callable[[Request, float], None],
     ) -> None:
-        """`cancel` and `set_temperature` are the engine's.
+        """`configs` ask for the same number of texts each; `seconds` is the time the request may take, its time in the queue included.
 
-        `configs` ask for the same number of texts each. `seconds` is the time it may take, with that in the queue.
-
-        `source` is what its texts must not copy from, where they must not.
+        `source` is the text that `max_copy` forbids to copy from. `cancel` and `set_temperature` are the engine's.
         """
         self.model, self.whole, self.source = model, whole, source
         self.parts = [Part(config, index * config.n) for index, config in enumerate(configs)]
+        self.choices = sum(part.rows for part in self.parts)
+        self.unfinished = self.choices
         self.submitted = time.monotonic()
         self.deadline = self.submitted + seconds
-        self.began = self.ended = 0.0  # when its first rows were given to it, and when the last was done
         self.cut = False
-        self.written = False  # whether any of it was
-        self.begun = 0  # parts that were given rows
-        self.choices = sum(part.rows for part in self.parts)
-        self.unfinished = self.choices  # for the engine's thread
-        self.messages: SimpleQueue[Message] = SimpleQueue()
-        self.held: list[Piece] = []  # pieces that the reader has not been given
-        self.told = 0.0  # when the reader was given some
         self._cancel, self._set_temperature = cancel, set_temperature
+        self._admitted = 0  # parts that were given rows
+        self._began = self._ended = 0.0  # when its first part joined the batch, and when its last text was finished
+        self._written = False  # whether it has a piece
+        self._held: list[Piece] = []  # pieces that are not delivered yet
+        self._delivered = 0.0  # when pieces were last delivered
+        self._messages: SimpleQueue[Message] = SimpleQueue()
 
     @property
     def seconds(self) -> float:
-        """Time spent writing, without the time in the queue."""
-        return self.ended - self.began
+        """The time from its first row to its last symbol, without the time in the queue."""
+        return self._ended - self._began
+
+    # ── for its reader ────────────────────────────────────────────────────────────────────────────────────────────────
 
     def pieces(self, left: Callable[[], bool] = lambda: False) -> Iterator[list[Piece]]:
-        """What was written since the last time, until all texts are finished; nothing more once `left()` is true.
+        """Yield what was written since the last time, until all texts are finished or the client has `left`.
 
         Raises `GenerationFailed`, `WaitedTooLong` and `ServiceStopping`.
         """
         unfinished = self.choices
         while unfinished:
             try:
-                message = self.messages.get(timeout=LOOK)
+                message = self._messages.get(timeout=CLIENT_CHECK)
             except Empty:
                 if left():
                     return
                 continue
             if isinstance(message, CharloomError):
                 raise message
-            while not self.messages.empty():  # under load, what has gathered meanwhile goes out together
-                more = self.messages.get()
+            while not self._messages.empty():  # under load, what has gathered meanwhile goes out together
+                more = self._messages.get()
                 if isinstance(more, CharloomError):
                     raise more
                 message += more
@@ -113,11 +149,11 @@ class Request:
             yield message
 
     def set_temperature(self, value: float) -> None:
-        """Change the temperature of all that is not written yet. Raises `ServiceStopping`."""
+        """Change the temperature of the symbols that are not drawn yet. Raises `ServiceStopping`."""
         self._set_temperature(self, value)
 
     def cancel(self) -> None:
-        """Forget it; whatever of it is not finished is not written."""
+        """Stop writing its unfinished texts."""
         self._cancel(self)
 
     def __enter__(self) -> Request:
@@ -126,94 +162,169 @@ class Request:
     def __exit__(self, *error: object) -> None:
         self.cancel()
 
+    # ── for the scheduler and the engine's thread ─────────────────────────────────────────────────────────────────────
 
-# ── queueing ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+    @property
+    def waiting(self) -> list[Part]:
+        """The parts that have no rows yet."""
+        return self.parts[self._admitted :]
 
-RequestPart = tuple[Request, Part]  # which part of which request
+    @property
+    def running(self) -> list[Part]:
+        """The parts whose texts are being written."""
+        return [part for part in self.parts if part.running]
+
+    @property
+    def admitted(self) -> bool:
+        """Whether a part of it was given rows."""
+        return self._admitted > 0
+
+    def admit(self) -> Part:
+        """Count the next part as one that has rows, and return it."""
+        self._admitted += 1
+        return self.parts[self._admitted - 1]
+
+    def begin(self, part: Part, sampler: Sampler) -> int:
+        """Add a part to the sampler; returns its number there."""
+        number = part.begin(sampler, self.source)
+        self._began = self._began or time.monotonic()
+        return number
+
+    def hold(self, part: Part, piece: Piece) -> bool:
+        """Keep a piece until it is delivered; returns whether it is the request's first one."""
+        self._held.append(piece._replace(choice=part.first + piece.choice) if part.first else piece)
+        self.unfinished -= piece.finish_reason is not None
+        first, self._written = not self._written, True
+        return first
+
+    def is_due(self, now: float, pause: float) -> bool:
+        """Whether its pieces should be delivered: at its end, and otherwise after `pause` seconds if it is not read as a whole."""
+        return not self.unfinished or (not self.whole and now - self._delivered >= pause)
+
+    def deliver(self, now: float) -> None:
+        """Give the reader the pieces that are held."""
+        if not self.unfinished:
+            self._ended = now
+        self._messages.put(self._held)
+        self._held, self._delivered = [], now
+
+    def fail(self, error: CharloomError) -> None:
+        """Raise an error in the reader."""
+        self._messages.put(error)
+
+    def apply_temperature(self, value: float) -> None:
+        """Change the temperature in all parts."""
+        for part in self.parts:
+            part.set_temperature(value)
+
+    def end_early(self) -> list[tuple[Part, Piece]]:
+        """End all unfinished texts with what is written of them; returns their last pieces."""
+        self.cut = True
+        return [(part, piece) for part in self.parts for piece in part.end()]
 
 
-class RequestQueue:
-    """Requests that have a part without rows. One that needs more rows than there are gets all of them."""
+# ── queue ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def __init__(self, max_rows: int) -> None:
+RequestPart = tuple[Request, Part]
+
+
+class Scheduler:
+    """The queue of requests that have a part without rows, first come, first served, and the count of the rows that are taken.
+
+    Used under the engine's lock, except for the count of rows, which only the engine's thread changes. A part that needs more rows
+    than `max_rows` runs alone.
+    """
+
+    def __init__(self, max_rows: int, max_waiting: int) -> None:
         self.rows = 0  # that are taken
-        self._max_rows = max_rows
-        self._waiting: deque[Request] = deque()
+        self._max_rows, self._max_waiting = max_rows, max_waiting
+        self._queue: deque[Request] = deque()
 
-    def __len__(self) -> int:
-        return len(self._waiting)
+    @property
+    def waiting(self) -> int:
+        """How many requests wait for rows."""
+        return len(self._queue)
 
     def add(self, request: Request) -> None:
-        """At the end."""
-        self._waiting.append(request)
+        """Append a request to the queue. Raises `TooManyRequests`."""
+        would_wait = self._would_wait(request)
+        if would_wait > self._max_waiting:
+            raise TooManyRequests(would_wait - 1)
+        self._queue.append(request)
 
-    def remove(self, request: Request) -> None:
-        """Wherever it stands, if it does."""
-        if request in self._waiting:
-            self._waiting.remove(request)
-
-    def clear(self) -> None:
-        """Nobody waits, and no row is taken."""
-        self._waiting.clear()
-        self.rows = 0
-
-    def stuck(self, another: Request) -> int:
-        """How many would have to wait if there were another one: many may come at once for rows that are free."""
-        rows, queue = self.rows, [*self._waiting, another]
-        for index, request in enumerate(queue):
-            for part in request.parts[request.begun :]:
-                if rows and rows + part.rows > self._max_rows:
+    def _would_wait(self, request: Request) -> int:
+        """How many requests will wait once the free rows are given out: many requests may arrive before the next turn."""
+        rows, queue = self.rows, [*self._queue, request]
+        for index, queued in enumerate(queue):
+            for part in queued.waiting:
+                if not self._fits(part, rows):
                     return len(queue) - index
                 rows += part.rows
         return 0
 
-    def admitted(self) -> list[RequestPart]:
-        """Those whose turn it is, with rows that are theirs from now on."""
-        places = []
-        while self._waiting:
-            request = self._waiting[0]
-            part = request.parts[request.begun]
-            if self.rows and self.rows + part.rows > self._max_rows:
-                break
-            request.begun += 1
-            if request.begun == len(request.parts):
-                self._waiting.popleft()
+    def _fits(self, part: Part, rows: int) -> bool:
+        return not rows or rows + part.rows <= self._max_rows
+
+    def remove(self, request: Request) -> None:
+        """Take a request out of the queue if it is there."""
+        if request in self._queue:
+            self._queue.remove(request)
+
+    def acquire(self) -> list[RequestPart]:
+        """Give rows to the parts whose turn it is, and return these parts."""
+        parts = []
+        while self._queue and self._fits(self._queue[0].waiting[0], self.rows):
+            request = self._queue[0]
+            part = request.admit()
             self.rows += part.rows
-            places.append((request, part))
-        return places
+            if not request.waiting:
+                self._queue.popleft()
+            parts.append((request, part))
+        return parts
+
+    def release(self, part: Part, rows: int | None = None) -> None:
+        """Free `rows` rows of a part, by default all that it holds."""
+        freed = part.rows if rows is None else rows
+        part.rows -= freed
+        self.rows -= freed
+
+    def clear(self) -> None:
+        """Empty the queue and free all rows."""
+        self._queue.clear()
+        self.rows = 0
 
 
-# ── running ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── completions ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 class RunningRequests:
-    """May be used from any thread."""
+    """Maps the id of a completion that is being written to its request. May be used from any thread."""
 
     def __init__(self) -> None:
-        self._found: dict[str, tuple[str, Request]] = {}
+        self._requests: dict[str, tuple[str, Request]] = {}  # id -> its caller and the request
         self._lock = threading.Lock()
 
     @staticmethod
     def new() -> str:
-        """An id that nobody can guess."""
+        """Return an id that cannot be guessed."""
         return f"cmpl-{secrets.token_hex(12)}"
 
     def add(self, caller: str, request: Request) -> str:
         """Give a request an id until `remove`."""
         name = self.new()
         with self._lock:
-            self._found[name] = caller, request
+            self._requests[name] = caller, request
         return name
 
     def remove(self, name: str) -> None:
         """Forget an id, if it is known."""
         with self._lock:
-            self._found.pop(name, None)
+            self._requests.pop(name, None)
 
     def get(self, caller: str, name: str) -> Request:
-        """The request that has an id, for the same caller. Raises `CompletionNotFound`, also where it has just been written to its end."""
+        """Return the request of an id to the caller that began it. Raises `CompletionNotFound`, also for one that is finished."""
         with self._lock:
-            owner, request = self._found.get(name, (None, None))
+            owner, request = self._requests.get(name, (None, None))
         if request is None or owner != caller or not request.unfinished:
             raise CompletionNotFound(name)
         return request

@@ -52,7 +52,7 @@ class Store:
         self.keys = Keys(self._file)
         self.metrics = Metrics(self._file)
         self.samples = Samples(self._file)
-        self.checkpoints = Checkpoints(self._file, self.runs, self.metrics, self.samples)
+        self.checkpoints = Checkpoints(self._file, self.runs, self.metrics, self.samples, self.events)
         with contextlib.suppress(StoreError):  # leftovers can wait for a better moment
             self.corpora.sweep()
 

@@ -13,14 +13,14 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from model.errors import DamagedCheckpoint
 from service.store import blobs
 from service.store.database import Connections, now
-from service.store.run_history import Metric, Metrics, Sample, Samples, finite
+from service.store.run_history import Events, Metric, Metrics, NewEvent, Sample, Samples, finite
 from service.store.runs import Run, Runs, Which
 from service.system.errors import CheckpointInUse, CheckpointNotFound, RunCannotGoOn
 
@@ -80,11 +80,12 @@ class StoredCheckpoint:
 class Checkpoints:
     """The tables `checkpoints` and `blobs`."""
 
-    def __init__(self, connections: Connections, runs: Runs, metrics: Metrics, samples: Samples) -> None:
+    def __init__(self, connections: Connections, runs: Runs, metrics: Metrics, samples: Samples, events: Events) -> None:
         self._file = connections
         self._runs = runs
         self._metrics = metrics
         self._samples = samples
+        self._events = events
 
     # ── storing ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -95,13 +96,12 @@ class Checkpoints:
         model: bytes,
         state: bytes | None,
         samples: Sequence[Sample] = (),
-        tell: Callable[[], None] | None = None,
+        event: NewEvent | None = None,
     ) -> StoredCheckpoint:
-        """Store the step that ``metric`` tells of: metric, checkpoint, samples and the run's progress, all or nothing, and on the disk.
+        """Store the step that ``metric`` is about: metric, checkpoint, samples, event and progress of the run, all or nothing, on the disk.
 
         A metric without a validation loss is a save in between. A step that is stored again takes the place of the older one
-        (and keeps its validation loss if the model is the same). Checkpoints that are not worth their room any more go. What `tell`
-        stores is part of the transaction.
+        (and keeps its validation loss if the model is the same). Checkpoints that are not worth their room any more go.
         Raises `RunNotFound`, `RunBusy` or `RunCannotGoOn` where ``run`` is not the caller's any more; `StoreError`.
         """
         with self._file.immediate(durable=True) as db:
@@ -133,8 +133,8 @@ class Checkpoints:
             self._retain(run)
             self._tell_run(run, metric)
             blobs.drop_unused(self._file, before - blobs.used_by(self._file, run.id))
-            if tell:
-                tell()
+            if event:
+                self._events.add(run, event.message, data=event.data)
             saved = self.get(run, metric.step)
         self._file.reclaim(keep=2 * (len(model) + len(state or b"")))
         return saved

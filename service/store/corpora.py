@@ -1,11 +1,8 @@
-"""Corpora and their text, in chunks.
-
-Texts by their content: written in compressed chunks as they arrive, published at once, freed in small steps.
+"""Stores texts in compressed chunks, counts their characters on arrival, and gives them names: corpora.
 
 A text of 1 GB in one transaction would hold the write lock for many seconds, so each chunk has its own, under a row in state
-`arriving` that nobody sees. What a killed process leaves behind goes at the next start (`sweep`).
-
-Corpora: names for stored texts. Two names of the same text share its chunks.
+`arriving` that no reader sees. What a killed process leaves behind is freed at the next start (`sweep`). Two corpora of the same text
+share its chunks.
 """
 
 from __future__ import annotations
@@ -13,15 +10,19 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import unicodedata
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from model.errors import EmptyText, UndecodableText
 from model.functions import CODE_POINTS
+from model.quick_check import CompositionCounts, normalized
+from model.vocabulary import SymbolCounts
 from service.store import names
 from service.store.database import Connections, age, now
 from service.system import processes
@@ -36,14 +37,14 @@ CHUNKS_A_STEP = 32  # chunks freed in one transaction
 
 @dataclass(frozen=True, kw_only=True)
 class Arrived:
-    """A text whose chunks are all there, but which nobody sees yet."""
+    """A text whose chunks are all stored, but which is not published yet."""
 
     id: int
     facts: dict[str, Any]
 
 
-class Tally:
-    """What is known about a text that passes chunk by chunk."""
+class TextCounter:
+    """Counts a text that arrives chunk by chunk: its size, its characters as they are, and those of its NFC form."""
 
     def __init__(self, origin: str) -> None:
         self.origin = origin
@@ -51,9 +52,10 @@ class Tally:
         self.last = ""
         self.sha256 = hashlib.sha256()
         self.counts = np.zeros(CODE_POINTS, np.int64)
+        self.composition = CompositionCounts()
 
     def add(self, chunk: str) -> bytes:
-        """Count ``chunk``; its UTF-8. Raises `UndecodableText` for half a surrogate pair, which UTF-8 cannot say."""
+        """Counts ``chunk``; returns its UTF-8. Raises `UndecodableText` for half a surrogate pair, which UTF-8 cannot encode."""
         try:
             data = chunk.encode()
         except UnicodeEncodeError as error:
@@ -65,12 +67,13 @@ class Tally:
         self.sha256.update(data)
         counts = np.bincount(np.frombuffer(chunk.encode("utf-32-le"), "<u4"))  # ten times as fast as a Counter
         self.counts[: len(counts)] += counts
+        self.composition.add(chunk, np.flatnonzero(counts))
         return data
 
     def facts(self) -> dict[str, Any]:
-        """The columns of `texts` that describe the whole."""
-        codes = np.flatnonzero(self.counts)
-        alphabet = dict(zip(map(chr, codes.tolist()), self.counts[codes].tolist(), strict=True))
+        """Returns the columns of `texts` that describe the whole."""
+        alphabet, changes = _by_character(self.counts), self.composition.finish()
+        composed = _by_character(self.counts + changes) if changes is not None and self.composition.complete else None
         return {
             "sha256": self.sha256.hexdigest(),
             "characters": self.characters,
@@ -78,7 +81,18 @@ class Tally:
             "lines": self.newlines + (self.last != "\n"),
             "alphabet_size": len(alphabet),
             "alphabet": json.dumps(alphabet, ensure_ascii=False),
+            "nfc": composed and _packed(composed),
         }
+
+
+def _by_character(counts: NDArray[np.int64]) -> dict[str, int]:
+    codes = np.flatnonzero(counts)
+    return dict(zip(map(chr, codes.tolist()), counts[codes].tolist(), strict=True))
+
+
+def _packed(composed: Mapping[str, int]) -> str:
+    """Returns the column `nfc`. Another version of Unicode may compose what this one does not know."""
+    return json.dumps({"unicode": unicodedata.unidata_version, "characters": composed}, ensure_ascii=False)
 
 
 def cut(pieces: Iterable[str], size: int) -> Iterator[str]:
@@ -100,29 +114,29 @@ def cut(pieces: Iterable[str], size: int) -> Iterator[str]:
 
 
 class TextChunks:
-    """The tables `texts` and `text_chunks`; names for texts are the corpora's business."""
+    """The tables `texts` and `text_chunks`."""
 
     def __init__(self, connections: Connections) -> None:
         self._file = connections
 
     def receive(self, pieces: Iterable[str], origin: str) -> Arrived:
-        """Write a text of any length with about three chunks in memory. What fails half-way leaves nothing.
+        """Writes a text of any length with about three chunks in memory. What fails half-way leaves nothing.
 
-        Raises `EmptyText`, `UndecodableText`, and whatever ``pieces`` raises.
+        Raises `EmptyText`, `UndecodableText`, and what ``pieces`` raises.
         """
-        tally = Tally(origin)
+        counter = TextCounter(origin)
         with self._file.immediate() as db:
             row = db.execute("INSERT INTO texts (state, owner, heartbeat_at) VALUES ('arriving', ?, ?)", (processes.identity(), now()))
             text = int(row.lastrowid or 0)
         try:
             for number, chunk in enumerate(cut(pieces, CHUNK)):
-                self._write(text, number, zlib.compress(tally.add(chunk), LEVEL))
-            if not tally.characters:
+                self._write(text, number, zlib.compress(counter.add(chunk), LEVEL))
+            if not counter.characters:
                 raise EmptyText(origin)
         except BaseException:
             self.discard(text)
             raise
-        return Arrived(id=text, facts=tally.facts())
+        return Arrived(id=text, facts=counter.facts())
 
     def _write(self, text: int, number: int, data: bytes) -> None:
         with self._file.immediate() as db:
@@ -133,7 +147,7 @@ class TextChunks:
             db.execute("INSERT INTO text_chunks (text, chunk, zlib) VALUES (?, ?, ?)", (text, number, data))
 
     def publish(self, arrived: Arrived) -> int:
-        """Make a text visible, inside the caller's transaction; the id under which its content stands, maybe that of an older twin."""
+        """Publishes a text inside the caller's transaction; returns the id of its content, which an older text may have already."""
         twin = self._file.row("SELECT id FROM texts WHERE sha256 = ?", arrived.facts["sha256"])
         if twin is not None:
             return int(twin["id"])
@@ -145,13 +159,13 @@ class TextChunks:
         return arrived.id
 
     def hide(self, text: int) -> None:
-        """Take a text out of sight, inside the caller's transaction, as the first half of removing it."""
+        """Hides a text inside the caller's transaction, as the first half of removing it."""
         self._file.execute(
             "UPDATE texts SET state = 'leaving', sha256 = NULL, owner = ?, heartbeat_at = ? WHERE id = ?", processes.identity(), now(), text
         )
 
     def discard(self, text: int) -> None:
-        """Free a text that is not visible, in small steps. Where the file cannot be written now, it goes at a later start."""
+        """Frees a text that is not published, in small steps. If the file cannot be written now, a later start frees it."""
         with contextlib.suppress(StoreError):
             while self._file.execute(
                 "DELETE FROM text_chunks WHERE rowid IN (SELECT rowid FROM text_chunks WHERE text = ? LIMIT ?)", text, CHUNKS_A_STEP
@@ -162,13 +176,13 @@ class TextChunks:
             self._file.shorten_log()  # what could not be stored may have filled the disk
 
     def sweep(self) -> None:
-        """Free what processes that live no more left behind."""
+        """Frees what dead processes left behind."""
         for row in self._file.rows("SELECT id, owner, heartbeat_at FROM texts WHERE state != 'ready'"):
             if not processes.is_alive(row["owner"], age(row["heartbeat_at"])):
                 self.discard(row["id"])
 
     def chunk(self, text: int, number: int) -> str | None:
-        """One chunk of a text, or None behind its end. Raises `DatabaseUnusable` where it is damaged."""
+        """Returns one chunk of a text, or None behind its end. Raises `DatabaseUnusable` if it is damaged."""
         row = self._file.row("SELECT zlib FROM text_chunks WHERE text = ? AND chunk = ?", text, number)
         try:
             return zlib.decompress(row["zlib"]).decode() if row else None
@@ -211,11 +225,11 @@ class Corpora:
         self._texts = TextChunks(connections)
 
     def add(self, name: str, pieces: Iterable[str], origin: str, *, exact: bool = True) -> Corpus:
-        """Store a text (decoded, with LF line ends) under ``name``; it is read piece by piece and never held as a whole.
+        """Stores a text (decoded, with LF line ends) under ``name``; it is read piece by piece and never held as a whole.
 
         ``origin`` says in words where it came from. With ``exact=False`` the name is only a wish, made free as by `free_name`.
-        Nobody sees the corpus before its last piece is stored; what fails half-way leaves nothing.
-        Raises `InvalidName`, `NameTaken`, `EmptyText`, `UndecodableText`, `StoreError`, and whatever ``pieces`` raises.
+        The corpus appears when its last piece is stored; what fails half-way leaves nothing.
+        Raises `InvalidName`, `NameTaken`, `EmptyText`, `UndecodableText`, `StoreError`, and what ``pieces`` raises.
         """
         if exact:
             names.checked("corpus", name)
@@ -244,7 +258,7 @@ class Corpora:
         return self._file.row("SELECT 1 FROM corpora WHERE name = ?", name) is not None
 
     def free_name(self, base: str) -> str:
-        """The first of base, base-2, base-3, ... that is allowed and not taken; any string will do as base."""
+        """Returns the first of base, base-2, base-3, ... that is allowed and not taken; ``base`` may be any string."""
         return names.free("corpus", base, self._has)
 
     def get(self, name: str) -> Corpus:
@@ -255,16 +269,16 @@ class Corpora:
         return Corpus(**row)
 
     def find(self, name: str) -> Corpus | None:
-        """The corpus of that name, or None: for arguments that may also be a path."""
+        """Returns the corpus of that name, or None: for arguments that may also be a path."""
         row = self._file.row(f"{COLUMNS} WHERE name = ?", name)
         return Corpus(**row) if row else None
 
     def list(self) -> tuple[Corpus, ...]:
-        """All corpora by name."""
+        """Returns all corpora by name."""
         return tuple(Corpus(**row) for row in self._file.rows(f"{COLUMNS} ORDER BY name"))
 
     def remove(self, name: str) -> None:
-        """Forget a corpus, and its text where no other name has it. Raises `CorpusNotFound`, and `CorpusInUse` while runs need it."""
+        """Removes a corpus, and its text if no other corpus has it. Raises `CorpusNotFound`, and `CorpusInUse` while runs need it."""
         with self._file.immediate() as db:
             corpus = self.get(name)
             runs = self._file.rows("SELECT name FROM runs WHERE corpus = ?1 OR validation_corpus = ?1 ORDER BY name", corpus.id)
@@ -278,9 +292,9 @@ class Corpora:
             self._texts.discard(corpus.text_id)
 
     def pieces(self, name: str) -> Iterator[str]:
-        """The text, about 1 MiB at a time; no lock is held between two pieces.
+        """Returns the text, chunk by chunk (`CHUNK` characters); no lock is held between two chunks.
 
-        Raises `CorpusNotFound` at once, and `DatabaseUnusable` where a piece is missing or damaged.
+        Raises `CorpusNotFound` at once, and `DatabaseUnusable` at a chunk that is missing or damaged.
         """
         return self._pieces(self.get(name))
 
@@ -292,17 +306,47 @@ class Corpora:
             yield chunk
 
     def first_lines(self, name: str, count: int = 5, width: int = 200) -> tuple[str, ...]:
-        """Up to ``count`` lines from the start, each of at most ``width`` characters (a longer one ends with an ellipsis)."""
+        """Returns up to ``count`` lines from the start, each of at most ``width`` characters (a longer one ends with an ellipsis)."""
         text = self._texts.chunk(self.get(name).text_id, 0) or ""
         lines = text.removesuffix("\n").split("\n", count)[:count]
         return tuple(line if len(line) <= width else line[: width - 1] + "…" for line in lines)
 
     def alphabet(self, name: str) -> dict[str, int]:
-        """How often each character occurs, in code point order."""
+        """Returns how often each character occurs, in code point order."""
         row = self._file.row("SELECT alphabet FROM texts WHERE id = ?", self.get(name).text_id)
         found: dict[str, int] = json.loads(row["alphabet"]) if row else {}
         return found
 
+    def counts(self, name: str, level: str, normalization: str, tick: Callable[[], None] | None = None) -> SymbolCounts:
+        """Returns how often each symbol occurs in the text in a normal form. Nearly always this reads no text.
+
+        Only a text that composition changes, stored by an earlier release or with another version of Unicode, is read, once. `tick`
+        is then called now and then; what it raises ends the reading. Raises `CorpusNotFound`, `DatabaseUnusable`.
+        """
+        alphabet = self.alphabet(name)
+        counts = SymbolCounts.from_characters(level, normalization, alphabet)
+        if counts is None:
+            counts = SymbolCounts.of_normal(level, normalization, self._composed(name, alphabet, tick))
+        return counts
+
+    def _composed(self, name: str, alphabet: Mapping[str, int], tick: Callable[[], None] | None) -> Mapping[str, int]:
+        """Returns how often each character occurs in the NFC form of a text."""
+        text = self.get(name).text_id
+        row = self._file.row("SELECT nfc FROM texts WHERE id = ?", text)
+        stored = json.loads(row["nfc"]) if row and row["nfc"] else {}
+        if stored.get("unicode") == unicodedata.unidata_version:
+            found: dict[str, int] = stored["characters"]
+            return found
+        counts = SymbolCounts("char", "nfc")
+        for piece in normalized(self.pieces(name), "nfc", alphabet):
+            if tick:
+                tick()
+            counts.add([piece], normal=True)
+        composed = _by_character(counts.counts)
+        with contextlib.suppress(StoreError):  # it can be counted again
+            self._file.execute("UPDATE texts SET nfc = ? WHERE id = ?", _packed(composed), text)
+        return composed
+
     def sweep(self) -> None:
-        """Free what processes that were killed while adding or removing left behind."""
+        """Frees what processes left behind that were killed while adding or removing."""
         self._texts.sweep()

@@ -206,6 +206,15 @@ def keep_rates(db: Database) -> None:
     db.execute(f"UPDATE runs SET training_config = json_set(training_config, {settings})")
 
 
+@release()
+def count_composed_characters(db: Database) -> None:
+    """How often each character occurs in the NFC form of a text, as JSON with the version of Unicode.
+
+    NULL if `alphabet` tells it, and for texts of earlier releases, which are counted when a run first needs it.
+    """
+    db.execute("ALTER TABLE texts ADD COLUMN nfc TEXT")
+
+
 def _names() -> frozenset[str]:
     with Database(memory=True, execute_plugins=False) as empty:
         return frozenset(migration.name for migration in release.pending(empty))

@@ -11,7 +11,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from service.store.database import Connections, now
 
@@ -140,6 +140,13 @@ class Event:
     message: str
     type: str  # one of TYPES
     data: dict[str, Any] | None
+
+
+class NewEvent(NamedTuple):
+    """An event of type ``metrics`` that is to be stored."""
+
+    message: str
+    data: Mapping[str, Any]
 
 
 class Events:

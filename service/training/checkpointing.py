@@ -1,13 +1,9 @@
-"""What a run keeps on its way: a text that its model draws, and checkpoints.
-
-Makes ready what a claimed run trains with: its text, its model and its state, new ones or those of its last checkpoint.
-"""
+"""Restores a claimed run from its last checkpoint, or makes its model and state anew; packs and stores checkpoints and samples."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from typing import Any, NamedTuple
 
 from model.batches import Streams
@@ -20,27 +16,27 @@ from model.training import TrainingState
 from model.vocabulary import Vocabulary
 from service.store import Metric, Run, Sample, Store
 from service.store.blobs import LARGEST
+from service.store.run_history import NewEvent
 from service.system import hardware
 from service.system.errors import CheckpointNotFound, DatabaseBusy
 from service.system.hardware import refuse_too_large
-from service.training import event_log
 from service.training.dataset import Dataset, read
 
-# ── preparation ──────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── restoring ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 class Material(NamedTuple):
-    """What training works on."""
+    """What a run trains with."""
 
     text: Dataset
     streams: Streams
     model: LanguageModel
     state: TrainingState
-    is_new: bool  # nothing was stored of it yet
+    is_new: bool  # the run has no checkpoint of its own yet
 
 
 def adopt_ranks(store: Store, run: Run, model: ModelConfig, training: TrainingConfig, ranks: int, notes: list[str]) -> Run:
-    """The run, to go on with the ranks of MPI at hand where it had another number of them, or none; `notes` then get a sentence."""
+    """Returns the run, set to train with this number of MPI ranks; if it had another number, `notes` get a sentence."""
     before = run.environment
     if before.get("ranks", 1) == ranks:
         return run
@@ -53,7 +49,7 @@ def adopt_ranks(store: Store, run: Run, model: ModelConfig, training: TrainingCo
     return store.runs.configure(run, environment=now)
 
 
-def material(
+def prepare(
     store: Store,
     run: Run,
     config: ModelConfig,
@@ -62,10 +58,10 @@ def material(
     notes: list[str],
     tick: Callable[[], None] | None = None,
 ) -> Material:
-    """Read the text, and load the last checkpoint or make a new model; `notes` get what the user should know.
+    """Reads the text, and loads the last checkpoint or makes a new model; `notes` get sentences for the user.
 
-    `tick` is called now and then; what it raises ends the reading. Raises as `reading.read`, `capacity.refuse_too_large` and
-    `Checkpoint.from_bytes` do.
+    `tick` is called now and then; what it raises ends the reading. Raises as `dataset.read`, `hardware.refuse_too_large` and
+    `Checkpoint.from_bytes`.
     """
     checkpoint, state = _last_checkpoint(store, run, notes)
     text = read(store, run.corpus or "", config, training, checkpoint.vocabulary if checkpoint else None, run.validation_corpus, tick)
@@ -75,8 +71,8 @@ def material(
         model = LanguageModel(config, text.vocabulary.size, checkpoint.model.parameters)
     else:
         model = LanguageModel.new(config, text.vocabulary.size, training.seed)
-    if run.parent and state is None and text.strangers.symbols:
-        count, different = text.strangers
+    if run.parent and state is None and text.unknown.symbols:
+        count, different = text.unknown
         notes.append(
             f"{count:,} of the {len(text.ids):,} symbols of corpus {run.corpus} ({different:,} different ones) are not in the alphabet of"
             f" model {run.parent}: they are read as the unknown symbol, and never written"
@@ -93,7 +89,7 @@ def material(
 
 
 def _last_checkpoint(store: Store, run: Run, notes: list[str]) -> tuple[Checkpoint | None, TrainingState | None]:
-    """Where the run stands in the store; it begins anew where it was stopped before its first checkpoint of its own."""
+    """Returns the last checkpoint and its state; without a state for a run that begins from a parent, neither for a new one."""
     try:
         if run.parent and not store.checkpoints.get(run, "last").step:
             _, model = store.checkpoints.load(run, "last")
@@ -110,20 +106,20 @@ def _last_checkpoint(store: Store, run: Run, notes: list[str]) -> tuple[Checkpoi
 
 
 def _hands(environment: dict[str, Any]) -> str:
-    """``3 ranks``: who trains, as the environment of a run says it."""
+    """Returns the processes or ranks that train, for example ``3 ranks``, from the environment of a run."""
     ranks, processes = environment.get("ranks", 1), environment["processes"]
     return f"{ranks} ranks" if ranks > 1 else f"{processes} process{'' if processes == 1 else 'es'}"
 
 
 # ── saving ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-SAVE_ATTEMPTS = 6  # each waits for a locked database as long as the store does, about ten seconds
+SAVE_ATTEMPTS = 6  # each waits as long for a locked database as the store does, about ten seconds
 TEMPERATURE = 0.8
 SAMPLE = SamplingConfig(length=240, temperature=TEMPERATURE, seed=0)
 
 
 def draw(model: LanguageModel, vocabulary: Vocabulary, step: int, tick: Callable[[], None]) -> Sample:
-    """A text by the model as it is now. `tick` is called now and then; what it raises ends the drawing."""
+    """Returns a text by the model as it is now. `tick` is called at each piece; what it raises ends the text."""
     pieces = []
     with hardware.blas_threads(1):  # as every sample, so that the same seed gives the same text anywhere
         for piece in generate(model, vocabulary, SAMPLE, hardware.prepare_for(model)):
@@ -132,36 +128,50 @@ def draw(model: LanguageModel, vocabulary: Vocabulary, step: int, tick: Callable
     return Sample(step=step, text="".join(pieces), temperature=TEMPERATURE, seed=SAMPLE.seed)
 
 
+class PackedCheckpoint(NamedTuple):
+    """All that is stored of a step, ready before the database is locked."""
+
+    metric: Metric
+    model: bytes
+    state: bytes
+    sample: Sample | None  # of a validation
+    event: NewEvent | None
+
+
 class Saver:
-    """Stores checkpoints of a claimed run. Its `group` are the processes that hold parts of the state."""
+    """Packs and stores checkpoints of a claimed run. Its `group` are the processes that hold parts of the state."""
 
     def __init__(self, store: Store, text: Dataset) -> None:
         self._store, self._text = store, text
         self.group: ProcessGroup = ALONE
 
-    def save(
+    def pack(
         self,
         run: Run,
         model: LanguageModel,
         state: TrainingState,
         metric: Metric,
         sample: Sample | None = None,
-        told: Mapping[str, Any] | None = None,
-    ) -> Run:
-        """Store the step, with a sample and an event where it was just validated; the run as it stands then.
-
-        `told` are further numbers for that event. A locked database is waited for. Raises as `Checkpoints.save`.
-        """
+        event: NewEvent | None = None,
+    ) -> PackedCheckpoint:
+        """Returns the checkpoint of a step; with a sample and an event if the step was just validated."""
         self._text.release()
         facts: dict[str, Any] = {"run": run.name, "step": state.step, "corpus": run.corpus}
         if metric.validation_loss is not None:
             facts |= {"validation_loss": metric.validation_loss, "bits_per_char": metric.bits_per_char}
-        tell = partial(event_log.validated, self._store, run, metric, told or {}) if sample else None
-        checkpoint = Checkpoint(model, self._text.vocabulary, facts)
-        model_bytes, state_bytes = checkpoint.to_bytes(), pack_state(replace(state, hidden=self.group.collect(state.hidden)))
+        model_bytes = Checkpoint(model, self._text.vocabulary, facts).to_bytes()
+        state_bytes = pack_state(replace(state, hidden=self.group.collect(state.hidden)))
+        return PackedCheckpoint(metric, model_bytes, state_bytes, sample, event)
+
+    def store(self, run: Run, packed: PackedCheckpoint) -> Run:
+        """Stores a checkpoint in one transaction; returns the run as it stands then.
+
+        Waits for a locked database. Raises as `Checkpoints.save`.
+        """
+        metric, model, state, sample, event = packed
         for attempt in range(1, SAVE_ATTEMPTS + 1):
             try:
-                self._store.checkpoints.save(run, metric, model_bytes, state_bytes, [sample] if sample else [], tell)
+                self._store.checkpoints.save(run, metric, model, state, [sample] if sample else [], event)
                 break
             except DatabaseBusy:
                 if attempt == SAVE_ATTEMPTS:

@@ -11,32 +11,29 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 import numpy as np
 
-from model.batches import Streams
 from model.config import ModelConfig, TrainingConfig
 from model.errors import CharloomError, InvalidSetting, TextError, TrainingDiverged
-from model.language_model import LanguageModel
 from model.process_group import ProcessGroup
-from model.training import Progress, TrainingState, evaluate, train
+from model.training import TrainingState, evaluate, train
 from model.workspace import Workspace
 from service.store import Metric, Run, Sample, Store
+from service.store.run_history import NewEvent
 from service.system import hardware
 from service.system.errors import OutOfMemory
 from service.training import event_log, mpi
-from service.training.checkpointing import Material, Saver, adopt_ranks, draw, material
-from service.training.dataset import Dataset
-from service.training.event_log import Teller
+from service.training.checkpointing import Material, Saver, adopt_ranks, draw, prepare
+from service.training.event_log import MetricsLog
 from service.training.hyperparameters import settle
 from service.training.jobs import extension
 from service.training.learning_curve import Assessor
 from service.training.parallel import train_in_processes
-from service.training.progress import Ended, Event, Meter, Pace, Prepared, Stepped, Validated, length_in_steps
+from service.training.progress import Ended, Event, Meter, Prepared, Validated, length_in_steps
 from service.training.run_control import RunControl, Stopped
 
 SAVE_EVERY = 60.0  # seconds between checkpoints, at most
@@ -71,9 +68,9 @@ class Trainer:
     """Trains one claimed run. `stop` may be called from a signal handler or another thread."""
 
     _assessor: Assessor  # as soon as the text is read
-    _pace: Pace
     _saver: Saver
-    _teller: Teller
+    _meter: Meter  # as soon as training begins
+    _log: MetricsLog
 
     def __init__(
         self,
@@ -149,15 +146,12 @@ class Trainer:
         self.run = adopt_ranks(self._store, self.run, self._model_config, self._training, self._ranks, self._notes)
         arguments = self._store, self.run, self._model_config, self._training, self._ranks, self._notes
         try:
-            found = material(*arguments, self._lookout.tick_reading)
+            material = prepare(*arguments, self._lookout.tick_reading)
         except Stopped:
             yield self._end()
-        else:
-            yield from self._carry_out(found)
-
-    def _carry_out(self, found: Material) -> Iterator[Event]:
-        text, streams, model, state, is_new = found
-        epoch = {"epoch": {"symbols": streams.symbols}}  # for whoever wants to know how many were read
+            return
+        text, streams, model, state, is_new = material
+        epoch = {"epoch": {"symbols": streams.symbols}}  # from which clients learn how many symbols were read
         self.run = self._store.runs.configure(self.run, environment={**self.run.environment, **epoch})
         self._saver = Saver(self._store, text)
         if is_new:
@@ -166,12 +160,10 @@ class Trainer:
         elif self._extension:
             if self._extension.schedule != "constant":
                 self._notes.append("the learning rate starts once more at its highest, so the loss may rise at first")
-            self._extend(model, state, text, length_in_steps(self._training, streams))
+            self._extend(material, length_in_steps(self._training, streams))
         earlier = (each for each in self._store.metrics.list(self.run, after=state.first_step) if each.step <= state.step)
         self._assessor = Assessor(text, self._training.budget, earlier)
         max_steps = self.run.environment.get("max_steps")
-        self._pace = Pace(self._training, streams, text, self._assessor, self._spent, max_steps)
-        self._teller = Teller(self._store, text, self._clock, state.step)
         by_budget = self._training.budget is not None
         prepared = Prepared(
             run=self.run,
@@ -188,8 +180,11 @@ class Trainer:
         ids = text.ids[: text.split.training]
         form = partial(mpi.together, threads=self.run.environment["threads"]) if self._ranks > 1 else train_in_processes
         with form(processes, model, streams, ids, self._training, state, text.vocabulary.unknown_cost) as (model, state, group):
+            material = material._replace(model=model, state=state)
             self._saver.group = group
-            yield from self._train(model, streams, state, text, group)
+            self._meter = Meter(self._training, streams, text, self._assessor, self._spent, max_steps)
+            self._log = MetricsLog(self._store, text, self._meter.recent, state.step)
+            yield from self._train(material, group)
         yield self._end(state)
 
     def _end(self, state: TrainingState | None = None) -> Ended:
@@ -200,8 +195,9 @@ class Trainer:
             return Ended(run=self.run, best_step=state.best_step, best=self._assessor.place(state.best_loss))
         return Ended(run=self.run)
 
-    def _extend(self, model: LanguageModel, state: TrainingState, text: Dataset, steps: int) -> None:
-        """Start the schedule once more, over so many steps or over the new budget."""
+    def _extend(self, material: Material, steps: int) -> None:
+        """Starts the schedule once more, over so many steps or over the new budget."""
+        state = material.state
         state.first_step, state.last_step, state.first_second = state.step, state.step + steps, self._earlier
         state.stale = 0  # patience begins anew, too
         last = self._store.checkpoints.get(self.run, "last")  # stored once more, with all that is known of it
@@ -213,9 +209,11 @@ class Trainer:
             bits_per_char=last.bits_per_char,
             seconds=self._earlier,
         )
+        packed = self._saver.pack(self.run, material.model, state, metric)
         with self._store.immediate(durable=True):  # the settings and the state that follows them: both or neither
             self._adopt_extension()
-            self._save(model, state, metric)
+            self.run = self._saver.store(self.run, packed)
+        self._lookout.saved()
 
     def _adopt_extension(self) -> None:
         if self._extension:
@@ -224,84 +222,69 @@ class Trainer:
                 self.run, training_config=self._extension.to_dict(), environment={**self.run.environment, "extended_at": began}
             )
 
-    def _train(self, model: LanguageModel, streams: Streams, state: TrainingState, text: Dataset, group: ProcessGroup) -> Iterator[Event]:
-        pace = self._pace
-        limit = self._training.budget if self._training.max_epochs is None else None  # what the time left is told from
-        meter = Meter(self._clock)
+    def _train(self, material: Material, group: ProcessGroup) -> Iterator[Event]:
+        text, streams, model, state, _ = material
+        meter = self._meter
         if self._owes_validation(state):
             try:
-                told = self._validate(model, state, text, self._store.metrics.list(self.run, after=state.step - 1)[0])
+                yield self._validate(material, self._store.metrics.list(self.run, after=state.step - 1)[0])
             except Stopped:
                 return
-            yield told
-        validated = saved = self._clock()
+        saved = self.seconds
         metric, validated_step = None, -1
-        for progress in train(model, streams, self._training, state, pace.share, group, text.vocabulary.unknown_cost, self._workspace):
-            meter.add(progress)
-            pace.learned(meter.speed)
-            now = self._clock()
-            spent = pace.share(state)
-            yield Stepped(
-                progress=progress,
-                share=min(1.0, spent),
-                seconds_left=meter.seconds_left(spent, limit),
-                characters_per_second=meter.speed / text.symbols_per_char,
-            )
-            metric = self._metric(progress, meter, text)
-            text_now = partial(draw, model, text.vocabulary, progress.step, self._lookout.look)
-            self._teller.stepped(self.run, progress, metric, min(1.0, spent), meter.seconds_left(spent, limit), text_now)
+        for progress in train(model, streams, self._training, state, meter.share, group, text.vocabulary.unknown_cost, self._workspace):
+            stepped = meter.stepped(progress, state)
+            yield stepped
+            metric = meter.metric(progress)
+            self._log.stepped(self.run, stepped, metric, partial(draw, model, text.vocabulary, progress.step, self._lookout.look))
             self._lookout.look()
             if self._lookout.stopping:
                 break
-            if spent < 1 and pace.is_due(state, now - validated):
+            if stepped.share < 1 and meter.validation_is_due(state):
                 try:
-                    told = self._validate(model, state, text, metric, meter.seconds_left(spent, limit))
+                    yield self._validate(material, metric, stepped.seconds_left)
                 except Stopped:
                     break
-                yield told
                 validated_step = state.step
                 if self._training.patience and state.stale >= self._training.patience:
                     self._early = f"no better in {self._training.patience:,} validations"
                     break
-                validated = saved = self._clock()
-                meter.restart()
-            elif now - saved > SAVE_EVERY:
-                self._save(model, state, metric)
-                saved = self._clock()
-        yield from self._conclude(model, streams, state, text, metric, validated_step == state.step)
+                saved = self.seconds
+            elif self.seconds - saved > SAVE_EVERY:
+                self._save(material, metric)
+                saved = self.seconds
+        yield from self._conclude(material, metric, validated_step == state.step)
 
-    def _conclude(
-        self, model: LanguageModel, streams: Streams, state: TrainingState, text: Dataset, metric: Metric | None, validated: bool
-    ) -> Iterator[Event]:
-        """Validate once more, or only store where it was stopped; `metric` is None where no step was made."""
+    def _conclude(self, material: Material, metric: Metric | None, validated: bool) -> Iterator[Event]:
+        """Validates once more, or only saves if the run was stopped; `metric` is None if no step was made."""
+        state = material.state
         if state.step == state.first_step + 1 and self.seconds - state.first_second > 0.5 * (self._training.budget or math.inf):
             self._early = "the time was over after one step"
         if validated:
             return
         if not self._lookout.stopping:  # a validation may have taken the rest of a budget
-            last = metric or Metric(step=state.step, epoch=state.epoch + state.chunk / streams.chunks)
+            last = metric or Metric(step=state.step, epoch=state.epoch + state.chunk / material.streams.chunks)
             try:
-                told = self._validate(model, state, text, last)
+                yield self._validate(material, last)
+                return
             except Stopped:
                 pass
-            else:
-                yield told
-                return
         if metric is not None:
-            self._save(model, state, metric)
+            self._save(material, metric)
 
     def _owes_validation(self, state: TrainingState) -> bool:
-        """Whether the run was stopped when it was to be validated: by steps, since by the clock it was another moment."""
-        if self._training.budget is not None or state.step == state.first_step or not self._pace.is_due(state, 0.0):
+        """Returns whether the run was stopped when a validation was due: by steps, since by the clock it was another moment."""
+        if self._training.budget is not None or state.step == state.first_step or not self._meter.validation_is_due(state):
             return False
-        return self._pace.share(state) < 1 and self._store.checkpoints.get(self.run, "last").validation_loss is None
+        return self._meter.share(state) < 1 and self._store.checkpoints.get(self.run, "last").validation_loss is None
 
     # ── checkpoints ───────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _validate(self, model: LanguageModel, state: TrainingState, text: Dataset, metric: Metric, seconds_left: float = 0.0) -> Validated:
-        """Validate and store what came of it, or nothing: raises `Stopped`."""
+    def _validate(self, material: Material, metric: Metric, seconds_left: float = 0.0) -> Validated:
+        """Validates, and stores the results or nothing: raises `Stopped`."""
+        text, _, model, state, _ = material
         self._assessor.prepare(self._lookout.tick)
-        began, split, unknown_cost = self._clock(), text.split, text.vocabulary.unknown_cost
+        began, split, unknown_cost = self.seconds, text.split, text.vocabulary.unknown_cost
         with np.errstate(all="ignore"):  # what is not finite is found below, and named
             found = evaluate(model, text.validation, split.start, split.stop, unknown_cost, self._workspace, self._lookout.tick)
         if not math.isfinite(found.loss):
@@ -312,30 +295,13 @@ class Trainer:
             metric, validation_loss=found.loss, bits_per_char=found.loss * text.symbols_per_char / math.log(2), seconds=self.seconds
         )
         standing = self._assessor.assess(metric, seconds_left)
-        told = self._teller.validated(metric, min(1.0, self._pace.share(state)), seconds_left, sample, standing, self._assessor.baselines)
-        self._save(model, state, metric, sample, told)
-        self._pace.validated(self._clock() - began)
+        share = min(1.0, self._meter.share(state))
+        event = self._log.validated(metric, share, seconds_left, sample, standing, self._assessor.baselines)
+        self._save(material, metric, sample, event)
+        self._meter.validated(self.seconds - began)
         return Validated(metric=metric, sample=sample.text, best=best, standing=standing)
 
-    def _save(
-        self,
-        model: LanguageModel,
-        state: TrainingState,
-        metric: Metric,
-        sample: Sample | None = None,
-        told: Mapping[str, Any] | None = None,
-    ) -> None:
+    def _save(self, material: Material, metric: Metric, sample: Sample | None = None, event: NewEvent | None = None) -> None:
         self._workspace.clear()  # a checkpoint is made of several copies, for which there would else be less room
-        self.run = self._saver.save(self.run, model, state, metric, sample, told)
+        self.run = self._saver.store(self.run, self._saver.pack(self.run, material.model, material.state, metric, sample, event))
         self._lookout.saved()
-
-    def _metric(self, progress: Progress, meter: Meter, text: Dataset) -> Metric:
-        return Metric(
-            step=progress.step,
-            epoch=progress.epoch,
-            loss=meter.loss,
-            learning_rate=progress.learning_rate,
-            grad_norm=progress.grad_norm,
-            characters_per_second=meter.speed / text.symbols_per_char,
-            seconds=self.seconds,
-        )

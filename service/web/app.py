@@ -1,4 +1,4 @@
-"""create_app(config): the one place where the parts meet."""
+"""Creates the WSGI application: `create_app` is the one place where its parts meet."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ HEADERS = {
 
 
 def version() -> str:
-    """The release that runs; ``0`` where it was not installed."""
+    """Return the release that runs; ``0`` if it is not installed."""
     try:
         return metadata.version("charloom")
     except metadata.PackageNotFoundError:
@@ -34,17 +34,19 @@ def version() -> str:
 
 
 def create_app(config: ServiceConfig | str | Path) -> Flask:
-    """The WSGI application over a database file, or with all its limits.
+    """Return the WSGI application for a database file, or for a configuration.
 
-    ``app.extensions["charloom"]`` is its `Service`; whoever made the app closes that. Raises `StoreError`.
+    ``app.extensions["charloom"]`` is its `Service`, which the caller closes. Raises `StoreError`.
     """
-    service = Service(config if isinstance(config, ServiceConfig) else ServiceConfig(db=Path(config)))
+    registry = observability.new_registry()
+    config = config if isinstance(config, ServiceConfig) else ServiceConfig(db=Path(config))
+    service = Service(config, observability.EngineMetrics(registry))
     app = Flask("service.web")
     app.config["MAX_CONTENT_LENGTH"] = service.config.max_body
     app.extensions["charloom"] = service
     errors.install(app, service)
     observability.install_request_log(app)
-    observability.install_metrics(app, service)
+    observability.install_metrics(app, service, registry)
     auth.install(app, service)
     for blueprint in (
         generate.routes(service),

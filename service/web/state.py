@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from model.config import SamplingConfig
 from model.errors import InvalidSetting, Word
-from service.generation.engine import Engine, Measurements
+from service.generation.engine import Engine, Observer
 from service.generation.model_cache import LoadedModel, ModelCache
 from service.generation.sample import with_seed
 from service.generation.scheduler import Request, RunningRequests
@@ -29,16 +29,13 @@ Prompt = str | Sequence[int]  # as text, or as ids of symbols
 class Service:
     """Everything that a route needs. May be used from any thread."""
 
-    def __init__(self, config: ServiceConfig) -> None:
+    def __init__(self, config: ServiceConfig, observer: Observer | None = None) -> None:
+        """`observer` receives the engine's measurements. Raises `StoreError`."""
         self.config = config
-        self.measurements = Measurements()
         self.store = Store(config.db)
         self._crew = ThreadPool(hardware.cores())
         self.models = ModelCache(self.store, config.model_memory, config.max_prompt, self._crew)
-        self.engine = Engine(
-            max_rows=config.max_rows, max_waiting=config.max_waiting, max_seconds=config.max_seconds, observer=self.measurements
-        )
-
+        self.engine = Engine(max_rows=config.max_rows, max_waiting=config.max_waiting, max_seconds=config.max_seconds, observer=observer)
         self.running = RunningRequests()
         self.scorer = Scorer(config.max_seconds, lambda: self.engine.rows > 0)
         self.comparer = Comparer(self.store, config.max_seconds, lambda: self.engine.rows > 0)

@@ -1,11 +1,7 @@
-"""Validation of bodies and queries, from one table of fields.
+"""Validates bodies and queries against tables of fields.
 
-What only routes know of their fields: `ROUTE_FIELDS`, the one table of what no configuration has.
-
-Types of requests, derived from the configurations: names, types and ranges are declared once, in `model.config`.
-
-What only a route knows is in `service.web.validation`. A body is checked against its msgspec type, strictly;
-what is wrong is said in the words of the field's `Setting`, the same as on the command line.
+The fields of a configuration, with their types and ranges, are declared in `model.config`; `ROUTE_FIELDS` declares the others. Each body
+has a msgspec type and is checked strictly. Errors are worded by the field's `Setting`, the same as on the command line.
 """
 
 from __future__ import annotations
@@ -30,176 +26,150 @@ class Field(NamedTuple):
 
     type: Any  # a key of KINDS, a `Body` of its own, or another type that msgspec knows, with its `words`
     optional: bool  # whether null is allowed
-    default: Any  # REQUIRED where there is none
+    default: Any  # REQUIRED if there is none
     setting: Setting
-    words: str = ""  # the kind of value, where KINDS does not have it
+    words: str = ""  # the kind of value, if KINDS does not have it
 
 
 REQUIRED = msgspec.NODEFAULT
 AUTO = Literal["auto"]
+MODEL_ID = "latest, RUN, RUN@STEP, RUN@best or RUN@last"
+IGNORED = "accepted for compatibility; ignored"
+
+
+def _field(kind: Any, meaning: str, default: Any = REQUIRED, *, words: str = "", **range_of: Any) -> Field:
+    """A field that may not be null; `range_of` are fields of its `Setting`."""
+    return Field(kind, False, default, Setting(meaning=meaning, **range_of), words)
+
+
+def _nullable(kind: Any, meaning: str, default: Any = None, *, words: str = "", **range_of: Any) -> Field:
+    """A field that may be null."""
+    return _field(kind, meaning, default, words=words, **range_of)._replace(optional=True)
+
+
 ROUTE_FIELDS = {
     # ── texts
-    "model": Field(str, False, "latest", Setting(meaning="who writes: latest, RUN, RUN@STEP, RUN@best or RUN@last")),
-    "stream": Field(bool, False, False, Setting(meaning="answer with server-sent events, as the text is written")),
-    "novelty": Field(
-        bool, False, False, Setting(meaning="tell what of each text was copied from the corpus that the model has learned from")
-    ),
-    "completion.prompt": Field(
+    "model": _field(str, f"the model that writes: {MODEL_ID}", "latest"),
+    "stream": _field(bool, "answer with server-sent events, as the text is written", False),
+    "novelty": _field(bool, "report which spans of each text were copied from the corpus that the model was trained on", False),
+    "completion.prompt": _nullable(
         str | list[str | int | list[int]],
-        True,
+        "text to continue, or several; each may also be a list of symbol ids",
         "",
-        Setting(meaning="text to continue, or several; each may also be a list of symbol ids"),
-        "a string, a list of strings, a list of symbol ids, or a list of such lists",
+        words="a string, a list of strings, a list of symbol ids, or a list of such lists",
     ),
-    "completion.stop": Field(
+    "completion.stop": _nullable(
         str | Annotated[list[str], msgspec.Meta(max_length=4)],
-        True,
-        None,
-        Setting(meaning="end before this string, or before any of up to 4"),
-        "a string, or a list of at most 4",
+        "end before this string, or before any of up to 4",
+        words="a string, or a list of at most 4",
     ),
-    "completion.best_of": Field(
+    "completion.best_of": _nullable(
         int,
-        True,
+        "texts to write, of which the n with the highest mean log-probability are returned; 0 means n",
         0,
-        Setting(
-            meaning="texts to write, of which the n with the highest mean log-probability are answered; 0 as many as n",
-            at_least=0,
-            at_most=1024,
-        ),
+        at_least=0,
+        at_most=1024,
     ),
-    "completion.suffix": Field(str, True, None, Setting(meaning="taken as other services want it, and not used")),
-    "completion.user": Field(str, True, None, Setting(meaning="taken as other services want it, and not used")),
-    "stream_options.include_usage": Field(
-        bool, True, False, Setting(meaning="let one more event, without choices, tell how many symbols were read and written")
+    "completion.suffix": _nullable(str, IGNORED),
+    "completion.user": _nullable(str, IGNORED),
+    "stream_options.include_usage": _nullable(
+        bool, "send one more event, without choices, that reports how many symbols were read and written", False
     ),
-    "stream_options.include_obfuscation": Field(bool, True, False, Setting(meaning="taken as other services want it, and not used")),
-    "score.text": Field(str, False, REQUIRED, Setting(meaning="the text to score")),
-    "score.model": Field(
+    "stream_options.include_obfuscation": _nullable(bool, IGNORED, False),
+    "score.text": _field(str, "the text to score"),
+    "score.model": _field(
         str | Annotated[list[str], msgspec.Meta(min_length=1, max_length=16)],
-        False,
+        f"the model that scores: {MODEL_ID}; or up to 16 of them",
         "latest",
-        Setting(meaning="who is asked: latest, RUN, RUN@STEP, RUN@best or RUN@last, or up to 16 of them"),
-        "a string, or a list of 1 to 16",
+        words="a string, or a list of 1 to 16",
     ),
-    "score.logprobs": Field(
+    "score.logprobs": _nullable(
         int,
-        True,
+        "report the log-probability of each symbol, and this many of the likeliest symbols in its place; null reports neither",
         0,
-        Setting(
-            meaning="tell the log-probability of each symbol, and so many of the likeliest in its place; null tells neither",
-            at_least=0,
-            at_most=20,
-        ),
+        at_least=0,
+        at_most=20,
     ),
-    "novelty.text": Field(str, False, REQUIRED, Setting(meaning="the text to hold against the corpus")),
-    "novelty.model": Field(
-        str, False, "latest", Setting(meaning="whose corpus is meant: that of latest, RUN, RUN@STEP, RUN@best or RUN@last")
+    "novelty.text": _field(str, "the text to compare with the corpus"),
+    "novelty.model": _field(str, f"the model whose corpus is meant: {MODEL_ID}", "latest"),
+    "novelty.prompt": _nullable(str, "the text before `text`; it is not compared, but the first line begins in it", ""),
+    "novelty.ended": _nullable(bool, "whether the last line is complete; only complete lines are looked up in a list", True),
+    "novelty.min_length": _nullable(
+        int, "least length of the spans that are listed", 30, unit="characters", at_least=1, at_most=1_000_000_000
     ),
-    "novelty.prompt": Field(
-        str, True, "", Setting(meaning="what stands before the text; it is not compared, but the first line begins there")
-    ),
-    "novelty.ended": Field(bool, True, True, Setting(meaning="whether the last line is whole; only whole lines are looked up in a list")),
-    "novelty.min_length": Field(
-        int, True, 30, Setting(meaning="of the spans that are listed", unit="characters", at_least=1, at_most=1_000_000_000)
-    ),
-    "inspect.text": Field(str, False, "", Setting(meaning="the text that is read; only neighbours can be told without one")),
-    "inspect.include": Field(
+    "inspect.text": _field(str, "the text that is read; without one, only neighbours can be reported", ""),
+    "inspect.include": _field(
         list[Literal["surprise", "gates", "neighbours"]],
-        False,
+        "what to report besides units; anything not listed is null in the answer and costs nothing",
         ("surprise", "gates", "neighbours"),
-        Setting(meaning="what to tell besides units; what is not wanted is null in the answer, and costs nothing"),
-        "a list of surprise, gates or neighbours",
+        words="a list of surprise, gates or neighbours",
     ),
-    "inspect.units": Field(
+    "inspect.units": _nullable(
         Annotated[list[Annotated[str, msgspec.Meta(pattern=r"^[0-9]{1,9}:[0-9]{1,9}$")]], msgspec.Meta(max_length=64)],
-        True,
-        None,
-        Setting(meaning="hidden units to tell the activations of, each as LAYER:UNIT, both counted from 0; null the one that varies most"),
-        "a list of at most 64 strings like 0:17",
+        "hidden units whose activations are reported, each as LAYER:UNIT, both counted from 0; null the one that varies most",
+        words="a list of at most 64 strings like 0:17",
     ),
-    "inspect.alternatives": Field(
-        int,
-        False,
-        5,
-        Setting(meaning="tell so many of the likeliest symbols where each character came", at_least=0, at_most=20),
+    "inspect.alternatives": _field(
+        int, "report this many of the likeliest symbols at the place of each character", 5, at_least=0, at_most=20
     ),
-    "cells.corpus": Field(str, True, None, Setting(meaning="a stored corpus to look in; by default the one that the model was trained on")),
-    "path.completion": Field(str, False, REQUIRED, Setting(meaning="the id that the first event of a stream tells")),
+    "cells.corpus": _nullable(str, "a stored corpus to search in; by default the one that the model was trained on"),
+    "path.completion": _field(str, "the id in the first event of a stream"),
     # ── lists
-    "list.after": Field(str, False, None, Setting(meaning="the id behind which to begin: the last one of the part before")),
-    "list.limit": Field(int, False, 20, Setting(meaning="at most so many", at_least=1, at_most=10_000)),
-    "list.order": Field(str, False, "desc", Setting(meaning="by time: desc, the newest first, or asc", choices=("desc", "asc"))),
+    "list.after": _field(str, "the id after which the list begins: the last one of the previous page", None),
+    "list.limit": _field(int, "largest number of entries", 20, at_least=1, at_most=10_000),
+    "list.order": _field(str, "by time: desc, the newest first, or asc", "desc", choices=("desc", "asc")),
     # ── files
-    "file.purpose": Field(str, False, "fine-tune", Setting(meaning="taken as other services want it; every file is a text to learn from")),
-    "file.name": Field(str, False, None, Setting(meaning="the id that the file gets; by default one made from its own name")),
-    "file.encoding": Field(
-        str, False, None, Setting(meaning="of the text, such as latin-1; by default UTF-8, or what a byte order mark says")
-    ),
-    "file.glob": Field(tuple, False, (), Setting(meaning="which files of an archive are read, such as *.txt; may be sent several times")),
+    "file.purpose": _field(str, "accepted for compatibility; every file is a text to train on", "fine-tune"),
+    "file.name": _field(str, "the id of the file; by default one made from its own name", None),
+    "file.encoding": _field(str, "of the text, such as latin-1; by default UTF-8, or what a byte order mark says", None),
+    "file.glob": _field(tuple, "which files of an archive are read, such as *.txt; may be sent several times", ()),
     # ── jobs
-    "job.model": Field(str, False, REQUIRED, Setting(meaning="lstm, gru or rnn, or a model to continue from, whose alphabet is kept")),
-    "job.training_file": Field(str, False, REQUIRED, Setting(meaning="the file to learn from")),
-    "job.validation_file": Field(
-        str, True, None, Setting(meaning="the file to validate with; by default the end of the training file is kept for that")
+    "job.model": _field(str, "lstm, gru or rnn, or a model to continue from, whose alphabet is kept"),
+    "job.training_file": _field(str, "the file to train on"),
+    "job.validation_file": _nullable(str, "the file to validate with; by default the end of the training file"),
+    "job.name": _nullable(str, "of the run, the id of job and model; by default made from file and cell"),
+    "job.suffix": _nullable(
+        Annotated[str, msgspec.Meta(max_length=64)], "added to a name that is made by default", words="a string of at most 64 characters"
     ),
-    "job.name": Field(str, True, None, Setting(meaning="of the run, the id of job and model; by default made from file and cell")),
-    "job.suffix": Field(
-        Annotated[str, msgspec.Meta(max_length=64)],
-        True,
-        None,
-        Setting(meaning="added to a name that is made up"),
-        "a string of at most 64 characters",
-    ),
-    "job.metadata": Field(
+    "job.metadata": _nullable(
         Annotated[
             dict[Annotated[str, msgspec.Meta(max_length=64)], Annotated[str, msgspec.Meta(max_length=512)]], msgspec.Meta(max_length=16)
         ],
-        True,
-        None,
-        Setting(meaning="kept with the job and told again"),
-        "an object of at most 16 strings, with names of at most 64 and values of at most 512 characters",
+        "kept with the job and returned with it",
+        words="an object of at most 16 strings, with names of at most 64 and values of at most 512 characters",
     ),
-    "job.integrations": Field(
-        Annotated[list[Any], msgspec.Meta(max_length=0)], True, None, Setting(meaning="this service has none"), "an empty list or left out"
+    "job.integrations": _nullable(
+        Annotated[list[Any], msgspec.Meta(max_length=0)], "this service has none", words="an empty list or left out"
     ),
-    "hyperparameters.n_epochs": Field(
+    "hyperparameters.n_epochs": _nullable(
         AUTO | Annotated[float, msgspec.Meta(gt=0, le=1_000_000)],
-        True,
-        None,
-        Setting(meaning="passes over the training file; auto trains for a time"),
-        "auto or a number above 0 and at most 1,000,000",
+        "passes over the training file; auto trains for a time",
+        words="auto or a number above 0 and at most 1,000,000",
     ),
-    "hyperparameters.batch_size": Field(
+    "hyperparameters.batch_size": _nullable(
         AUTO | Annotated[int, msgspec.Meta(ge=1, le=65_536)],
-        True,
-        None,
-        Setting(meaning="streams of text that are read side by side"),
-        "auto or a whole number from 1 to 65,536",
+        "streams of text that are read side by side",
+        words="auto or a whole number from 1 to 65,536",
     ),
-    "hyperparameters.learning_rate_multiplier": Field(
+    "hyperparameters.learning_rate_multiplier": _nullable(
         AUTO | Annotated[float, msgspec.Meta(gt=0, le=1000)],
-        True,
-        None,
-        Setting(meaning="of the learning rate that would be chosen"),
-        "auto or a number above 0 and at most 1,000",
+        "of the learning rate that would be chosen",
+        words="auto or a number above 0 and at most 1,000",
     ),
-    "method.type": Field(Literal["supervised"], False, "supervised", Setting(meaning="the way of training"), "supervised"),
+    "method.type": _field(Literal["supervised"], "the way of training", "supervised", words="supervised"),
     # ── names in an address
-    "path.model": Field(str, False, REQUIRED, Setting(meaning="RUN, RUN@STEP, RUN@best, RUN@last or latest")),
-    "path.file": Field(str, False, REQUIRED, Setting(meaning="the id of a file: the name of its corpus")),
-    "path.job": Field(str, False, REQUIRED, Setting(meaning="the id of a job: the name of its run")),
-    "path.filename": Field(str, False, REQUIRED, Setting(meaning="the name of a file")),
+    "path.model": _field(str, "RUN, RUN@STEP, RUN@best, RUN@last or latest"),
+    "path.file": _field(str, "the id of a file: the name of its corpus"),
+    "path.job": _field(str, "the id of a job: the name of its run"),
+    "path.filename": _field(str, "the name of a file"),
     # ── events of jobs
-    "events.after": Field(
-        str, False, None, Setting(meaning="the id of an event: the list goes on with older ones, a stream with newer ones")
-    ),
-    "events.stream": Field(bool, False, False, Setting(meaning="answer with server-sent events, until the job ends")),
+    "events.after": _field(str, "the id of an event: the list goes on with older ones, a stream with newer ones", None),
+    "events.stream": _field(bool, "answer with server-sent events, until the job ends", False),
 }
 
 
 def route_fields(group: str, *names: str) -> dict[str, Field]:
-    """The fields of `ROUTE_FIELDS` of one group, or those of them that are named, by their own names."""
+    """Return the fields of one group of `ROUTE_FIELDS`, or only the named ones, by their names without the group."""
     found = {key.removeprefix(f"{group}."): field for key, field in ROUTE_FIELDS.items() if key.startswith(f"{group}.")}
     return {name: found[name] for name in names or found}
 
@@ -208,7 +178,7 @@ def route_fields(group: str, *names: str) -> dict[str, Field]:
 
 
 def fields_of(configuration: Any, *names: str, without: tuple[str, ...] = ()) -> dict[str, Field]:
-    """The fields of a configuration and, before them, those of `ROUTE_FIELDS` that are named."""
+    """Return the named fields of `ROUTE_FIELDS`, then those of a configuration."""
     fields = {name: ROUTE_FIELDS[name] for name in names}
     for field, setting in settings_of(configuration):
         if field.name not in without:
@@ -218,7 +188,7 @@ def fields_of(configuration: Any, *names: str, without: tuple[str, ...] = ()) ->
 
 
 def annotation(field: Field) -> Any:
-    """The type of a field, with its range, as msgspec and JSON schema understand it."""
+    """Return the type of a field with its range, for msgspec and JSON schema."""
     setting = field.setting
     bounds = {"ge": setting.at_least, "gt": setting.above, "le": setting.at_most, "lt": setting.below}
     facts: dict[str, Any] = {name: bound for name, bound in bounds.items() if bound is not None}
@@ -258,14 +228,14 @@ class Body:
         )
 
     def parse(self, data: bytes) -> dict[str, Any]:
-        """The values that a body gives, each of the right type and in its range; an empty body gives none.
+        """Return the values of a body, each of the right type and in its range; an empty body has none.
 
-        Raises `BadRequest` for what is not a JSON object, `UnknownSetting`, `InvalidSetting` and `MissingSetting`.
+        Raises `BadRequest` if it is not a JSON object, `UnknownSetting`, `InvalidSetting` and `MissingSetting`.
         """
         return self.check(_object(data))
 
     def check(self, values: dict[str, Any], inside: str = "") -> dict[str, Any]:
-        """The same values. `inside` is what errors name before a field's own name, such as ``hyperparameters.``."""
+        """Return the same values. Errors put `inside` before a field's own name, such as ``hyperparameters.``."""
         for name, value in values.items():
             if name not in self.fields:
                 raise UnknownSetting(inside + (name if len(name) <= 60 else name[:59] + "…"), self.fields)
@@ -296,19 +266,19 @@ class Body:
 
 
 class Query(Body):
-    """The type of what is sent as words: behind the question mark of an address, or in a form. What it does not know is left alone."""
+    """The type of a query string or of the fields of a form: all values arrive as strings, and unknown names are ignored."""
 
     strict = False
 
     def read(self, given: Mapping[str, list[str]]) -> dict[str, Any]:
-        """All values, each of the right type, of a field that was sent twice the last. Raises `InvalidSetting` and `MissingSetting`."""
+        """Return all values, each of the right type; of a field sent twice, the last. Raises `InvalidSetting` and `MissingSetting`."""
         known = {name: given[name] for name in self.fields if name in given}
         values = {name: words if self.fields[name].type is tuple else words[-1] for name, words in known.items()}
         return msgspec.structs.asdict(msgspec.convert(self.check(values), self.type, strict=False))
 
 
 def _default(field: Field) -> Any:
-    """As msgspec takes it: a list or an object is made anew for each body."""
+    """Return the default for msgspec, which copies a list or an object for each body."""
     value = list(field.default) if isinstance(field.default, tuple) else field.default
     return msgspec.field(default_factory=value.copy) if value and isinstance(value, (list, dict)) else value
 
@@ -319,7 +289,7 @@ def _object(data: bytes) -> dict[str, Any]:
     try:
         values = json.loads(data, parse_float=_number, parse_constant=_not_json)
     except UnicodeDecodeError as error:
-        raise BadRequest(f"the body is not UTF-8: what stands at byte {error.start:,} cannot be decoded") from None
+        raise BadRequest(f"the body is not UTF-8: byte {error.start:,} cannot be decoded") from None
     except RecursionError:
         raise BadRequest("the body is nested too deeply; it must be a JSON object of plain values") from None
     except ValueError as error:
@@ -330,7 +300,7 @@ def _object(data: bytes) -> dict[str, Any]:
 
 
 def _number(text: str) -> float:
-    """JSON does not tell whole numbers from others: 1.0 and 1e3 are as good as 1 and 1000."""
+    """Return a whole number as an int: JSON does not distinguish 1.0 and 1e3 from 1 and 1000."""
     value = float(text)
     return int(value) if value.is_integer() and abs(value) < 2**63 else value
 
@@ -344,5 +314,5 @@ def _kind(value: object) -> str:
     return kinds.get(type(value), "a number")
 
 
-WITHOUT = ("prompt_ids", "logprobs", "echo")  # settings that the simple door does without
+WITHOUT = ("prompt_ids", "logprobs", "echo")  # settings that /generate leaves out
 GENERATE = Body("Generate", fields_of(SamplingConfig, "model", "stream", "novelty", without=WITHOUT))

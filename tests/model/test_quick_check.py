@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import sys
 import unicodedata
+from collections import Counter
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from model import normalization, quick_check
-from model.quick_check import is_normal, keeps_characters, normalized, reachable
+from model.quick_check import CompositionCounts, is_normal, keeps_characters, normalized
 
 # Letters, marks of several classes, characters that melt, that fall apart, that change alone, Korean in parts and whole, and beyond.
 TRICKY = "ab\n éÅ\u0301\u0323\u0316\u0344\u0345\u0f73\u1100\u1161\u11a8가각か\u3099\u0b92\u0bd7\u0958\u2126\uf900中😀\U0001d15e\U00011131"
@@ -49,9 +51,30 @@ def test_what_keeps_its_characters_does(text: str, form: str) -> None:
         assert sorted(whole(text[::-1], form)) == sorted(text)
 
 
-@given(text, forms)
-def test_normalising_makes_reachable_characters_only(text: str, form: str) -> None:
-    assert reachable(text, form) >= set(whole(text, form)) | set(whole(text[::-1], form))
+@given(st.lists(text, max_size=6), st.integers(1, 5))
+@example(["e", "\u0301"], 1)
+@example(["e\u0334", "\u0301"], 1)
+@example(["e\u0301", "\u0334", "\u0323 "], 1)
+@example(["\u1100", "\u1161", "\u11a8"], 1)
+def test_composition_is_counted_as_in_the_whole(pieces: list[str], gap: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(quick_check, "GAP", gap)
+        counts = CompositionCounts()
+        for piece in pieces:
+            counts.add(piece, np.array(sorted({ord(c) for c in piece}), np.intp))
+    changes = counts.finish()
+    before = Counter("".join(pieces))
+    after = Counter(whole("".join(pieces), "nfc"))
+    expected = {ord(c): after[c] - before[c] for c in before | after if after[c] != before[c]}
+    assert {code: int(changes[code]) for code in np.flatnonzero(changes)} == expected if changes is not None else not expected
+    assert counts.complete
+
+
+def test_a_row_of_marks_that_never_ends_is_not_held_back() -> None:
+    counts = CompositionCounts()
+    for _ in range(3):
+        counts.add("\u0301" * quick_check.BLOCK, np.array([0x301]))
+    assert not counts.complete
 
 
 @pytest.mark.parametrize("form", ["NFC", "NFD"])
@@ -98,3 +121,10 @@ def test_text_that_needs_nothing_is_passed_on_untouched(monkeypatch: pytest.Monk
 def test_long_rows_of_marks_are_put_in_order_as_by_the_whole() -> None:
     text = "a" + "\u0301\u0323" * 80 + "b" * 300 + "\u0323\u0301" * 40
     assert "".join(normalized([text[:50], text[50:]], "nfc", set(text))) == normalization.normalize(text, "nfc")
+
+
+def test_every_character_that_composes_with_the_one_before_it_is_known() -> None:
+    composed = (chr(code) for code in range(sys.maxunicode + 1) if unicodedata.decomposition(chr(code))[:1] not in ("", "<"))
+    found = {unicodedata.normalize("NFD", c)[-1] for c in composed if unicodedata.is_normalized("NFC", c)}
+    assert found <= quick_check._seconds()
+    assert len(quick_check._seconds() - found) <= 48, "the parts of Korean syllables, and what falls apart itself"

@@ -82,16 +82,6 @@ def test_what_is_normal_already_need_not_be_normalised(text: str, kind: tuple[st
     assert np.concatenate(list(parts)).tolist() == words.encode(text).tolist()
 
 
-@given(valid_text, valid_text, kinds)
-def test_ids_of_another_alphabet_are_translated(text: str, known: str, kind: tuple[str, str]) -> None:
-    ours, other = vocabulary("a" + known, *kind), vocabulary("a" + text[::2], *kind)
-    found = ours.translation(other)[other.encode(text)]
-    symbols = symbols_of(text, *kind)
-    both = set(ours.symbols) & set(other.symbols)
-    assert found.dtype == ours.dtype
-    assert found.tolist() == [ours.symbols.index(each) if each in both else ours.unknown for each in symbols]
-
-
 @given(st.text(st.sampled_from("aé\u0301\u0323가\u1100\u1161\u11a8中か\u3099\U0001f600\n")), kinds, st.integers(1, 7), st.data())
 def test_characters_are_counted_piece_by_piece_as_in_the_whole(text: str, kind: tuple[str, str], size: int, data: st.DataObject) -> None:
     words = vocabulary("a" + text[len(text) // 2 :], *kind)  # some are unknown

@@ -19,6 +19,7 @@ from service.store.runs import share_done
 from service.system.errors import TooManyJobs
 from service.training import jobs
 from service.training.jobs import ORDER, JobSpec
+from service.training.progress import seconds_left
 from service.web.api.fine_tuning_protocol import (
     CheckpointMetrics,
     Hyperparameters,
@@ -165,7 +166,7 @@ def job_of(run: Run) -> Job:
     hyperparameters = _hyperparameters_of(run, mark)
     share = share_done(run)
     running = run.state == "running"
-    left = run.seconds * (1 - share) / share if share and running else None
+    left = seconds_left(share, run.seconds, budget=run.training_config.get("budget")) if share and running else None
     usable = run.checkpoints and run.state not in ("queued", "running")
     return Job(
         id=run.name,

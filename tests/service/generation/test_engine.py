@@ -1,7 +1,4 @@
-"""The engine: many requests in one thread, each as if it were alone.
-
-What the engine tells is counted into the right buckets.
-"""
+"""The engine: many requests in one thread, each as if it were alone."""
 
 from __future__ import annotations
 
@@ -19,49 +16,11 @@ from model.checkpoint import Checkpoint
 from model.config import SamplingConfig
 from model.output_text import Piece
 from model.sampling import generate
-from service.generation.engine import FIRST, STEP, Engine, Histogram, Measurements, Observer
+from service.generation.engine import Engine, Observer
 from service.generation.model_cache import LoadedModel, ModelCache
 from service.generation.scheduler import Request
 from service.store import Run, Store
 from service.system.errors import GenerationFailed, ServiceStopping, TooManyRequests, WaitedTooLong
-
-# ── observer ─────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-@given(st.lists(st.floats(0, 100)))
-def test_buckets_hold_what_is_no_longer_than_their_end(seconds: list[float]) -> None:
-    histogram = Histogram(FIRST)
-    for each in seconds:
-        histogram.add(each)
-    assert histogram.cumulative() == [
-        *((str(end), sum(each <= end for each in seconds)) for end in FIRST),
-        ("+Inf", len(seconds)),
-    ]
-    assert histogram.sum == sum(seconds)
-
-
-def test_ends_ascend() -> None:
-    assert list(FIRST) == sorted(FIRST)
-    assert list(STEP) == sorted(STEP)
-
-
-def test_measurements() -> None:
-    measured = Measurements()
-    measured.began(0.02)
-    for seconds, characters in ((0.5, 3), (2.0, 0)):
-        measured.stepped(seconds, characters)
-    assert measured.characters == 3
-    assert measured.first.sum == 0.02
-    assert measured.step.sum == 2.5
-    assert measured.step.counts[-1] == 1
-
-
-def test_an_observer_may_do_nothing() -> None:
-    Observer().began(1.0)
-    Observer().stepped(1.0, 1)
-
-
-# ── engine ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 LONG = 100_000  # symbols: more than a test waits for
 
@@ -236,7 +195,7 @@ def test_a_request_that_cannot_begin_fails_alone(engine: Engine, model: LoadedMo
 
 def test_a_fault_outside_of_a_step_does_not_end_the_thread(engine: Engine, model: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(engine._queue, "admitted", lambda: 1 / 0)
+        patch.setattr(engine._scheduler, "acquire", lambda: 1 / 0)
         with pytest.raises(GenerationFailed):
             list(engine.submit(model, [config()]).pieces())
     assert texts(engine.submit(model, [config()]).pieces()) == alone(model.checkpoint, config())
@@ -404,3 +363,25 @@ def test_a_fault_while_a_temperature_is_changed_keeps_nobody_waiting(
         list(request.pieces())
     assert not engine._changes
     assert texts(engine.submit(model, [config()]).pieces()) == alone(model.checkpoint, config())
+
+
+def test_an_observer_receives_the_first_characters_of_each_request_and_every_turn(model: LoadedModel) -> None:
+    class Recorder(Observer):
+        def __init__(self) -> None:
+            self.first: list[float] = []
+            self.turns: list[tuple[float, int]] = []
+
+        def first_characters(self, seconds: float) -> None:
+            self.first.append(seconds)
+
+        def turn(self, seconds: float, characters: int) -> None:
+            self.turns.append((seconds, characters))
+
+    recorder = Recorder()
+    engine = Engine(max_rows=4, observer=recorder)
+    written = [texts(engine.submit(model, [config(n=2)], whole=whole).pieces(), 2) for whole in (True, False)]
+    engine.stop()
+    assert len(recorder.first) == 2
+    assert min(recorder.first) > 0
+    assert min(seconds for seconds, _ in recorder.turns) > 0
+    assert sum(characters for _, characters in recorder.turns) == sum(len(text) for each in written for text in each)

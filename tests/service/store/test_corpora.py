@@ -5,15 +5,18 @@ from __future__ import annotations
 import hashlib
 import subprocess
 import threading
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.errors import EmptyText, UndecodableText
+from model.normalization import normalize
 from service.store import Store, corpora
 from service.system import processes
 from service.system.errors import CorpusInUse, CorpusNotFound, DatabaseUnusable, InvalidName, NameTaken
@@ -107,6 +110,63 @@ def test_a_damaged_chunk_is_told(store: Store) -> None:
     store.db.execute("DELETE FROM text_chunks")
     with pytest.raises(DatabaseUnusable, match="chunk 0 of corpus tale is gone"):
         list(store.corpora.pieces("tale"))
+
+
+# ── counts ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+TRICKY = "ab\n éÅ\u0301\u0323\u0334\u0316\u0344\u0345\u1100\u1161\u11a8가각か\u3099\u0958\u2126中😀"
+
+
+def counted(store: Store, level: str, normalization: str) -> Counter[int]:
+    counts = store.corpora.counts("any", level, normalization)
+    assert (counts.level, counts.normalization) == (level, normalization)
+    return Counter({int(symbol): int(counts.counts[symbol]) for symbol in np.flatnonzero(counts.counts)})
+
+
+@settings(max_examples=40)
+@given(st.lists(st.text(st.sampled_from(TRICKY), max_size=12), min_size=1, max_size=6).filter(any), st.integers(1, 9))
+def test_symbols_are_counted_on_arrival_as_in_the_whole(tmp_path_factory: pytest.TempPathFactory, pieces: list[str], chunk: int) -> None:
+    text = "".join(pieces)
+    with pytest.MonkeyPatch.context() as patch, Store(tmp_path_factory.mktemp("any") / "c.db") as store:
+        patch.setattr("service.store.corpora.CHUNK", chunk)
+        store.corpora.add("any", pieces, "hypothesis")
+        for text_is in ("new", "of an earlier release"):
+            if text_is == "new":
+                patch.setattr(store.corpora, "pieces", lambda name: pytest.fail("it was read again"))
+            else:
+                patch.undo()
+                patch.setattr("service.store.corpora.CHUNK", chunk)
+                store.db.execute("UPDATE texts SET nfc = NULL")
+            for normalization in ("none", "nfc", "nfd"):
+                form = text if normalization == "none" else unicodedata.normalize(normalization.upper(), text)  # type: ignore[arg-type]
+                assert counted(store, "char", normalization) == Counter(map(ord, form))
+                assert counted(store, "byte", normalization) == Counter(form.encode())
+
+
+def test_a_text_of_an_earlier_release_is_counted_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.corpora.add("any", ["cafe\u0301"], "here")
+    stored = store.db.execute("SELECT nfc FROM texts").fetchone()
+    for old in (None, '{"unicode": "1.0.0", "characters": {"c": 9}}'):
+        store.db.execute("UPDATE texts SET nfc = ?", [old])
+        with pytest.raises(ZeroDivisionError):
+            store.corpora.counts("any", "char", "nfc", lambda: 1 / 0)  # type: ignore[arg-type, return-value]
+        assert store.corpora.counts("any", "char", "nfc").total == 4
+        assert store.db.execute("SELECT nfc FROM texts").fetchone() == stored
+    monkeypatch.setattr(store.corpora, "pieces", lambda name: pytest.fail("it was read again"))
+    assert store.corpora.counts("any", "char", "nfc").total == 4
+
+
+def test_what_the_alphabet_tells_is_not_stored_twice(store: Store) -> None:
+    store.corpora.add("any", ["Всё… café 가나다 中文"], "here")
+    assert store.db.execute("SELECT nfc FROM texts").fetchone() == (None,)
+
+
+def test_a_row_of_marks_that_never_ends_is_counted_later(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("model.quick_check.BLOCK", 50)
+    text = "e" + "\u0301" * 100
+    store.corpora.add("any", [text], "here")
+    assert store.db.execute("SELECT nfc FROM texts").fetchone() == (None,)
+    assert counted(store, "char", "nfc") == Counter(map(ord, normalize(text, "nfc")))
 
 
 # ── names ─────────────────────────────────────────────────────────────────────────────────────────────────────────────

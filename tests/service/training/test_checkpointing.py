@@ -13,7 +13,8 @@ from model.config import ModelConfig, TrainingConfig
 from model.language_model import LanguageModel
 from model.training import TrainingState
 from service.store import Corpus, Metric, Run, Sample, Store
-from service.training import checkpointing, dataset, event_log, jobs
+from service.store.run_history import NewEvent
+from service.training import checkpointing, dataset, jobs
 from service.training.checkpointing import SAMPLE, Saver, draw
 
 MODEL, TRAINING = ModelConfig(cell="gru", hidden_size=4), TrainingConfig(steps=3, batch_size=2, seq_length=8)
@@ -28,6 +29,9 @@ class Kit(NamedTuple):
     saver: Saver
     text: dataset.Dataset
 
+    def save(self, metric: Metric, sample: Sample | None = None, event: NewEvent | None = None) -> Run:
+        return self.saver.store(self.run, self.saver.pack(self.run, self.model, self.state, metric, sample, event))
+
 
 @pytest.fixture
 def kit(store: Store, corpus: Corpus) -> Kit:
@@ -40,7 +44,7 @@ def kit(store: Store, corpus: Corpus) -> Kit:
 
 def test_between_validations_only_the_checkpoint(store: Store, kit: Kit) -> None:
     kit.state.step = 7
-    run = kit.saver.save(kit.run, kit.model, kit.state, Metric(step=7, epoch=0.5, loss=2.0, seconds=3.0))
+    run = kit.save(Metric(step=7, epoch=0.5, loss=2.0, seconds=3.0))
     assert (run.step, run.epoch, run.seconds) == (7, 0.5, 3.0)
     stored, model, state = store.checkpoints.load_state(run)
     assert (stored.step, stored.loss, stored.validation_loss) == (7, 2.0, None)
@@ -53,16 +57,16 @@ def test_between_validations_only_the_checkpoint(store: Store, kit: Kit) -> None
 
 def test_with_a_validation_its_sample_and_its_event(store: Store, kit: Kit) -> None:
     metric = Metric(step=0, validation_loss=2.5, bits_per_char=3.6)
-    run = kit.saver.save(kit.run, kit.model, kit.state, metric, Sample(step=0, text="some text"))
+    run = kit.save(metric, Sample(step=0, text="some text"), NewEvent("validated", {"step": 0}))
     assert Checkpoint.from_bytes(store.checkpoints.load(run)[1]).facts["validation_loss"] == 2.5
     assert [each.text for each in store.samples.list(run)] == ["some text"]
-    assert [each.type for each in store.events.list(run)] == ["metrics"]
+    assert [(each.type, each.message, each.data) for each in store.events.list(run)] == [("metrics", "validated", {"step": 0})]
 
 
 def test_all_of_it_or_nothing(store: Store, kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(event_log, "validated", lambda *_: 1 / 0)
+    monkeypatch.setattr(store.events, "add", lambda *_, **__: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        kit.saver.save(kit.run, kit.model, kit.state, Metric(step=0, validation_loss=2.5), Sample(step=0, text="x"))
+        kit.save(Metric(step=0, validation_loss=2.5), Sample(step=0, text="x"), NewEvent("validated", {}))
     assert store.checkpoints.list(kit.run) == ()
     assert store.metrics.list(kit.run) == ()
     assert store.samples.list(kit.run) == ()

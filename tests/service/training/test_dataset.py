@@ -1,7 +1,4 @@
-"""A stored corpus becomes ids: in pieces, but as if it were read whole.
-
-What files keep of a text: the ids of a second run are those of the first, whatever happens to the files.
-"""
+"""A stored corpus becomes ids: in pieces, but as if it were read whole; a second run has the same ids, whatever happens to the files."""
 
 from __future__ import annotations
 
@@ -27,7 +24,7 @@ from service.training.dataset import Dataset, read
 
 # ── encoding ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-MELTING = "a line of cafe\u0301 and \u1112\u1161\u11ab\n" * 20  # only reading it tells how many symbols there are
+MELTING = "a line of cafe\u0301 and \u1112\u1161\u11ab\n" * 20  # composition changes the number of its symbols
 
 
 @pytest.fixture
@@ -57,7 +54,7 @@ def test_a_small_text_needs_no_file(store: Store) -> None:
 def test_the_second_run_reads_no_text(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     store.corpora.add("text", [MELTING], "test")
     first = read_text(store)
-    assert kinds(store) == [".counts", ".ids"]
+    assert kinds(store) == [".ids"]
 
     def refuse(name: str) -> None:
         raise AssertionError(f"{name} was read again")
@@ -83,7 +80,7 @@ def test_what_the_ids_depend_on_is_told_apart(store: Store) -> None:
     store.corpora.add("text", [MELTING.replace("cafe", "cave")], "test")
     found = read_text(store)
     assert np.array_equal(found.ids, found.vocabulary.encode(MELTING.replace("cafe", "cave")))
-    assert kinds(store) == [".counts", ".ids"]  # what was made from the text that is gone is gone, too
+    assert kinds(store) == [".ids"]  # what was made from the text that is gone is gone, too
 
 
 @pytest.mark.usefixtures("nothing_is_small")
@@ -128,42 +125,18 @@ def test_a_disk_that_fills_up_costs_nothing_but_memory(store: Store, monkeypatch
     assert list(folder(store).iterdir()) == []
 
 
-@pytest.mark.usefixtures("nothing_is_small")
+@pytest.mark.parametrize("small", [0, dataset.SMALL])
 @pytest.mark.parametrize("level", ["char", "byte"])
-@pytest.mark.parametrize("writable", [True, False])
-def test_a_text_that_must_be_read_is_read_once_where_a_file_can_be_kept(
-    store: Store, monkeypatch: pytest.MonkeyPatch, level: str, writable: bool
-) -> None:
+@pytest.mark.parametrize("normalization", ["nfc", "nfd"])
+def test_a_run_reads_its_text_once(store: Store, monkeypatch: pytest.MonkeyPatch, level: str, normalization: str, small: int) -> None:
+    monkeypatch.setattr(dataset, "SMALL", small)
     store.corpora.add("text", [MELTING, "q", MELTING], "test")
-    if not writable:
-        folder(store).write_text("something else stands there")
-    monkeypatch.setattr(dataset, "BLOCK", 100)
     pieces, read_times = store.corpora.pieces, []
     monkeypatch.setattr(store.corpora, "pieces", lambda name: (read_times.append(name), pieces(name))[1])
-    found = read_text(store, level=level, min_count=2)
+    found = read_text(store, level=level, normalization=normalization, min_count=2)
     assert np.array_equal(found.ids, found.vocabulary.encode(MELTING + "q" + MELTING))
     assert not found.vocabulary.knows("q")
-    assert len(read_times) == (1 if writable else 2)
-    if writable:
-        assert kinds(store) == [".counts", ".ids"]
-
-
-@pytest.mark.usefixtures("nothing_is_small")
-def test_a_draft_is_not_kept(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    store.corpora.add("text", [MELTING], "test")
-    before = read_text(store)
-    draft_of = disk.Cache.store
-
-    def store_no_other(self: disk.Cache, *given: object, keep: bool = True) -> object:
-        if keep:
-            raise OSError(28, "No space left on device")
-        return draft_of(self, *given, keep=keep)  # type: ignore[arg-type]
-
-    shutil.rmtree(folder(store))
-    monkeypatch.setattr(disk.Cache, "store", store_no_other)
-    found = read_text(store)
-    assert found.ids.tobytes() == before.ids.tobytes()
-    assert list(folder(store).iterdir()) == []
+    assert read_times == ["text"]
 
 
 # ── reading ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -255,12 +228,12 @@ def test_a_corpus_too_short_to_validate_on(store: Store) -> None:
         read(store, "first", ModelConfig(), TrainingConfig(), validation_corpus="other")
 
 
-def test_strangers_are_counted(store: Store) -> None:
+def test_symbols_outside_the_alphabet_are_counted(store: Store) -> None:
     store.corpora.add("first", ["abc\n" * 50 + "xyy"], "x")
     own = read(store, "first", ModelConfig(), TrainingConfig())
-    assert own.strangers == (0, 0)
+    assert own.unknown == (0, 0)
     text = read(store, "first", ModelConfig(), TrainingConfig(), Vocabulary("char", "nfc", [ord(c) for c in "\nabcz"]))
-    assert text.strangers == (3, 2)
+    assert text.unknown == (3, 2)
 
 
 @pytest.mark.parametrize("small", [0, dataset.SMALL])

@@ -1,7 +1,4 @@
-"""What clients are told of a run while it trains: seldom enough, in numbers that they can draw.
-
-How a run ends before its time: which errors are worth another attempt, and what is told.
-"""
+"""Events of a run: seldom enough, in numbers that clients can draw; which errors are worth another attempt, and their messages."""
 
 from __future__ import annotations
 
@@ -18,10 +15,11 @@ from model.training import Progress
 from service.store import Corpus, Metric, Run, Sample, Store
 from service.system.errors import DatabaseUnusable, OutOfMemory, ProcessLost
 from service.training import dataset, event_log, jobs
-from service.training.event_log import Teller
+from service.training.event_log import MetricsLog
 from service.training.learning_curve import Outlook, Standing
+from service.training.progress import Stepped, Window
 
-# ── chronicle ────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── messages ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 AGAIN = [DatabaseUnusable("x.db", "the disk is full"), OutOfMemory(), ProcessLost(1, 2), ZeroDivisionError("a fault of ours")]
 NEVER = [TrainingDiverged(3, "loss", float("nan")), TextTooShort("corpus x", 3, 100)]
@@ -73,13 +71,10 @@ def test_outside_the_queue_nobody_tries_again(store: Store, run: Run) -> None:
     assert event_log.given_up(store, store.runs.claim("run"), AGAIN[3]).state == "failed"
 
 
-def test_a_validation_in_words_and_numbers(store: Store, run: Run) -> None:
+def test_a_validation_in_words_and_numbers() -> None:
     metric = Metric(step=1200, epoch=1.5, loss=2.25, validation_loss=2.5, bits_per_char=3.6067, seconds=3.0)
-    event_log.validated(store, run, metric, {"characters": 9000})
-    [event] = store.events.list(run)
+    event = event_log.metrics_event(metric, {"characters": 9000})
     assert event.message == "step 1,200: validation loss 2.500 nats, 3.607 bits per character"
-    assert event.type == "metrics"
-    assert event.data is not None
     assert {name: event.data[name] for name in ("step", "epoch", "train_loss", "valid_loss", "seconds", "characters")} == {
         "step": 1200,
         "epoch": 1.5,
@@ -90,15 +85,13 @@ def test_a_validation_in_words_and_numbers(store: Store, run: Run) -> None:
     }
 
 
-def test_what_is_told_between_validations(store: Store, run: Run) -> None:
-    event_log.learned(store, run, Metric(step=1300, loss=2.125), {"share": 0.5})
-    [event] = store.events.list(run)
+def test_what_is_told_between_validations() -> None:
+    event = event_log.metrics_event(Metric(step=1300, loss=2.125), {"share": 0.5})
     assert event.message == "step 1,300: training loss 2.125 nats"
-    assert event.data is not None
     assert (event.data["train_loss"], event.data["valid_loss"], event.data["share"]) == (2.125, None, 0.5)
 
 
-# ── telling ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── metrics ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 class Clock:
@@ -112,19 +105,20 @@ class Clock:
 
 
 class Kit:
-    """A run, and who tells of it."""
+    """A run and the log of its metrics."""
 
     def __init__(self, store: Store, run: Run, text: dataset.Dataset) -> None:
         self.store, self.run, self.text, self.clock = store, run, text, Clock()
-        self.teller = Teller(store, text, self.clock, 0)
+        self.recent = Window(self.clock)
+        self.log = MetricsLog(store, text, self.recent, 0)
 
     def step(self, number: int, seconds: float, loss: float, spent: float = 0.0, left: float = 60.0) -> None:
         """One step that took so many seconds, in a run that has trained for `spent`."""
         self.clock.now += seconds
         progress = Progress(step=number, epoch=0.1 * number, loss=loss, learning_rate=0.01, grad_norm=1.0, symbols=50, share=0.1)
-        self.teller.stepped(
-            self.run, progress, Metric(step=number, epoch=0.1 * number, loss=9.0, seconds=spent), 0.1, left, partial(self.draw, number)
-        )
+        self.recent.add(progress)
+        event = Stepped(progress=progress, share=0.1, seconds_left=left, characters_per_second=9.0)
+        self.log.stepped(self.run, event, Metric(step=number, epoch=0.1 * number, loss=9.0, seconds=spent), partial(self.draw, number))
 
     def draw(self, step: int) -> Sample:
         """A text."""
@@ -179,7 +173,9 @@ def test_a_validation_begins_a_new_mean_and_tells_what_it_found(kit: Kit) -> Non
     outlook = Outlook(verdict="slowing", gain=0.1, gain_seconds=30.0, words="slowing")
     standing = Standing(loss=1.0, bits_per_char=1.44, better_than="bigram", worse_than="trigram", words="", outlook=outlook)
     sample = Sample(step=1, text="once", temperature=0.8, seed=0)
-    found = kit.teller.validated(Metric(step=1, epoch=0.5), 0.2, 5.0, sample, standing, {0: 4.0, 1: 3.0, 5: 0.9})
+    metric = Metric(step=1, epoch=0.5, validation_loss=1.0)
+    found = dict(kit.log.validated(metric, 0.2, 5.0, sample, standing, {0: 4.0, 1: 3.0, 5: 0.9}).data)
+    kit.recent.restart()  # as the meter does
     assert json.loads(json.dumps(found)) == found
     assert found["baselines"] == {"uniform": 4.0, "unigram": 3.0, "5-gram": 0.9}
     assert found["outlook"] == {"verdict": "slowing", "gain": 0.1, "gain_seconds": 30.0}
@@ -192,7 +188,7 @@ def test_a_validation_begins_a_new_mean_and_tells_what_it_found(kit: Kit) -> Non
 
 
 def test_who_goes_on_samples_no_sooner(kit: Kit) -> None:
-    kit.teller = Teller(kit.store, kit.text, kit.clock, 20)
+    kit.log = MetricsLog(kit.store, kit.text, kit.recent, 20)
     for number in range(21, 42):
         kit.step(number, 1.0, loss=1.0)
     assert [each["step"] for each in kit.told if "sample" in each] == [40]
@@ -200,5 +196,5 @@ def test_who_goes_on_samples_no_sooner(kit: Kit) -> None:
 
 def test_without_an_outlook(kit: Kit) -> None:
     standing = Standing(loss=1.0, bits_per_char=1.44, better_than=None, worse_than=None, words="", outlook=None)
-    found = kit.teller.validated(Metric(step=1), 0.2, 5.0, Sample(step=1, text=""), standing, {})
+    found = kit.log.validated(Metric(step=1), 0.2, 5.0, Sample(step=1, text=""), standing, {}).data
     assert (found["outlook"], found["baselines"]) == (None, {})

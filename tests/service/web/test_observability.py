@@ -1,7 +1,4 @@
-"""GET /health, and what is said while a first model is trained.
-
-``GET /metrics`` in the format of Prometheus, read by its own parser.
-"""
+"""``GET /health``, also while the first model is trained, and ``GET /metrics``, read by Prometheus' own parser."""
 
 from __future__ import annotations
 
@@ -11,12 +8,14 @@ from pathlib import Path
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
 from service.store import Metric, Run, Store
 from service.store.api_keys import hashed
 from service.system.errors import StoreError
 from service.web.app import create_app
+from service.web.observability import FIRST_CHARACTERS_BUCKETS, TURN_BUCKETS, EngineMetrics
 from service.web.service_config import ServiceConfig
 
 # ── metrics ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -81,6 +80,23 @@ def test_what_was_written_is_counted(client: FlaskClient, add_model: Callable[..
     assert one(found, "charloom_step_seconds_sum") > 0
     assert one(found, "charloom_rows_active") == one(found, "charloom_requests_waiting") == 0
     assert one(found, "charloom_rows_limit") == 7
+
+
+def test_durations_fall_into_buckets_by_their_upper_ends() -> None:
+    registry = CollectorRegistry()
+    metrics = EngineMetrics(registry)
+    for seconds in (0.001, 0.005, 0.3, 100.0):
+        metrics.first_characters(seconds)
+    for seconds in (1e-5, 2e-5, 5.0):
+        metrics.turn(seconds, 3)
+
+    def buckets(name: str, ends: tuple[float, ...]) -> list[float | None]:
+        return [registry.get_sample_value(f"{name}_bucket", {"le": end}) for end in (*map(str, ends), "+Inf")]
+
+    first = buckets("charloom_first_characters_seconds", FIRST_CHARACTERS_BUCKETS)
+    assert first == [2, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3, 4]
+    assert buckets("charloom_step_seconds", TURN_BUCKETS) == [1, *[2] * 10, 3]
+    assert registry.get_sample_value("charloom_characters_total") == 9
 
 
 def test_jobs_and_the_losses_of_those_that_run(client: FlaskClient, store: Store, add_model: Callable[..., Run]) -> None:

@@ -95,7 +95,7 @@ def test_what_is_accepted(data: bytes) -> None:
         (b'{"length": NaN}', "the body is not JSON: it has no NaN"),
         (b'{"length": -Infinity}', "it has no -Infinity"),
         (b'{"length": 5,}', "the body is not JSON"),
-        (b'{"prompt": "\xff"}', "the body is not UTF-8: what stands at byte 12"),
+        (b'{"prompt": "\xff"}', "the body is not UTF-8: byte 12 cannot be decoded"),
         (b"[" * 100_000, "nested too deeply"),
         (b'{"a":' * 100_000, "nested too deeply"),
         (b'{"length": 1' + b"0" * 5000 + b"}", "the body is not JSON"),

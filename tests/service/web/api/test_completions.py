@@ -313,7 +313,7 @@ def test_an_error_in_mid_stream_is_an_event(client: FlaskClient, app: Flask, mon
     assert nothing == ""
     assert json.loads(block.removeprefix("data: "))["error"]["code"] == "generation_failed"
     answer.close()
-    assert not app.extensions["charloom"].running._found
+    assert not app.extensions["charloom"].running._requests
 
 
 # ── changing the temperature ──────────────────────────────────────────────────────────────────────────────────────────
@@ -348,7 +348,7 @@ def test_a_temperature_is_changed_while_it_is_written(patient: Flask, checkpoint
         [(text, _)] = written(checkpoint, prompt=asked["prompt"][index], length=6_000, seed=3, temperature=course)
         assert joined(chunks, 2)[index]["text"] == text
     answer.close()
-    assert not patient.extensions["charloom"].running._found
+    assert not patient.extensions["charloom"].running._requests
     assert client.patch(f"{URL}/{name}", json={"temperature": 1}).status_code == 404
 
 
@@ -434,5 +434,5 @@ def test_nothing_is_kept_of_an_answer(client: FlaskClient, app: Flask) -> None:
         assert model() is None
     finally:
         gc.enable()
-    assert not service.running._found
+    assert not service.running._requests
     assert not service.engine._requests

@@ -198,7 +198,7 @@ def test_what_must_be_given(client: FlaskClient, store: Store) -> None:
     assert error(client.post(JOBS, json={"model": "gru"})) == (
         400,
         "training_file",
-        "training_file is missing; it must be given: the file to learn from",
+        "training_file is missing; it must be given: the file to train on",
     )
     assert error(client.post(JOBS))[:2] == (400, "model")
     assert error(client.post(JOBS, data="{}"))[0] == 415
