@@ -1,7 +1,7 @@
 """Keeps the generated parts of the documentation equal to the truth.
 
-``python -m tools.documentation check`` says which are not and fails; ``write`` mends them. A generated part stands between
-the lines ``<!-- NAME -->`` and ``<!-- /NAME -->``; whatever is around it is written by people and never touched.
+``python -m tools.documentation check`` names the files that differ and fails; ``write`` renews them. A generated part stands between
+the lines ``<!-- NAME -->`` and ``<!-- /NAME -->``; the text around it is written by people and never touched.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ import click
 from tools.help_pages import command_table, help_pages
 from tools.http_tables import errors_table, routes_table
 from tools.settings_tables import settings_tables
-from tools.tree import tree
+from tools.tree import house, tree
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
 def command_line() -> click.Command:
-    """The root command, imported when it is asked for."""
+    """Returns the root command; the import waits until it is needed."""
     import cli
 
     return cli.main
@@ -31,17 +31,18 @@ def command_line() -> click.Command:
 
 # file -> name of the block -> what makes it
 BLOCKS: Mapping[str, Mapping[str, Callable[[], str]]] = {
-    "README.md": {"commands": lambda: command_table(command_line()), "tree": lambda: tree(ROOT)},
+    "README.md": {"house": lambda: house(ROOT)},
+    "docs/architecture.md": {"tree": lambda: tree(ROOT)},
     "docs/http.md": {"routes": routes_table, "errors": errors_table},
-    "docs/cli.md": {"help": lambda: help_pages(command_line())},
+    "docs/cli.md": {"commands": lambda: command_table(command_line()), "help": lambda: help_pages(command_line())},
     "docs/settings.md": {"settings": settings_tables},
 }
 
 
 def with_block(text: str, name: str, block: str) -> str:
-    """`text` with what stands between the markers of `name` replaced by `block`.
+    """Returns `text` with `block` between the markers of `name`.
 
-    Raises `ValueError` where the markers are missing or stand there twice.
+    Raises `ValueError` if the markers are missing or stand there twice.
     """
     found = re.findall(rf"^<!-- {name} -->\n(?:.*\n)*?<!-- /{name} -->$", text, re.MULTILINE)
     if len(found) != 1:
@@ -50,26 +51,26 @@ def with_block(text: str, name: str, block: str) -> str:
 
 
 def renewed(path: str, text: str) -> str:
-    """The text of a file with all of its generated blocks made anew."""
+    """Returns the text of a file with all of its generated blocks renewed."""
     for name, make in BLOCKS[path].items():
         text = with_block(text, name, make())
     return text
 
 
 def stale(root: Path = ROOT) -> list[str]:
-    """The files whose generated blocks are not equal to the truth."""
+    """Lists the files whose generated blocks differ from the code."""
     return [path for path in BLOCKS if (text := (root / path).read_text(encoding="utf-8")) != renewed(path, text)]
 
 
 def main() -> None:
-    """Check or write; exits 1 where a check finds something stale."""
+    """Check or write; exits 1 if a check finds a stale block."""
     parser = argparse.ArgumentParser(prog="python -m tools.documentation", description=__doc__)
     parser.add_argument("action", choices=("check", "write"))
     action = parser.parse_args().action
     found = stale()
     for path in found:
         if action == "check":
-            print(f"{path} is not what the code says; mend it with: make format")
+            print(f"{path} differs from the code; renew it with: make format")
         else:
             (ROOT / path).write_text(renewed(path, (ROOT / path).read_text(encoding="utf-8")), encoding="utf-8")
             print(f"{path} is renewed")

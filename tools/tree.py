@@ -1,4 +1,4 @@
-"""The tree of the project: a phrase for every module, taken from its docstring."""
+"""Lists the packages and the modules of the project, each with a phrase that is taken from its docstring."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ import re
 from pathlib import Path
 
 PARTS = ("cli.py", "corpora", "model", "service")
+# The rooms in the order of their imports, for the README.
+ROOMS = ("terminal", "web", "inspection", "training", "generation", "novelty", "store", "system")
+PACKAGES = ("cli.py", *(f"service/{room}" for room in ROOMS), "model", "corpora")
 AROUND = {
     "tests": "mirrors the tree: model/cells/lstm.py is tested by tests/model/cells/test_lstm.py",
     "bench": "what is measured and how; never part of the tests",
     "tools": "what keeps the documentation equal to the truth",
-    "docs": "the command line, the settings and the HTTP interface in full",
+    "docs": "the documentation; docs/README.md is its index",
 }
 LONGEST = 96  # characters of a phrase, so that a line of the tree needs no scrolling
 
@@ -45,8 +48,26 @@ def rows(root: Path) -> list[tuple[str, str]]:
     return [row for part in PARTS for row in of(root / part, 0)] + [(f"{name}/", said) for name, said in AROUND.items()]
 
 
-def tree(root: Path) -> str:
-    """The tree as a Markdown block."""
-    found = rows(root)
+def packages(root: Path) -> list[tuple[str, str]]:
+    """The packages as (name, phrase), without the modules in them: the rooms of service/ and what stands beside it."""
+    found = []
+    for name in PACKAGES:
+        file = root / name if name.endswith(".py") else root / name / "__init__.py"
+        found.append((name if file.name == name else f"{name}/", phrase(file.read_text(encoding="utf-8"))))
+    return found + [(f"{name}/", said) for name, said in AROUND.items()]
+
+
+def block(found: list[tuple[str, str]]) -> str:
+    """Names and phrases in two columns, as a Markdown block."""
     width = max(len(name) for name, _ in found) + 2
     return "```text\n" + "\n".join(f"{name:{width}}{said}" for name, said in found) + "\n```"
+
+
+def tree(root: Path) -> str:
+    """Every module and package."""
+    return block(rows(root))
+
+
+def house(root: Path) -> str:
+    """The packages alone."""
+    return block(packages(root))
