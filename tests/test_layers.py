@@ -238,6 +238,25 @@ def test_a_module_name_means_one_thing() -> None:
     assert repeated(names).keys() == SHARED.keys()
 
 
+def bindings(source: str) -> Iterator[tuple[str, str]]:
+    """The names that a module binds in its own body, each with its line; not those that it imports."""
+    for node in ast.parse(source).body:
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+        names = [name.id for target in targets for name in ast.walk(target) if isinstance(name, ast.Name)]
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            names.append(node.name)
+        yield from ((name, str(node.lineno)) for name in names)
+
+
+def test_no_module_binds_a_name_twice() -> None:
+    """The second constant of the same name would silently win over the first."""
+    assert {path: found for path, source in product().items() if (found := repeated(bindings(source)))} == {}
+
+
+def test_a_name_that_is_bound_twice_is_found() -> None:
+    assert repeated(bindings("LOOK = 0.5\ndef f(): LOOK = 1\nLOOK: float = 0.1\nclass f: pass")) == {"LOOK": ["1", "3"], "f": ["2", "4"]}
+
+
 def test_the_service_is_small_enough_to_be_seen_at_once() -> None:
     listed = [path.name for path in (ROOT / "service").iterdir() if path.name != "__pycache__"]
     assert len(listed) <= 10
