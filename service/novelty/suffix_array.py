@@ -14,6 +14,7 @@ One array of bytes holds everything, in this order (n bytes of text, c character
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -80,15 +81,14 @@ class Index:
     def ranks(self, pattern: bytes) -> range:
         """Returns the ranks of the suffixes that begin with a text in UTF-8: one for each of its occurrences."""
         first = self._rank(pattern)
-        size = len(pattern)
-        return range(first, bisect_right(self._suffixes, pattern, first, key=lambda start: bytes(self._text[start : start + size])))
+        return range(first, bisect_right(self._suffixes, pattern, first, key=self._prefix_of(len(pattern))))
 
     def count(self, text: str) -> int:
         """Returns how often a text occurs in the corpus, overlaps included."""
         return len(self.ranks(text.encode("utf-8", "surrogatepass")))
 
     def common(self, data: bytes, start: int) -> int:
-        """Returns the bytes of the longest copied span of a text in UTF-8 that begins at `start`, in whole characters."""
+        """Returns the length of the longest copied span from byte `start` of a text in UTF-8, in bytes of whole characters."""
         size = COMPARED
         while True:
             pattern = data[start : start + size]
@@ -119,8 +119,11 @@ class Index:
 
     def _rank(self, pattern: bytes) -> int:
         """Returns how many suffixes are alphabetically before a text."""
-        size = len(pattern)
-        return bisect_left(self._suffixes, pattern, key=lambda start: bytes(self._text[start : start + size]))
+        return bisect_left(self._suffixes, pattern, key=self._prefix_of(len(pattern)))
+
+    def _prefix_of(self, size: int) -> Callable[[int], bytes]:
+        """Returns a function that gives the first `size` bytes of the suffix that begins at a byte."""
+        return lambda start: bytes(self._text[start : start + size])
 
     def _begins(self, rank: int, pattern: bytes) -> bool:
         start = self._suffixes[rank]
@@ -146,8 +149,7 @@ class Index:
                 continue
             found.add(c)
             longer = pattern + c.encode()
-            size = len(longer)
-            rank = bisect_right(self._suffixes, longer, rank, ranks.stop, key=lambda start: bytes(self._text[start : start + size]))
+            rank = bisect_right(self._suffixes, longer, rank, ranks.stop, key=self._prefix_of(len(longer)))
         return frozenset(found)
 
     # ── lines and positions ──

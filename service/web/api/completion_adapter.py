@@ -133,7 +133,9 @@ class RequestOutput:
 
     def __init__(self, request: Request) -> None:
         self.request = request
-        self._pieces = [[Piece(0, choice, "", 0, None)] for choice in range(request.choices)]
+        self._texts: list[list[str]] = [[] for _ in range(request.choices)]
+        self._scores: list[list[SymbolLogprob]] = [[] for _ in range(request.choices)]
+        self._last = [Piece(0, choice, "", 0, None) for choice in range(request.choices)]
         self._unfinished = request.choices
 
     def pieces(self, left: Callable[[], bool]) -> Iterator[Piece]:
@@ -143,10 +145,13 @@ class RequestOutput:
             for piece in batch:
                 of_choice.setdefault(piece.choice, []).append(piece)
             for choice, pieces in of_choice.items():
-                piece = _joined(pieces)
-                self._pieces[choice].append(piece)
-                self._unfinished -= piece.finish_reason is not None
-                yield piece
+                text = "".join(piece.text for piece in pieces)
+                scores = [score for piece in pieces for score in piece.logprobs]
+                self._texts[choice].append(text)
+                self._scores[choice] += scores
+                self._last[choice] = pieces[-1]
+                self._unfinished -= pieces[-1].finish_reason is not None
+                yield pieces[-1]._replace(text=text, logprobs=scores)
 
     def wait(self, left: Callable[[], bool]) -> None:
         """Waits until all texts are finished, or the client has `left`. Raises as `Request.pieces`."""
@@ -156,11 +161,11 @@ class RequestOutput:
 
     def text(self, choice: int) -> Piece:
         """Returns all that is there of a text."""
-        return _joined(self._pieces[choice])
+        return self._last[choice]._replace(text="".join(self._texts[choice]), logprobs=self._scores[choice])
 
     def texts(self) -> list[Piece]:
         """Returns all that is there of each text."""
-        return [_joined(pieces) for pieces in self._pieces]
+        return [self.text(choice) for choice in range(len(self._texts))]
 
     @property
     def finished(self) -> bool:
@@ -170,12 +175,7 @@ class RequestOutput:
     @property
     def symbols(self) -> int:
         """Symbols that were generated, of all texts together."""
-        return sum(pieces[-1].symbols for pieces in self._pieces)
-
-
-def _joined(pieces: Sequence[Piece]) -> Piece:
-    text = "".join(piece.text for piece in pieces)
-    return pieces[-1]._replace(text=text, logprobs=[score for piece in pieces for score in piece.logprobs])
+        return sum(piece.symbols for piece in self._last)
 
 
 def substitutions(part: Part) -> list[Substituted]:

@@ -66,8 +66,8 @@ def novelties(output: RequestOutput, novelty: bool, service: Service) -> dict[st
         return {}
     found = [compare_choice(service, output, choice) for choice in range(output.request.choices)]
     error = next((each for each in found if isinstance(each, CharloomError)), None)
-    told = [None if isinstance(each, CharloomError) else each for each in found]
-    return {**one_or_all("novelty", "novelties", told), "novelty_error": fault(error, service)}
+    results = [None if isinstance(each, CharloomError) else each for each in found]
+    return {**one_or_all("novelty", "novelties", results), "novelty_error": fault(error, service)}
 
 
 def facts(output: RequestOutput, **further: Any) -> Generated:

@@ -1,7 +1,4 @@
-"""POST /v1/score.
-
-What was copied, over HTTP: of any text, of texts that were just written, and texts that must not copy.
-"""
+"""POST /v1/score: log-likelihoods equal those of the mathematics, and the likeliest of several models is named."""
 
 from __future__ import annotations
 
