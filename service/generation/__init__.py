@@ -1,1 +1,1 @@
-"""Models in memory, requests batched into steps, and scores of texts."""
+"""Keeps models in memory, batches requests into steps, and scores texts."""

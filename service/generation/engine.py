@@ -22,16 +22,16 @@ from service.generation.scheduler import Part, Request, RequestPart, Scheduler
 from service.system import hardware
 from service.system.errors import GenerationFailed, ServiceStopping, WaitedTooLong
 
-PAUSE = 0.0015  # seconds for each other row between two messages to a reader: waking readers costs more than writing
+PAUSE = 0.0015  # minimum seconds between two messages to a reader, per additional active row: waking readers costs more than writing
 NEVER = float("inf")
 
 log = logging.getLogger("charloom")
 
-TemperatureChange = tuple[Request, float, SimpleQueue[bool]]  # the last is told once the temperature is in force
+TemperatureChange = tuple[Request, float, SimpleQueue[bool]]  # the queue gets True once the new temperature applies
 
 
 class Observer:
-    """Receives the engine's measurements, and ignores them. Only the engine's thread calls it."""
+    """Base class of what receives the engine's measurements; its methods do nothing. Only the engine's thread calls it."""
 
     def first_characters(self, seconds: float) -> None:
         """Receive the time from the submission of a request to its first piece."""
@@ -146,9 +146,9 @@ class Engine:
                 self._changed.wait()
             leaving, self._leaving = self._leaving, []
         for request in leaving:
-            self._leave(request)  # which may have ended meanwhile
+            self._leave(request)  # the request may have finished meanwhile
         while self._changes:
-            request, value, done = self._changes[0]  # it stays there until it is done, so that its caller is told of a fault, too
+            request, value, done = self._changes[0]  # it stays in the queue until it is done, so that its caller also hears of a fault
             self._change(request, value)
             self._changes.popleft()
             done.put(True)

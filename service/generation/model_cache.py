@@ -19,7 +19,7 @@ from service.system.concurrency import ThreadPool
 from service.system.disk import write_whole
 from service.system.errors import CheckpointNotFound, ModelInTraining, ModelsInUse, NotFound
 
-# ── exchange ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── loading, export and import ───────────────────────────────────────────────────────────────────────────────────────
 
 LARGEST_FILE = 2_000_000_000  # bytes of an imported file; the largest model here has far fewer
 
@@ -86,7 +86,7 @@ def import_file(store: Store, file: Path, name: str, *, exact: bool = True) -> R
     return store.runs.release(run, "succeeded", f"imported from {file.name}")
 
 
-# ── models ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── models in memory ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 ModelKey = tuple[int, int, str]  # run, step and content: a run that trains on, or a name that is used anew, is another model
 

@@ -1,1 +1,1 @@
-"""Looking inside a network: its results as data and as SVG."""
+"""Looks inside a network, and returns the results as data and as SVG."""

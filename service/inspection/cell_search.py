@@ -112,7 +112,7 @@ def _found_gauge(gauge: unit_search.Gauge, fresh: float) -> FoundGauge:
     return FoundGauge(gauge.feature, gauge.meaning, str(gauge.unit), round(gauge.explained, 4), round(fresh, 4))
 
 
-# ── over HTTP ────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── shared among requests ────────────────────────────────────────────────────────────────────────────────────────────
 
 AT_ONCE = 1  # searches: each takes a processor for some seconds, and some 300 MB
 WAITING = 6  # requests that wait for a turn

@@ -173,7 +173,7 @@ def rounded(numbers: Array, digits: int) -> Any:
     return np.round(np.asarray(numbers, np.float64), digits).tolist()
 
 
-# ── over HTTP ────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── shared among requests ────────────────────────────────────────────────────────────────────────────────────────────
 
 AT_ONCE = 2  # texts that are read at the same time: more would only take processors from those that are generated
 WAITING = 6  # requests that wait for a turn

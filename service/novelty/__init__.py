@@ -1,4 +1,4 @@
-"""Reports what of a text was copied from the corpus of its model.
+"""Reports which parts of a text were copied from the corpus of its model.
 
 ::
 

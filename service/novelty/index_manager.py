@@ -143,7 +143,7 @@ class Indexes:
         self.close()
 
 
-# ── comparing for HTTP requests ──────────────────────────────────────────────────────────────────────────────────────
+# ── shared among requests ────────────────────────────────────────────────────────────────────────────────────────────
 
 GENERATION_WAIT = 5.0  # seconds that a generated text waits for an index being built: enough for a corpus of some megabytes
 NOVELTY_WAIT = 30.0  # the same for a request of novelty alone

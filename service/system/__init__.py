@@ -1,1 +1,1 @@
-"""Processes, hardware, the disk, threads, formatting and the log: what every other room stands on."""
+"""Handles processes, hardware, the disk, threads, formatting and the log, for all other rooms."""

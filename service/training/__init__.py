@@ -1,1 +1,1 @@
-"""A run from the order to the checkpoint: jobs, the worker, the trainer, several processes and machines."""
+"""Carries a run from the order to the checkpoint: jobs, the worker, the trainer, several processes and machines."""

@@ -1,6 +1,6 @@
 """Writes the events of a run: messages when it begins and ends, and metrics while it trains.
 
-Clients read them. Neither weights nor checkpoints depend on them.
+Clients read these events. Neither weights nor checkpoints depend on them.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from service.training.dataset import Dataset
 from service.training.learning_curve import Standing
 from service.training.progress import Prepared, Stepped, Window
 
-# ── messages ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── the beginning and the end of a run ───────────────────────────────────────────────────────────────────────────────
 
 STOPPED = (KeyboardInterrupt, SystemExit, GeneratorExit)
-TRANSIENT = (StoreError, ProcessLost, OutOfMemory)  # those of Charloom's errors that another attempt may not meet
+TRANSIENT = (StoreError, ProcessLost, OutOfMemory)  # errors of Charloom that another attempt may not meet
 
 
 def begun(store: Store, prepared: Prepared) -> None:
-    """Writes that the run is ready to train, after its notes for the user. A locked database is not waited for twice."""
+    """Writes the notes for the user, and that the run is ready to train. If the database is locked, the events are left out."""
     run = prepared.run
     where = f"goes on from step {run.step:,}" if run.step else "begins"
-    with contextlib.suppress(DatabaseBusy), store.immediate():  # these are only words
+    with contextlib.suppress(DatabaseBusy), store.immediate():  # the run does not need these events
         for note in prepared.notes:
             store.events.add(run, note)
         store.events.add(
@@ -59,7 +59,7 @@ def ended(store: Store, run: Run, state: str, message: str | None = None) -> Run
 def given_up(store: Store, run: Run, error: BaseException) -> Run:
     """Gives a run back after an error. Raises as `Runs.release`.
 
-    A queued run is tried again, three times at the same step, unless the error says that this cannot help.
+    A queued run is tried again, at most three times at the same step, unless another attempt would meet the same error.
     """
     message = str(error) if isinstance(error, CharloomError) else f"{type(error).__name__}: {error}"
     if isinstance(error, STOPPED):
@@ -69,15 +69,15 @@ def given_up(store: Store, run: Run, error: BaseException) -> Run:
     return ended(store, run, "paused" if isinstance(error, (StoreError, ProcessLost)) else "failed", message)
 
 
-# ── metrics ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── metrics while it trains ──────────────────────────────────────────────────────────────────────────────────────────
 
-EVERY = 1.0  # seconds between two events, at least ...
+EVERY = 1.0  # seconds between two events are at least this ...
 SHARE = 0.01  # ... and this share of the time trained so far: a run of a day has fewer than a thousand
-GROWTH = 2  # times the steps of the last sample, until there is another one between validations: the first ones are the most telling
+GROWTH = 2  # between validations, the steps grow by this factor from sample to sample: the first samples differ most
 
 
 def metrics_event(metric: Metric, facts: Mapping[str, Any]) -> NewEvent:
-    """Returns the event of a validation, or of a step between two of them; `facts` are further numbers."""
+    """Returns the event of a validation, or of a step between two of them; `facts` are added to its data."""
     if metric.validation_loss is None:
         message = f"step {metric.step:,}: training loss {metric.loss or 0.0:.3f} nats"
     else:
@@ -101,13 +101,13 @@ class MetricsLog:
     """Decides when a step between two validations gets an event, and what the events of type `metrics` contain."""
 
     def __init__(self, store: Store, text: Dataset, recent: Window, step: int) -> None:
-        """`recent` measures the steps since the last event. `step`: where the run begins, or goes on."""
+        """Starts at `step`, where the run begins or goes on; `recent` measures the steps since the last event."""
         self._store, self._text, self._recent = store, text, recent
         self._is_first = True  # no event yet
         self._sampled = step  # the step of the last sample
 
     def stepped(self, run: Run, event: Stepped, metric: Metric, draw: Callable[[], Sample]) -> None:
-        """Writes an event if it is time for one: loss and speed are means since the event before; `draw` returns a sample."""
+        """Writes an event if it is time for one. Loss and speed are means since the event before; `draw` returns a sample."""
         if not self._is_first and self._recent.elapsed < max(EVERY, SHARE * metric.seconds):
             return
         speed = None if self._is_first else self._recent.speed / self._text.symbols_per_char
@@ -116,7 +116,7 @@ class MetricsLog:
         if metric.step >= GROWTH * self._sampled:
             facts |= self._sample(draw())
         new = metrics_event(metric, facts)
-        with contextlib.suppress(DatabaseBusy):  # the next one will do
+        with contextlib.suppress(DatabaseBusy):  # the next event follows soon
             self._store.events.add(run, new.message, data=new.data)
         self._is_first = False
         self._recent.restart()
@@ -142,7 +142,7 @@ class MetricsLog:
         return {"sample": {"text": sample.text, "prompt": sample.prompt, "temperature": sample.temperature, "seed": sample.seed}}
 
     def _position(self, metric: Metric, share: float, seconds_left: float) -> dict[str, Any]:
-        """How far the run is: characters of the training part that were read, counted in each epoch, and the share and time of it."""
+        """Returns the progress: characters read in all epochs, the share of the run that is spent, and the seconds left."""
         return {
             "characters": round(metric.epoch * self._text.split.training / self._text.symbols_per_char),
             "symbols_per_char": self._text.symbols_per_char,

@@ -1,16 +1,16 @@
-"""Judges a run by its learning curve: against the baselines of its text, and by what more time would gain.
+"""Judges a run by its learning curve: compares it with the baselines of its text, and estimates what more time would gain.
 
-This is for people: neither weights nor checkpoints depend on it.
+The results are shown to users; neither weights nor checkpoints depend on them.
 
 The estimate is a straight line through the validation losses of the last three quarters of the training, against the logarithm of
 the text read. Its slope is the median of the slopes between all pairs of them (Theil 1950, Sen 1968), so that outliers do not matter.
-Losses follow such a line for a while and fall more slowly in the long run, so it is never drawn further than to twice the text, nor, for
-the rest of a run, more steeply than its last third allows. What a falling learning rate does to the last part of a run is not in it.
+Losses follow such a line for a while and fall more slowly in the long run. So the line ends at twice the text, and for the rest of a
+run it is not steeper than the last third of the training. The estimate ignores the effect of a falling learning rate at the end.
 
-What a longer run would gain is another question: its line is less steep, and a network that knows its text by heart learns little more
-from it. That estimate is four fifths of the line's, taken down by four times the share of the validation loss that the training loss is
-below it. For 14 runs, which were repeated with about twice the passes, it is off by 0.03 nats in the mean, and by 0.06 without
-(tests/service/test_outlook_of_runs.py).
+A longer run gains less than this line: its curve is flatter, and a network that knows its text by heart learns little more from it. So
+the estimate for a longer run is 0.8 times the line's, multiplied by 1 - 4 g, where g is the gap between validation and training loss
+as a share of the validation loss. For 14 runs, which were repeated with about twice the passes, its mean error is 0.03 nats; without
+these two factors it is 0.06 nats (tests/integration/test_outlook_of_runs.py).
 """
 
 from __future__ import annotations
@@ -27,32 +27,32 @@ from model.baselines import COUNTED, ORDERS, name, ngram_losses
 from service.store import Metric
 from service.training.dataset import Dataset
 
-# ── standing ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── the place between the baselines ──────────────────────────────────────────────────────────────────────────────────
 
 Verdict = Literal["learning", "slowing", "done", "overfitting"]
 
-LEAST = 3  # validations before anything is said about how it goes on
-LEAST_DONE = 5  # ... and before it may be called done
-WINDOW = 4.0  # the line is drawn through what came after a quarter of the text read so far ...
-LATEST = 1.5  # ... but it is no steeper, for the rest of a run, than one through what came after two thirds of it ...
-LEAST_LATEST = 4  # ... where there are so many validations, and but for their noise
-POINTS = 60  # both thinned to about so many points: each pair of them counts
-AGAIN = 0.8  # of what the line promises is what a longer run gains
-BY_HEART = 4.0  # times the gap between training and validation, as a share of the latter: this share of a gain is lost
-NEARLY_OVER = 0.05  # with less than this share of the time left that twice the text would take, the estimate is about that instead
+LEAST = 3  # validations before there is an outlook
+LEAST_DONE = 5  # validations before a run may be called done
+WINDOW = 4.0  # the line goes through the validations after 1 / 4 of the text read so far
+LATEST = 1.5  # for the rest of a run, it is not steeper than the line after 1 / 1.5 of that text, plus noise ...
+LEAST_LATEST = 4  # ... if there are this many validations
+POINTS = 60  # both lines are thinned to about this many, since each pair of them counts
+AGAIN = 0.8  # a longer run gains this share of what the line predicts
+BY_HEART = 4.0  # the share of a gain that is lost: this times the gap between training and validation loss, over the latter
+NEARLY_OVER = 0.05  # if less than this share of the time for twice the text is left, the estimate is of a longer run
 
-# Shares of the loss that twice the time is estimated to take off; judgements: 2 % of 1.5 nats, 0.03, shows in samples side by side,
-# 0.3 % does not.
+# Estimated gains of twice the time, as shares of the loss. They are judgements: samples side by side show 2 % of 1.5 nats (0.03), but
+# not 0.3 %.
 SLOW = 0.02
 WORTHLESS = 0.003
 
 RISE = 0.005  # overfitting: validation has risen by at least this share of the loss ...
-RISE_NOISE = 4.0  # ... and so many standard deviations of its own jumps up and down ...
-RISEN = 3  # ... in running medians of so many validations, all after the best one
+RISE_NOISE = 4.0  # ... and by this many standard deviations of its noise ...
+RISEN = 3  # ... in running medians of this many validations, all after the best one
 
 
 class Point(NamedTuple):
-    """One validation. Losses are nats per symbol, `epoch` counts passes over the training part, `seconds` the time spent."""
+    """Holds one validation. Losses are nats per symbol, `epoch` counts passes over the training part, `seconds` the time spent."""
 
     step: int
     epoch: float
@@ -63,39 +63,39 @@ class Point(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Outlook:
-    """Whether the network still learns. What is not known is None."""
+    """Says whether the network still learns. Unknown values are None."""
 
     verdict: Verdict
     gain: float | None = None  # nats that the validation loss is estimated to fall in the next `gain_seconds`
     gain_seconds: float | None = None
     rise: float | None = None  # overfitting: nats that the validation loss is above its best
-    since_step: int | None = None  # the step of the best validation loss (overfitting), or from which on it hardly fell (done)
+    since_step: int | None = None  # the step of the best validation loss (overfitting), or after which it hardly fell (done)
     words: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class Standing:
-    """What the last validation tells."""
+    """Says where the last validation loss is among the baselines, with the outlook."""
 
     loss: float  # nats per symbol
     bits_per_char: float
-    better_than: str | None  # the best baseline that is left behind, for example 4-gram; None if there is none
-    worse_than: str | None  # the next one to leave behind
+    better_than: str | None  # the best baseline with a higher loss, for example 4-gram; None if there is none
+    worse_than: str | None  # the next baseline to beat
     words: str
-    outlook: Outlook | None  # None if too little is known: after fewer than `LEAST` validations
+    outlook: Outlook | None  # None after fewer than `LEAST` validations
 
     @property
     def sentences(self) -> list[str]:
-        """One line about the place, and one about the outlook if that is known."""
+        """Returns one line about the place, and one about the outlook if it is known."""
         return [self.words, self.outlook.words] if self.outlook else [self.words]
 
 
 def standing(metrics: Sequence[Metric], seconds_left: float, baselines: Mapping[int, float], symbols_per_char: float) -> Standing:
-    """What the last validation among `metrics` tells, seen with those before it. There must be one.
+    """Judges the last validation in `metrics`, with the validations before it. There must be one.
 
-    `metrics`: those of this part of the run, since its learning rate last started anew; rows without a validation loss are passed
-    over. `seconds_left`: of this part; 0 if it is over, infinite if that is not known. `baselines`: as
-    `model.baselines.ngram_losses` gives them, or empty.
+    `metrics` are those of this part of the run, since its learning rate last started anew; rows without a validation loss are
+    ignored. `seconds_left` is of this part: 0 if it is over, infinite if unknown. `baselines` are as
+    `model.baselines.ngram_losses` returns them, or empty.
     """
     points = validations(metrics)
     loss = points[-1].validation_loss
@@ -113,7 +113,7 @@ def standing(metrics: Sequence[Metric], seconds_left: float, baselines: Mapping[
 
 
 def validations(metrics: Sequence[Metric]) -> list[Point]:
-    """The validations among metrics, each further in the text than the one before: what was trained once more counts once."""
+    """Returns the validations in metrics, each further in the text than the one before: repeated training counts once."""
     points: list[Point] = []
     for each in metrics:
         if each.validation_loss is not None:
@@ -125,7 +125,7 @@ def validations(metrics: Sequence[Metric]) -> list[Point]:
 
 
 def _between(behind: tuple[float, int] | None, ahead: tuple[float, int] | None, bits: float) -> str:
-    """The baselines (loss and order) on both sides, in words."""
+    """Returns the baselines (loss, order) on both sides, in words."""
 
     def told(model: tuple[float, int], noun: str) -> str:
         return f"{name(model[1])}{noun} ({model[0] * bits:.2f})"
@@ -137,11 +137,11 @@ def _between(behind: tuple[float, int] | None, ahead: tuple[float, int] | None, 
     return f", not yet better than a {told(ahead, ' model')}" if ahead else ""
 
 
-# ── how it goes on ────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── what more time would gain ─────────────────────────────────────────────────────────────────────────────────────────
 
 
 def outlook(points: Sequence[Point], seconds_left: float) -> Outlook:
-    """Whether the network still learns, and what more time would buy; of at least two validations."""
+    """Judges from at least two validations whether the network still learns, and what more time would gain."""
     last = points[-1]
     best = min(points, key=lambda point: point.validation_loss)
     if _overfits(points, best):
@@ -149,10 +149,10 @@ def outlook(points: Sequence[Point], seconds_left: float) -> Outlook:
         words = f"overfitting: validation is up {rise:.3f} since step {best.step:,} while training fell {fall:.3f}; the best is kept"
         return Outlook(verdict="overfitting", rise=rise, since_step=best.step, words=words)
     speed = _speed(points)
-    seconds = (last.epoch / speed if speed else 0.0) or None  # until twice the text has been read
+    seconds = (last.epoch / speed if speed else 0.0) or None  # until twice the text is read
     nearly_over = seconds is None or seconds_left < NEARLY_OVER * seconds
     slope = AGAIN * _slope(_recent(points)) * _fresh(points) if nearly_over else _slope_now(points)
-    # More than the whole run has gained, or there is to gain, is never promised.
+    # The estimate is never more than the whole run has gained, nor than the loss.
     most = min(max(0.0, points[0].validation_loss - best.validation_loss), last.validation_loss)
     double = min(most, slope * math.log(2))
     if double <= WORTHLESS * last.validation_loss and len(points) >= LEAST_DONE:
@@ -170,7 +170,7 @@ def outlook(points: Sequence[Point], seconds_left: float) -> Outlook:
 
 
 def _overfits(points: Sequence[Point], best: Point) -> bool:
-    """Whether validation has risen since its best, by more than its jumps up and down, while the training loss fell."""
+    """Returns whether validation has risen since its best, by more than its noise, while the training loss fell."""
     if len(points) - points.index(best) <= RISEN:
         return False
     losses = [point.validation_loss for point in points]
@@ -181,14 +181,14 @@ def _overfits(points: Sequence[Point], best: Point) -> bool:
 
 
 def _recent(points: Sequence[Point], window: float = WINDOW) -> Sequence[Point]:
-    """What came after 1 / `window` of the training: its last three quarters, or the last `LEAST` validations if that is more."""
+    """Returns the validations after 1 / `window` of the training, but at least the last `LEAST`."""
     return [point for number, point in enumerate(points) if point.epoch * window >= points[-1].epoch or number >= len(points) - LEAST]
 
 
 def _noise(points: Sequence[Point]) -> float:
-    """The standard deviation of the recent jumps of validation losses around a smooth curve, from their second differences.
+    """Returns the standard deviation of recent validation losses around a smooth curve, from their second differences.
 
-    Those of independent errors have √6 times their deviation, and the mean size of normal ones is √(2/π) of that.
+    Second differences of independent errors have √6 times their deviation; the mean size of normal ones is √(2/π) of that.
     """
     losses = [point.validation_loss for point in _recent(points)]
     bends = [abs(losses[i] - 2 * losses[i + 1] + losses[i + 2]) for i in range(len(losses) - 2)]
@@ -196,7 +196,7 @@ def _noise(points: Sequence[Point]) -> float:
 
 
 def _slope(points: Sequence[Point]) -> float:
-    """Nats that the validation loss falls while the text read grows e-fold; 0 if it rises."""
+    """Returns the nats by which the validation loss falls while the text read grows e-fold; 0 if it rises."""
     counted = [point for point in points if point.epoch > 0]
     counted = counted[:: -max(1, len(counted) // POINTS)]
     slopes = [(b.validation_loss - a.validation_loss) / math.log(a.epoch / b.epoch) for a, b in combinations(counted, 2)]
@@ -204,7 +204,7 @@ def _slope(points: Sequence[Point]) -> float:
 
 
 def _slope_now(points: Sequence[Point]) -> float:
-    """The slope of the last three quarters, or that of the last third if it has clearly become less."""
+    """Returns the slope of the last three quarters, or that of the last third if it is clearly less."""
     slope, latest = _slope(_recent(points)), _recent(points, LATEST)
     if len(latest) < LEAST_LATEST:
         return slope
@@ -212,7 +212,7 @@ def _slope_now(points: Sequence[Point]) -> float:
 
 
 def _fresh(points: Sequence[Point]) -> float:
-    """The share of a gain that a network can still make: 1 if it knows its training part no better than the rest, at last 0."""
+    """Returns the share of a gain that the network can still make: 1 if training loss is not below validation loss, at least 0."""
     loss, training = points[-1].validation_loss, median(point.loss for point in points[-RISEN:])
     if not loss or math.isnan(training):
         return 1.0
@@ -220,19 +220,19 @@ def _fresh(points: Sequence[Point]) -> float:
 
 
 def _level_since(points: Sequence[Point]) -> int:
-    """The step from which on the validation loss stayed about where it is."""
+    """Returns the first step with a validation loss about as low as now."""
     level = median(point.validation_loss for point in points[-RISEN:])
     return next(point.step for point in points if point.validation_loss <= level * (1 + WORTHLESS))
 
 
 def _speed(points: Sequence[Point]) -> float | None:
-    """Epochs a second, as is usual between two validations, infinite if hardly any time passed; None if none did."""
+    """Returns the median of the epochs per second between two validations: infinite if almost no time passed, None if none did."""
     speeds = [(b.epoch - a.epoch) / (b.seconds - a.seconds) for a, b in pairwise(points) if b.seconds > a.seconds]
     return median(speeds) if speeds else None
 
 
 def _nats(loss: float) -> str:
-    """An estimate, with the one digit that it is good for."""
+    """Formats an estimate with one digit, since it is not more precise."""
     if loss < 0.001:
         return "less than 0.001 nats"
     rounded = float(f"{loss:.1g}")
@@ -240,24 +240,24 @@ def _nats(loss: float) -> str:
 
 
 def _time(seconds: float) -> str:
-    """A duration as one says it."""
+    """Formats a duration in seconds, minutes or hours."""
     unit, size = ("second", 1) if seconds < 90 else ("minute", 60) if seconds < 7200 else ("hour", 3600)
     count = max(1, round(seconds / size))
     return f"{count:,} {unit}{'s' if count > 1 else ''}"
 
 
-# ── assessor ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── the assessor of a run ────────────────────────────────────────────────────────────────────────────────────────────
 
-LEAST_BUDGET = 15.0  # seconds; in shorter runs every second is better spent on training
-BUDGET_SHARE = 0.02  # of a budget, at most, goes into counting
-PACE = 4_000_000  # symbols counted per second, with care: 9 million were on a Zen 5, Python's source with an alphabet of 200
+LEAST_BUDGET = 15.0  # seconds; shorter runs need all their time for training
+BUDGET_SHARE = 0.02  # the largest share of a budget that is spent on counting
+PACE = 4_000_000  # symbols counted per second, a careful estimate: a Zen 5 counted 9 million of Python's source, alphabet of 200
 
 
 class Assessor:
-    """Tells of each validation where its loss stands and how it goes on."""
+    """Judges each validation of a run: the place of its loss among the baselines, and the outlook."""
 
     def __init__(self, text: Dataset, budget: float | None, earlier: Iterable[Metric]) -> None:
-        """`earlier` are the metrics of this part of the run so far, if it was interrupted."""
+        """Starts with `earlier`, the metrics of this part of the run before an interruption. `budget` is in seconds."""
         self._text = text
         self._metrics = [metric for metric in earlier if metric.validation_loss is not None]
         self._baselines: dict[int, float] | None = None
@@ -267,34 +267,34 @@ class Assessor:
 
     @property
     def seconds_to_prepare(self) -> float:
-        """How long `prepare` will probably take at most."""
+        """Estimates the time that `prepare` takes at most."""
         return self._counted / PACE if self._baselines is None else 0.0
 
     @property
     def baselines(self) -> Mapping[int, float]:
-        """As `model.baselines.ngram_losses` gives them; empty before `prepare`, and if there is no time to count."""
+        """Returns the result of `model.baselines.ngram_losses`; empty before `prepare`, and if there is no time to count."""
         return self._baselines or {}
 
     def prepare(self, tick: Callable[[], None] | None = None) -> None:
-        """Count the baselines, once: seconds at most. A budget that is short allows to count fewer symbols, or none.
+        """Counts the baselines once, in seconds at most. A short budget counts fewer symbols, or none.
 
-        `tick` is called now and then; what it raises ends the counting.
+        `tick` is called now and then; an exception that it raises ends the counting.
         """
         if self._baselines is not None:
             return
         found: dict[int, float] = {}
         if self._counted:
             vocabulary = self._text.vocabulary
-            with contextlib.suppress(MemoryError):  # no reason to end a run
+            with contextlib.suppress(MemoryError):  # a run can do without baselines
                 ids, start, stop = self._text.after(self._counted)
                 found = ngram_losses(ids, self._counted, start, stop, vocabulary.size, vocabulary.unknown_cost, ORDERS, tick)
         self._baselines = found
 
     def assess(self, metric: Metric, seconds_left: float) -> Standing:
-        """What a new validation tells; `seconds_left` as `service.training.learning_curve.standing` takes it."""
+        """Judges a new validation; `seconds_left` as in `standing`."""
         self._metrics.append(metric)
         return standing(self._metrics, seconds_left, self.baselines, self._text.symbols_per_char)
 
     def place(self, loss: float) -> Standing:
-        """Where a validation loss stands, without what came before it."""
+        """Judges a validation loss alone, without the validations before it."""
         return standing([Metric(step=0, validation_loss=loss)], 0.0, self.baselines, self._text.symbols_per_char)

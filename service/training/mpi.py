@@ -1,16 +1,16 @@
 """Trains one model over MPI, in processes on any machines: ``mpiexec -n N charloom train ...``.
 
-Rank 0 is the command as it is without MPI. The others never read the command line or the database: they `follow` rank 0 and train
-`together` with it until it dismisses them. mpi4py is imported only if a launcher says that there are several ranks. Each rank has its
-own copy of all weights. Rank 0 leads, the others wait for its word::
+Rank 0 runs the command as it runs without MPI. The other ranks never read the command line or the database: they call `follow`, and
+train with rank 0 (`together`) until it calls `dismiss`. mpi4py is imported only if a launcher says that there are several ranks. Each
+rank has its own copy of all weights. A step, in which the other ranks wait for the number that rank 0 broadcasts::
 
-    begin           rank 0 says which share of the run is spent; or it collects all states, for a checkpoint; or it ends the run
-    gradient        each its own, of its own streams
-    exchange        each gets one part of all gradients, and sums it in the order of the ranks
-    exchange        all get the sums of all parts, and of the parts' squares: everyone knows the norm
-    update          each all weights; the same bits everywhere, since the sums are
+    begin           rank 0 broadcasts the share of the run that is spent; or COLLECT, to get all states for a checkpoint; or END
+    gradient        each rank computes the gradient of its own streams
+    exchange        each rank receives one part of all gradients, and sums it in the order of the ranks
+    exchange        all ranks receive the sums of all parts, and of their squares, which give the norm
+    update          each rank updates all weights; the bits are the same everywhere, since the sums are
 
-What goes between two of n ranks in a step is what the best all-reduce needs: each sends and gets 2 (n - 1) / n of a gradient.
+In a step, each of n ranks sends and receives 2 (n - 1) / n of a gradient, which is the least that an all-reduce needs.
 """
 
 from __future__ import annotations
@@ -45,26 +45,26 @@ from service.system.errors import MpiUnusable
 if TYPE_CHECKING:
     from mpi4py.MPI import Comm
 
-# ── ranks ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── the group of ranks and its messages ──────────────────────────────────────────────────────────────────────────────
 
 Array = NDArray[Any]
 
-COLLECT = -math.inf  # said instead of a share
+COLLECT = -math.inf  # broadcast instead of a share: all ranks gather their states
 END = 1.0  # the share at which a run ends
 
-# How far the ranks are, as rank 0 knows it: waiting for its word, computing gradients, on the way from there, or out of this group.
+# What the other ranks do, as rank 0 knows it: wait for its broadcast, compute gradients, exchange data, or have left the group.
 WAITING, COMPUTING, BUSY, GONE = range(4)
 
 
 class Ranks(ProcessGroup):
-    """This rank among those of `comm`."""
+    """Trains one model in the ranks of the communicator `comm`."""
 
     def __init__(self, comm: Comm, hidden: Array) -> None:
-        """`hidden` (L, S, B, H) is where this rank keeps the states of its streams."""
+        """Joins the group; `hidden` (L, S, B, H) holds the states of this rank's streams."""
         self.rank, self.size = comm.Get_rank(), comm.Get_size()
         self._comm, self._hidden, self._stage = comm, hidden, WAITING
         self._gradient: Array = np.empty(0)
-        self._received: Array = np.empty((self.size, 0))  # (ranks, part): every rank's gradient of the part that this one sums
+        self._received: Array = np.empty((self.size, 0))  # (ranks, part): the gradients of all ranks, for the part that this rank sums
 
     def gradient_buffer(self, parameters: Array) -> Array:
         counts, _ = shares(len(parameters), self.size)
@@ -78,7 +78,7 @@ class Ranks(ProcessGroup):
                 self.gather(self._hidden)
             return share
         if share >= END:
-            self.collect(self._hidden)  # for the last checkpoint, when the others are gone
+            self.collect(self._hidden)  # for the last checkpoint: afterwards the other ranks are gone
         self._stage = BUSY
         tell(self._comm, share)
         self._stage = COMPUTING if share < END else GONE
@@ -95,7 +95,7 @@ class Ranks(ProcessGroup):
         self._comm.Allgather(np.array([loss, np.dot(part, part)]), sums)
         loss, square = sums.sum(axis=0).tolist()
         if not (math.isfinite(loss) and math.isfinite(square)):
-            self._stage = WAITING  # all see it, and go no further with this step
+            self._stage = WAITING  # all ranks see it, and give up this step
         return Reduced(gradient, math.sqrt(square), loss)
 
     def gather(self, hidden: Array) -> Array:
@@ -118,11 +118,11 @@ class Ranks(ProcessGroup):
         return hidden
 
     def barrier(self) -> None:
-        self._stage = WAITING  # no rank needs another before the next word
+        self._stage = WAITING  # no rank needs another one before the next broadcast
 
     def end(self) -> bool:
-        """Rank 0 ends the run, in the middle of a step or not. Returns whether it could: the others may wait for what will not come."""
-        if self._stage == COMPUTING:  # so do the others, and they want its share: with this loss all give up the step
+        """Ends the run, also in the middle of a step; called by rank 0. Returns False if it cannot: the others wait in an exchange."""
+        if self._stage == COMPUTING:  # the others wait for its part of the sums: with a loss of NaN all ranks give up the step
             self.reduce(self._gradient, math.nan)
         if self._stage == WAITING:
             tell(self._comm, END)
@@ -131,18 +131,21 @@ class Ranks(ProcessGroup):
 
 
 def shares(total: int, size: int) -> tuple[list[int], list[int]]:
-    """How many of `total` things each of `size` ranks has, and which is its first: as `ProcessGroup.rows`."""
+    """Returns how many of `total` items each of `size` ranks has, and the index of its first one, as `ProcessGroup.rows`."""
     edges = [total * rank // size for rank in range(size + 1)]
     return [stop - start for start, stop in itertools.pairwise(edges)], edges[:-1]
 
 
 def tell(comm: Comm, word: float) -> None:
-    """Rank 0 gives a word to those that `hear`."""
+    """Broadcasts a number from rank 0; all other ranks call `hear`."""
     comm.Ibcast(np.array([word])).Wait()
 
 
 def hear(comm: Comm) -> float:
-    """The next word of rank 0. MPI waits by asking again and again; who has waited for a moment here asks more rarely."""
+    """Returns the next number that rank 0 broadcasts.
+
+    MPI waits in a busy loop. This one sleeps between two tests after the first thousand.
+    """
     word = np.empty(1)
     request = comm.Ibcast(word)
     pauses = itertools.chain(itertools.repeat(0.0, 1000), itertools.repeat(0.001))
@@ -152,14 +155,14 @@ def hear(comm: Comm) -> float:
 
 
 def tell_plan(comm: Comm, plan: dict[str, Any]) -> None:
-    """Rank 0 gives a plan, whatever JSON can say, to those that `hear_plan`. (MPI's own way for objects would be pickle.)"""
+    """Broadcasts a plan from rank 0, as JSON, since mpi4py would pickle objects; all other ranks call `hear_plan`."""
     data = np.frombuffer(json.dumps(plan).encode(), np.uint8)
     comm.Bcast(np.array([len(data)]))
     comm.Bcast(data.copy())
 
 
 def hear_plan(comm: Comm) -> dict[str, Any]:
-    """The next plan of rank 0."""
+    """Returns the next plan that rank 0 broadcasts."""
     size = np.empty(1, np.int64)
     comm.Bcast(size)
     data = np.empty(size[0], np.uint8)
@@ -167,43 +170,43 @@ def hear_plan(comm: Comm) -> dict[str, Any]:
     return cast(dict[str, Any], json.loads(data.tobytes()))
 
 
-# ── mpi ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── launchers and MPI ────────────────────────────────────────────────────────────────────────────────────────────────
 
-# Where launchers say which rank a process is, and of how many: Open MPI, MPICH and its kin, MVAPICH, Slurm with PMIx.
+# The environment variables in which launchers give the rank and the number of ranks: Open MPI, MPICH, MVAPICH, Slurm with PMIx.
 LAUNCHERS = (
     ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"),
     ("PMI_RANK", "PMI_SIZE"),
     ("MV2_COMM_WORLD_RANK", "MV2_COMM_WORLD_SIZE"),
     ("PMIX_RANK", "SLURM_STEP_NUM_TASKS"),
 )
-# Ranks of Open MPI that wait for each other keep their processors, unless they are told to give way. Two ranks on two processors that
-# had other work, too, took 10 and 11 seconds for 1,000 small steps with it, and 13 and 22 without.
+# Ranks of Open MPI that wait for each other keep their processors busy, unless this variable makes them yield. Two ranks on two
+# processors that also did other work took 10 and 11 seconds for 1,000 small steps with it, and 13 and 22 seconds without it.
 YIELDING = ("OMPI_MCA_mpi_yield_when_idle", "1")
 SIGNALS = ("SIGINT", "SIGHUP", "SIGTERM", "SIGUSR1")  # meant for rank 0; the others end when it does
-DISMISSED, WORK = 0.0, 1.0  # what rank 0 says to those that follow
-BLOCK = 1 << 26  # symbols of a text that are sent at once
+DISMISSED, WORK = 0.0, 1.0  # what rank 0 broadcasts to the ranks in `follow`
+BLOCK = 1 << 26  # symbols of a text in one message
 
 
 class LaunchedRank(NamedTuple):
-    """A process among those that a launcher started."""
+    """Describes one of the processes that a launcher started."""
 
     rank: int
     size: int  # 0 if only MPI knows it
 
 
 class World:
-    """All ranks that were started together."""
+    """Holds the communicator of all ranks that were started together."""
 
     def __init__(self, comm: Comm) -> None:
         self.comm = comm
-        self.astray = False  # the others wait for something else than a word of rank 0
+        self.astray = False  # the other ranks are not in `hear`, so `tell` would not reach them
 
 
-# ── the command ───────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── rank 0 and the other ranks ────────────────────────────────────────────────────────────────────────────────────────
 
 
 def place() -> LaunchedRank:
-    """Which rank this process is, as its launcher says; a process that was started by hand is alone."""
+    """Returns the rank of this process, as its launcher gives it; rank 0 of 1 without a launcher."""
     for rank, size in LAUNCHERS:
         if rank in os.environ:
             return LaunchedRank(int(os.environ[rank]), int(os.environ.get(size, "0")))
@@ -211,7 +214,7 @@ def place() -> LaunchedRank:
 
 
 def leads() -> bool:
-    """Whether this process is rank 0, or alone; the others should `follow`. Raises `MpiUnusable`, on rank 0 only."""
+    """Returns whether this process is rank 0; the others should call `follow`. Raises `MpiUnusable`, on rank 0 only."""
     if place().rank:
         return False
     ranks()
@@ -219,21 +222,21 @@ def leads() -> bool:
 
 
 def ranks() -> int:
-    """How many ranks there are; 1 without MPI. Raises `MpiUnusable`."""
+    """Returns the number of ranks; 1 without MPI. Raises `MpiUnusable`."""
     return 1 if place().size == 1 else _world().comm.Get_size()
 
 
 def follow() -> None:
-    """What all ranks but 0 run: their part of what rank 0 trains, until it dismisses them.
+    """Trains along with rank 0 until it calls `dismiss`; all other ranks call this.
 
-    A rank that cannot do its part ends all of them: they would wait for it for ever.
+    An error in one rank ends all of them, since the others would wait for it for ever.
     """
     for name in SIGNALS:
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
     try:
         comm = _world().comm
-    except MpiUnusable:  # rank 0 says so
+    except MpiUnusable:  # rank 0 reports it
         return
     try:
         obey(comm)
@@ -243,11 +246,11 @@ def follow() -> None:
 
 
 def dismiss() -> None:
-    """What rank 0 does last: it lets the others end. Where it cannot tell them, they are ended when this process is done."""
+    """Lets the other ranks end; rank 0 calls it last. If they cannot be reached, MPI ends them when this process exits."""
     if ranks() == 1:
         return
     if _world().astray:
-        atexit.register(_abort)  # when all that there is to say is said
+        atexit.register(_abort)  # after all other output
     else:
         tell(_world().comm, DISMISSED)
 
@@ -259,18 +262,18 @@ def _abort() -> None:
 
 @functools.cache
 def _world() -> World:
-    """All ranks. Raises `MpiUnusable`."""
+    """Starts MPI and returns all ranks. Raises `MpiUnusable`."""
     os.environ.setdefault(*YIELDING)
     try:
         from mpi4py import MPI
-    except (ImportError, RuntimeError) as error:  # there is no mpi4py; or no MPI, or another one than it can use
+    except (ImportError, RuntimeError) as error:  # mpi4py or MPI is missing, or they do not fit each other
         raise MpiUnusable(str(error).splitlines()[0]) from error
     if MPI.COMM_WORLD.Get_size() == 1 and place().size > 1:
         raise MpiUnusable(f"mpi4py uses {MPI.Get_library_version().splitlines()[0].split(',')[0]}, which knows nothing of the others")
     return World(MPI.COMM_WORLD)
 
 
-# ── the work ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── training together ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 @contextlib.contextmanager
@@ -284,10 +287,10 @@ def together(
     unknown_cost: float,
     threads: int = 1,
 ) -> Iterator[tuple[LanguageModel, TrainingState, ProcessGroup]]:
-    """The first `size` ranks, with `threads` BLAS threads each, will train a model over `ids`, from which `streams` was made.
+    """Makes the first `size` ranks, with `threads` BLAS threads each, ready to train a model on `ids`, the text of `streams`.
 
-    Called by rank 0; it leads. Gives the model and the state to train with, which are those given. The other ranks go back to waiting
-    for work when this context ends.
+    Called by rank 0. Yields the given model and state, and the group to train with. When this context ends, the other ranks
+    wait for the next work.
     """
     if size == 1:
         yield model, state, ALONE
@@ -315,7 +318,7 @@ def together(
     for rank in range(1, size):
         for block in _blocks(ids, streams, rank, size):
             comm.Send(block, rank)
-    del ids, streams  # what was given may not be needed any more
+    del ids, streams  # the caller may not need them any more
     group = Ranks(comm, state.hidden)
     try:
         yield model, state, group
@@ -326,7 +329,7 @@ def together(
 
 
 def obey(world: Comm) -> None:
-    """The other side of `together`, as often as there is work."""
+    """Does the part of another rank in each call of `together`, until rank 0 broadcasts DISMISSED."""
     while hear(world) == WORK:
         plan = hear_plan(world)
         rank, size = world.Get_rank(), plan["size"]
@@ -345,7 +348,7 @@ def _train_along(comm: Comm, plan: dict[str, Any]) -> None:
     hidden = np.empty(*plan["hidden"])
     for array in (weights, *memory.values(), hidden):
         comm.Bcast(array)
-    ids = np.zeros(*plan["ids"])  # as long as the whole text, but only what is written to takes memory
+    ids = np.zeros(*plan["ids"])  # as long as the whole text, but only the parts that are written take memory
     streams = Streams(ids, config.batch_size, config.seq_length)
     for block in _blocks(ids, streams, comm.Get_rank(), comm.Get_size()):
         comm.Recv(block, 0)
@@ -356,11 +359,11 @@ def _train_along(comm: Comm, plan: dict[str, Any]) -> None:
         for _ in train(model, streams, config, state, lambda _: 0.0, group, plan["unknown_cost"]):
             pass
     except TrainingDiverged:
-        group.begin(0.0)  # rank 0 has found it, too, or gives up for another reason: it will say that this is the end
+        group.begin(0.0)  # rank 0 diverges too, or gives up for another reason: it broadcasts END
 
 
 def _blocks(ids: Array, streams: Streams, rank: int, size: int) -> Iterator[Array]:
-    """What a rank needs of a text, as views: its streams, and the symbol after them."""
+    """Yields the parts of a text that a rank needs, as views: its streams, and the symbol after them."""
     counts, offsets = shares(streams.batch_size, size)
     start = offsets[rank] * streams.length
     stop = start + counts[rank] * streams.length + 1

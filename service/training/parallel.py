@@ -1,21 +1,21 @@
 """Trains one model in several processes on this machine, over shared memory.
 
-Rank 0 leads: it starts the others with one BLAS thread each, and they do as it does (`model.training.train`) until
-it ends or wants no more. Weights, the optimizer's memory, hidden states and gradients lie in shared memory; each process reads its
+Rank 0 leads: it starts the other processes with one BLAS thread each, and they run the same loop (`model.training.train`) until
+rank 0 stops or ends. Weights, the optimizer's memory, hidden states and gradients are in shared memory. Each process reads its
 rows of the streams, sums its part of the gradient in the order of the ranks, and updates its part of the weights::
 
-    begin           rank 0 writes the share of the run that is spent and lets the others go
-    gradient        each its own, of its own streams
-    meet            all gradients are there
-    sum             each its part, over all ranks; and the part's square
-    meet            all squares are there: everyone knows the norm
-    update          each its part
-    meet            all weights are new
+    begin           rank 0 writes the share of the run that is spent, and lets the other processes begin
+    gradient        each process computes the gradient of its own streams
+    barrier         all gradients are complete
+    sum             each process sums its part over all ranks, and squares the sums
+    barrier         all squares are complete, and give the norm
+    update          each process updates its part of the weights
+    barrier         all weights are updated
 
-They meet over sockets: the other side notices at once when a process ends, and a waiting process uses no processor time.
+The barriers use sockets: the other side notices at once if a process ends, and a waiting process uses no processor time.
 
 The shared memory has no name, so there is nothing to clean up. It is a file descriptor that each process inherits, and it is freed
-when the last of them has ended. It does not count as a file in ``/dev/shm``, of which containers have little.
+when the last process has ended. It is not a file in ``/dev/shm``, which is small in containers.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from model.training import TrainingState, train
 from service.system.errors import ProcessLost
 from service.system.processes import end_with_parent, start_child
 
-# ── shared ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── arrays in shared memory ──────────────────────────────────────────────────────────────────────────────────────────
 
 Array = NDArray[Any]
 
@@ -53,26 +53,26 @@ ALIGNMENT = 64  # bytes: arrays of two processes never share a cache line
 
 
 class Layout(NamedTuple):
-    """One array in the memory."""
+    """Describes one array in the shared memory."""
 
     dtype: str
     shape: tuple[int, ...]
 
 
 def reserve(arrays: Mapping[str, Layout]) -> int:
-    """A file descriptor of memory for these arrays, filled with zeros. The caller closes it."""
+    """Reserves memory for these arrays, filled with zeros, and returns its file descriptor. The caller closes it."""
     size = _offsets(arrays)[1]
     if hasattr(os, "memfd_create"):
         descriptor = os.memfd_create("charloom")
     else:
-        with tempfile.TemporaryFile() as file:  # has no name, or loses it at once
+        with tempfile.TemporaryFile() as file:  # it has no name, or loses it at once
             descriptor = os.dup(file.fileno())
     os.ftruncate(descriptor, size)
     return descriptor
 
 
 def attach(descriptor: int, arrays: Mapping[str, Layout]) -> dict[str, Array]:
-    """The arrays in the memory behind a descriptor. They keep it alive; the descriptor may be closed."""
+    """Maps the memory of a descriptor and returns its arrays. They keep the memory alive if the descriptor is closed."""
     offsets, size = _offsets(arrays)
     memory = mmap.mmap(descriptor, size)
     found = {}
@@ -83,7 +83,7 @@ def attach(descriptor: int, arrays: Mapping[str, Layout]) -> dict[str, Array]:
 
 
 def _offsets(arrays: Mapping[str, Layout]) -> tuple[dict[str, int], int]:
-    """Where each array begins, and the size of all: at least one byte, since a memory map cannot be empty."""
+    """Returns the offset of each array in bytes, and the size of all: at least one byte, since a memory map cannot be empty."""
     offsets, end = {}, 0
     for name, (dtype, shape) in arrays.items():
         offsets[name] = end
@@ -91,18 +91,18 @@ def _offsets(arrays: Mapping[str, Layout]) -> tuple[dict[str, int], int]:
     return offsets, max(1, end)
 
 
-# ── processes ────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── the group of processes ───────────────────────────────────────────────────────────────────────────────────────────
 
-WORD = b"."  # what is said when processes meet
+WORD = b"."  # one byte, sent at each barrier
 SIGNALS = ("SIGINT", "SIGHUP", "SIGTERM")  # meant for rank 0; the others end when it does
 
 
 class PeerLost(Exception):
-    """The process on the other side has ended."""
+    """Tells another process that rank 0 has ended."""
 
 
 class SharedMemoryGroup(ProcessGroup):
-    """This process among those that share `memory`; rank 0 has a link to each of the others, these have one to rank 0."""
+    """Trains one model in the processes that share `memory`. Rank 0 has a link to each other process, which has one to rank 0."""
 
     def __init__(self, rank: int, size: int, memory: dict[str, Array], links: list[socket.socket]) -> None:
         self.rank, self.size, self._memory, self._links = rank, size, memory, links
@@ -167,9 +167,9 @@ class SharedMemoryGroup(ProcessGroup):
 def train_in_processes(
     size: int, model: LanguageModel, streams: Streams, ids: Array, config: TrainingConfig, state: TrainingState, unknown_cost: float
 ) -> Iterator[tuple[LanguageModel, TrainingState, ProcessGroup]]:
-    """`size` processes that will train a model over `ids`, from which `streams` was made; this one leads them.
+    """Starts `size - 1` processes that train a model on `ids`, the text of `streams`, together with this one.
 
-    Gives the model and the state to train with instead of those given: the same, in shared memory. The other processes end with
+    Yields copies of the given model and state in shared memory, to train with instead, and the group. The other processes end with
     this context. Raises `OSError` if they cannot be started.
     """
     if size == 1:
@@ -216,12 +216,12 @@ def train_in_processes(
         moments = {name: memory[f"memory.{name}"] for name in state.memory}
         model = LanguageModel(model.config, model.vocabulary_size, Parameters(model.parameters.shapes, memory["weights"]))
         state = TrainingState(memory["hidden"], moments, **numbers)
-        del flat, ids, streams  # what was given is not needed twice
+        del flat, ids, streams  # frees what is copied, unless the caller needs it
         yield model, state, SharedMemoryGroup(0, size, memory, links)
 
 
 def _file_of(ids: Array) -> int | None:
-    """A descriptor of the file that ids are mapped from; None if they are in memory, or the file has no name any more."""
+    """Opens the file that ids are mapped from, and returns its descriptor; None if they are in memory, or the file was removed."""
     if not isinstance(ids, np.memmap) or ids.filename is None:
         return None
     try:
@@ -232,14 +232,14 @@ def _file_of(ids: Array) -> int | None:
 
 @contextlib.contextmanager
 def _start(rank: int, plan: dict[str, Any], descriptors: list[int]) -> Iterator[socket.socket]:
-    """Another process, as a link to it. It ends when the link is closed."""
+    """Starts the process of a rank and yields a link to it. The process ends when the link is closed."""
     ours, theirs = socket.socketpair()
     with ours:
         with theirs:
             link = theirs.fileno()
             process = start_child("service.training.parallel", link, descriptors[0], pass_fds=[link, *descriptors])
         try:
-            with contextlib.suppress(OSError):  # it has ended already: noticed when they first meet
+            with contextlib.suppress(OSError):  # it has ended already: the first barrier reports it
                 ours.sendall(json.dumps(plan | {"rank": rank}).encode() + b"\n")
             yield ours
         finally:
@@ -250,7 +250,7 @@ def _start(rank: int, plan: dict[str, Any], descriptors: list[int]) -> Iterator[
 
 
 def follow_leader(link: socket.socket, descriptor: int) -> None:
-    """Do as rank 0 does, until it ends."""
+    """Trains along with rank 0 until it stops. Raises `PeerLost` if it ends, and `TrainingDiverged`."""
     with link.makefile("rb", buffering=0) as lines:
         plan = json.loads(_line(lines))
     layout = {name: Layout(dtype, tuple(shape)) for name, (dtype, shape) in plan["layout"].items()}
@@ -273,7 +273,7 @@ def follow_leader(link: socket.socket, descriptor: int) -> None:
 
 
 def _line(lines: Any) -> bytes:
-    """One line, read byte by byte: what comes after it is not for the reader of lines."""
+    """Reads one line byte by byte, so that the bytes after it stay in the socket. Raises `PeerLost`."""
     line = b""
     while not line.endswith(b"\n"):
         byte = lines.read(1)
@@ -284,7 +284,7 @@ def _line(lines: Any) -> bytes:
 
 
 def main() -> None:
-    """What a process that was started by `train_in_processes` runs: its link and the memory are descriptors given as arguments."""
+    """Runs a process that `train_in_processes` starts; its arguments are the descriptors of the link and of the memory."""
     for name in SIGNALS:
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)

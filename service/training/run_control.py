@@ -1,6 +1,6 @@
 """Polls for pause and cancel requests and writes the heartbeat of a run while it trains.
 
-`RunControl` is called at every step, and often while a text is read or a model validated; it looks into the store every `POLL` seconds.
+`RunControl` is called at every step, and often while a text is read or a model is validated. It reads the store every `POLL` seconds.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ PATIENCE = 1.0  # seconds that a stop waits for the first step, so that there is
 
 
 class Stopped(Exception):
-    """Raised to end reading or validating when the run is to stop."""
+    """Ends reading or validating after a request to stop."""
 
 
 class StopRequest(NamedTuple):
@@ -25,24 +25,24 @@ class StopRequest(NamedTuple):
 
     reason: str
     state: str  # of the run afterwards
-    moment: float  # when it was asked, on the clock of `RunControl`
+    moment: float  # of the request, in seconds on the clock of `RunControl`
 
 
 class RunControl:
-    """Tells a claimed run when to stop. `stop` may be called from a signal handler or another thread."""
+    """Polls for requests to stop a claimed run. `stop` may be called from a signal handler or another thread."""
 
     def __init__(self, store: Store, run: Run, clock: Callable[[], float]) -> None:
         self._store, self._run, self._clock = store, run, clock
         self._polled = float("-inf")
         self._heartbeat = clock()
-        self.stopping: StopRequest | None = None  # the first one that was asked for
+        self.stopping: StopRequest | None = None  # the first request
 
     def stop(self, reason: str, state: str) -> None:
-        """Ask the run to stop."""
+        """Asks the run to stop, unless it was asked before; `state` is its state afterwards."""
         self.stopping = self.stopping or StopRequest(reason, state, self._clock())
 
     def look(self) -> None:
-        """Poll for a request and write the heartbeat, if it is time for them. A locked database is tried again at the next poll.
+        """Polls for a request and writes the heartbeat, if it is time for them. A locked database is tried again at the next poll.
 
         Raises `StoreError`, and as `Runs.check_owner` if another process has the run now.
         """
@@ -52,24 +52,24 @@ class RunControl:
         self._polled = now
         with contextlib.suppress(DatabaseBusy):
             wanted = self._store.queue.wanted(self._run)
-            if wanted:  # read again when the run has stopped; if the request was taken back until then, the run goes on later
+            if wanted:  # read again when the run has stopped; if the request was withdrawn by then, the run goes on later
                 self.stop(f"{wanted} on request", "queued" if self._run.queued else "paused")
             if now - self._heartbeat > HEARTBEAT:
-                self._heartbeat = now  # one that fails may be missed
+                self._heartbeat = now  # first: a heartbeat that fails is not repeated
                 self._store.runs.heartbeat(self._run)
 
     def tick(self) -> None:
-        """Look during a validation. Raises `Stopped`."""
+        """Polls during a validation. Raises `Stopped` after a request."""
         self.look()
         if self.stopping:
             raise Stopped
 
     def tick_reading(self) -> None:
-        """Look while a text is read. Raises `Stopped`, but only if the first step does not follow within `PATIENCE`."""
+        """Polls while a text is read. Raises `Stopped` if reading goes on for more than `PATIENCE` seconds after a request."""
         self.look()
         if self.stopping and self._clock() - self.stopping.moment > PATIENCE:
             raise Stopped
 
     def saved(self) -> None:
-        """Take a stored checkpoint as a heartbeat."""
+        """Counts a stored checkpoint as a heartbeat."""
         self._heartbeat = self._clock()

@@ -1,7 +1,7 @@
 """Trains one claimed run in a process of its own: ``python -m service.training.train_process DB RUN``, as a worker starts it.
 
 The worker writes the run's owner to standard input and keeps that pipe open. When the pipe closes, the worker is gone: this process
-then saves and gives the run back to the queue, as it does after SIGTERM. A crash harms this run alone, and the worker sees it.
+then saves and gives the run back to the queue, as it does after SIGTERM. A crash harms only this run, and the worker notices it.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ class TrainProcess:
         self._stopping = ""
 
     def stop(self, reason: str) -> None:
-        """Save, and give the run back to the queue."""
+        """Saves, and gives the run back to the queue."""
         self._stopping = reason
         if self._work:
             self._work.stop(reason, "queued")
 
     def carry_out(self) -> None:
-        """Train to the end, or until stopped. Raises the error that ends training early; the run is given back in any case."""
+        """Trains to the end, or until stopped. Raises the error that ends training early; the run is given back in any case."""
         try:
             self.run, notes = settle(self._store, self.run, spent=lambda: time.monotonic() - BEGAN)
         except BaseException as error:
-            with contextlib.suppress(CharloomError):  # then the worker gives it back when this process has ended
+            with contextlib.suppress(CharloomError):  # if it fails, the worker gives the run back after this process
                 event_log.given_up(self._store, self.run, error)
             raise
         self._work = Trainer(self._store, self.run, began=BEGAN, notes=notes)
@@ -52,7 +52,7 @@ class TrainProcess:
 
 
 def main() -> int:
-    """Train the run that the arguments name, and return the exit status."""
+    """Trains the run that the arguments name, and returns the exit status."""
     database, name = sys.argv[1:]
     early: list[str] = []
     signal.signal(signal.SIGTERM, lambda *_: early.append(STOPPED))
@@ -70,7 +70,7 @@ def main() -> int:
         sys.stderr.write(f"{error}\n")
         return 1
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # all is stored; while Python ends, a signal would else kill it
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # all is stored; a signal could else kill Python while it exits
     return 0
 
 

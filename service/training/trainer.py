@@ -50,10 +50,11 @@ def resume(
     new: bool = False,
     ranks: int = 1,
 ) -> Trainer:
-    """Claim a run and return its trainer: a `new` one that was just ordered, or a stored one, which goes on with any number of `ranks`.
+    """Claims a run and returns its trainer: a `new` one that was just ordered, or a stored one, which goes on with any number of `ranks`.
 
-    What the order left open is chosen now, if it was not before. A length starts the schedule once more over that much more training.
-    A `new` run that is refused before its first step, because its settings or its text cannot be used, is not kept.
+    What the order left open is chosen now, if it was not before. If a length is given, the learning-rate schedule restarts and covers
+    the additional training. A `new` run that is refused before its first step, because its settings or its text cannot be used, is not
+    kept.
     Raises `RunNotFound`, `RunBusy`, `InvalidSetting`, and `RunCannotGoOn` for a finished run without a length or an imported one.
     """
     longer = partial(extension, epochs=epochs, steps=steps, budget=budget)
@@ -98,23 +99,23 @@ class Trainer:
         self._store, self._clock, self._extension, self._new = store, clock, extension, new
         start = clock() if began is None else began
         earlier = self._earlier = run.seconds  # spent before this process
-        # It holds nothing of the trainer, whose memory is so free as soon as it has ended.
+        # It must not refer to self, so that the memory of the trainer is freed when it ends.
         self._spent: Callable[[], float] = lambda: earlier + clock() - start
         self.run = run
         self._training = extension or TrainingConfig.from_dict(run.training_config)
         self._model_config = ModelConfig.from_dict(run.model_config)
-        self._lookout = RunControl(store, run, clock)
+        self._control = RunControl(store, run, clock)
         self._workspace = Workspace()
         self._ranks = ranks
         self._notes = list(notes)
         self._early: str | None = None  # why it ended before its time, if it was not stopped
 
     def stop(self, reason: str, state: str = "paused") -> None:
-        """Ask it to save and end after the present step; the run then gets that `state`, with `reason` as its message.
+        """Asks it to save and end after the present step; the run then gets that `state`, with `reason` as its message.
 
         It also stops by itself, within a second, if the store has such a request.
         """
-        self._lookout.stop(reason, state)
+        self._control.stop(reason, state)
 
     @property
     def seconds(self) -> float:
@@ -139,8 +140,8 @@ class Trainer:
             raise
 
     def _give_up(self, error: BaseException) -> None:
-        """Give the run back when something ends it before its time; its checkpoints stay."""
-        # Where the store itself is the trouble, or the run is another's now, it reads as paused once this process is gone.
+        """Gives the run back after an error; its checkpoints stay."""
+        # If the store fails, or another process owns the run, nothing is written; once this process has ended, the run counts as paused.
         with contextlib.suppress(CharloomError):
             self.run = event_log.given_up(self._store, self.run, error)
             if self._new and isinstance(error, (InvalidSetting, TextError)):
@@ -152,7 +153,7 @@ class Trainer:
         self.run = adopt_ranks(self._store, self.run, self._model_config, self._training, self._ranks, self._notes)
         arguments = self._store, self.run, self._model_config, self._training, self._ranks, self._notes
         try:
-            material = prepare(*arguments, self._lookout.tick_reading)
+            material = prepare(*arguments, self._control.tick_reading)
         except Stopped:
             yield self._end()
             return
@@ -193,7 +194,7 @@ class Trainer:
         yield self._end(state)
 
     def _end(self, state: TrainingState | None = None) -> Ended:
-        stopping = self._lookout.stopping
+        stopping = self._control.stopping
         ending, message = (stopping.state, stopping.reason) if stopping else ("succeeded", self._early)
         self.run = event_log.ended(self._store, self.run, ending, message)
         if state and math.isfinite(state.best_loss):
@@ -218,7 +219,7 @@ class Trainer:
         with self._store.immediate(durable=True):  # the settings and the state that follows them: both or neither
             self._adopt_extension()
             self.run = self._saver.store(self.run, packed)
-        self._lookout.saved()
+        self._control.saved()
 
     def _adopt_extension(self) -> None:
         if self._extension:
@@ -239,9 +240,9 @@ class Trainer:
             stepped = meter.stepped(progress, state)
             yield stepped
             metric = meter.metric(progress)
-            self._log.stepped(self.run, stepped, metric, partial(draw, model, text.vocabulary, progress.step, self._lookout.look))
-            self._lookout.look()
-            if self._lookout.stopping:
+            self._log.stepped(self.run, stepped, metric, partial(draw, model, text.vocabulary, progress.step, self._control.look))
+            self._control.look()
+            if self._control.stopping:
                 break
             if stepped.share < 1 and meter.validation_is_due(state):
                 try:
@@ -265,7 +266,7 @@ class Trainer:
             self._early = "the time was over after one step"
         if validated:
             return
-        if not self._lookout.stopping:  # a validation may have taken the rest of a budget
+        if not self._control.stopping:  # a validation may have taken the rest of a budget
             last = metric or Metric(step=state.step, epoch=state.epoch + state.chunk / material.streams.chunks)
             try:
                 yield self._validate(material, last)
@@ -276,7 +277,7 @@ class Trainer:
             self._save(material, metric)
 
     def _owes_validation(self, state: TrainingState) -> bool:
-        """Returns whether the run was stopped when a validation was due: by steps, since by the clock it was another moment."""
+        """Returns whether a stop skipped a due validation. Only for runs measured in steps: with a budget the due time has changed."""
         if self._training.budget is not None or state.step == state.first_step or not self._meter.validation_is_due(state):
             return False
         return self._meter.share(state) < 1 and self._store.checkpoints.get(self.run, "last").validation_loss is None
@@ -286,13 +287,13 @@ class Trainer:
     def _validate(self, material: Material, metric: Metric, seconds_left: float = 0.0) -> Validated:
         """Validates, and stores the results or nothing: raises `Stopped`."""
         text, _, model, state, _ = material
-        self._assessor.prepare(self._lookout.tick)
+        self._assessor.prepare(self._control.tick)
         began, split, unknown_cost = self.seconds, text.split, text.vocabulary.unknown_cost
         with np.errstate(all="ignore"):  # what is not finite is found below, and named
-            found = evaluate(model, text.validation, split.start, split.stop, unknown_cost, self._workspace, self._lookout.tick)
+            found = evaluate(model, text.validation, split.start, split.stop, unknown_cost, self._workspace, self._control.tick)
         if not math.isfinite(found.loss):
             raise TrainingDiverged(state.step, "validation loss", found.loss)
-        sample = draw(model, text.vocabulary, state.step, self._lookout.tick)
+        sample = draw(model, text.vocabulary, state.step, self._control.tick)
         best = state.validated(found.loss)
         metric = replace(
             metric, validation_loss=found.loss, bits_per_char=found.loss * text.symbols_per_char / math.log(2), seconds=self.seconds
@@ -307,4 +308,4 @@ class Trainer:
     def _save(self, material: Material, metric: Metric, sample: Sample | None = None, event: NewEvent | None = None) -> None:
         self._workspace.clear()  # a checkpoint is made of several copies, for which there would else be less room
         self.run = self._saver.store(self.run, self._saver.pack(self.run, material.model, material.state, metric, sample, event))
-        self._lookout.saved()
+        self._control.saved()

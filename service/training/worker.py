@@ -1,7 +1,7 @@
 """Works through the queue: claims runs, trains each in a process of its own (`train_process`), and supervises these processes.
 
-A worker sleeps nearly all the time. Any number of them may share a database, also from several containers on one machine: a run is
-claimed under the database's lock, and the others notice a run whose worker or process is gone.
+A worker sleeps nearly all the time. Any number of workers may share a database, also from several containers on one machine: a run
+is claimed under the database's lock, and the other workers notice a run whose worker or process is gone.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ from service.system.processes import POLL, end_with_parent, start_child
 
 AFTER_TROUBLE = 2.0  # seconds until the next claim after a process ended early, or the database could not be used
 SAVING = 50.0  # seconds that the processes have to save when the worker is stopped; then they are killed
-MESSAGE = 4096  # bytes of a process's last words that are kept
+MESSAGE = 4096  # bytes of a process's standard error that are kept, at the end
 
 log = logging.getLogger("charloom")
 
 
 class Child(NamedTuple):
-    """A run and the process that trains it."""
+    """Holds a run and the process that trains it."""
 
     run: Run
     process: subprocess.Popen[bytes]
     errors: IO[bytes] | None  # its standard error; None if no file could be made for that
 
     def last_words(self) -> str:
-        """Return the end of its standard error."""
+        """Returns the end of the standard error, up to `MESSAGE` bytes."""
         if self.errors is None:
             return ""
         with contextlib.suppress(OSError):
@@ -57,17 +57,17 @@ class Worker:
         self._db, self._jobs = db, jobs
         self._children: list[Child] = []
         self._stopping = False
-        self._rest = 0.0  # nothing is claimed before that moment
+        self._rest = 0.0  # no run is claimed before this moment
         self._logged = ""  # the last error, which is logged once
 
     def stop(self) -> None:
-        """End, after the processes have saved and given their runs back."""
+        """Ends the worker, after the processes have saved and given their runs back."""
         self._stopping = True
 
     def carry_out(self, wake: int) -> None:
-        """Work until stopped.
+        """Works until stopped; a byte in the pipe `wake` ends a sleep.
 
-        A byte in the pipe `wake` ends a sleep. Raises `StoreError` if the database cannot be opened.
+        Raises `StoreError` if the database cannot be opened.
         """
         with Store(self._db) as store:
             try:
@@ -79,7 +79,7 @@ class Worker:
                 self._end(store)
 
     def _look(self, store: Store) -> None:
-        """Reap ended processes, and start others."""
+        """Removes ended processes, and starts others."""
         try:
             self._reap(store)
             while not self._stopping and len(self._children) < self._jobs and time.monotonic() >= self._rest:
@@ -95,7 +95,7 @@ class Worker:
             self._rest = time.monotonic() + AFTER_TROUBLE
 
     def _start(self, store: Store, run: Run) -> None:
-        """Give a claimed run to a process of its own."""
+        """Starts a process that trains a claimed run."""
         errors: IO[bytes] | None = None
         with contextlib.suppress(OSError):
             errors = tempfile.TemporaryFile()  # noqa: SIM115  (closed when the process is reaped)
@@ -115,14 +115,14 @@ class Worker:
             process.stdin.flush()
 
     def _reap(self, store: Store) -> None:
-        """Give the runs of ended processes back, unless those did it themselves, and log how they ended."""
+        """Gives the runs of ended processes back, unless the processes did so, and logs how they ended."""
         for child in [each for each in self._children if each.process.poll() is not None]:
             status = child.process.returncode
             how = f"its process {child.process.pid} " + (f"was killed by signal {-status}" if status < 0 else f"ended with status {status}")
             words = child.last_words()
             if status and words:
                 how += f": {words.rpartition(chr(10))[2]}"
-            stopped = self._stopping and status == -signal.SIGTERM  # before it had a handler
+            stopped = self._stopping and status == -signal.SIGTERM  # before its signal handler was set
             left = store.queue.left(child.run, "its worker was stopped" if stopped else how, blame=not self._stopping)
             self._children.remove(child)
             if not stopped and (left or status):
@@ -142,7 +142,7 @@ class Worker:
         return "gone"
 
     def _end(self, store: Store) -> None:
-        """Let all processes save; kill those that take longer than `SAVING`."""
+        """Lets all processes save, and kills those that take longer than `SAVING` seconds."""
         self._stopping = True
         for child in self._children:
             child.process.terminate()
@@ -162,7 +162,7 @@ class Worker:
 
 @contextlib.contextmanager
 def woken_by_signals(worker: Worker) -> Iterator[int]:
-    """Let SIGTERM and SIGINT stop the worker, and the end of a child wake it; yields a pipe to which each signal writes a byte."""
+    """Makes SIGTERM and SIGINT stop the worker, and the end of a child wake it; yields a pipe to which each signal writes a byte."""
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     handlers = {number: signal.signal(number, lambda *_: worker.stop()) for number in (signal.SIGTERM, signal.SIGINT)}
@@ -179,7 +179,7 @@ def woken_by_signals(worker: Worker) -> Iterator[int]:
 
 
 def carry_out(db: Path, jobs: int, form: str = "lines", level: str = "info") -> None:
-    """Run a worker until SIGTERM or Ctrl-C, and log in `form`. Raises `StoreError`, as `Worker.carry_out`."""
+    """Runs a worker until SIGTERM or Ctrl-C, and logs in `form`. Raises `StoreError`, as `Worker.carry_out`."""
     handler = logging.StreamHandler()
     handler.setFormatter(formatter(form))
     log.addHandler(handler)
@@ -194,7 +194,7 @@ def carry_out(db: Path, jobs: int, form: str = "lines", level: str = "info") -> 
 
 
 def main() -> None:
-    """Run ``python -m service.training.worker DB``, as a service starts it: both end together."""
+    """Runs ``python -m service.training.worker DB``, as the service starts it; it ends with the service."""
     parser = argparse.ArgumentParser(prog="python -m service.training.worker")
     parser.add_argument("db", type=Path)
     parser.add_argument("--jobs", type=int, default=1)

@@ -1,1 +1,1 @@
-"""Everything that is HTTP: the application, its server, the API, the page."""
+"""Serves HTTP: the application, its server, the API, the page."""

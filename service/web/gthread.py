@@ -1,10 +1,12 @@
 """Adapts gunicorn's threaded worker so that no slow client can hold a thread.
 
-gthread gives a thread to every connection that sends anything, and waits without end for the rest of a request and for a client that
-does not read its response: as many half-sent requests as there are threads stop the service. It also closes them in its main thread,
-for up to two seconds each. Here the main thread gathers requests (`service.web.slow_clients`) and waits for no client. A complete
-request gets a thread, few threads may wait for large bodies, and every wait on a socket has a limit. If there are too many
-connections, those that have waited longest are closed. While requests wait for a thread, few threads serve slow readers.
+gthread gives a thread to every connection that sends anything. The thread waits without limit for the rest of a request, and for a
+client that does not read its response, so one half-sent request per thread stops the service. The main thread of gthread also closes
+connections, and may wait two seconds for each.
+
+Here the main thread gathers requests (`service.web.slow_clients`) and waits for no client. A complete request gets a thread, few
+threads may wait for large bodies, and every wait on a socket has a limit. If there are too many connections, those that have waited
+longest are closed. While requests wait for a thread, few threads serve slow readers.
 """
 
 from __future__ import annotations
@@ -34,13 +36,13 @@ from service.web.slow_clients import ANY, HEAD, SLOWEST, Arrival, Largest, Outgo
 if TYPE_CHECKING:
     from service.web.service_config import ServiceConfig
 
-NEXT_BYTES = 10.0  # seconds until more of a body must arrive, once a thread waits for it
-WHOLE_REQUEST = 30.0  # seconds until all of a request must have arrived; a large body gets more as it comes
-LINGER = 0.5  # seconds for a client to read the last answer before its connection is closed
-PARTING = 2.0  # seconds for a request that is arriving when the service stops
-LARGE_BODIES = 16  # that arrive at the same time, each in a thread
-SLOW_READERS = 8  # that keep their threads while requests wait for one
-CROWDED = 1.0  # seconds that a request has waited for a thread, and that sending has waited for a slow reader
+NEXT_BYTES = 10.0  # seconds that a thread waits for more of a body
+WHOLE_REQUEST = 30.0  # seconds in which all of a request must arrive; a large body gets more time as its bytes arrive
+LINGER = 0.5  # seconds for a client to read the last response before its connection is closed
+PARTING = 2.0  # seconds for the rest of a request that is arriving when the service stops
+LARGE_BODIES = 16  # large bodies that may arrive at the same time, each in a thread
+SLOW_READERS = 8  # slow readers that keep their threads while requests wait for one
+CROWDED = 1.0  # seconds that a request must wait for a thread, and sending for a slow reader, before the reader loses its thread
 
 # What gunicorn raises for requests that break the rules of HTTP.
 STATUSES = (
@@ -56,20 +58,20 @@ Application = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
 
 class GthreadWorker(ThreadWorker):  # type: ignore[misc]
-    """`ThreadWorker` with limits. A connection's `arrival` is the request that it sends; by `deadline` that must be complete."""
+    """Adds limits to `ThreadWorker`. A connection's `arrival` is the request that it sends, which must be complete by `deadline`."""
 
     wsgi: Application
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._arriving: dict[TConn, None] = {}  # connections without a thread, the oldest first; used by the main thread only
-        self._queued: dict[TConn, float] = {}  # requests that wait for a thread, and since when
+        self._queued: dict[TConn, float] = {}  # requests that wait for a thread, and the time since which they wait
         self._busy: dict[Outgoing, None] = {}  # connections that have a thread
         self._late: dict[Outgoing, Late] = {}  # bodies that threads wait for
         self._large = threading.BoundedSemaphore(LARGE_BODIES)
         self._largest = ANY
         self._stops: float | None = None
-        self.cfg.set("sendfile", False)  # files go out as all answers do
+        self.cfg.set("sendfile", False)  # files are sent by `Outgoing`, as all responses are
 
     def load_wsgi(self) -> None:
         """Loads the application and wraps it in `_enter`."""
@@ -86,7 +88,7 @@ class GthreadWorker(ThreadWorker):  # type: ignore[misc]
             sock, address = listener.accept()
         except OSError as error:
             if error.errno in NO_FILES and self._make_room():
-                return  # it is asked for again at once
+                return  # the poller reports the connection again at once
             if error.errno not in (errno.EAGAIN, errno.ECONNABORTED, errno.EWOULDBLOCK, *NO_FILES):
                 raise
             return
@@ -158,7 +160,7 @@ class GthreadWorker(ThreadWorker):  # type: ignore[misc]
         conn.close()
 
     def _make_room(self, newest: TConn | None = None) -> bool:
-        """Closes the connection that has been idle longest, but not the newest; returns whether there was one."""
+        """Closes the connection that has been idle longest, but not `newest`; returns whether there was one."""
         if self.keepalived_conns:
             conn = self.keepalived_conns.popleft()
             self.poller.unregister(conn.sock)
@@ -182,12 +184,12 @@ class GthreadWorker(ThreadWorker):  # type: ignore[misc]
         for sock, late in list(self._late.items()):
             if now > late.deadline:
                 late.deadline = math.inf
-                with contextlib.suppress(OSError):  # its reader sees the end of the body; a response can still be sent
+                with contextlib.suppress(OSError):  # its thread sees the end of the body, and can still send a response
                     sock.shutdown(socket.SHUT_RD)
         self._free_threads(now)
 
     def _free_threads(self, now: float) -> None:
-        """Takes threads from the clients that read slowest, as many as requests wait for one."""
+        """Disconnects the slowest readers, at most one for each request that waits for a thread."""
         needed = sum(now - since > CROWDED for since in list(self._queued.values()))
         if not needed:
             return
@@ -195,10 +197,10 @@ class GthreadWorker(ThreadWorker):  # type: ignore[misc]
         slow.sort(key=lambda sock: (sock.behind(now), sock.waited(now)))
         for sock in slow[SLOW_READERS:][-needed:]:
             self._busy.pop(sock, None)
-            with contextlib.suppress(OSError):  # its sender sees a broken connection
+            with contextlib.suppress(OSError):  # the thread that sends sees a broken connection
                 sock.shutdown(socket.SHUT_RDWR)
 
-    # ── a thread of the pool ──────────────────────────────────────────────────────────────────────────────────────────
+    # ── the threads: complete requests and large bodies ───────────────────────────────────────────────────────────────
 
     def handle(self, conn: TConn) -> Any:
         """Handles one request."""
@@ -235,7 +237,7 @@ class GthreadWorker(ThreadWorker):  # type: ignore[misc]
         return result
 
     def _arrived(self, sock: Outgoing) -> None:
-        """Ends the wait for a body: another large one may come, however long the response to this one takes."""
+        """Ends the wait for a large body, so that another one may arrive while the response to this one is generated."""
         if self._late.pop(sock, None) is not None:
             self._large.release()
 
@@ -249,11 +251,11 @@ class GthreadWorker(ThreadWorker):  # type: ignore[misc]
         late = self._late.get(conn.sock)
         if late is not None:
             late.asks = getattr(req, "_expected_100_continue", False)
-        req._expected_100_continue = False  # or gunicorn says so at once, for requests that will be refused
+        req._expected_100_continue = False  # or gunicorn sends it at once, also for requests that will be refused
         return super().handle_request(req, conn)
 
     def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: Exception) -> None:
-        """Answers what is not HTTP, in the shape of every error."""
+        """Answers malformed HTTP and failed requests with an error response (`refusal`)."""
         status = next((status for kind, status in STATUSES if isinstance(exc, kind)), 500)
         if status == 500:
             self.log.exception("a request failed")
@@ -268,20 +270,23 @@ class GthreadWorker(ThreadWorker):  # type: ignore[misc]
         if length not in (None, "", "0") or "HTTP_TRANSFER_ENCODING" in environ:
             arrived = partial(self._arrived, sock)
             environ["wsgi.input"] = LimitedBody(environ["wsgi.input"], int(length) if length else None, sock, self._late.get(sock), arrived)
-        environ["charloom.stopping"] = lambda: not self.alive  # streams that would last end then
+        environ["charloom.stopping"] = lambda: not self.alive  # streams end if it is true
         return application(environ, start_response)
 
 
 @dataclass
 class Late:
-    """A body that a thread waits for: until when, and whether the client `asks` for 100 Continue before it sends it."""
+    """Holds the deadline of a body that a thread waits for; `asks` is true if the client waits for 100 Continue."""
 
     deadline: float = field(default_factory=lambda: time.monotonic() + WHOLE_REQUEST)
     asks: bool = False
 
 
 class LimitedBody:
-    """`wsgi.input`. Reading it sends 100 Continue if asked, moves the deadline as bytes arrive, and calls `arrived` after the last."""
+    """Replaces `wsgi.input` for a request with a body.
+
+    Reading sends 100 Continue if the client asks for it, moves the deadline as bytes arrive, and calls `arrived` after the last one.
+    """
 
     def __init__(self, stream: Any, length: int | None, sock: socket.socket, late: Late | None, arrived: Callable[[], object]) -> None:
         self._stream, self._left, self._sock, self._late, self._arrived = stream, length, sock, late, arrived
@@ -321,6 +326,6 @@ def refusal(status: int, message: str) -> bytes:
 
 
 def limited(sock: socket.socket) -> None:
-    """Limits every wait for a client's bytes to `NEXT_BYTES`; it then ends with a `BlockingIOError`."""
+    """Limits every wait for a client's bytes to `NEXT_BYTES` seconds; a longer wait raises `BlockingIOError`."""
     timeval = struct.pack("ll", int(NEXT_BYTES), int(NEXT_BYTES % 1 * 1e6))
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeval)

@@ -1,7 +1,7 @@
 """Serves HTTP with gunicorn in one process with many threads, and starts the training worker.
 
-Nothing here imports numpy before `serve` has limited its BLAS to one thread: many threads that each multiply small matrices
-would only fight each other, and the process that forks must have no second thread.
+Nothing here imports numpy before `serve` has limited its BLAS to one thread. Otherwise many threads that each multiply small
+matrices would compete for the cores, and the process that forks would have a second thread, which is not safe.
 """
 
 from __future__ import annotations
@@ -44,22 +44,22 @@ log = logging.getLogger("charloom")
 Config = TypeVar("Config", bound=ServiceConfig)
 
 CONNECTIONS = 2000  # at most; fewer if the system allows fewer open files
-SPARE_THREADS = 32  # for all that is answered at once, beside threads that generate, wait or follow
+SPARE_THREADS = 32  # for requests that are answered at once, beside the threads that generate, wait or follow
 GRACE = 30  # seconds for open streams after SIGTERM
-SHARED_MEMORY = "/dev/shm"  # for the file by which gunicorn's worker shows that it lives, which should not wait for a disk
-RESTART = 5.0  # seconds from one start of the training worker to the next, at least
+SHARED_MEMORY = "/dev/shm"  # for the file by which gunicorn's worker shows that it is alive; a disk could delay it
+RESTART = 5.0  # seconds between two starts of the training worker, at least
 SAVING = 60.0  # seconds that the training worker has to let its jobs save
 
 
 class Access(NamedTuple):
-    """Says whether the service asks for keys, and holds the key that was made for this start: it is shown once and never stored."""
+    """Says whether the service asks for keys; `key` is the one made for this start, which is shown once and never stored."""
 
     asks: bool
     key: str | None = None
 
 
 def admitted(config: Config, address: str) -> tuple[Config, Access]:
-    """Completes the configuration of a service at an IP address; makes a key if other machines can reach it and no key is set.
+    """Completes the configuration for an IP address; makes a key if other machines can reach the service and no key is set.
 
     Opens the store. Raises `StoreError`.
     """
@@ -76,7 +76,7 @@ def admitted(config: Config, address: str) -> tuple[Config, Access]:
 
 
 def announcement(url: str, access: Access, db: Path) -> None:
-    """Prints where the service is, and how to try it."""
+    """Prints the URL of the service, and a request to try."""
     option = "" if str(db) == "charloom.db" else f" --db {shlex.quote(str(db))}"
     if access.key:
         where = [f"{url}/#key={access.key}", f"  (this key is shown once; for another: charloom key new{option})"]
@@ -99,10 +99,10 @@ def announcement(url: str, access: Access, db: Path) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class ServerSettings(ServiceConfig):
-    """A `ServiceConfig` and where to listen; port 0 takes a free one.
+    """Adds to `ServiceConfig` the address to listen at; port 0 takes a free one.
 
-    With `train_default`, the first model is queued if it is missing or unfinished. `announce` is called once requests are
-    answered, with the URL, the access and the database.
+    With `train_default`, the first model is queued if it is missing or unfinished. `announce` is called with the URL, the
+    access and the database as soon as requests are answered.
     """
 
     host: str = "127.0.0.1"
@@ -112,9 +112,9 @@ class ServerSettings(ServiceConfig):
 
 
 def serve(settings: ServerSettings) -> NoReturn:
-    """Serves until SIGTERM (open streams finish) or SIGINT (they end), then raises `SystemExit` (0).
+    """Serves until SIGTERM (open streams finish) or SIGINT (open streams end), then raises `SystemExit` (0).
 
-    Raises `StoreError`, `InvalidSetting` for an impossible port, and `AddressUnusable`, before anything is started.
+    Raises `StoreError`, `InvalidSetting` for an impossible port, and `AddressUnusable`, before any process starts.
     """
     for name in THREAD_VARIABLES:
         os.environ[name] = "1"
@@ -129,7 +129,7 @@ def serve(settings: ServerSettings) -> NoReturn:
 
 
 def _order_first_model(settings: ServerSettings) -> None:
-    """Queues the first model if it is missing or unfinished; logs what prevents it, since the service can do without."""
+    """Queues the first model if it is missing or unfinished; logs an error, since the service can run without this model."""
     from service.store import Store
     from service.training import default_model
 
@@ -140,7 +140,7 @@ def _order_first_model(settings: ServerSettings) -> None:
         log.error("the first model cannot be trained: %s", error)
 
 
-# ── where to listen ───────────────────────────────────────────────────────────────────────────────────────────────────
+# ── the listening socket ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -177,14 +177,14 @@ def _why(error: OSError) -> str:
 
 
 def url_of(listener: socket.socket) -> str:
-    """Returns the URL by which this machine itself reaches a listening socket."""
+    """Returns the URL at which this machine reaches a listening socket."""
     host, port = listener.getsockname()[:2]
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _raise_file_limit() -> None:
-    """Allows as many open files as the system permits: each connection is one, each thread's database three."""
+    """Allows as many open files as the system permits: a connection needs one, the database three for each thread."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (most if most != resource.RLIM_INFINITY else 65536, most))
@@ -194,7 +194,7 @@ def _raise_file_limit() -> None:
 
 
 class WorkerSupervisor:
-    """Starts the training worker (`service.training.worker`), restarts it if it dies, and ends it; does nothing if `workers` is 0."""
+    """Starts the training worker (`service.training.worker`), restarts it if it ends, and stops it; does nothing if `workers` is 0."""
 
     def __init__(self, settings: ServiceConfig) -> None:
         self._jobs = settings.workers
@@ -215,7 +215,7 @@ class WorkerSupervisor:
             log.error("no worker could be started, so jobs wait: %s", error)
 
     def restart_if_ended(self) -> None:
-        """Starts another worker if this one has ended."""
+        """Starts a new worker if the old one has ended."""
         if self._process is not None and self._process.poll() is not None:
             if not self._ending:
                 log.error("the worker ended with status %s; another is started", self._process.returncode)
@@ -230,14 +230,14 @@ class WorkerSupervisor:
             self._process.stdin.close()
 
     def terminate(self) -> None:
-        """Asks the worker to let its jobs save, and to end."""
+        """Asks the worker to end after its jobs have saved."""
         self._ending = True
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.send_signal(signal.SIGTERM)
 
     def wait(self) -> None:
-        """Waits until its jobs are saved; kills it after `SAVING` seconds."""
+        """Waits until the worker has ended; kills it after `SAVING` seconds."""
         if self._process is not None:
             try:
                 self._process.wait(SAVING)
@@ -247,16 +247,16 @@ class WorkerSupervisor:
             self.release()
 
 
-# ── gunicorn ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── gunicorn's options, process and log ───────────────────────────────────────────────────────────────────────────────
 
 
 class _Application(BaseApplication):  # type: ignore[misc]
-    """Gives gunicorn its options, and the WSGI application, which is made in gunicorn's worker."""
+    """Gives gunicorn its options and the WSGI application, which gunicorn's worker creates."""
 
     def __init__(self, settings: ServerSettings, access: Access, listener: socket.socket, supervisor: WorkerSupervisor) -> None:
         self._settings, self._access, self._supervisor = settings, access, supervisor
         self._url = url_of(listener)
-        self._listener = listener.detach()  # gunicorn takes the descriptor over
+        self._listener = listener.detach()  # gunicorn closes the descriptor
         super().__init__()
 
     def load_config(self) -> None:
@@ -276,7 +276,8 @@ class _Application(BaseApplication):  # type: ignore[misc]
             "logger_class": logger_class(self._settings.log_format, self._settings.log_level),
             "loglevel": "warning",
             "when_ready": lambda arbiter: self._when_ready(),
-            "post_fork": lambda arbiter, worker: self._supervisor.release(),  # else the worker outlives a killed arbiter by this process
+            # Otherwise this process would keep the training worker alive if the arbiter is killed.
+            "post_fork": lambda arbiter, worker: self._supervisor.release(),
             "worker_int": lambda worker: self._service.engine.stop(),  # Ctrl-C ends streams at once
             "worker_exit": lambda arbiter, worker: self._service.close(),
         }
@@ -296,14 +297,14 @@ class _Application(BaseApplication):  # type: ignore[misc]
 
 
 class _Arbiter(Arbiter):  # type: ignore[misc]
-    """gunicorn's master process, which also supervises the training worker."""
+    """Runs gunicorn's master process, which also supervises the training worker."""
 
     def __init__(self, application: _Application, supervisor: WorkerSupervisor) -> None:
         self._supervisor = supervisor
         super().__init__(application)
 
     def reap_workers(self) -> None:
-        self._supervisor.restart_if_ended()  # before gunicorn, which would take its exit status
+        self._supervisor.restart_if_ended()  # first, since gunicorn would take the exit status of the training worker
         super().reap_workers()
 
     def manage_workers(self) -> None:
@@ -321,7 +322,7 @@ class _Arbiter(Arbiter):  # type: ignore[misc]
 
 
 class Log(Logger):  # type: ignore[misc]
-    """gunicorn's log, which the service shares, without clients that timed out."""
+    """Writes the log of gunicorn and of the service, without clients that timed out."""
 
     form, level = "lines", "info"
 
@@ -341,5 +342,5 @@ def logger_class(form: str, level: str) -> type[Log]:
 
 
 def is_news(record: logging.LogRecord) -> bool:
-    """Returns whether a record is worth a line: a client that timed out is not."""
+    """Returns False for the record of a client that timed out, which is not logged."""
     return not (record.exc_info and isinstance(record.exc_info[1], BlockingIOError))

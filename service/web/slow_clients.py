@@ -1,10 +1,10 @@
 """Gathers requests without a thread, and measures how far clients lag behind in reading responses.
 
-Threads are few, and a client that sends half a request and stops would keep one. So bytes are gathered without a thread until the
-request is complete; only a large body, such as an upload, is left to the thread that reads it.
+There are few threads, and a client that sends half a request and stops would keep one. So the main thread gathers bytes until the
+request is complete. Only a large body, such as an upload, is read by the thread that handles its request.
 
-`socket.sendall` waits without end as long as a byte is taken now and then, and the kernel takes megabytes that may never be read.
-Here a response goes out in small pieces, of which the kernel holds few, so that a slow client is noticed as soon as it lags.
+`socket.sendall` waits without limit while the client takes a byte now and then, and the kernel accepts megabytes that may never be
+read. Here a response is sent in small pieces, of which the kernel holds few, so that a slow client is noticed as soon as it lags.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ import sys
 import time
 from typing import Any, NamedTuple
 
-# ── requests ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── requests that arrive ──────────────────────────────────────────────────────────────────────────────────────────────
 
-HEAD = 2**15  # bytes of a request line with its headers
-BODY = 2**16  # bytes of a body that is gathered; a larger one is read by its thread
-LONGEST_LINE = 300  # bytes before a chunk, its extensions included
+HEAD = 2**15  # bytes of a request line with its headers, at most
+BODY = 2**16  # bytes of a body that the main thread gathers, at most; a thread reads a larger one
+LONGEST_LINE = 300  # bytes of the line before a chunk, with its extensions, at most
 
 LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,18})[ \t]*(?=\r\n)", re.IGNORECASE)
 CODINGS = re.compile(rb"\r\ntransfer-encoding:([^\r\n]*)", re.IGNORECASE)
@@ -32,7 +32,7 @@ CHUNK = re.compile(rb"([0-9A-Fa-f]{1,8})[ \t]*(?:;[^\r\n]*)?\r\n")
 
 
 class Largest(NamedTuple):
-    """The largest bodies that are accepted, in bytes."""
+    """Holds the sizes of the largest bodies that are accepted, in bytes."""
 
     body: int
     upload: int
@@ -42,23 +42,23 @@ ANY = Largest(sys.maxsize, sys.maxsize)
 
 
 class Arrival:
-    """The bytes of one request: `ready` once a thread should handle it, and `whole` if that thread will not wait for more.
+    """Gathers the bytes of one request. It is `ready` if a thread should handle it, and `whole` if no more bytes are missing.
 
-    A request that will be refused is `ready` as soon as its headers show that: its body is too large, or in a transfer `coding`
-    that is not supported.
+    A request that will be refused is `ready` as soon as its headers show it: the body is too large, or has a transfer `coding` that
+    is not supported.
     """
 
     def __init__(self, largest: Largest = ANY) -> None:
         self._largest = largest
         self.coding = ""
         self.data = bytearray()
-        self.ready = self.whole = self.endless = False  # endless: its headers are longer than HEAD
-        self._seen = 0  # bytes in which the end of the head, or of a chunk, was looked for
-        self._body: int | None = None  # its offset
+        self.ready = self.whole = self.endless = False  # endless: the headers are longer than HEAD
+        self._seen = 0  # bytes already searched for the end of the head, or of a chunk
+        self._body: int | None = None  # the offset of the body
         self._length: int | None = None  # of the body; None for chunks
 
     def add(self, data: bytes) -> None:
-        """Takes the next bytes; the cost does not grow with the bytes before them."""
+        """Adds the next bytes; the cost does not grow with the bytes before them."""
         self.data += data
         if self._body is None:
             self._find_head()
@@ -93,7 +93,7 @@ class Arrival:
         self.ready = self.ready or self.whole or arrived >= BODY
 
     def _look_at_chunks(self) -> None:
-        """Follows the chunks after the last complete one; the parser reports malformed ones."""
+        """Finds the chunks after the last complete one; gunicorn's parser reports malformed ones."""
         while (found := CHUNK.match(self.data, self._seen)) is not None:
             size = int(found[1], 16)
             if size == 0:  # trailers may follow, up to an empty line
@@ -110,7 +110,7 @@ class Arrival:
         self.ready = b"\r\n" in line or len(line) == LONGEST_LINE
 
 
-# ── responses ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── responses that are sent ───────────────────────────────────────────────────────────────────────────────────────────
 
 READING = 20.0  # seconds that a client may lag behind in reading its response
 SLOWEST = 2**14  # bytes a second; a slower client lags behind
@@ -119,25 +119,25 @@ UNSENT = 2**16  # bytes that the kernel may hold and has not sent yet
 
 
 class Outgoing(socket.socket):
-    """A connection to a client that counts how long sending has waited since `begin`.
+    """Sends responses to a client, and counts how long sending has waited since `begin`.
 
-    Only waiting counts: not the time in which the next bytes of a response are generated, however long that takes.
+    Only waiting counts, not the time in which the next bytes of a response are generated.
     """
 
     def __init__(self, sock: socket.socket) -> None:
-        """Takes a connected socket over."""
+        """Takes over a connected socket."""
         super().__init__(sock.family, sock.type, sock.proto, sock.detach())
         if self.family in (socket.AF_INET, socket.AF_INET6):
             self.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT)
         self.begin()
 
     def begin(self) -> None:
-        """Starts counting anew for the next response."""
+        """Resets the counts for the next response."""
         self._behind = self._waited = 0.0
         self._since: float | None = None  # start of the present wait
 
     def waited(self, now: float) -> float:
-        """Returns the seconds that sending has waited, in all."""
+        """Returns the seconds that sending has waited, in total."""
         return self._waited + self._waiting(now)
 
     def behind(self, now: float) -> float:
@@ -164,12 +164,12 @@ class Outgoing(socket.socket):
         return now - since if since is not None else 0.0
 
     def _wait(self) -> None:
-        """Waits until more can be sent, or the connection has ended."""
+        """Waits until more can be sent, or the connection has ended. Raises `BlockingIOError` as `sendall`."""
         ready = select.poll()
         ready.register(self, select.POLLOUT)
         began = self._since = time.monotonic()
         ready.poll((READING - self._behind) * 1000)
-        self._since = None  # first, or another thread might count this wait twice
+        self._since = None  # reset first, or another thread might count this wait twice
         took = time.monotonic() - began
         self._behind += took
         self._waited += took

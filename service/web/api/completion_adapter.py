@@ -102,7 +102,7 @@ def parse_completion(data: bytes) -> CompletionRequest:
         raise InvalidSetting("best_of", best_of, f"0, or at least n, which is {n}")
     if best_of > n:
         if stream:
-            raise InvalidSetting("best_of", best_of, "0 or n if stream is true", "which texts are best is known at the end")
+            raise InvalidSetting("best_of", best_of, "0 or n if stream is true", "the best texts are known only at the end")
         values |= {"n": best_of, "logprobs": logprobs or 0}  # texts are ranked by their log-probabilities
     stop = values.pop("stop", [])
     values["stop"] = [each for each in ([stop] if isinstance(stop, str) else stop) if each]
@@ -169,7 +169,7 @@ class RequestOutput:
 
     @property
     def finished(self) -> bool:
-        """Whether all texts are."""
+        """Whether all texts are finished."""
         return not self._unfinished
 
     @property

@@ -84,7 +84,7 @@ def follow(service: Service, name: str, after: int, gone: Callable[[], bool], st
         yield event(body_of(error, service))
 
 
-# ── fine_tuning ──────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── routes ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 ID = "fine_tuning_job_id"
 LIST = Query("Jobs", route_fields("list", "after", "limit"))

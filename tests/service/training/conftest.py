@@ -1,6 +1,6 @@
 """Fixtures: a run that any number of processes or ranks can train, and communicators between threads of this process.
 
-The latter are what `service.parallel` uses of MPI, where there may be none. Whoever calls something else than the others do is found
+The latter are what `service.training.mpi` uses of MPI, where there may be none. Whoever calls something else than the others do is found
 out; where one waits for ever, all fail after `PATIENCE` seconds.
 """
 

@@ -170,7 +170,7 @@ def test_the_last_validation_is_made_up_for(
 ) -> None:
     work = make(steps=5)
     with monkeypatch.context() as patch:
-        patch.setattr(work, "_lookout", watch := RunControl(store, work.run, clock))
+        patch.setattr(work, "_control", watch := RunControl(store, work.run, clock))
         real, draw = trainer.evaluate, trainer.draw
 
         def draw_none_then(*arguments: Any) -> Any:
