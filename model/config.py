@@ -85,7 +85,7 @@ class TrainingConfig(Settings):
         super().__post_init__()
         lengths = [name for name in ("epochs", "steps", "budget") if getattr(self, name) is not None]
         if len(lengths) > 1:
-            raise InvalidSetting(lengths[1], getattr(self, lengths[1]), f"left out where {lengths[0]} is given", "a run has one length")
+            raise InvalidSetting(lengths[1], getattr(self, lengths[1]), f"left out if {lengths[0]} is given", "a run has one length")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +125,7 @@ class SamplingConfig(Settings):
         if "" in self.stop:
             raise InvalidSetting("stop", list(self.stop), "made of strings that are not empty")
         if self.prompt and self.prompt_ids is not None:
-            raise InvalidSetting("prompt_ids", list(self.prompt_ids), "left out where prompt is given", "a text continues one of them")
+            raise InvalidSetting("prompt_ids", list(self.prompt_ids), "left out if prompt is given", "a text continues one of them")
 
     @property
     def temperature_schedule(self) -> SchedulePairs:

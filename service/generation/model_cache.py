@@ -97,15 +97,15 @@ COPIES = 2  # of a model's parameters in memory: the model's own, and those in t
 class LoadedModel:
     """A checkpoint that is ready to write. Its `sampler` belongs to the engine's thread, which drops it after a fault."""
 
-    def __init__(self, run: Run, stored: Stored, checkpoint: Checkpoint, max_prompt: int, crew: ThreadPool) -> None:
-        self.run, self.stored, self.checkpoint, self._max_prompt, self._crew = run, stored, checkpoint, max_prompt, crew
+    def __init__(self, run: Run, stored: Stored, checkpoint: Checkpoint, max_prompt: int, pool: ThreadPool) -> None:
+        self.run, self.stored, self.checkpoint, self._max_prompt, self._pool = run, stored, checkpoint, max_prompt, pool
         self.sampler: Sampler | None = self.new_sampler()
 
     def new_sampler(self) -> Sampler:
         """Return a sampler without requests, prepared so that the engine's first step is not slow."""
         network, vocabulary = self.checkpoint.model, self.checkpoint.vocabulary
-        prepare, crew = hardware.prepare_for(network), self._crew
-        sampler = Sampler(network, vocabulary, max_prompt=self._max_prompt, prepare=prepare, pool=crew, batches=crew.size)
+        prepare, pool = hardware.prepare_for(network), self._pool
+        sampler = Sampler(network, vocabulary, max_prompt=self._max_prompt, prepare=prepare, pool=pool, batches=pool.size)
         sampler.prepare()
         return sampler
 
@@ -130,12 +130,12 @@ class ModelSize(NamedTuple):
 class ModelCache:
     """Keeps models in memory. May be used from any thread; requests for loaded models do not wait while another model is loaded."""
 
-    def __init__(self, store: Store, memory: int, max_prompt: int = MAX_PROMPT, crew: ThreadPool | None = None) -> None:
+    def __init__(self, store: Store, memory: int, max_prompt: int = MAX_PROMPT, pool: ThreadPool | None = None) -> None:
         """`memory`: bytes that all models may take, those that are writing included; a single model may always be loaded.
 
-        `crew` steps the rows of large batches in several threads.
+        `pool` steps the rows of large batches in several threads.
         """
-        self._store, self._memory, self._max_prompt, self._crew = store, memory, max_prompt, crew or ThreadPool(1)
+        self._store, self._memory, self._max_prompt, self._pool = store, memory, max_prompt, pool or ThreadPool(1)
         self._loaded: OrderedDict[ModelKey, LoadedModel] = OrderedDict()  # the one used last stands last
         self._alive: weakref.WeakValueDictionary[ModelKey, LoadedModel] = (
             weakref.WeakValueDictionary()
@@ -182,7 +182,7 @@ class ModelCache:
             if model:
                 return model
             self._make_room(name, COPIES * stored.model_bytes)
-            model = LoadedModel(*load(self._store, name), self._max_prompt, self._crew)
+            model = LoadedModel(*load(self._store, name), self._max_prompt, self._pool)
             with self._lock:
                 key = _key(model.run, model.stored)
                 self._loaded[key] = self._alive[key] = model

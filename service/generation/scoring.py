@@ -57,10 +57,10 @@ class Scorer:
             return left()
 
         with self._turns.turn():
-            return [judgement for name in names if (judgement := judged(find(name), text, alternatives, is_over))]
+            return [judgement for name in names if (judgement := score_text(find(name), text, alternatives, is_over))]
 
 
-def judged(model: LoadedModel, text: str, alternatives: int | None, is_over: Callable[[], bool]) -> Judgement | None:
+def score_text(model: LoadedModel, text: str, alternatives: int | None, is_over: Callable[[], bool]) -> Judgement | None:
     """Return a model's score of a text; None if `is_over` returns True before its end."""
     vocabulary = model.checkpoint.vocabulary
     ids = vocabulary.encode(text)

@@ -33,8 +33,8 @@ class Service:
         """`observer` receives the engine's measurements. Raises `StoreError`."""
         self.config = config
         self.store = Store(config.db)
-        self._crew = ThreadPool(hardware.cores())
-        self.models = ModelCache(self.store, config.model_memory, config.max_prompt, self._crew)
+        self._pool = ThreadPool(hardware.cores())
+        self.models = ModelCache(self.store, config.model_memory, config.max_prompt, self._pool)
         self.engine = Engine(max_rows=config.max_rows, max_waiting=config.max_waiting, max_seconds=config.max_seconds, observer=observer)
         self.running = RunningRequests()
         self.scorer = Scorer(config.max_seconds, lambda: self.engine.rows > 0)
@@ -89,7 +89,7 @@ class Service:
     def close(self) -> None:
         """Stop writing and close the database."""
         self.engine.stop()
-        self._crew.close()
+        self._pool.close()
         self.comparer.close()
         self.store.close()
 

@@ -160,7 +160,7 @@ def test_what_is_no_course(course: Any) -> None:
 
 
 def test_a_prompt_is_given_once() -> None:
-    with pytest.raises(InvalidSetting, match=r"prompt_ids is .* left out where prompt is given"):
+    with pytest.raises(InvalidSetting, match=r"prompt_ids is .* left out if prompt is given"):
         SamplingConfig(prompt="a", prompt_ids=(1,))
 
 
@@ -189,7 +189,7 @@ def test_a_prompt_is_given_once() -> None:
         ),
         (
             lambda: TrainingConfig(epochs=3, steps=5),
-            "steps is 5; it must be left out where epochs is given (a run has one length)",
+            "steps is 5; it must be left out if epochs is given (a run has one length)",
         ),
         (lambda: ModelConfig.from_dict({"hidden": 5}), "hidden is not a known setting; known are: activation, cell, dropout, "),
     ],

@@ -68,7 +68,7 @@ def ordered(service: Service, asked: dict[str, Any]) -> Run:
     """
     asked = {name: clean(value) for name, value in asked.items() if value is not None}
     if "name" in asked and "suffix" in asked:
-        raise InvalidSetting("suffix", asked["suffix"], "left out where name is given", "it is added to a name that is made up")
+        raise InvalidSetting("suffix", asked["suffix"], "left out if name is given", "it is added to a name that is made up")
     model, parent = _network(service, asked)
     hyperparameters = _hyperparameters(asked)
     training = {name: asked[name] for name in _names(TrainingConfig) if name in asked}
@@ -129,7 +129,7 @@ def _hyperparameters(asked: dict[str, Any]) -> dict[str, Any]:
             found[name] = value
     for name, others in EXCLUSIVE.items():
         if name in found and (other := next((each for each in others if each in asked), None)):
-            raise InvalidSetting(f"hyperparameters.{name}", found[name], f"left out where {other} is given", "both decide the same")
+            raise InvalidSetting(f"hyperparameters.{name}", found[name], f"left out if {other} is given", "both decide the same")
     return found
 
 

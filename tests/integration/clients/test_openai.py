@@ -235,7 +235,7 @@ def test_errors_of_jobs_name_their_parameter_and_nothing_is_queued(client: OpenA
     with pytest.raises(openai.BadRequestError, match=r"hyperparameters\.n_epochs is 0") as raised:
         client.fine_tuning.jobs.create(model="gru", training_file=tale_id, hyperparameters={"n_epochs": 0})
     assert (raised.value.param, raised.value.type) == ("hyperparameters.n_epochs", "invalid_request_error")
-    with pytest.raises(openai.BadRequestError, match="left out where steps is given"):
+    with pytest.raises(openai.BadRequestError, match="left out if steps is given"):
         client.fine_tuning.jobs.create(model="gru", training_file=tale_id, hyperparameters={"n_epochs": 1}, extra_body={"steps": 5})
     with pytest.raises(openai.NotFoundError, match="there is no corpus"):
         client.fine_tuning.jobs.create(model="gru", training_file="file-abc123")
