@@ -155,7 +155,7 @@ def test_a_model_to_continue_from(order: Callable[..., TestResponse], add_model:
         ({"steps": 5, "hyperparameters": {"n_epochs": 1}}, 400, "hyperparameters.n_epochs", "left out if steps is given"),
         ({"budget": 5, "hyperparameters": {"n_epochs": 1}}, 400, "hyperparameters.n_epochs", "left out if budget is given"),
         ({"epochs": 5, "hyperparameters": {"n_epochs": 1}}, 400, "hyperparameters.n_epochs", "left out if epochs is given"),
-        ({"batch_size": 5, "hyperparameters": {"batch_size": 6}}, 400, "hyperparameters.batch_size", "where batch_size is given"),
+        ({"batch_size": 5, "hyperparameters": {"batch_size": 6}}, 400, "hyperparameters.batch_size", "if batch_size is given"),
         (
             {"learning_rate": 1e-3, "hyperparameters": {"learning_rate_multiplier": 2}},
             400,
