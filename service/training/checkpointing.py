@@ -64,7 +64,8 @@ def prepare(
     `Checkpoint.from_bytes`.
     """
     checkpoint, state = _last_checkpoint(store, run, notes)
-    text = read(store, run.corpus or "", config, training, checkpoint.vocabulary if checkpoint else None, run.validation_corpus, tick)
+    assert run.corpus is not None  # an imported model is refused before its run is claimed
+    text = read(store, run.corpus, config, training, checkpoint.vocabulary if checkpoint else None, run.validation_corpus, tick)
     streams = Streams(text.ids[: text.split.training], training.batch_size, training.seq_length)
     refuse_too_large(config, training.optimizer, text.vocabulary.size, streams.chunk(0)[0].size, LARGEST)
     if checkpoint:  # a parent's may have had another dropout

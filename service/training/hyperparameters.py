@@ -249,7 +249,8 @@ def settle(store: Store, run: Run, *, ranks: int = 1, spent: Callable[[], float]
     model, training = ModelConfig.from_dict(run.model_config), TrainingConfig.from_dict(run.training_config)
     notes = []
     if training.epochs is None and training.steps is None:
-        corpus = store.corpora.get(run.corpus or "")
+        assert run.corpus is not None  # an imported model is refused before its run is claimed
+        corpus = store.corpora.get(run.corpus)
         symbols, alphabet = _size(store, corpus, model)
         budget = training.budget or DEFAULT_BUDGET
         choice = choose_here(symbols, alphabet, budget, given, processes=processes, threads=threads, ranks=ranks, spent=spent)
