@@ -22,6 +22,7 @@
     │   └── ChecksumMismatch
     ├── TrainingDiverged          a loss or gradient stopped being a number
     ├── WrongGradient             the backward pass disagrees with finite differences
+    ├── KernelsUnusable           CHARLOOM_KERNELS names kernels that there are not here
     └── CheckpointError
         ├── DamagedCheckpoint
         └── UnsupportedCheckpoint a format of a newer release, or of another program
@@ -191,6 +192,12 @@ class WrongGradient(CharloomError, ArithmeticError):
 
 
 # ── checkpoints and the database ──────────────────────────────────────────────────────────────────────────────────────
+
+
+class KernelsUnusable(CharloomError, ValueError):
+    def __init__(self, wanted: str, possible: Iterable[str], why: str = "") -> None:
+        reason = why or "this processor does not have that instruction set"
+        super().__init__(f"CHARLOOM_KERNELS is {shown(wanted)}, but {reason}; it may be one of: {', '.join(possible)}; or leave it out")
 
 
 class CheckpointError(CharloomError, ValueError):

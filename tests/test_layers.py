@@ -29,6 +29,14 @@ OUTSIDE_WORLD = frozenset(
     "asyncio builtins ctypes datetime fileinput glob http io logging mmap multiprocessing os pathlib random secrets select shutil signal"
     " socket socketserver sqlite3 ssl subprocess tempfile threading time urllib uuid".split()
 )
+# The modules that find, load, call and build the kernels in C.
+KERNELS = (
+    "model/kernels/library.py",
+    "model/kernels/network.py",
+    "model/kernels/optimizer.py",
+    "model/kernels/sampling.py",
+    "model/kernels/build.py",
+)
 # What runs code that stands in the data. MPI's methods for objects (in small letters) pickle them.
 PICKLING = frozenset("cloudpickle dill joblib jsonpickle marshal pickle pickletools shelve torch yaml _pickle".split())
 PICKLING_CALLS = frozenset("bcast ibcast scatter allgather alltoall allreduce sendrecv".split())
@@ -95,7 +103,7 @@ def allowed(path: str, name: str) -> bool:
     if name == "model.errors" or name.startswith("model.errors."):
         return True
     if top in sys.stdlib_module_names:
-        return not (layer == "model" and top in OUTSIDE_WORLD)
+        return path in KERNELS or not (layer == "model" and top in OUTSIDE_WORLD)
     if top in PRODUCT:
         return to_the_right(room_of(path), room_of(name.replace(".", "/")))
     if path == "model/checkpoint.py" and (name == "safetensors.SafetensorError" or name.startswith("safetensors.numpy")):

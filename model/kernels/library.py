@@ -1,0 +1,121 @@
+"""Finds and loads the library of kernels that fits this processor.
+
+`library()` returns it, or None if numpy must do everything: because the library was not built, because the processor has none of the
+instruction sets that it is built for, or because the environment variable ``CHARLOOM_KERNELS`` says ``numpy``. The variable may also
+name an instruction set (``avx2``, ``avx512``, ``neon``).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import os
+import platform
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from model.errors import KernelsUnusable
+
+Array = NDArray[Any]
+
+VARIABLE = "CHARLOOM_KERNELS"
+NUMPY = "numpy"
+FEATURES = {  # instruction set -> what /proc/cpuinfo must list; the best first
+    "avx512": {"avx512f", "avx512dq", "avx512bw", "avx512vl", "avx2", "fma"},
+    "avx2": {"avx2", "fma"},
+}
+ARM = ("aarch64", "arm64")
+FOLDER = Path(__file__).parent
+SUFFIX = ".dylib" if sys.platform == "darwin" else ".so"
+
+
+def instruction_sets() -> list[str]:
+    """Returns the instruction sets of this processor for which there can be a library, the best first."""
+    if platform.machine() in ARM:
+        return ["neon"]
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return []
+    found = next((set(line.partition(":")[2].split()) for line in lines if line.startswith("flags")), set())
+    return [name for name, needed in FEATURES.items() if needed <= found]
+
+
+def path_of(name: str) -> Path:
+    """Returns where the library for an instruction set lies, if it was built."""
+    return FOLDER / f"charloom-{name}{SUFFIX}"
+
+
+class Library:
+    """The functions of the C library, which take arrays. `name` is the instruction set."""
+
+    def __init__(self, path: Path, name: str) -> None:
+        """Raises `OSError` if the library cannot be loaded."""
+        self.name = name
+        self._library = ctypes.CDLL(str(path))
+        for function, (result, *arguments) in SIGNATURES.items():
+            declared = getattr(self._library, function)
+            declared.restype, declared.argtypes = result, arguments
+            setattr(self, function, declared)
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        raise AttributeError(name)  # the functions are attributes, which type checkers cannot see
+
+
+class NetworkShape(ctypes.Structure):
+    """The sizes of a network: `Shape` in network.h."""
+
+    _fields_ = [(name, ctypes.c_int32) for name in ("cell", "activation", "layers", "V", "E", "H")]
+
+
+class KernelUpdate(ctypes.Structure):
+    """An optimizer with the numbers of one update: `UpdateRule` in optimizer.h."""
+
+    _fields_ = [
+        ("rule", ctypes.c_int32),
+        *((name, ctypes.c_float) for name in ("shrink", "clip_value", "beta1", "beta2", "momentum", "epsilon", "m_factor", "v_factor")),
+    ]
+
+
+_void, _pointer, _i32, _size, _double = None, ctypes.c_void_p, ctypes.c_int32, ctypes.c_ssize_t, ctypes.c_double
+SIGNATURES: dict[str, tuple[Any, ...]] = {  # the result, then the arguments, as in the headers
+    "network_new": (_pointer, ctypes.POINTER(NetworkShape), _i32),
+    "network_free": (_void, _pointer),
+    "network_pack": (_void, _pointer, _pointer, _i32),
+    "network_read": (_i32, _pointer, _i32, _i32, _pointer, _pointer, _pointer, _pointer, _pointer, _double, _pointer, _i32),
+    "network_logits": (_void, _pointer, _i32, _pointer, _pointer),
+    "tape_new": (_pointer, _pointer, _i32, _i32, _i32),
+    "tape_free": (_void, _pointer),
+    "gradients_of": (_i32, _pointer, _pointer, _i32, _i32, *[_pointer] * 4, _double, _double, _pointer, _i32, ctypes.POINTER(_double)),
+    "gradient_norm": (_double, _pointer, _size, _i32),
+    "update_weights": (_void, ctypes.POINTER(KernelUpdate), *[_pointer] * 4, _i32, *[_pointer] * 3, _i32),
+    **dict.fromkeys(("exp_of", "tanh_of", "sigmoid_of", "log_of"), (_void, _size, _pointer, _pointer)),
+}
+
+
+@functools.cache
+def library() -> Library | None:
+    """Returns the library that fits this processor best, or the one that ``CHARLOOM_KERNELS`` names; None if numpy does everything.
+
+    Raises `KernelsUnusable` if the variable names what there is not.
+    """
+    wanted = os.environ.get(VARIABLE, "")
+    if wanted == NUMPY:
+        return None
+    here = instruction_sets()
+    if wanted and wanted not in here:
+        raise KernelsUnusable(wanted, [*here, NUMPY])
+    for name in [wanted] if wanted else here:
+        if path_of(name).exists():
+            try:
+                return Library(path_of(name), name)
+            except OSError as error:
+                if wanted:
+                    raise KernelsUnusable(wanted, [*here, NUMPY], str(error)) from error
+    if wanted:
+        raise KernelsUnusable(wanted, [*here, NUMPY], "it was not built")
+    return None

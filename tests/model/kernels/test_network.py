@@ -1,0 +1,113 @@
+"""The network in C does what the one in numpy does, and no number depends on threads or company."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from model.config import ModelConfig
+from model.kernels.library import Library
+from model.kernels.network import KernelNetwork
+from model.language_model import Dropout, LanguageModel
+
+CELLS = [("lstm", "tanh"), ("gru", "tanh"), ("rnn", "tanh"), ("rnn", "relu")]
+
+
+class Case:
+    """A network of odd sizes, some text for it, and what numpy makes of it in double precision."""
+
+    def __init__(self, cell: str, activation: str, seed: int) -> None:
+        rng = np.random.default_rng(seed)
+        layers, self.T, self.B = (int(each) for each in rng.integers(1, [4, 30, 30]))
+        self.H, self.V, E = (int(each) for each in rng.integers(1, 71, 3))
+        dropout = 0.3 * (seed % 3 == 0)
+        embedding = E * (seed % 2)
+        config = ModelConfig(
+            cell=cell, activation=activation, num_layers=layers, hidden_size=self.H, embedding_size=embedding, dropout=dropout
+        )
+        self.model = LanguageModel.new(config, self.V, seed)
+        self.ids, self.targets = rng.integers(0, self.V + 1, (2, self.T, self.B))  # V is the unknown symbol
+        self.state = (0.3 * rng.standard_normal(self.model.zero_state(self.B).shape)).astype(np.float32)
+        self.exact = LanguageModel(config, self.V, self.model.parameters.astype(np.float64))
+        self.masks: Any = None
+        self.seed = seed
+        if dropout:
+            source = self.dropout()
+            assert source
+            self.masks = np.concatenate([self.model._mask(source, (1, self.B, self.H)) for _ in range(layers)])
+
+    def dropout(self) -> Dropout | None:
+        return Dropout(np.random.Generator(np.random.PCG64(self.seed))) if self.model.config.dropout else None
+
+
+def error(found: Any, exact: Any) -> float:
+    """The largest error, relative to the largest number."""
+    return float(np.abs(found - exact).max() / np.abs(exact).max())
+
+
+@pytest.fixture(params=[(*cell, seed) for cell in CELLS for seed in range(12)], ids=lambda each: "-".join(map(str, each)))
+def case(request: pytest.FixtureRequest) -> Case:
+    return Case(*request.param)
+
+
+def test_loss_state_and_gradients_are_those_of_numpy(library: Library, case: Case) -> None:
+    exact_gradients = case.exact.parameters.zeros_like()
+    state = case.state.astype(np.float64)
+    exact_loss, exact_state = case.exact.loss_and_gradients(case.ids, case.targets, state, exact_gradients, dropout=case.dropout())
+    found = []
+    for threads in (1, 2, 3, 8):
+        network, gradients = KernelNetwork(library, case.model, threads=threads, trains=True), case.model.parameters.zeros_like()
+        gradients.flat[:] = np.nan  # all of them are overwritten
+        loss, after = network.loss_and_gradients(case.ids, case.targets, case.state, gradients, masks=case.masks)
+        found.append((loss, after.tobytes(), gradients.flat.tobytes()))
+    assert len(set(found)) == 1
+    assert loss == pytest.approx(exact_loss, rel=1e-5)
+    assert error(after, exact_state) < 1e-5
+    for name in gradients:
+        assert error(gradients[name], exact_gradients[name]) < 1e-5 or np.abs(exact_gradients[name]).max() < 1e-9, name
+
+
+def test_a_text_is_read_as_in_training_and_as_by_numpy(library: Library, case: Case) -> None:
+    exact, exact_state, tape = case.exact.forward(case.ids, case.state.astype(np.float64))
+    network = KernelNetwork(library, case.model)
+    logits, state = network.forward(case.ids, case.state)
+    output, _ = network.read(case.ids, case.state)
+    assert error(logits, exact) < 1e-5
+    assert error(state, exact_state) < 1e-5
+    assert error(output, tape.output) < 1e-5
+    assert network.logits(output).tobytes() == logits.tobytes()
+    if case.masks is None:
+        gradients = case.model.parameters.zeros_like()
+        training = KernelNetwork(library, case.model, trains=True)
+        loss, after = training.loss_and_gradients(case.ids, case.targets, case.state, gradients)
+        costs, _ = network.nats(case.ids, case.targets, case.state)
+        assert float(costs.mean()) == pytest.approx(loss, rel=1e-12)
+        assert after.tobytes() == state.tobytes()
+
+
+def test_a_stream_has_the_same_bits_alone_and_in_company(library: Library, case: Case) -> None:
+    together, state = KernelNetwork(library, case.model, threads=3).forward(case.ids, case.state)
+    network = KernelNetwork(library, case.model)
+    for b in range(case.B):
+        alone, after = network.forward(case.ids[:, b : b + 1], case.state[:, :, b : b + 1])
+        assert alone.tobytes() == together[:, b : b + 1].tobytes()
+        assert after.tobytes() == state[:, :, b : b + 1].tobytes()
+
+
+def test_what_the_library_cannot_read_is_refused(library: Library) -> None:
+    case = Case("lstm", "tanh", 1)
+    network = KernelNetwork(library, case.model, trains=True)
+    with pytest.raises(ValueError, match="ids are 0 or more"):
+        network.forward(case.ids - 5, case.state)
+    with pytest.raises(ValueError, match="ids have shape"):
+        network.nats(case.ids, case.targets[1:] if case.T > 1 else case.targets[:, 1:], case.state)
+    with pytest.raises(ValueError, match="the kernels need float32"):
+        network.forward(case.ids, case.state[:, :, :-1])
+    with pytest.raises(ValueError, match="the kernels need float32"):
+        network.loss_and_gradients(case.ids, case.targets, case.state, case.exact.parameters.zeros_like())
+    with pytest.raises(ValueError, match="the kernels need float32"):
+        KernelNetwork(library, case.exact)
+    with pytest.raises(ValueError, match="the kernels need float32"):
+        network.logits(np.zeros((1, 1, case.H), np.float64))
