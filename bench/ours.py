@@ -9,6 +9,7 @@ from pathlib import Path
 
 from bench.measuring import Run
 from bench.processes import ROOT
+from model.backend import network_for
 from model.batches import Ids, Streams
 from model.config import SamplingConfig, TrainingConfig
 from model.functions import UNKNOWN_COST
@@ -50,7 +51,7 @@ def sampling(model: LanguageModel, texts: int, temperature: float) -> Run:
 
     def run(count: int) -> None:
         config = SamplingConfig(length=count, n=texts, temperature=temperature, seed=0)
-        for _ in generate(model, vocabulary, config, hardware.prepare_for(model)):
+        for _ in generate(network_for(model), vocabulary, config):
             pass
 
     return run

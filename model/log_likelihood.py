@@ -12,8 +12,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from model.functions import Array, Ids, log_probabilities, plain_arithmetic
-from model.language_model import LanguageModel
+from model.backend import Network
+from model.functions import Array, Ids
 from model.vocabulary import Vocabulary
 
 SLICE = 256  # symbols that are read at a time
@@ -36,41 +36,37 @@ def likeliest(logs: Array, count: int) -> Ids:
     return np.argsort(-logs, axis=-1, kind="stable")[..., :count]
 
 
-def score_slice(
-    model: LanguageModel, table: Array, ids: Ids, state: Array, alternatives: int, unknown_cost: float
-) -> tuple[LogprobSlice, Array]:
+def score_slice(network: Network, ids: Ids, state: Array, alternatives: int, unknown_cost: float) -> tuple[LogprobSlice, Array]:
     """Scores ids (T+1,) except the first, read from state (L, S, 1, H); returns the scores and the state before the last id.
 
-    `table` is `model.input_table()`. There are `alternatives` likeliest symbols for each.
+    There are `alternatives` likeliest symbols for each.
     """
-    with plain_arithmetic():
-        output, state, _ = model.read(ids[:-1, None], state, table=table)
-    return score_outputs(model, output, ids[1:], alternatives, unknown_cost), state
+    output, state = network.read(ids[:-1, None], state)
+    return score_outputs(network, output[:, 0], ids[1:], alternatives, unknown_cost), state
 
 
-def score_outputs(model: LanguageModel, output: Array, targets: Ids, alternatives: int, unknown_cost: float) -> LogprobSlice:
-    """Scores targets (T,), T > 0, each from the top layer's output (T, 1, H) before it."""
-    V = model.vocabulary_size
+def score_outputs(network: Network, output: Array, targets: Ids, alternatives: int, unknown_cost: float) -> LogprobSlice:
+    """Scores targets (T,), T > 0, each from the top layer's output (T, H) before it."""
+    V = network.model.vocabulary_size
     parts = []
-    with plain_arithmetic():
-        for start in range(0, len(output), max(1, LOGITS // V)):
-            part = slice(start, start + max(1, LOGITS // V))
-            logs = log_probabilities(model.logits(output[part])[:, 0])  # (T, V)
-            ids = targets[part]
-            own = logs[np.arange(len(ids)), np.minimum(ids, V - 1)]
-            best = likeliest(logs, alternatives)
-            parts.append(LogprobSlice(ids, np.where(ids < V, own, -unknown_cost), best, np.take_along_axis(logs, best, axis=-1)))
+    for start in range(0, len(output), max(1, LOGITS // V)):
+        part = slice(start, start + max(1, LOGITS // V))
+        logs = network.log_probabilities(output[part])  # (T, V)
+        ids = targets[part]
+        own = logs[np.arange(len(ids)), np.minimum(ids, V - 1)]
+        best = likeliest(logs, alternatives)
+        parts.append(LogprobSlice(ids, np.where(ids < V, own, -unknown_cost), best, np.take_along_axis(logs, best, axis=-1)))
     return LogprobSlice(*map(np.concatenate, zip(*parts, strict=True)))
 
 
-def score(model: LanguageModel, vocabulary: Vocabulary, ids: Ids, alternatives: int = 0) -> Iterator[LogprobSlice]:
+def score(network: Network, vocabulary: Vocabulary, ids: Ids, alternatives: int = 0) -> Iterator[LogprobSlice]:
     """Yields the scores of a text's ids (N,), slice after slice.
 
     A symbol outside the alphabet costs as much as a choice among all characters (`Vocabulary.unknown_cost`), so that a tiny alphabet
     gains nothing.
     """
-    table, state = model.input_table(), model.zero_state(1)
+    state = network.model.zero_state(1)
     ids = np.concatenate([vocabulary.encode_prompt("", 1).ids, ids])
     for start in range(0, len(ids) - 1, SLICE):
-        found, state = score_slice(model, table, ids[start : start + SLICE + 1], state, alternatives, vocabulary.unknown_cost)
+        found, state = score_slice(network, ids[start : start + SLICE + 1], state, alternatives, vocabulary.unknown_cost)
         yield found

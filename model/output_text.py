@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from model.config import SamplingConfig
 from model.copy_guard import CopyGuard
@@ -16,7 +17,6 @@ from model.penalties import Penalties
 from model.stop_strings import StopStringMatcher
 from model.temperature import TemperatureSchedule
 
-DRAWS = 64  # random numbers that a text takes from its generator at a time
 BELOW_ONE = 1 - 2.0**-40  # draws are scaled by it, so that rounding never carries one past the last symbol
 FINISHING = 8  # further symbols that a text may take to finish the character in which it would be cut
 
@@ -73,14 +73,10 @@ class OutputText:
         self._echoed = len(start.echo)
         self._logprobs = deque(start.echo_logprobs)  # of symbols whose characters are not shown yet
         self._rng = np.random.Generator(np.random.PCG64((config.seed or 0) + choice))
-        self._random: list[float] = []
 
-    def random_numbers(self, count: int) -> list[float]:
+    def random_numbers(self, count: int) -> NDArray[np.float64]:
         """Returns the text's next random numbers, in [0, 1)."""
-        while len(self._random) < count:
-            self._random += (BELOW_ONE * self._rng.random(DRAWS)).tolist()
-        taken, self._random = self._random[:count], self._random[count:]
-        return taken
+        return BELOW_ONE * self._rng.random(count)
 
     @property
     def temperature(self) -> float:
@@ -89,8 +85,8 @@ class OutputText:
 
     @property
     def max_burst(self) -> int:
-        """How many symbols may be drawn before the length, the temperature or the UTF-8 state must be checked again."""
-        most = 1 if self.detokenizer.guide else max(1, self.config.length - self.symbols)
+        """How many symbols may be drawn before the length or the temperature must be checked again."""
+        most = max(1, self.config.length - self.symbols)
         return self.temperatures.left(self.symbols, most) if self.temperatures.moves else most
 
     def prompt_piece(self) -> Piece:

@@ -22,15 +22,15 @@ class Penalties:
 
     def __init__(self, config: SamplingConfig, prompt: Ids, V: int) -> None:
         """`prompt` (N,): ids as they are read; V: size of the alphabet."""
-        self._repetition = np.float32(config.repetition_penalty)
-        self._presence, self._frequency = np.float32(config.presence_penalty), np.float32(config.frequency_penalty)
-        self._present = np.zeros(V, bool)  # in prompt or text
-        self._present[prompt[prompt < V]] = True
-        self._counts = np.zeros(V, np.float32)  # in the text
-        self._bias = np.zeros(V, np.float32)
+        self.repetition = np.float32(config.repetition_penalty)
+        self.presence, self.frequency = np.float32(config.presence_penalty), np.float32(config.frequency_penalty)
+        self.present = np.zeros(V, bool)  # in prompt or text
+        self.present[prompt[prompt < V]] = True
+        self.counts = np.zeros(V, np.float32)  # in the text
+        self.bias = np.zeros(V, np.float32)
         for symbol, bias in config.logit_bias.items():
             if 0 <= symbol < V:
-                self._bias[symbol] = bias
+                self.bias[symbol] = bias
 
     @staticmethod
     def needed(config: SamplingConfig) -> bool:
@@ -39,14 +39,14 @@ class Penalties:
 
     def apply(self, logits: Array) -> None:
         """Changes the logits (V,) of the next symbol in place."""
-        if self._repetition != 1:
-            seen = logits[self._present]
-            logits[self._present] = np.where(seen > 0, seen / self._repetition, seen * self._repetition)
-        logits -= self._frequency * self._counts
-        logits -= self._presence * (self._counts > 0)
-        logits += self._bias
+        if self.repetition != 1:
+            seen = logits[self.present]
+            logits[self.present] = np.where(seen > 0, seen / self.repetition, seen * self.repetition)
+        logits -= self.frequency * self.counts
+        logits -= self.presence * (self.counts > 0)
+        logits += self.bias
 
     def count(self, symbol: int) -> None:
         """Counts a symbol that was written."""
-        self._counts[symbol] += 1
-        self._present[symbol] = True
+        self.counts[symbol] += 1
+        self.present[symbol] = True

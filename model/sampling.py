@@ -1,8 +1,8 @@
 """Samples texts for many requests at once, with continuous batching.
 
 `Sampler.step` draws the next few symbols of every active text; one pass through the network serves one symbol of all texts. Requests
-join and leave between steps. Each text has its own random generator, seeded by its request, and its rows are computed independently
-of the others' (`model.batch_invariant`), so that a text is the same alone and in any batch.
+join and leave between steps. Each text has its own random generator, seeded by its request, and its row is computed as if it were
+alone (`model.backend`), so that a text is the same in any company.
 
 Probabilities are changed in this order: penalties and bias (`model.penalties`), max_copy (`model.copy_guard`), temperature
 (`model.temperature`), top_k, top_p, min_p (`model.filters`). T time, B active texts, V symbols, (L, S, B, H) states.
@@ -11,29 +11,27 @@ Probabilities are changed in this order: penalties and bias (`model.penalties`),
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from model.batch_invariant import Prepare, PreparedWeights, RowByRow
+from model.backend import Network
 from model.config import SamplingConfig
 from model.copy_guard import CopyGuard, CopyRules, CopySource
-from model.decode_step import NetworkStepper
 from model.detokenizer import Detokenizer
 from model.errors import InvalidSetting
-from model.functions import Ids, plain_arithmetic
-from model.language_model import LanguageModel
+from model.functions import Ids
+from model.kernels.network import KernelNetwork
+from model.kernels.sampling import KernelBatch
 from model.log_likelihood import score_slice
 from model.normalization import normalize
 from model.out_of_vocabulary import Substitution
 from model.output_text import OutputText, Piece, RequestStart
 from model.prompt_logprobs import PromptLogprobs
-from model.sampling_batch import SamplingBatch
+from model.sampling_batch import NumpyBatch, SamplingBatch
 from model.settings import SchedulePairs
 from model.stop_strings import StopStringMatcher
 from model.temperature import TemperatureSchedule
@@ -44,18 +42,8 @@ Array = NDArray[Any]
 
 MAX_PROMPT = 8192  # symbols of a prompt that are read at most: its last ones
 PREFILL_CHUNK = 256  # symbols of prompts that are read between two decode steps
-MIN_ROWS = 8  # of a batch: fewer are not worth another thread
-MIN_BURST, MAX_BURST = 8, 32  # symbols per text and step: they share the work that is done once per step ...
+MIN_BURST, MAX_BURST = 8, 64  # symbols per text and step: they share the work that is done once per step ...
 BURST_WORK = 100_000_000  # ... but above `MIN_BURST`, weights times symbols stay below this, some ten milliseconds
-
-
-Steps = Sequence[Callable[[], list[Piece]]]
-Pool = Callable[[Steps], list[list[Piece]]]  # runs independent steps, perhaps in parallel, and returns their results in order
-
-
-def run_serially(steps: Steps) -> list[list[Piece]]:
-    """Runs the steps one after the other, in this thread."""
-    return [step() for step in steps]
 
 
 class Accepted(NamedTuple):
@@ -84,37 +72,18 @@ class _Prompt:
 class Sampler:
     """Writes texts with one model. Not thread-safe: one thread owns it."""
 
-    def __init__(
-        self,
-        model: LanguageModel,
-        vocabulary: Vocabulary,
-        *,
-        max_prompt: int = MAX_PROMPT,
-        prepare: Prepare = RowByRow,
-        pool: Pool = run_serially,
-        batches: int = 1,
-    ) -> None:
-        """The parameters of the model must not change while it is used. `prepare` makes the matrix products (`model.batch_invariant`).
-
-        If there are enough texts, they are divided into up to `batches`, whose steps the `pool` runs, perhaps in parallel.
-        """
-        self.model, self.vocabulary, self.max_prompt = model, vocabulary, max_prompt
-        self._pool, self._max_batches = pool, batches
-        self._weights = PreparedWeights(prepare)
-        with plain_arithmetic():  # as in step
-            self._table = model.input_table()
+    def __init__(self, network: Network, vocabulary: Vocabulary, *, max_prompt: int = MAX_PROMPT) -> None:
+        """The parameters of the network's model must not change while it is used."""
+        self.model, self.vocabulary, self.max_prompt = network.model, vocabulary, max_prompt
+        self._network = network
         self._guide = Utf8Guide(vocabulary.symbols) if vocabulary.level == "byte" else None
         self._names = vocabulary.names
         self._copy_rules: CopyRules | None = None  # made when first needed
         self._prompts: deque[_Prompt] = deque()
         self._texts: list[OutputText] = []
-        self._batches: list[SamplingBatch] = []  # made anew when texts join or leave
-        self._state = model.zero_state(0)  # (L, S, B, H), column b belongs to self._texts[b]
+        self._batch: SamplingBatch | None = None  # made anew when texts join or leave
+        self._state = self.model.zero_state(0)  # (L, S, B, H), column b belongs to self._texts[b]
         self._requests = 0
-
-    def prepare(self) -> None:
-        """Prepares the weights now, perhaps in another thread, to make the first step fast."""
-        NetworkStepper(self.model, self.model.zero_state(1), self._table, self._weights)
 
     @property
     def active(self) -> int:
@@ -164,8 +133,8 @@ class Sampler:
         positions = [text.symbols for text in self._texts if text.request == request]
         position = max(positions, default=0)  # the texts of a request advance together
         self._temperatures(request).change(position, value)
-        for batch in self._batches:
-            batch.refresh_temperatures()
+        if self._batch:
+            self._batch.refresh_temperatures()
         return position
 
     def schedule(self, request: int) -> SchedulePairs:
@@ -186,10 +155,8 @@ class Sampler:
         pieces = self._read_prompts()
         if not self._texts:
             return pieces
-        if not self._batches:
-            self._batches = self._split()
-        count = min(self._burst(), *(text.max_burst for text in self._texts))
-        new = [piece for result in self._pool([partial(batch.step, count) for batch in self._batches]) for piece in result]
+        self._batch = self._batch or self._new_batch()
+        new = self._batch.step(min(self._burst(), self._batch.max_burst))
         finished = {(piece.request, piece.choice) for piece in new if piece.finish_reason is not None}
         if finished:
             self._keep([(text.request, text.choice) not in finished for text in self._texts])
@@ -201,19 +168,11 @@ class Sampler:
             return MIN_BURST
         return max(MIN_BURST, min(MAX_BURST, BURST_WORK // (self.model.parameters.flat.size * len(self._texts))))
 
-    def _split(self) -> list[SamplingBatch]:
-        B = len(self._texts)
-        count = max(1, min(self._max_batches, B // MIN_ROWS))
-        bounds = [B * index // count for index in range(count + 1)]
-        return [
-            SamplingBatch(
-                NetworkStepper(self.model, self._state[:, :, start:stop], self._table, self._weights),
-                self._texts[start:stop],
-                self._guide,
-                self._names,
-            )
-            for start, stop in pairwise(bounds)
-        ]
+    def _new_batch(self) -> SamplingBatch:
+        arguments = self._texts, self._state, self._guide, self._names
+        if isinstance(self._network, KernelNetwork):
+            return KernelBatch(self._network, *arguments)
+        return NumpyBatch(self._network, *arguments)
 
     def _read_prompts(self) -> list[Piece]:
         """Reads the oldest prompts, up to `PREFILL_CHUNK` symbols together. Where a prompt is cut depends on it alone."""
@@ -239,17 +198,16 @@ class Sampler:
             return [text.finish() for text in texts]
         self._texts += texts
         self._state = np.concatenate([self._state, np.repeat(prompt.state, config.n, axis=2)], axis=2)
-        self._batches = []
+        self._batch = None
         return [text.prompt_piece() for text in texts] if config.echo else []
 
     def _read(self, prompt: _Prompt, until: int) -> None:
         """Reads a prompt up to the symbol `until`."""
         if prompt.echo is None:
-            with plain_arithmetic():
-                _, prompt.state, _ = self.model.read(prompt.ids[prompt.done : until, None], prompt.state, table=self._table)
+            _, prompt.state = self._network.read(prompt.ids[prompt.done : until, None], prompt.state)
         else:
             part, alternatives = prompt.ids[prompt.done : until + 1], prompt.config.logprobs or 0
-            scored, prompt.state = score_slice(self.model, self._table, part, prompt.state, alternatives, self.vocabulary.unknown_cost)
+            scored, prompt.state = score_slice(self._network, part, prompt.state, alternatives, self.vocabulary.unknown_cost)
             prompt.echo.add(scored)
         prompt.done = until
 
@@ -282,14 +240,12 @@ class Sampler:
         if not all(which):
             self._texts = [text for text, keep in zip(self._texts, which, strict=True) if keep]
             self._state = np.ascontiguousarray(self._state[:, :, np.array(which)])
-            self._batches = []
+            self._batch = None
 
 
-def generate(
-    model: LanguageModel, vocabulary: Vocabulary, config: SamplingConfig, prepare: Prepare = RowByRow, source: CopySource | None = None
-) -> Iterator[Piece]:
+def generate(network: Network, vocabulary: Vocabulary, config: SamplingConfig, source: CopySource | None = None) -> Iterator[Piece]:
     """Yields the pieces of one request, written alone. Raises as `Sampler.add`."""
-    sampler = Sampler(model, vocabulary, prepare=prepare)
+    sampler = Sampler(network, vocabulary)
     sampler.add(config, source)
     while sampler.active:
         yield from sampler.step()

@@ -1,121 +1,135 @@
-"""Draws the next symbols of a batch of texts: one row of the arrays (B, ...) for each text.
+"""Draws the next symbols of a batch of texts: one row of the state (L, S, B, H) for each text.
 
-A batch is made once and serves until texts join or leave.
+A batch is made once and serves until texts join or leave. `NumpyBatch` is the definition; `model.kernels.sampling` does the same in C.
 """
 
 from __future__ import annotations
 
-import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
+from model.backend import Network
 from model.copy_guard import Mask
-from model.decode_step import NetworkStepper
 from model.filters import filter_probabilities
-from model.functions import OVERFLOW, Array, Ids, log_probabilities, plain_arithmetic
+from model.functions import OVERFLOW, Array, log_probabilities
 from model.log_likelihood import likeliest
 from model.output_text import DrawnLogprob, OutputText, Piece
-from model.temperature import inverse_temperatures, unnormalized_softmax
+from model.temperature import inverse_temperature
 from model.utf8_constraint import Utf8Guide
 
 
-class SamplingBatch:
-    """Some texts, with their part of the network's state."""
+class Drawn(NamedTuple):
+    """Symbols that were drawn for each text, with the log-probabilities of those that report them."""
 
-    def __init__(self, stepper: NetworkStepper, texts: list[OutputText], guide: Utf8Guide | None, names: Sequence[str]) -> None:
-        """Row b of the stepper belongs to text b. `names` are the symbols as text."""
-        self.texts = texts
-        self._stepper, self._guide, self._names = stepper, guide, names
-        self._filtered = [(row, text.config) for row, text in enumerate(texts) if text.filtered]
-        self._penalized = [(row, text.penalties) for row, text in enumerate(texts) if text.penalties]
-        self._with_logprobs = [row for row, text in enumerate(texts) if text.config.logprobs is not None]
+    symbols: list[list[int]]  # (B, count)
+    logprobs: dict[int, list[DrawnLogprob]]  # row -> count entries
+
+
+class SamplingBatch(ABC):
+    """Some texts, with their state."""
+
+    def __init__(self, texts: list[OutputText], state: Array, guide: Utf8Guide | None, names: Sequence[str]) -> None:
+        """Row b of the state (L, S, B, H), which is updated in place, belongs to text b. `names` are the symbols as text."""
+        self.texts, self.state, self._guide, self._names = texts, state, guide, names
         self._guarded = [(row, text.guard) for row, text in enumerate(texts) if text.guard]
-        self._stuck: dict[int, int] = {}  # row in which every next symbol is forbidden -> how many of this step's symbols stand
-        self._logprobs: list[list[DrawnLogprob]] = [[] for _ in texts]
-        self._sums = np.empty((len(texts), stepper.logits.shape[1]))
-        self.refresh_temperatures()
 
-    def refresh_temperatures(self) -> None:
+    @property
+    def max_burst(self) -> int:
+        """How many symbols may be drawn in one step."""
+        return min([text.max_burst for text in self.texts] + [max(1, guard.free) for _, guard in self._guarded])
+
+    def refresh_temperatures(self) -> None:  # noqa: B027  (a batch that keeps no copy of them has nothing to do)
         """Reads the temperatures anew, since they may have changed."""
-        self._moving = any(text.temperatures.moves for text in self.texts)
-        temperatures = np.array([text.temperature for text in self.texts])
-        self._inverse, self._greedy = inverse_temperatures(temperatures), np.flatnonzero(temperatures == 0)
+
+    @abstractmethod
+    def draw(self, random: NDArray[np.float64], forbidden: dict[int, Mask]) -> Drawn:
+        """Draws symbols with random (B, count); `forbidden` has, by row, which symbols (V,) must not come, and only if count is 1."""
 
     def step(self, count: int) -> list[Piece]:
-        """Draws `count` symbols of each text, at most the `max_burst` of each; returns what can be shown."""
-        if self._moving:
-            self.refresh_temperatures()
-        random = np.array([text.random_numbers(count) for text in self.texts]).T  # (count, B)
-        drawn = np.empty((count, len(self.texts)), np.intp)
-        last = np.array([text.last for text in self.texts])  # (B,)
-        with plain_arithmetic():  # a model that overflows still writes something; see draw
-            for index in range(count):
-                drawn[index] = last = self.draw(self._stepper.step(last), random[index], self._forbidden(index))
-                self._advance(last)
-        symbols = drawn.T.tolist()
-        if not (self._with_logprobs or self._stuck):
-            return [piece for text, own in zip(self.texts, symbols, strict=True) if (piece := text.append(own))]
-        logprobs, self._logprobs = self._logprobs, [[] for _ in self.texts]
-        stuck, self._stuck = self._stuck, {}
-        rows = zip(self.texts, symbols, logprobs, map(stuck.get, range(len(symbols))), strict=True)
-        return [piece for text, own, logs, end in rows if (piece := text.append(own[:end], logs[:end], stuck=end is not None))]
-
-    def _forbidden(self, index: int) -> Mask | None:
-        """Returns which symbols each row must not get as its symbol `index` of this step, (B, V); None if all are allowed."""
-        forbidden = ~self._guide.allowed[[text.detokenizer.utf8_state for text in self.texts]] if self._guide else None
+        """Draws `count` symbols of each text, at most `max_burst`; returns what can be shown."""
+        forbidden, stuck = {}, set()  # stuck: every next symbol is forbidden
         for row, guard in self._guarded:
-            copied = None if row in self._stuck else guard.forbidden()
-            if copied is None:
-                continue
-            if copied.all():
-                self._stuck[row] = index  # symbols drawn there from now on are dropped
-                continue
-            if forbidden is None:
-                forbidden = np.zeros((len(self.texts), len(copied)), bool)
-            forbidden[row] |= copied
-        return forbidden
-
-    def _advance(self, drawn: Ids) -> None:
+            mask = guard.forbidden()
+            if mask is not None and mask.all():
+                stuck.add(row)
+            elif mask is not None:
+                forbidden[row] = mask
+        symbols, logprobs = self.draw(np.stack([text.random_numbers(count) for text in self.texts]), forbidden)
         for row, guard in self._guarded:
-            if row not in self._stuck:
-                guard.advance(int(drawn[row]))
+            for symbol in () if row in stuck else symbols[row]:
+                guard.advance(symbol)
+        pieces = []
+        for row, text in enumerate(self.texts):
+            if row in stuck:
+                piece = text.append([], stuck=True)
+            else:
+                piece = text.append(symbols[row], logprobs.get(row, ()))
+            if piece:
+                pieces.append(piece)
+        return pieces
 
-    def draw(self, logits: Array, random: Array, forbidden: Mask | None = None) -> Ids:
-        """Draws one symbol per row of logits (B, V), which are overwritten, with one random number (B,) each.
 
-        Each row depends only on its own logits and settings. If weights are so large that a sum overflows, some logits are NaN: those
-        symbols are drawn only if all are.
-        """
-        plain = logits[self._with_logprobs] if self._with_logprobs else None
-        for row, penalties in self._penalized:
-            penalties.apply(logits[row])
-        if forbidden is not None:
-            logits[forbidden] = -np.inf
-        highest = np.maximum.reduce(logits, axis=1, keepdims=True)
-        if not math.isfinite(np.add.reduce(highest, axis=None)):
-            np.nan_to_num(logits, copy=False, nan=-OVERFLOW, posinf=OVERFLOW, neginf=-OVERFLOW)
-            if forbidden is not None:
-                logits[forbidden] = -np.inf
-            highest = np.maximum.reduce(logits, axis=1, keepdims=True)
-        p = unnormalized_softmax(logits, highest, self._inverse)
-        for row, config in self._filtered:
-            p[row] = filter_probabilities(p[row], config.top_k, config.top_p, config.min_p)
-        sums = np.add.accumulate(p, axis=1, dtype=np.float64, out=self._sums)
-        thresholds = random * sums[:, -1]
-        drawn: Ids = (sums > thresholds[:, None]).argmax(axis=1)
-        if self._greedy.size:
-            drawn[self._greedy] = p[self._greedy].argmax(axis=1)
-        for row, penalties in self._penalized:
-            penalties.count(int(drawn[row]))
-        if plain is not None:
-            self._note_logprobs(plain, drawn)
-        return drawn
+class NumpyBatch(SamplingBatch):
+    """Draws one symbol after the other, text by text."""
 
-    def _note_logprobs(self, logits: Array, drawn: Ids) -> None:
-        """Notes the log-probabilities of the drawn symbols for the rows that report them; `logits` are those of these rows."""
-        for row, logs in zip(self._with_logprobs, log_probabilities(logits), strict=True):
-            symbol = int(drawn[row])
-            best = likeliest(logs, self.texts[row].config.logprobs or 0)
-            alternatives = [(self._names[each], float(logs[each])) for each in best.tolist()]
-            self._logprobs[row].append((self._names[symbol], float(logs[symbol]), alternatives))
+    def __init__(self, network: Network, texts: list[OutputText], state: Array, guide: Utf8Guide | None, names: Sequence[str]) -> None:
+        super().__init__(texts, state, guide, names)
+        self._network = network
+
+    def draw(self, random: NDArray[np.float64], forbidden: dict[int, Mask]) -> Drawn:
+        """See `SamplingBatch`."""
+        drawn: list[list[int]] = []
+        logprobs: dict[int, list[DrawnLogprob]] = {}
+        for row, text in enumerate(self.texts):
+            symbols: list[int] = []
+            if text.config.logprobs is not None:
+                logprobs[row] = []
+            utf8 = text.detokenizer.utf8_state
+            for number in random[row].tolist():
+                last = np.array([[symbols[-1] if symbols else text.last]])
+                logits, self.state[:, :, row : row + 1] = self._network.forward(last, self.state[:, :, row : row + 1])
+                excluded = forbidden.get(row)
+                if self._guide:
+                    excluded = ~self._guide.allowed[utf8] if excluded is None else excluded | ~self._guide.allowed[utf8]
+                symbol = draw_symbol(logits[0, 0].copy(), text, number, excluded)
+                if text.config.logprobs is not None:
+                    logprobs[row].append(report(logits[0, 0], symbol, text.config.logprobs, self._names))
+                if text.penalties:
+                    text.penalties.count(symbol)
+                if self._guide:
+                    utf8 = self._guide.next_state(utf8, symbol)
+                symbols.append(symbol)
+            drawn.append(symbols)
+        return Drawn(drawn, logprobs)
+
+
+def draw_symbol(logits: Array, text: OutputText, random: float, excluded: Mask | None = None) -> int:
+    """Draws the next symbol of a text from logits (V,), which are overwritten, with a random number in [0, 1).
+
+    If weights are so large that a sum overflows, some logits are NaN: those symbols are drawn only if all are.
+    """
+    config, temperature = text.config, text.temperature
+    with np.errstate(all="ignore"):
+        if text.penalties:
+            text.penalties.apply(logits)
+        np.nan_to_num(logits, copy=False, nan=-OVERFLOW, posinf=OVERFLOW, neginf=-OVERFLOW)
+        if excluded is not None:
+            logits[excluded] = -np.inf
+        if temperature == 0:
+            return int(logits.argmax())
+        p = np.exp((logits - logits.max()) * inverse_temperature(temperature))
+    if text.filtered:
+        p = filter_probabilities(p, config.top_k, config.top_p, config.min_p)
+    sums = np.cumsum(p, dtype=np.float64)
+    return int((sums > random * sums[-1]).argmax())
+
+
+def report(logits: Array, symbol: int, alternatives: int, names: Sequence[str]) -> DrawnLogprob:
+    """Returns the log-probability of a drawn symbol by the plain model, and the likeliest symbols in its place, from logits (V,)."""
+    logs = log_probabilities(logits)
+    best = likeliest(logs, alternatives)
+    return names[symbol], float(logs[symbol]), [(names[each], float(logs[each])) for each in best.tolist()]

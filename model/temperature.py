@@ -10,7 +10,6 @@ from bisect import bisect_left, bisect_right
 
 import numpy as np
 
-from model.functions import Array
 from model.settings import SchedulePairs
 
 COOLEST = 1e30  # 1 / temperature at most: above it single precision overflows, and only the likeliest symbol is left anyway
@@ -48,20 +47,6 @@ class TemperatureSchedule:
         self._positions[index:], self._values[index:] = [position], [value]
 
 
-def inverse_temperatures(temperatures: Array) -> Array:
-    """1 / temperature as `unnormalized_softmax` takes it. ``(B,) -> (B, 1)``
-
-    At temperature 0 any number serves, since the likeliest symbol is taken without a draw.
-    """
-    safe = np.where(temperatures > 0, temperatures, 1.0)
-    return np.minimum(1 / np.maximum(safe, 1 / COOLEST), COOLEST).astype(np.float32)[:, None]
-
-
-def unnormalized_softmax(logits: Array, highest: Array, inverse: Array) -> Array:
-    """softmax(logits / temperature), not yet divided by its sum; its largest entry is 1. ``(B, V), (B, 1), (B, 1) -> (B, V)``
-
-    `highest` is the highest logit of each row, `inverse` is 1 / temperature. The logits are overwritten by the result.
-    """
-    logits -= highest
-    logits *= inverse
-    return np.exp(logits, out=logits)
+def inverse_temperature(temperature: float) -> np.float32:
+    """Returns 1 / temperature, by which logits are multiplied; at temperature 0, where the likeliest symbol is taken, 0."""
+    return np.float32(min(1 / max(temperature, 1 / COOLEST), COOLEST) if temperature else 0.0)

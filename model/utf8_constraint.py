@@ -38,8 +38,8 @@ class Utf8Guide:
 
     A byte is allowed only if the alphabet can also finish the character that it begins.
 
-    `allowed` (state, symbol): in state 0 at the beginning of a character, in the others inside one. A symbol is an index into
-    the alphabet.
+    `allowed` (state, symbol): in state 0 at the beginning of a character, in the others inside one; `next` (state, symbol) is the state
+    after an allowed symbol. A symbol is an index into the alphabet.
     """
 
     def __init__(self, alphabet: Sequence[int]) -> None:
@@ -51,14 +51,14 @@ class Utf8Guide:
                 for state, rules in TRANSITIONS.items()
                 if any(byte in position for low, high, to in rules if to in can_finish for byte in range(low, high + 1))
             }
-        self._next = np.zeros((len(TRANSITIONS), len(position)), np.int64)
-        self.allowed: NDArray[np.bool_] = np.zeros(self._next.shape, bool)
+        self.next = np.zeros((len(TRANSITIONS), len(position)), np.int64)
+        self.allowed: NDArray[np.bool_] = np.zeros(self.next.shape, bool)
         for state, rules in TRANSITIONS.items():
             for low, high, to in rules:
                 for byte in range(low, high + 1):
                     if byte in position and to in can_finish:
                         self.allowed[state, position[byte]] = True
-                        self._next[state, position[byte]] = to
+                        self.next[state, position[byte]] = to
 
     @property
     def can_write(self) -> bool:
@@ -67,4 +67,4 @@ class Utf8Guide:
 
     def next_state(self, state: int, symbol: int) -> int:
         """Returns the state after an allowed symbol."""
-        return int(self._next[state, symbol])
+        return int(self.next[state, symbol])

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from model.backend import network_for
 from model.errors import InvalidSetting
 from model.functions import Array, Ids
 from model.inspection.alignment import Aligned, align
@@ -79,7 +80,7 @@ def surprise(
     `tick` is called now and then; what it raises ends the reading.
     """
     parts = []
-    for part in score(model, vocabulary, aligned.ids, alternatives):
+    for part in score(network_for(model), vocabulary, aligned.ids, alternatives):
         parts.append(part)
         tick()
     return _surprise(aligned, parts, alternatives)
@@ -112,6 +113,7 @@ def activity(
     counts, sums = SaturationCounts(), np.zeros((2, *_units(model)))  # of activations, of squares
     held = np.empty((*_units(model), len(places)), np.float16) if keep else None
     scores: list[LogprobSlice] = []
+    network = network_for(model)
     with np.errstate(over="ignore", invalid="ignore"):  # relu and identity do not bound what an rnn's unit holds
         for part in slices(model, ids[:, None], tick):
             counts.add(part.layers)
@@ -119,7 +121,7 @@ def activity(
             sums += memory.sum(axis=0), (memory * memory).sum(axis=0)
             targets = ids[part.steps.start + 1 : part.steps.stop + 1]
             if alternatives is not None and len(targets):
-                scores.append(score_outputs(model, part.layers[-1].h[: len(targets)], targets, alternatives, vocabulary.unknown_cost))
+                scores.append(score_outputs(network, part.layers[-1].h[: len(targets), 0], targets, alternatives, vocabulary.unknown_cost))
             if held is not None:
                 first, last = np.searchsorted(places, (part.steps.start, part.steps.stop))
                 held[..., first:last] = np.moveaxis(memory[places[first:last] - part.steps.start], 0, -1)

@@ -81,6 +81,23 @@ class KernelUpdate(ctypes.Structure):
     ]
 
 
+class SamplingRow(ctypes.Structure):
+    """One text with its settings: `Row` in sampling.h."""
+
+    _fields_ = [
+        *((name, ctypes.c_double) for name in ("top_p", "min_p")),
+        *((name, ctypes.c_float) for name in ("inverse", "repetition", "presence", "frequency")),
+        *((name, ctypes.c_int32) for name in ("top_k", "alternatives", "last", "utf8")),
+        *((name, ctypes.c_void_p) for name in ("counts", "present", "bias", "forbidden")),
+    ]
+
+
+class LogprobArrays(ctypes.Structure):
+    """Where log-probabilities are written: `Logprobs` in sampling.h."""
+
+    _fields_ = [(name, ctypes.c_void_p) for name in ("drawn", "alternatives", "their_logprobs")]
+
+
 _void, _pointer, _i32, _size, _double = None, ctypes.c_void_p, ctypes.c_int32, ctypes.c_ssize_t, ctypes.c_double
 SIGNATURES: dict[str, tuple[Any, ...]] = {  # the result, then the arguments, as in the headers
     "network_new": (_pointer, ctypes.POINTER(NetworkShape), _i32),
@@ -91,6 +108,8 @@ SIGNATURES: dict[str, tuple[Any, ...]] = {  # the result, then the arguments, as
     "tape_new": (_pointer, _pointer, _i32, _i32, _i32),
     "tape_free": (_void, _pointer),
     "gradients_of": (_i32, _pointer, _pointer, _i32, _i32, *[_pointer] * 4, _double, _double, _pointer, _i32, ctypes.POINTER(_double)),
+    "sample": (_i32, _pointer, _i32, _i32, *[_pointer] * 6, ctypes.POINTER(LogprobArrays), _i32),
+    "log_softmax_of": (_void, _size, _size, _pointer, _pointer),
     "gradient_norm": (_double, _pointer, _size, _i32),
     "update_weights": (_void, ctypes.POINTER(KernelUpdate), *[_pointer] * 4, _i32, *[_pointer] * 3, _i32),
     **dict.fromkeys(("exp_of", "tanh_of", "sigmoid_of", "log_of"), (_void, _size, _pointer, _pointer)),

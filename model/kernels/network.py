@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from model.config import ACTIVATIONS
 from model.functions import UNKNOWN_COST, Array, Ids
-from model.kernels.library import Library, NetworkShape
+from model.kernels.library import Library, LogprobArrays, NetworkShape, SamplingRow
 from model.language_model import LanguageModel
 from model.parameters import Parameters
 
@@ -66,12 +66,32 @@ class KernelNetwork:
         costs = np.empty(ids.shape)
         return costs, self._read(ids, state, targets=_ids(targets, ids.shape), costs=costs, unknown_cost=unknown_cost)
 
-    def logits(self, output: Array) -> Array:
-        """Returns the logits (T, B, V) for an output (T, B, H) of the top layer."""
-        output = _checked(output, (*output.shape[:2], self.model.config.hidden_size))
-        logits = np.empty((*output.shape[:2], self.model.vocabulary_size), np.float32)
-        self._library.network_logits(self._network, output.shape[0] * output.shape[1], output.ctypes.data, logits.ctypes.data)
-        return logits
+    def log_probabilities(self, output: Array) -> NDArray[np.float64]:
+        """Returns ln p of each next symbol (T, V) for an output (T, H) of the top layer; see `model.functions.log_probabilities`."""
+        T, V = len(output), self.model.vocabulary_size
+        output = _checked(np.ascontiguousarray(output), (T, self.model.config.hidden_size))
+        logits, logs = np.empty((T, V), np.float32), np.empty((T, V))
+        self._library.network_logits(self._network, T, output.ctypes.data, logits.ctypes.data)
+        self._library.log_softmax_of(T, V, logits.ctypes.data, logs.ctypes.data)
+        return logs
+
+    def sample(
+        self,
+        B: int,
+        count: int,
+        rows: ctypes.Array[SamplingRow],
+        state: Array,
+        random: NDArray[np.float64],
+        allowed: int | None,
+        following: int | None,
+        drawn: NDArray[np.int32],
+        logprobs: LogprobArrays,
+    ) -> None:
+        """Draws `count` symbols of B texts: `sample` in sampling.h. The state is updated in place."""
+        L, S, _, H = self._state_shape
+        _checked(state, (L, S, B, H))
+        pointers = rows, state.ctypes.data, random.ctypes.data, allowed, following, drawn.ctypes.data
+        _done(self._library.sample(self._network, B, count, *pointers, ctypes.byref(logprobs), self.threads))
 
     def _read(
         self,

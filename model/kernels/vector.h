@@ -85,7 +85,7 @@ INLINE void store_part(float *x, vec v, ptrdiff_t count) {
 // e^r is a polynomial of degree 6, fitted for the smallest relative error (3e-9 before rounding).
 INLINE vec exp_vec(vec x) {
     const vec shift = splat(0x1.8p23f);
-    x = at_most(at_least(x, splat(-104.0f)), splat(89.0f));
+    x = at_most(at_least(x, splat(-110.0f)), splat(89.0f));
     vec shifted = fma_vec(x, splat(0x1.715476p0f), shift);
     vec n = shifted - shift;
     vec r = fma_vec(n, splat(-0x1.62e400p-1f), x);  // ln 2 in two parts: the first has few bits, so that n times it is exact

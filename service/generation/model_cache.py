@@ -8,14 +8,13 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import NamedTuple
 
+from model.backend import network_for
 from model.checkpoint import Checkpoint
 from model.errors import CharloomError, DamagedCheckpoint, UnreadableSource
 from model.sampling import MAX_PROMPT, Sampler
 from service.store import Metric, Run, Store
 from service.store import StoredCheckpoint as Stored
 from service.store.runs import share_done
-from service.system import hardware
-from service.system.concurrency import ThreadPool
 from service.system.disk import write_whole
 from service.system.errors import CheckpointNotFound, ModelInTraining, ModelsInUse, NotFound
 
@@ -91,23 +90,20 @@ def import_file(store: Store, file: Path, name: str, *, exact: bool = True) -> R
 ModelKey = tuple[int, int, str]  # run, step and content: a run that trains on, or a name that is used anew, is another model
 
 
-COPIES = 2  # of a model's parameters in memory: the model's own, and those in the table and the blocks of its sampler
+COPIES = 2  # of a model's parameters in memory: the model's own, and those that are packed for its network
 
 
 class LoadedModel:
     """A checkpoint that is ready to write. Its `sampler` belongs to the engine's thread, which drops it after a fault."""
 
-    def __init__(self, run: Run, stored: Stored, checkpoint: Checkpoint, max_prompt: int, pool: ThreadPool) -> None:
-        self.run, self.stored, self.checkpoint, self._max_prompt, self._pool = run, stored, checkpoint, max_prompt, pool
+    def __init__(self, run: Run, stored: Stored, checkpoint: Checkpoint, max_prompt: int, threads: int) -> None:
+        self.run, self.stored, self.checkpoint, self._max_prompt = run, stored, checkpoint, max_prompt
+        self.network = network_for(checkpoint.model, threads)
         self.sampler: Sampler | None = self.new_sampler()
 
     def new_sampler(self) -> Sampler:
-        """Return a sampler without requests, prepared so that the engine's first step is not slow."""
-        network, vocabulary = self.checkpoint.model, self.checkpoint.vocabulary
-        prepare, pool = hardware.prepare_for(network), self._pool
-        sampler = Sampler(network, vocabulary, max_prompt=self._max_prompt, prepare=prepare, pool=pool, batches=pool.size)
-        sampler.prepare()
-        return sampler
+        """Return a sampler without requests."""
+        return Sampler(self.network, self.checkpoint.vocabulary, max_prompt=self._max_prompt)
 
     @property
     def name(self) -> str:
@@ -130,12 +126,12 @@ class ModelSize(NamedTuple):
 class ModelCache:
     """Keeps models in memory. May be used from any thread; requests for loaded models do not wait while another model is loaded."""
 
-    def __init__(self, store: Store, memory: int, max_prompt: int = MAX_PROMPT, pool: ThreadPool | None = None) -> None:
+    def __init__(self, store: Store, memory: int, max_prompt: int = MAX_PROMPT, threads: int = 1) -> None:
         """`memory`: bytes that all models may take, those that are writing included; a single model may always be loaded.
 
-        `pool` steps the rows of large batches in several threads.
+        Large batches are divided among `threads`.
         """
-        self._store, self._memory, self._max_prompt, self._pool = store, memory, max_prompt, pool or ThreadPool(1)
+        self._store, self._memory, self._max_prompt, self._threads = store, memory, max_prompt, threads
         self._loaded: OrderedDict[ModelKey, LoadedModel] = OrderedDict()  # the one used last stands last
         self._alive: weakref.WeakValueDictionary[ModelKey, LoadedModel] = (
             weakref.WeakValueDictionary()
@@ -182,7 +178,7 @@ class ModelCache:
             if model:
                 return model
             self._make_room(name, COPIES * stored.model_bytes)
-            model = LoadedModel(*load(self._store, name), self._max_prompt, self._pool)
+            model = LoadedModel(*load(self._store, name), self._max_prompt, self._threads)
             with self._lock:
                 key = _key(model.run, model.stored)
                 self._loaded[key] = self._alive[key] = model

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from model.backend import network_for
 from model.config import SamplingConfig
 from model.copy_guard import CopySource
 from model.output_text import FinishReason
@@ -97,5 +98,5 @@ def write(store: Store, model: str | None, config: SamplingConfig, index_of: Cal
     run, stored, checkpoint = load(store, model)
     index = index_of(run) if index_of else None
     config = with_seed(config)
-    sampler = Sampler(checkpoint.model, checkpoint.vocabulary, prepare=hardware.prepare_for(checkpoint.model))
+    sampler = Sampler(network_for(checkpoint.model, hardware.cores()), checkpoint.vocabulary)
     return SampledTexts(f"{run.name}@{stored.step}", run, config, sampler.add(config, index), sampler, index)

@@ -67,7 +67,7 @@ def score_text(model: LoadedModel, text: str, alternatives: int | None, is_over:
     spelled = vocabulary.spelled(text) if alternatives is not None else []
     echo = PromptLogprobs(Detokenizer(vocabulary), vocabulary.names)
     total, done, unknown = 0.0, 0, 0
-    for part in log_likelihood.score(model.checkpoint.model, vocabulary, ids, alternatives or 0):
+    for part in log_likelihood.score(model.network, vocabulary, ids, alternatives or 0):
         total += math.fsum(part.logprobs)
         unknown += int((part.ids == vocabulary.unknown).sum())
         if alternatives is not None:

@@ -1,12 +1,11 @@
-"""Shares work among threads (`ThreadPool`), and lets few requests read at a time (`Turns`)."""
+"""Lets few requests read at a time (`Turns`), and keeps what was read last (`LruCache`)."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Generic, TypeVar
 
@@ -15,31 +14,6 @@ from werkzeug.exceptions import ClientDisconnected
 from service.system.errors import TookTooLong, TooManyRequests, WaitedTooLong
 
 T = TypeVar("T")
-
-
-class ThreadPool:
-    """Runs tasks on `size` threads, the caller's included. May be used from any thread, by one at a time.
-
-    The tasks must spend their time outside of Python's lock, as matrix products do.
-    """
-
-    def __init__(self, size: int) -> None:
-        self.size = size
-        self._others = ThreadPoolExecutor(max(1, size - 1), thread_name_prefix="crew")  # started when they are needed
-
-    def __call__(self, tasks: Sequence[Callable[[], T]]) -> list[T]:
-        """Runs all tasks in parallel and returns their results, or raises the first of their exceptions once all are done."""
-        others = [self._others.submit(task) for task in tasks[1:]]
-        try:
-            results = [task() for task in tasks[:1]]
-        finally:
-            for other in others:
-                other.exception()  # waits
-        return results + [other.result() for other in others]
-
-    def close(self) -> None:
-        """Ends the threads."""
-        self._others.shutdown()
 
 
 PAUSE = 0.005  # seconds: about the time to read a slice of a text

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import functools
 import os
 import platform
 import sys
@@ -18,11 +17,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
-from model.batch_invariant import InBlocks, Prepare, RowByRow, is_batch_invariant
-from model.batch_invariant_lanes import COUNTS, divided, in_lanes
 from model.cells import CELLS
 from model.config import ModelConfig, TrainingConfig
-from model.language_model import LanguageModel
 from model.optimizer import RULES
 from model.parameters import count
 from service.system.errors import ModelTooLarge
@@ -30,8 +26,6 @@ from service.system.errors import ModelTooLarge
 # Units of one layer times streams, per process: with fewer, a second process would mostly repeat the first one's overhead.
 WORTH_A_PROCESS = 2048
 FEWEST_STREAMS = 16  # of a process: with fewer, matrix products lose more speed than another processor adds
-UNPACKED = ("SkylakeX", "Cooperlake", "SapphireRapids")  # kernels of OpenBLAS that multiply small matrices without packing them
-IN_LANES = ("Haswell", "Zen")  # kernels of OpenBLAS that add up as `model.batch_invariant_lanes` says
 SUPPORTED = sys.platform != "win32"  # several processes for one model: descriptors can be handed on
 GROUP = Path("/sys/fs/cgroup")  # limits of this process's container
 M_MMAP_THRESHOLD = -3  # of mallopt(3)
@@ -90,25 +84,6 @@ def kernels() -> str:
             parts = (library.get("internal_api"), library.get("version"), library.get("architecture"))
             return " ".join(str(part) for part in parts if part)
     return "unknown"
-
-
-def prepare_for(model: LanguageModel) -> Prepare:
-    """Chooses how sampling multiplies here: a function of machine and sizes only, so that the same seed gives the same text."""
-    p = model.parameters
-    looked_up = "embedding" if model.config.embedding_size else "layers.0.Wx"
-    return _prepare_for(frozenset((view.shape[0], view.shape[1]) for name, view in p.items() if view.ndim == 2 and name != looked_up))
-
-
-@functools.cache
-def _prepare_for(shapes: frozenset[tuple[int, int]]) -> Prepare:
-    own = kernels().rpartition(" ")[2]
-    with blas_threads(1):
-        if own in UNPACKED and is_batch_invariant(InBlocks, shapes):
-            return InBlocks
-        large = [shape for shape in shapes if divided(*shape)]
-        if own in IN_LANES and large and is_batch_invariant(in_lanes, large, COUNTS):
-            return in_lanes
-    return RowByRow
 
 
 def free_memory() -> int | None:

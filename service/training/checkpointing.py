@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+from model.backend import network_for
 from model.batches import Streams
 from model.checkpoint import Checkpoint, pack_state, unpack_state
 from model.config import ModelConfig, SamplingConfig, TrainingConfig
@@ -123,7 +124,7 @@ def draw(model: LanguageModel, vocabulary: Vocabulary, step: int, tick: Callable
     """Returns a text by the model as it is now. `tick` is called at each piece; what it raises ends the text."""
     pieces = []
     with hardware.blas_threads(1):  # as every sample, so that the same seed gives the same text anywhere
-        for piece in generate(model, vocabulary, SAMPLE, hardware.prepare_for(model)):
+        for piece in generate(network_for(model), vocabulary, SAMPLE):
             tick()
             pieces.append(piece.text)
     return Sample(step=step, text="".join(pieces), temperature=TEMPERATURE, seed=SAMPLE.seed)

@@ -18,7 +18,6 @@ from service.novelty.index_manager import Comparer
 from service.store import Store
 from service.store.runs import RunProgress, training
 from service.system import hardware
-from service.system.concurrency import ThreadPool
 from service.system.disk import check_room
 from service.system.errors import ModelInTraining, NoModelYet
 from service.web.service_config import ServiceConfig
@@ -33,8 +32,7 @@ class Service:
         """`observer` receives the engine's measurements. Raises `StoreError`."""
         self.config = config
         self.store = Store(config.db)
-        self._pool = ThreadPool(hardware.cores())
-        self.models = ModelCache(self.store, config.model_memory, config.max_prompt, self._pool)
+        self.models = ModelCache(self.store, config.model_memory, config.max_prompt, hardware.cores())
         self.engine = Engine(max_rows=config.max_rows, max_waiting=config.max_waiting, max_seconds=config.max_seconds, observer=observer)
         self.running = RunningRequests()
         self.scorer = Scorer(config.max_seconds, lambda: self.engine.rows > 0)
@@ -89,7 +87,6 @@ class Service:
     def close(self) -> None:
         """Stop writing and close the database."""
         self.engine.stop()
-        self._pool.close()
         self.comparer.close()
         self.store.close()
 

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from model.backend import network_for
 from model.config import CELLS, ModelConfig
 from model.language_model import LanguageModel
 from model.log_likelihood import SLICE, likeliest, score
@@ -42,7 +43,7 @@ def naive(model: LanguageModel, words: Vocabulary, text: str) -> list[list[float
 def test_against_the_chain_rule(cell: str, level: str, text: str, alternatives: int) -> None:
     model, words = pair(cell, level)
     ids = words.encode(text)
-    parts = list(score(model, words, ids, alternatives))
+    parts = list(score(network_for(model), words, ids, alternatives))
     rows = naive(model, words, text)
     got = [each for part in parts for each in zip(*(array.tolist() for array in part), strict=True)]
     assert [symbol for symbol, *_ in got] == ids.tolist()
@@ -56,12 +57,12 @@ def test_against_the_chain_rule(cell: str, level: str, text: str, alternatives: 
 def test_slices_are_a_whole() -> None:
     model, words = pair("gru")
     text = "".join(np.random.default_rng(0).choice(list("abc "), 2 * SLICE + 7))
-    parts = list(score(model, words, words.encode(text)))
+    parts = list(score(network_for(model), words, words.encode(text)))
     assert [len(part.ids) for part in parts] == [SLICE, SLICE, 7]
     rows = naive(model, words, text)
     expected = [row[symbol] for row, symbol in zip(rows, words.encode(text).tolist(), strict=True)]
     assert np.concatenate([part.logprobs for part in parts]).tolist() == pytest.approx(expected, abs=1e-2)
-    assert list(score(model, words, words.encode(""))) == []
+    assert list(score(network_for(model), words, words.encode(""))) == []
 
 
 def test_of_equals_the_first_come_first() -> None:
@@ -76,7 +77,7 @@ def test_memory_does_not_grow_with_the_text() -> None:
     def most(length: int) -> int:
         ids = words.encode("ab" * length)
         tracemalloc.start()
-        for _ in score(model, words, ids, 3):
+        for _ in score(network_for(model), words, ids, 3):
             pass
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()

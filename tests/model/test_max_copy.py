@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from model.backend import network_for
 from model.config import ModelConfig, SamplingConfig
 from model.errors import InvalidSetting
 from model.language_model import LanguageModel
@@ -82,10 +83,10 @@ def scores(pieces: list[Piece], choice: int) -> list[SymbolLogprob]:
 @given(st.sampled_from(KINDS), asked)
 def test_no_text_copies_more_and_what_does_not_copy_is_as_it_would_be(kind: tuple[str, str, str], config: SamplingConfig) -> None:
     model, words = MODELS[kind]
-    found = texts(list(generate(model, words, config, source=SOURCE)), config.n)
+    found = texts(list(generate(network_for(model), words, config, source=SOURCE)), config.n)
     if config.max_copy is None:
         return
-    free = texts(list(generate(model, words, SamplingConfig(**{**vars(config), "max_copy": None}))), config.n)
+    free = texts(list(generate(network_for(model), words, SamplingConfig(**{**vars(config), "max_copy": None}))), config.n)
     for (text, reason, symbols), other in zip(found, free, strict=True):
         assert SOURCE.longest(text) <= config.max_copy
         assert reason in ("length", "stop", "max_copy")
@@ -100,14 +101,14 @@ def test_no_text_copies_more_and_what_does_not_copy_is_as_it_would_be(kind: tupl
 @given(st.sampled_from(KINDS), st.lists(asked, min_size=2, max_size=8))
 def test_alone_or_in_company(kind: tuple[str, str, str], requests: list[SamplingConfig]) -> None:
     model, words = MODELS[kind]
-    sampler = Sampler(model, words)
+    sampler = Sampler(network_for(model), words)
     numbers = [sampler.add(config, SOURCE).request for config in requests]
     pieces: list[Piece] = []
     while sampler.active:
         pieces += sampler.step()
     for number, config in zip(numbers, requests, strict=True):
         mine = [piece for piece in pieces if piece.request == number]
-        alone = list(generate(model, words, config, source=SOURCE))
+        alone = list(generate(network_for(model), words, config, source=SOURCE))
         assert texts(mine, config.n) == texts(alone, config.n)
         for choice in range(config.n):
             assert scores(mine, choice) == scores(alone, choice)
@@ -117,7 +118,7 @@ def test_the_next_likeliest_is_taken_as_a_plain_loop_would() -> None:
     """At temperature 0, with what is forbidden found by trying."""
     model, words = MODELS["lstm", "char", "nfc"]
     config = SamplingConfig(prompt="abc", length=30, temperature=0, top_k=1, max_copy=2, seed=0)
-    [(text, reason, _)] = texts(list(generate(model, words, config, source=SOURCE)), 1)
+    [(text, reason, _)] = texts(list(generate(network_for(model), words, config, source=SOURCE)), 1)
     written = ""
     ids, state = words.encode("abc"), model.zero_state(1)
     while len(written) < 30:
@@ -138,7 +139,7 @@ def test_a_text_ends_where_nothing_else_can_follow(level: str, size: int, stop: 
     words = Vocabulary.build(SymbolCounts(level, "nfc").add(["aaaa"]))
     model = LanguageModel.new(ModelConfig(cell="rnn", hidden_size=4, level=level), words.size, seed=1)
     config = SamplingConfig(prompt="a", length=50, max_copy=size, seed=1, n=2, stop=stop, logprobs=0)
-    pieces = list(generate(model, words, config, source=Source("aaaa")))
+    pieces = list(generate(network_for(model), words, config, source=Source("aaaa")))
     assert texts(pieces, 2) == [("aa", "max_copy", 2)] * 2
     assert sum(len(piece.logprobs) for piece in pieces) == 4
 
@@ -146,10 +147,10 @@ def test_a_text_ends_where_nothing_else_can_follow(level: str, size: int, stop: 
 def test_the_prompt_does_not_count() -> None:
     model, words = MODELS["lstm", "char", "nfc"]
     config = SamplingConfig(prompt="abcab", length=1, temperature=0, max_copy=1, seed=0, logit_bias={words.symbols.index(ord("d")): 100})
-    assert texts(list(generate(model, words, config, source=SOURCE)), 1) == [("d", "length", 1)]
+    assert texts(list(generate(network_for(model), words, config, source=SOURCE)), 1) == [("d", "length", 1)]
 
 
 def test_there_must_be_something_not_to_copy() -> None:
     model, words = MODELS["lstm", "char", "nfc"]
     with pytest.raises(InvalidSetting, match="max_copy is 3"):
-        list(generate(model, words, SamplingConfig(max_copy=3, seed=1)))
+        list(generate(network_for(model), words, SamplingConfig(max_copy=3, seed=1)))

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from model.backend import network_for
 from model.config import ModelConfig, SamplingConfig
 from model.language_model import LanguageModel
 from model.normalization import normalize
@@ -39,7 +40,7 @@ def wild(words: Vocabulary) -> LanguageModel:
 
 
 def pieces_of(model: LanguageModel, words: Vocabulary, **settings: Any) -> list[Piece]:
-    return list(generate(model, words, SamplingConfig(**({"seed": 1, "temperature": 1} | settings))))
+    return list(generate(network_for(model), words, SamplingConfig(**({"seed": 1, "temperature": 1} | settings))))
 
 
 def text_of(pieces: list[Piece]) -> str:

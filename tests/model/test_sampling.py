@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from model.backend import network_for
 from model.config import CELLS, ModelConfig, SamplingConfig
 from model.errors import InvalidSetting
 from model.language_model import LanguageModel
@@ -46,7 +47,7 @@ def wild(words: Vocabulary, cell: str = "lstm", scale: float = 3.0, **settings: 
 def texts(model: LanguageModel, words: Vocabulary, config: SamplingConfig) -> list[str]:
     """The texts of one request by itself."""
     written = [""] * config.n
-    for piece in generate(model, words, config):
+    for piece in generate(network_for(model), words, config):
         written[piece.choice] += piece.text
     return written
 
@@ -56,7 +57,7 @@ def text(model: LanguageModel, words: Vocabulary, **settings: Any) -> str:
 
 
 def last_piece(model: LanguageModel, words: Vocabulary, **settings: Any) -> Piece:
-    *_, last = generate(model, words, SamplingConfig(**({"seed": 1} | settings)))
+    *_, last = generate(network_for(model), words, SamplingConfig(**({"seed": 1} | settings)))
     return last
 
 
@@ -146,12 +147,12 @@ def test_the_same_seed_gives_the_same_text_and_another_another() -> None:
 def test_a_request_needs_a_seed() -> None:
     words = vocabulary()
     with pytest.raises(InvalidSetting, match="seed is None"):
-        Sampler(wild(words), words).add(SamplingConfig())
+        Sampler(network_for(wild(words)), words).add(SamplingConfig())
 
 
 def test_what_is_told_of_a_prompt() -> None:
     words = vocabulary()
-    sampler = Sampler(wild(words), words, max_prompt=4)
+    sampler = Sampler(network_for(wild(words)), words, max_prompt=4)
     assert sampler.add(SamplingConfig(prompt="aÉ中", seed=0)) == (1, 3, False, [Substitution("É", "e", 1), Substitution("中", None, 1)])
     assert sampler.add(SamplingConfig(prompt="中abcd", seed=0)) == (2, 4, True, [])
     assert sampler.add(SamplingConfig(seed=0)) == (3, 1, False, [])
@@ -161,7 +162,7 @@ def test_what_is_told_of_a_prompt() -> None:
 @pytest.mark.parametrize("length", [0, 1, 2, 100])
 def test_length_counts_symbols(length: int) -> None:
     words = vocabulary()
-    pieces = list(generate(wild(words), words, SamplingConfig(length=length, seed=0, n=2)))
+    pieces = list(generate(network_for(wild(words)), words, SamplingConfig(length=length, seed=0, n=2)))
     for choice in range(2):
         mine = [piece for piece in pieces if piece.choice == choice]
         assert len("".join(piece.text for piece in mine)) == length
@@ -190,7 +191,7 @@ def test_a_long_prompt_is_read_in_slices_as_if_in_one_go(cell: str) -> None:
         prompt = "".join(rng.choice("abcdefgh ") for _ in range(length))
         state = model.zero_state(1)
         logits, _, _ = model.forward(words.encode(prompt)[:, None], state)
-        sampler = Sampler(model, words)
+        sampler = Sampler(network_for(model), words)
         sampler.add(SamplingConfig(prompt=prompt, seed=0, temperature=0, length=1))
         steps = 0
         pieces: list[Piece] = []
@@ -206,7 +207,7 @@ def test_only_the_end_of_a_very_long_prompt_is_read() -> None:
     model, tail = wild(words), "gfedcba" * 5
     expected = text(model, words, prompt="a" * MAX_PROMPT + tail, length=30)
     assert expected == text(model, words, prompt="b" + "a" * MAX_PROMPT + tail, length=30)
-    sampler = Sampler(model, words, max_prompt=len(tail))
+    sampler = Sampler(network_for(model), words, max_prompt=len(tail))
     sampler.add(SamplingConfig(prompt="abc" * 1000 + tail, length=30, seed=1))
     written = ""
     while sampler.active:
@@ -252,9 +253,9 @@ def test_a_text_is_the_same_alone_and_in_company(cell: str, level: str, normaliz
     model = wild(words, cell, **settings)
     rng = random.Random(f"{cell}{level}")
     waiting = requests(rng, 40)
-    alone = [list(generate(model, words, config)) for config in waiting]
+    alone = [list(generate(network_for(model), words, config)) for config in waiting]
 
-    sampler, most, cancelled = Sampler(model, words), 0, set()
+    sampler, most, cancelled = Sampler(network_for(model), words), 0, set()
     company: dict[int, list[Piece]] = {}
     number: dict[int, int] = {}
     while sampler.active or len(number) < len(waiting):
@@ -310,7 +311,7 @@ def test_fewer_symbols_are_drawn_at_once_where_they_take_long_or_would_be_lost(m
     model = wild(words)
 
     def first(n: int = 1, stop: tuple[str, ...] = ()) -> int:
-        return next(generate(model, words, SamplingConfig(length=100, seed=1, n=n, stop=stop))).symbols
+        return next(generate(network_for(model), words, SamplingConfig(length=100, seed=1, n=n, stop=stop))).symbols
 
     assert first() == MAX_BURST
     assert first(stop=("never there",)) == MIN_BURST
@@ -320,7 +321,7 @@ def test_fewer_symbols_are_drawn_at_once_where_they_take_long_or_would_be_lost(m
 
 def test_a_cancelled_request_is_forgotten_at_any_stage() -> None:
     words = vocabulary()
-    sampler = Sampler(wild(words), words)
+    sampler = Sampler(network_for(wild(words)), words)
     reading = sampler.add(SamplingConfig(prompt="ab" * PREFILL_CHUNK, seed=0)).request
     waiting = sampler.add(SamplingConfig(seed=0)).request
     sampler.step()
@@ -388,7 +389,7 @@ def test_a_text_ends_before_the_first_stop_string(level: str, normalization: str
     model = memoryless(np.full(words.size, 1 / words.size).tolist(), words)
     whole = text(model, words, length=300, seed=seed, temperature=1)
     for stop in ("a", " ", "가", "é", "a b", "zzz"):
-        pieces = list(generate(model, words, SamplingConfig(stop=(stop, "never there"), length=300, seed=seed, temperature=1)))
+        pieces = list(generate(network_for(model), words, SamplingConfig(stop=(stop, "never there"), length=300, seed=seed, temperature=1)))
         written = "".join(piece.text for piece in pieces)
         if stop in whole:
             assert (written, pieces[-1].finish_reason) == (whole[: whole.index(stop)], "stop")
@@ -451,7 +452,7 @@ def test_what_overflows_in_one_text_does_not_reach_another() -> None:
     model.parameters["layers.0.Wx"][1] = 3e38
     model.parameters["layers.0.Wh"][:] = 3e38
     model.parameters["by"][:] = [0, -1e6]
-    both = Sampler(model, words)
+    both = Sampler(network_for(model), words)
     sane, other = (
         both.add(SamplingConfig(prompt="a", seed=0, length=30)).request,
         both.add(SamplingConfig(prompt="bbb", seed=0, length=30)).request,
@@ -472,7 +473,7 @@ def test_memory_does_not_grow_with_the_length(level: str, normalization: str) ->
     def most(length: int) -> int:
         config = SamplingConfig(length=length, seed=0, temperature=1, stop=("never",))
         tracemalloc.start()
-        for _ in generate(model, words, config):
+        for _ in generate(network_for(model), words, config):
             pass
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()

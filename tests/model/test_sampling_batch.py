@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from model.backend import Network, NumpyNetwork, network_for
 from model.config import ModelConfig, SamplingConfig
 from model.language_model import LanguageModel
 from model.output_text import SymbolLogprob
@@ -79,10 +80,11 @@ def temperature_at(config: SamplingConfig, position: int) -> float:
     return [value for start, value in config.temperature_schedule if start <= position][-1]
 
 
+@pytest.mark.parametrize("network", [NumpyNetwork(MODEL), network_for(MODEL)], ids=["numpy", "fastest"])
 @settings(max_examples=40)
 @given(configs)
-def test_each_symbol_is_the_one_that_its_random_number_falls_on(config: SamplingConfig) -> None:
-    pieces = list(generate(MODEL, WORDS, config))
+def test_each_symbol_is_the_one_that_its_random_number_falls_on(network: Network, config: SamplingConfig) -> None:
+    pieces = list(generate(network, WORDS, config))
     shown = "".join(piece.text for piece in pieces)
     scores = [score for piece in pieces for score in piece.logprobs]
     assert shown.startswith(config.prompt) == (config.echo or shown.startswith(config.prompt))

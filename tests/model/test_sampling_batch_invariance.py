@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import random
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -13,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from model.backend import network_for
 from model.config import ModelConfig, SamplingConfig
 from model.language_model import LanguageModel
 from model.output_text import Piece, SymbolLogprob
@@ -80,15 +79,7 @@ def written(pieces: list[Piece], n: int) -> list[Written]:
 
 def again(model: LanguageModel, words: Vocabulary, config: SamplingConfig) -> list[Written]:
     """The texts of a request by itself."""
-    return written(list(generate(model, words, config)), config.n)
-
-
-THREADS = ThreadPoolExecutor(3)
-
-
-def side_by_side(steps: Sequence[Callable[[], list[Piece]]]) -> list[list[Piece]]:
-    """A pool of three threads."""
-    return [future.result() for future in [THREADS.submit(step) for step in steps]]
+    return written(list(generate(network_for(model), words, config)), config.n)
 
 
 @settings(max_examples=60)
@@ -96,15 +87,15 @@ def side_by_side(steps: Sequence[Callable[[], list[Piece]]]) -> list[list[Piece]
     st.sampled_from(KINDS),
     st.lists(asked, min_size=1, max_size=20),
     st.randoms(use_true_random=False),
-    st.sampled_from([{}, {"batches": 3}]),
+    st.sampled_from([1, 3]),
 )
 def test_what_others_do_changes_nothing(
-    kind: tuple[str, str, str], requests: list[SamplingConfig], rng: random.Random, batches: dict[str, int]
+    kind: tuple[str, str, str], requests: list[SamplingConfig], rng: random.Random, threads: int
 ) -> None:
     """Others join and leave at any moment, and their temperatures are moved; so are those of a request itself, and then it is
     made again by itself from the course that was told. Rows may be divided among threads."""
     model, words = MODELS[kind]
-    sampler = Sampler(model, words, pool=side_by_side, **batches)
+    sampler = Sampler(network_for(model, threads), words)
     numbers: dict[int, int] = {}  # of a request -> its place in the list
     found: dict[int, list[Piece]] = {}
     courses: dict[int, Any] = {}
@@ -137,7 +128,7 @@ def ended(pieces: list[Piece], n: int) -> bool:
 
 def test_a_moved_temperature_is_in_force_in_all_texts_from_the_same_position_on() -> None:
     model, words = MODELS["lstm", "char", "nfc"]
-    sampler = Sampler(model, words)
+    sampler = Sampler(network_for(model), words)
     config = SamplingConfig(prompt="abc", length=160, n=3, seed=4, temperature=2)
     number = sampler.add(config).request
     pieces = sampler.step() + sampler.step()
@@ -150,13 +141,15 @@ def test_a_moved_temperature_is_in_force_in_all_texts_from_the_same_position_on(
     after = written(pieces, 3)
     assert [text[:moved] for text, *_ in after] == [text[:moved] for text, *_ in before]
     for choice, (text, *_) in enumerate(after):
-        greedy = generate(model, words, SamplingConfig(prompt="abc" + text[:moved], length=160 - moved, temperature=0, seed=choice))
+        greedy = generate(
+            network_for(model), words, SamplingConfig(prompt="abc" + text[:moved], length=160 - moved, temperature=0, seed=choice)
+        )
         assert text[moved:] == "".join(piece.text for piece in greedy)
 
 
 def test_a_temperature_is_moved_while_the_prompt_is_read_and_not_afterwards() -> None:
     model, words = MODELS["lstm", "char", "nfc"]
-    sampler = Sampler(model, words)
+    sampler = Sampler(network_for(model), words)
     number = sampler.add(SamplingConfig(prompt="abc" * 300, length=5, seed=4, temperature=((0, 1.0), (3, 2.0)))).request
     sampler.step()
     assert sampler.set_temperature(number, 0.5) == 0
@@ -170,7 +163,7 @@ def test_a_temperature_is_moved_while_the_prompt_is_read_and_not_afterwards() ->
 
 def test_a_request_that_is_ended_shows_all_that_was_written() -> None:
     model, words = MODELS["gru", "char", "nfd"]
-    sampler = Sampler(model, words)
+    sampler = Sampler(network_for(model), words)
     config = SamplingConfig(prompt="abc", length=100, n=2, seed=4, temperature=1, stop=("never there",), logprobs=1, echo=True)
     number, other = sampler.add(config).request, sampler.add(dataclasses.replace(config, echo=False)).request
     pieces = [*sampler.step(), *sampler.step(), *sampler.step()]
@@ -186,7 +179,7 @@ def test_a_request_that_is_ended_shows_all_that_was_written() -> None:
 
 def test_a_request_that_is_ended_while_its_prompt_is_read() -> None:
     model, words = MODELS["gru", "char", "nfd"]
-    sampler = Sampler(model, words)
+    sampler = Sampler(network_for(model), words)
     number = sampler.add(SamplingConfig(prompt="abc" * 300, seed=4, n=2, echo=True)).request
     sampler.step()
     assert [(piece.text, piece.symbols, piece.finish_reason) for piece in sampler.end(number)] == [("abc" * 300, 0, "length")] * 2
@@ -198,23 +191,3 @@ def test_the_unknown_symbol_is_never_drawn_however_it_is_biased() -> None:
     bias = {words.size: 100.0, -1: 100.0, 10**15: 100.0, 3: 100.0}
     text = again(model, words, SamplingConfig(length=30, seed=1, logit_bias=bias))[0][0]
     assert text == words.decode(np.full(30, 3))
-
-
-def test_enough_texts_are_divided_into_groups_and_few_are_not() -> None:
-    model, words = MODELS["lstm", "char", "nfc"]
-    sizes: list[int] = []
-
-    def pool(steps: Sequence[Callable[[], list[Piece]]]) -> list[list[Piece]]:
-        sizes.append(len(steps))
-        return side_by_side(steps)
-
-    for n, expected in ((1, 1), (15, 1), (16, 2), (23, 2), (24, 3), (64, 3)):
-        sampler = Sampler(model, words, pool=pool, batches=3)
-        config = SamplingConfig(prompt="abc", length=20, n=n, seed=4, temperature=1, logprobs=0)
-        sampler.add(config)
-        pieces: list[Piece] = []
-        while sampler.active:
-            pieces += sampler.step()
-        assert set(sizes) == {expected}
-        assert written(pieces, n) == again(model, words, config)
-        sizes.clear()

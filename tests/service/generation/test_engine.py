@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from model.backend import network_for
 from model.checkpoint import Checkpoint
 from model.config import SamplingConfig
 from model.output_text import Piece
@@ -22,7 +23,7 @@ from service.generation.scheduler import Request
 from service.store import Run, Store
 from service.system.errors import GenerationFailed, ServiceStopping, TooManyRequests, WaitedTooLong
 
-LONG = 100_000  # symbols: more than a test waits for
+LONG = 5_000_000  # symbols: more than a test waits for
 
 
 @pytest.fixture
@@ -51,7 +52,7 @@ def texts(pieces: Iterator[list[Piece]] | Iterator[Piece], n: int = 1) -> list[s
 
 
 def alone(checkpoint: Checkpoint, asked: SamplingConfig) -> list[str]:
-    return texts(generate(checkpoint.model, checkpoint.vocabulary, asked), asked.n)
+    return texts(generate(network_for(checkpoint.model), checkpoint.vocabulary, asked), asked.n)
 
 
 def until(condition: Callable[[], bool]) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from model.backend import network_for
 from model.checkpoint import Checkpoint
 from model.config import ModelConfig, SamplingConfig
 from model.language_model import LanguageModel
-from model.sampling import MAX_PROMPT, generate
+from model.sampling import MAX_BURST, MAX_PROMPT, generate
 from model.vocabulary import Vocabulary
 from service.generation import sample
 from service.store import Metric, Store
@@ -32,7 +33,7 @@ def test_a_text_follows_its_prompt(store: Store, model: LanguageModel) -> None:
     texts = sample.write(store, None, config)
     assert texts.model == "first@7"
     assert texts.config == config
-    assert "".join(texts.pieces()) == "abc" + "".join(piece.text for piece in generate(model, VOCABULARY, config)) + "\n"
+    assert "".join(texts.pieces()) == "abc" + "".join(piece.text for piece in generate(network_for(model), VOCABULARY, config)) + "\n"
 
 
 def test_several_texts_come_one_after_the_other(store: Store, model: LanguageModel) -> None:
@@ -42,7 +43,7 @@ def test_several_texts_come_one_after_the_other(store: Store, model: LanguageMod
 
 
 def test_a_text_appears_while_it_is_made(store: Store, model: LanguageModel) -> None:
-    texts = sample.write(store, None, SamplingConfig(prompt="ab", length=250, seed=1))
+    texts = sample.write(store, None, SamplingConfig(prompt="ab", length=10 * MAX_BURST, seed=1))
     pieces = texts.pieces()
     assert next(pieces) == "ab"
     assert next(pieces)

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model import log_likelihood
+from model.backend import network_for
 from service.generation.model_cache import ModelCache
 from service.generation.scoring import AT_ONCE, WAITING, Scorer, posterior
 from service.store import Run, Store
@@ -37,7 +38,8 @@ def test_sums(models: ModelCache) -> None:
     for judgement in found:
         checkpoint = models.get(judgement.model).checkpoint
         ids = checkpoint.vocabulary.encode(text)
-        expected = [each for part in log_likelihood.score(checkpoint.model, checkpoint.vocabulary, ids) for each in part.logprobs.tolist()]
+        parts = log_likelihood.score(network_for(checkpoint.model), checkpoint.vocabulary, ids)
+        expected = [each for part in parts for each in part.logprobs.tolist()]
         assert judgement.log_likelihood == pytest.approx(sum(expected))
         assert judgement.scores is not None
         assert [score.logprob for score in judgement.scores] == expected

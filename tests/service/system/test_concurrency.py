@@ -2,48 +2,15 @@
 
 from __future__ import annotations
 
-import threading
 import time
 
 import pytest
 from werkzeug.exceptions import ClientDisconnected
 
-from service.system.concurrency import LruCache, ThreadPool, Turns
+from service.system.concurrency import LruCache, Turns
 from service.system.errors import TookTooLong, TooManyRequests, WaitedTooLong
 
 # ── pool ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def test_results_come_in_order_and_one_task_is_done_by_whoever_asks() -> None:
-    pool = ThreadPool(3)
-    for count in (0, 1, 2, 3, 7):
-        assert pool([lambda index=index: (index, threading.get_ident()) for index in range(count)])[:1] == (  # type: ignore[misc]
-            [(0, threading.get_ident())] if count else []
-        )
-        assert pool([lambda index=index: index for index in range(count)]) == list(range(count))  # type: ignore[misc]
-    pool.close()
-
-
-def test_tasks_are_done_side_by_side() -> None:
-    pool, meeting = ThreadPool(3), threading.Barrier(3, timeout=30)
-    assert sorted(pool([meeting.wait] * 3)) == [0, 1, 2]
-    pool.close()
-
-
-@pytest.mark.parametrize("bad", [0, 1])
-def test_an_exception_comes_when_all_are_done(bad: int) -> None:
-    pool, done = ThreadPool(2), threading.Event()
-
-    def fail() -> None:
-        raise ZeroDivisionError
-
-    def work() -> None:
-        done.set()
-
-    with pytest.raises(ZeroDivisionError):
-        pool([fail, work] if not bad else [work, fail])
-    assert done.is_set()
-    pool.close()
 
 
 # ── turns ────────────────────────────────────────────────────────────────────────────────────────────────────────────

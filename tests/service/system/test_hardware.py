@@ -13,10 +13,7 @@ import numpy as np
 import pytest
 from threadpoolctl import ThreadpoolController
 
-from model.batch_invariant import InBlocks, Prepare, RowByRow
-from model.batch_invariant_lanes import in_lanes
 from model.config import ModelConfig, TrainingConfig
-from model.language_model import LanguageModel
 from service.store.blobs import LARGEST
 from service.system import hardware
 from service.system.errors import ModelTooLarge
@@ -64,30 +61,6 @@ def test_the_environment_is_ready_for_json() -> None:
 def test_the_kernels_are_named() -> None:
     np.dot(np.ones((2, 2)), np.ones((2, 2)))
     assert re.fullmatch(r"\w+ [\w.]+( \w+)?", hardware.kernels())
-
-
-@pytest.mark.parametrize(
-    ("kernels", "hidden_size", "agree", "expected", "tried"),
-    [
-        ("openblas 0.3.31 SkylakeX", 4, True, InBlocks, [{(4, 12), (4, 7)}]),
-        ("openblas 0.3.31 SkylakeX", 4, False, RowByRow, [{(4, 12), (4, 7)}]),
-        ("openblas 0.3.31 Haswell", 400, True, in_lanes, [{(400, 1200)}]),
-        ("openblas 0.3.31 Haswell", 400, False, RowByRow, [{(400, 1200)}]),
-        ("openblas 0.3.31 Haswell", 4, True, RowByRow, []),
-        ("unknown", 400, True, RowByRow, []),
-    ],
-)
-def test_products_of_sampling_follow_kernels_and_sizes(
-    monkeypatch: pytest.MonkeyPatch, kernels: str, hidden_size: int, agree: bool, expected: Prepare, tried: list[set[tuple[int, int]]]
-) -> None:
-    found = []
-    monkeypatch.setattr(hardware, "kernels", lambda: kernels)
-    monkeypatch.setattr(hardware, "is_batch_invariant", lambda prepare, shapes, counts=(): found.append(set(shapes)) or agree)
-    hardware._prepare_for.cache_clear()
-    model = LanguageModel.new(ModelConfig(cell="gru", hidden_size=hidden_size, num_layers=2), 7)
-    assert [hardware.prepare_for(model) for _ in range(2)] == [expected] * 2
-    assert found == tried
-    hardware._prepare_for.cache_clear()
 
 
 def test_kernels_that_cannot_be_told_are_unknown(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ from flask.testing import FlaskClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from model.backend import network_for
 from model.checkpoint import Checkpoint
 from model.config import SamplingConfig
 from model.output_text import Piece, SymbolLogprob
@@ -38,7 +39,7 @@ def written(checkpoint: Checkpoint, **values: Any) -> list[tuple[str, list[Symbo
     """Each text of a request, and its scores, from the sampler itself."""
     config = SamplingConfig(**values)
     found: list[tuple[str, list[SymbolLogprob]]] = [("", []) for _ in range(config.n)]
-    for piece in generate(checkpoint.model, checkpoint.vocabulary, config):
+    for piece in generate(network_for(checkpoint.model), checkpoint.vocabulary, config):
         text, scores = found[piece.choice]
         found[piece.choice] = text + piece.text, scores + list(piece.logprobs)
     return found
