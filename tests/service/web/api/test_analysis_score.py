@@ -11,6 +11,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
+from model.backend import network_for
 from model.log_likelihood import score
 from service.store import Run
 
@@ -27,7 +28,7 @@ def logprobs(app: Flask, name: str, text: str) -> list[float]:
     """From the model itself."""
     checkpoint = app.extensions["charloom"].models.get(name).checkpoint
     ids = checkpoint.vocabulary.encode(text)
-    return [each for part in score(checkpoint.model, checkpoint.vocabulary, ids) for each in part.logprobs.tolist()]
+    return [each for part in score(network_for(checkpoint.model), checkpoint.vocabulary, ids) for each in part.logprobs.tolist()]
 
 
 def test_one_model(client: FlaskClient, app: Flask) -> None:
