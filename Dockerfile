@@ -12,7 +12,9 @@ RUN --mount=type=cache,target=/root/.cache/pip \
     && python -m pip --python /opt/charloom/bin/python install --quiet --require-hashes -r requirements.txt \
     && python -m pip install --quiet --require-hashes -r requirements-build.txt
 COPY . .
-RUN python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir /wheels . \
+# The C library is compiled by what pip fetches, because this image has no compiler. The next one gets the library alone.
+RUN --mount=type=cache,target=/root/.cache/pip \
+    CHARLOOM_BUILD_KERNELS=require python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir /wheels . \
     && python -m pip --python /opt/charloom/bin/python install --quiet --no-deps /wheels/*.whl \
     && install --directory --owner=10001 --group=10001 /data
 

@@ -17,6 +17,8 @@ PYTHON ?= $(shell for each in python3 python3.14 python3.13 python3.12 python3.1
 	if $$each -c '$(RECENT)' 2>/dev/null; then echo $$each; exit; fi; done; echo python3)
 PIP := -m pip --disable-pip-version-check --no-input --quiet install
 UV := uv==0.13.8
+KERNELS := $(wildcard model/kernels/*.c model/kernels/*.h) model/kernels/build.py
+COMPILER := model/kernels/requirements-compiler.txt
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 16
@@ -24,12 +26,12 @@ help:  ## this list
 run: install  ## train the default model where there is none yet, then serve it on http://127.0.0.1:8000
 	@.venv/bin/python cli.py start $(if $(PORT),--port '$(PORT)') $(if $(DB),--db '$(DB)')
 
-install: .venv/.runtime  ## the environment alone: .venv with the locked dependencies and the command charloom
+install: .venv/.runtime .venv/.kernels  ## the environment alone: .venv with the locked dependencies and the command charloom
 
-test: .venv/.dev  ## all tests; ARGS="..." goes to pytest
+test: .venv/.dev .venv/.kernels  ## all tests; ARGS="..." goes to pytest
 	@.venv/bin/python -m pytest --numprocesses auto $(ARGS)
 
-check: .venv/.dev  ## format, lint, types, and the generated parts of the documentation against the truth
+check: .venv/.dev .venv/.kernels  ## format, lint, types, and the generated parts of the documentation against the truth
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
 	.venv/bin/mypy
@@ -41,16 +43,18 @@ format: .venv/.dev  ## mend the format, what lint can mend, and the generated pa
 	.venv/bin/ruff format .
 	.venv/bin/python -m tools.documentation write
 
-bench: .venv-bench/.ready  ## measure speed and memory, beside PyTorch and onnxruntime; ARGS="..." goes to the benchmark (ARGS=--help)
+bench: .venv-bench/.ready .venv-bench/.kernels  ## measure speed and memory, beside PyTorch and onnxruntime; ARGS="..." goes to the benchmark (ARGS=--help)
 	@.venv-bench/bin/python -m bench $(ARGS)
 
 lock: .venv-lock/.ready  ## renew requirements*.txt after a change of pyproject.toml; UPGRADE=1 takes the newest versions
 	@$(COMPILE) pyproject.toml --output-file requirements.txt
 	@$(COMPILE) pyproject.toml --group dev --constraint requirements.txt --output-file requirements-dev.txt
 	@$(COMPILE) --group build --output-file requirements-build.txt
+	@$(COMPILE) --group compiler --output-file $(COMPILER)
 
-clean:  ## remove the environments and caches; databases stay
+clean:  ## remove the environments, the C library and caches; databases stay
 	rm -rf .venv .venv-bench .venv-lock .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist *.egg-info
+	rm -rf model/kernels/*.so model/kernels/*.dylib model/kernels/.building-*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # One version of everything for all platforms and interpreters, so that the same command gives the same weights.
@@ -69,12 +73,23 @@ COMPILE = .venv-lock/bin/uv pip compile --quiet --no-config --universal --python
 .venv/.runtime: .venv/.made requirements.txt requirements-build.txt pyproject.toml
 	@echo "installing the locked dependencies into .venv"
 	@.venv/bin/python $(PIP) --require-hashes -r requirements.txt -r requirements-build.txt
-	@PYTHONWARNINGS='ignore:Editable installation' .venv/bin/python $(PIP) --no-deps --no-build-isolation --editable .
+	@PYTHONWARNINGS='ignore:Editable installation' CHARLOOM_BUILD_KERNELS=no \
+		.venv/bin/python $(PIP) --no-deps --no-build-isolation --editable .
 	@touch $@
 
 .venv/.dev: .venv/.runtime requirements-dev.txt
 	@echo "installing what tests and checks need into .venv"
 	@.venv/bin/python $(PIP) --require-hashes -r requirements-dev.txt
+	@touch $@
+
+# The library lies beside its sources. Only if no local compiler works does this need pip, so any of the environments will do.
+.venv/.kernels .venv-bench/.kernels: %/.kernels: %/.made $(KERNELS)
+	@$(@D)/bin/python -m model.kernels.build
+	@touch $@
+
+# The compiler that tests build with beside the machine's own, and for other processors. No other command needs it.
+.venv/.compiler: .venv/.dev $(COMPILER)
+	@.venv/bin/python $(PIP) --require-hashes -r $(COMPILER)
 	@touch $@
 
 .venv-bench/.ready: .venv-bench/.made requirements.txt pyproject.toml

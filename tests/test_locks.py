@@ -12,7 +12,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parent.parent
-LOCKS = ("requirements.txt", "requirements-dev.txt", "requirements-build.txt")
+LOCKS = ("requirements.txt", "requirements-dev.txt", "requirements-build.txt", "model/kernels/requirements-compiler.txt")
 
 
 def pins(lock: str) -> dict[str, str]:
@@ -38,6 +38,7 @@ def test_every_line_is_a_pin_with_hashes(lock: str) -> None:
         ("requirements-dev.txt", "lint"),
         ("requirements-dev.txt", "mpi"),
         ("requirements-build.txt", "build"),
+        ("model/kernels/requirements-compiler.txt", "compiler"),
     ],
 )
 def test_the_pins_lie_in_the_ranges(lock: str, group: str | None) -> None:

@@ -1,9 +1,15 @@
-"""The libraries that this processor can run, each built for these tests if it is not there."""
+"""The libraries that this processor can run, and the compilers that tests build others with."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
 import pytest
 
+from model.kernels import build
 from model.kernels.library import Library, instruction_sets, path_of
 
 
@@ -12,3 +18,25 @@ def library(request: pytest.FixtureRequest) -> Library:
     if request.param == "none" or not path_of(request.param).exists():
         pytest.skip(f"there is no library for {request.param} here")
     return Library(path_of(request.param), request.param)
+
+
+@pytest.fixture(scope="session")
+def missing() -> Callable[[str], NoReturn]:
+    """Skips a test for a reason, or fails it if CHARLOOM_NO_SKIP is set."""
+    return pytest.fail if os.environ.get("CHARLOOM_NO_SKIP") else pytest.skip
+
+
+@pytest.fixture(scope="session")
+def zig(missing: Callable[[str], NoReturn]) -> Path:
+    """The compiler of the installed package `ziglang`."""
+    found = build.installed_zig()
+    if found is None:
+        missing("the package ziglang is not installed (make .venv/.compiler)")
+    return found
+
+
+@pytest.fixture(scope="session")
+def zig_cache(request: pytest.FixtureRequest) -> dict[str, str]:
+    """The environment in which zig keeps the C libraries that it compiles, from one run of the tests to the next."""
+    folder = str(request.config.cache.mkdir("zig"))
+    return {"ZIG_GLOBAL_CACHE_DIR": folder, "ZIG_LOCAL_CACHE_DIR": folder}

@@ -1,0 +1,31 @@
+"""Runs the cases of test_network.py with a library that has the sanitizers: ``python -m tests.model.kernels.run_sanitized LIBRARY NAME``.
+
+AddressSanitizer must be the first library of the process, so this is a process of its own. Where something is wrong, the sanitizer ends it.
+"""
+
+from __future__ import annotations
+
+import sys
+from itertools import product
+from pathlib import Path
+
+from model.kernels.library import Library
+from tests.model.kernels import test_network
+
+SEEDS = range(12)
+
+
+def main(path: str, name: str) -> int:
+    library = Library(Path(path), name)
+    for (cell, activation), seed in product(test_network.CELLS, SEEDS):
+        case = test_network.Case(cell, activation, seed)
+        test_network.test_loss_state_and_gradients_are_those_of_numpy(library, case)
+        test_network.test_a_text_is_read_as_in_training_and_as_by_numpy(library, case)
+        test_network.test_a_stream_has_the_same_bits_alone_and_in_company(library, case)
+    test_network.test_what_the_library_cannot_read_is_refused(library)
+    sys.stdout.write("no fault\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
