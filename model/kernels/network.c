@@ -2,14 +2,22 @@
 #include "network.h"
 
 #include <stdlib.h>
+#include <sys/mman.h>
 
 #include "loss.h"
 #include "threads.h"
 
+#define HUGE_PAGE ((size_t)1 << 21)
+
 void *aligned_memory(ptrdiff_t floats) {
     const size_t bytes = ((size_t)(floats > 0 ? floats : 1) * sizeof(float) + 63) / 64 * 64;
+    const int large = bytes >= 2 * HUGE_PAGE;
     void *memory = NULL;
-    return posix_memalign(&memory, 64, bytes) ? NULL : memory;
+    if (posix_memalign(&memory, large ? HUGE_PAGE : 64, bytes)) return NULL;
+#ifdef MADV_HUGEPAGE
+    if (large) madvise(memory, bytes, MADV_HUGEPAGE);  // fewer misses of the page table; only a hint
+#endif
+    return memory;
 }
 
 static Offsets offsets_of(const Shape *s) {
