@@ -23,6 +23,8 @@ SHARED = {
     "corpora": "the package gets text, the table of the store keeps it",
     "inspection": "model has its mathematics, service its results",
     "training": "model has the loop, service the run around it",
+    "network": "model.kernels does in C what model defines in numpy",
+    "optimizer": "model.kernels does in C what model defines in numpy",
 }
 # What would let the mathematics reach a file, the network, a clock, another process or a global random state.
 OUTSIDE_WORLD = frozenset(

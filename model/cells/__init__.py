@@ -17,7 +17,6 @@ T time, B batch, H hidden units, G gates, S states (1 for RNN and GRU, 2 for LST
 - `state` (S, B, H) is that before the first step; the state after the last step is returned. ``state[0]`` is h.
 - `h` (T, B, H) is the output; `dh` (T, B, H) its gradient; `dstate` (S, B, H) the gradient of the state before the first step.
   A gradient that arrives at the state after the last step may be given as `dstate`, so that chunks can be chained.
-- `backward` may overwrite the gates on the tape with dz, so a tape can be used only once.
 - `grads` has the names of `p`; the backward pass *adds* to it.
 - `signals` returns the gates and outputs on a tape as views (`model.cells.interface`).
 - A `step` is the forward pass of one step, for sampling: each call reads `z` (B, G*H) and updates `state` (S, B, H) in place. Its
@@ -37,13 +36,12 @@ from numpy.typing import NDArray
 from model.cells import gru, lstm, rnn
 from model.cells.interface import Bind, Signals
 from model.config import ModelConfig
-from model.workspace import FRESH, Workspace
 
 Array = NDArray[Any]
 
 
 class Forward(Protocol):
-    def __call__(self, p: Mapping[str, Array], z: Array, state: Array, workspace: Workspace = FRESH) -> tuple[Array, Array, Any]: ...
+    def __call__(self, p: Mapping[str, Array], z: Array, state: Array) -> tuple[Array, Array, Any]: ...
 
 
 class Backward(Protocol):
@@ -54,7 +52,6 @@ class Backward(Protocol):
         dh: Array,
         grads: Mapping[str, Array],
         dstate: Array | None = None,
-        workspace: Workspace = FRESH,
     ) -> tuple[Array, Array]: ...
 
 

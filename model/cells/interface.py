@@ -12,7 +12,7 @@ Bind = Callable[[Array, Array, Array], Callable[[], object]]  # bind(W, a, out) 
 
 
 class Signals(NamedTuple):
-    """Views of a tape, valid before `backward` overwrites it; T time, B batch, H hidden units."""
+    """Views of a tape; T time, B batch, H hidden units."""
 
     h: Array  # (T, B, H) the output
     memory: Array  # (T, B, H) the carried state, between -1 and 1: an LSTM's tanh(c), else h (unbounded with relu and identity)

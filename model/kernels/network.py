@@ -11,10 +11,12 @@ import weakref
 import numpy as np
 from numpy.typing import NDArray
 
-from model.config import ACTIVATIONS
+from model.config import ACTIVATIONS, TrainingConfig
 from model.functions import UNKNOWN_COST, Array, Ids
-from model.kernels.library import Library, NetworkShape
+from model.kernels.library import Library, NetworkShape, checked
+from model.kernels.optimizer import KernelOptimizer
 from model.language_model import LanguageModel
+from model.optimizer import Memory
 from model.parameters import Parameters
 
 CELLS = ("rnn", "gru", "lstm")  # in the order of cells.h
@@ -28,7 +30,7 @@ class KernelNetwork:
         config = model.config
         self.model, self.threads = model, threads
         self._library = library
-        self._weights = _checked(model.parameters.flat, model.parameters.flat.shape)
+        self._weights = checked(model.parameters.flat, model.parameters.flat.shape)
         shape = NetworkShape(
             CELLS.index(config.cell),
             ACTIVATIONS.index(config.activation),
@@ -68,7 +70,7 @@ class KernelNetwork:
 
     def logits(self, output: Array) -> Array:
         """Returns the logits (T, B, V) for an output (T, B, H) of the top layer."""
-        output = _checked(output, (*output.shape[:2], self.model.config.hidden_size))
+        output = checked(output, (*output.shape[:2], self.model.config.hidden_size))
         logits = np.empty((*output.shape[:2], self.model.vocabulary_size), np.float32)
         self._library.network_logits(self._network, output.shape[0] * output.shape[1], output.ctypes.data, logits.ctypes.data)
         return logits
@@ -94,7 +96,7 @@ class KernelNetwork:
 
     def _copy_of(self, state: Array, B: int) -> Array:
         L, S, _, H = self._state_shape
-        return _checked(np.array(state, np.float32, order="C", copy=True), (L, S, B, H))
+        return checked(np.array(state, np.float32, order="C", copy=True), (L, S, B, H))
 
     def loss_and_gradients(
         self,
@@ -115,8 +117,8 @@ class KernelNetwork:
         state, count = self._copy_of(state, B), count or inputs.size
         ids = _ids(inputs, (T, B)), _ids(targets, (T, B))
         if masks is not None:
-            masks = _checked(np.ascontiguousarray(masks, np.float32), (self._state_shape[0], B, self._state_shape[3]))
-        gradients, total = _checked(grads.flat, self._weights.shape), ctypes.c_double()
+            masks = checked(np.ascontiguousarray(masks, np.float32), (self._state_shape[0], B, self._state_shape[3]))
+        gradients, total = checked(grads.flat, self._weights.shape), ctypes.c_double()
         _done(
             self._library.gradients_of(
                 self._network,
@@ -134,6 +136,10 @@ class KernelNetwork:
             )
         )
         return total.value / count, state
+
+    def optimizer(self, memory: Memory, config: TrainingConfig) -> KernelOptimizer:
+        """Returns what updates the weights of the model; the network needs a `refresh` after each update."""
+        return KernelOptimizer(self._library, self.model.parameters, memory, config, self.threads)
 
 
 class _Tape:
@@ -168,12 +174,3 @@ def _ids(ids: Ids, shape: tuple[int, ...]) -> NDArray[np.int32]:
     if found.size and int(found.min()) < 0:
         raise ValueError(f"an id is {found.min()}; ids are 0 or more")
     return found
-
-
-def _checked(array: Array, shape: tuple[int, ...]) -> Array:
-    """Returns the array itself. Raises `ValueError` if the library cannot read it: another shape or type, or not contiguous."""
-    if array.dtype != np.float32 or array.shape != shape or not array.flags.c_contiguous or not array.flags.aligned:
-        raise ValueError(
-            f"an array is {array.dtype} {array.shape}, contiguous: {array.flags.c_contiguous}; the kernels need float32 {shape}"
-        )
-    return array

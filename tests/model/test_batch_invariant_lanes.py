@@ -18,7 +18,7 @@ from model.sampling import generate
 from model.vocabulary import Vocabulary
 from service.system import hardware
 
-AS_HERE = hardware.kernels().rpartition(" ")[2] in hardware.IN_LANES
+AS_HERE = hardware.blas().rpartition(" ")[2] in hardware.IN_LANES
 SIZES = [(8, 1), (8, 12), (16, 65), (64, 4), (128, 600), (256, WIDTH), (264, WIDTH + 1), (512, 1037), (1024, 1024)]
 
 
