@@ -182,12 +182,8 @@ removing(corpus_group, "corpus", "NAME", lambda store: store.corpora, "Remove a 
 @click.option("--name", help="Name of the run; by default made from the corpus and the cell.")
 @click.option("--resume", "resume_run", metavar="RUN", help="Continue a run; with --epochs, --steps or --budget for that much longer.")
 @click.option(
-    "--processes",
-    type=click.IntRange(0, 256),
-    default=0,
-    help="Processes that train together; 0 chooses: by a fixed rule, or by measuring if a time budget rules.",
+    "--threads", type=click.IntRange(0, 256), default=0, help="Threads that share the work of a step; 0: as many as there are cores."
 )
-@click.option("--threads", type=click.IntRange(0, 256), default=0, help="BLAS threads of each process; 0 chooses by a fixed rule.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
 @options_of(ModelConfig, TrainingConfig)
 @reading
@@ -200,7 +196,6 @@ def train(
     corpus: str | None,
     name: str | None,
     resume_run: str | None,
-    processes: int,
     threads: int,
     as_json: bool,
     **settings: Any,
@@ -215,26 +210,24 @@ def train(
     from service.training import corpus_import, jobs, mpi, trainer
 
     ranks = mpi.ranks()
-    if ranks > 1 and context.get_parameter_source("processes") is not FROM_DEFAULT:
-        raise click.UsageError(f"--processes cannot be chosen if {ranks} ranks of MPI train together; give one of the two")
     if (corpus is None) == (resume_run is None):
         raise click.UsageError("give a CORPUS to train on, or --resume RUN to continue one; not both")
     with opened(db, create=True) as store:
         if resume_run is not None:
             lengths = ("epochs", "steps", "budget")
-            given = [key for key in (*settings, "name", "processes", "threads") if context.get_parameter_source(key) is not FROM_DEFAULT]
+            given = [key for key in (*settings, "name") if context.get_parameter_source(key) is not FROM_DEFAULT]
             fixed = [key for key in given if key not in lengths]
             if fixed:
                 option = fixed[0].rstrip("_").replace("_", "-")
                 raise click.UsageError(f"--{option} cannot be changed when a run is resumed; train a new one for that")
-            work = trainer.resume(store, resume_run, **{key: settings[key] for key in lengths}, began=BEGAN, ranks=ranks)
+            longer = {key: settings[key] for key in lengths}
+            work = trainer.resume(store, resume_run, **longer, began=BEGAN, ranks=ranks, threads=threads)
         else:
             by_user = {key: value for key, value in settings.items() if context.get_parameter_source(key) is not FROM_DEFAULT}
             spec = jobs.JobSpec(
                 corpus=corpus or "",
                 model=chosen(ModelConfig, by_user),
                 training=chosen(TrainingConfig, by_user),
-                processes=processes,
                 threads=threads,
                 name=name,
             )

@@ -1,4 +1,4 @@
-"""Measures how training scales with cores: one process with BLAS threads, several processes, several ranks of MPI.
+"""Measures how training scales with cores: one thread, as many threads as cores, as many ranks of MPI.
 
 Each is the command that a user would give, and its speed the one that it prints.
 """
@@ -40,8 +40,8 @@ def measure(quick: bool) -> dict[str, Any]:
         text, db = Path(folder) / "corpus.txt", Path(folder) / "bench.db"
         write_corpus(text, lines_of("python"), SIZE)
         ways = {
-            "threads": ours.command("train", text, "--processes", "1", "--threads", str(cores)),
-            "processes": ours.command("train", text, "--processes", str(cores), "--threads", "1"),
+            "alone": ours.command("train", text, "--threads", "1"),
+            "threads": ours.command("train", text, "--threads", str(cores)),
         }
         if launcher:
             ranks = [*MPI, launcher, "--oversubscribe", "--bind-to", "none", "-n", str(cores)]

@@ -17,15 +17,15 @@ SIZES = (2048, 3072)  # of square matrices: large enough that packing them costs
 
 
 def measure() -> dict[str, Any]:
-    """Processor, cores, load, BLAS with its kernels, and versions; called in a process started as the measured ones are."""
-    kernels = hardware.kernels()  # asked before PyTorch brings libraries of its own
+    """Processor, cores, load, arithmetic, and versions; called in a process started as the measured ones are."""
+    arithmetic = hardware.arithmetic()  # asked before PyTorch brings libraries of its own
     import torch
 
     return {
         "processor": processor(),
         "cores": hardware.cores(),
         "load": round(os.getloadavg()[0], 2),
-        "kernels": kernels,
+        "arithmetic": arithmetic,
         "pytorch_kernels": torch.backends.cpu.get_cpu_capability(),
         "python": platform.python_version(),
         **{package: version(package) for package in ("numpy", "torch", "onnxruntime")},

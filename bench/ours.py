@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from bench.measuring import Run
@@ -12,7 +10,6 @@ from bench.processes import ROOT
 from model.backend import network_for
 from model.batches import Ids, Streams
 from model.config import SamplingConfig, TrainingConfig
-from model.functions import UNKNOWN_COST
 from model.language_model import LanguageModel
 from model.sampling import generate
 from model.training import TrainingState, train
@@ -20,29 +17,21 @@ from model.vocabulary import Vocabulary
 from service.store import Run as StoredRun
 from service.store import Store
 from service.system import hardware
-from service.system.hardware import Workers
-from service.training.parallel import train_in_processes
 
 
-@contextmanager
-def training(model: LanguageModel, ids: Ids, batch_size: int, seq_length: int) -> Iterator[tuple[Run, Workers]]:
-    """Steps of training, with the processes and threads that a run of this size gets."""
+def training(model: LanguageModel, ids: Ids, batch_size: int, seq_length: int) -> Run:
+    """Steps of training, with the threads that a run gets."""
     config = TrainingConfig(batch_size=batch_size, seq_length=seq_length, learning_rate=1e-3, schedule="constant", warmup=0, reset_rate=0)
-    workers = hardware.workers_for(model.config, config)
     streams = Streams(ids, batch_size, seq_length)
     state = TrainingState.new(model, streams, config)
     state.last_step = 10**9
-    with (
-        hardware.blas_threads(workers.threads),
-        train_in_processes(workers.processes, model, streams, ids, config, state, UNKNOWN_COST) as (model, state, group),
-    ):
-        steps = train(model, streams, config, state, group=group)
+    steps = train(model, streams, config, state, threads=hardware.training_threads())
 
-        def run(count: int) -> None:
-            for _ in range(count):
-                next(steps)
+    def run(count: int) -> None:
+        for _ in range(count):
+            next(steps)
 
-        yield run, workers
+    return run
 
 
 def sampling(model: LanguageModel, texts: int, temperature: float) -> Run:

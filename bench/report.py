@@ -17,7 +17,7 @@ def heading(machine: Found) -> str:
     cores = machine["cores"]
     lines = [
         f"{machine['processor']}, {cores} core{'s' if cores > 1 else ''}",
-        f"Python {machine['python']}, numpy {machine['numpy']} ({machine['kernels']})",
+        f"Python {machine['python']}, numpy {machine['numpy']}; Charloom by {machine['arithmetic']}",
         f"peers: torch {machine['torch']} ({machine['pytorch_kernels']}), onnxruntime {machine['onnxruntime']}",
     ]
     if machine["load"] > cores / 4:
@@ -29,12 +29,12 @@ def training(found: Found) -> str:
     """Characters per second of all, the ratio to PyTorch at its best, shares of the peak."""
     names = [name for name in TITLES if name in found["rows"][0]]
     rows = [
-        [row["network"], f"{row['processes']}", *_rates(row, names), f"{row['ratio']:.2f}", f"{row['share_of_peak']:.2f}"]
+        [row["network"], f"{row['threads']}", *_rates(row, names), f"{row['ratio']:.2f}", f"{row['share_of_peak']:.2f}"]
         for row in found["rows"]
     ]
     return (
         f"training, characters per second; PyTorch with {found['pytorch_threads']} threads\n"
-        f"{table(['network', 'processes', *_titles(names), 'ratio', 'share of peak'], rows)}\n"
+        f"{table(['network', 'threads', *_titles(names), 'ratio', 'share of peak'], rows)}\n"
         f"ratio: to the faster peer; geometric mean {found['mean_ratio']:.2f}, {_lowest(found)};"
         f" peak {found['peak'] / 1e9:.0f} GFLOP/s (np.dot of large float32 matrices)"
     )
@@ -71,8 +71,8 @@ def memory(found: Found) -> str:
 def cores(found: Found) -> str:
     """Characters per second of each way to use the cores."""
     ways = {
-        "threads": f"1 process, {found['cores']} BLAS threads",
-        "processes": f"{found['cores']} processes",
+        "alone": "1 thread",
+        "threads": f"{found['cores']} threads",
         "ranks": f"{found['cores']} ranks",
     }
     rows = [[row["network"], *(f"{row[way]['median']:,.0f}" if row[way] else "-" for way in ways)] for row in found["rows"]]

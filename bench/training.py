@@ -44,13 +44,12 @@ def measure(quick: bool, only: str = "") -> dict[str, Any]:
         model, tensors = network.weights()
         parts = pytorch.module(network, tensors)
         check(model, "PyTorch", pytorch.logits(parts))
-        with ours.training(model, ids, streams, length) as (run, workers):
-            theirs = pytorch.training(parts, ids, streams, length)
-            runs = {OURS: run, "pytorch": pytorch.threaded(theirs, cores)}
-            if cores > 1:
-                runs["pytorch_alone"] = pytorch.threaded(theirs, 1)
-            found = compared(interleaved(runs, streams * length, QUICK if quick else THOROUGH))
-        rows.append({"network": name, "multiply_adds": network.multiply_adds(), **workers._asdict(), **found})
+        theirs = pytorch.training(parts, ids, streams, length)
+        runs = {OURS: ours.training(model, ids, streams, length), "pytorch": pytorch.threaded(theirs, cores)}
+        if cores > 1:
+            runs["pytorch_alone"] = pytorch.threaded(theirs, 1)
+        found = compared(interleaved(runs, streams * length, QUICK if quick else THOROUGH))
+        rows.append({"network": name, "multiply_adds": network.multiply_adds(), "threads": hardware.training_threads(), **found})
         tell(f"  training {name}: {found['ratio']:.2f}")
     for row in rows:
         row["share_of_peak"] = row[OURS]["median"] * row["multiply_adds"] / peak.rate

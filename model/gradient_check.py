@@ -7,7 +7,7 @@ finds the tensor at fault.
     >>> import numpy as np
     >>> from model.config import ModelConfig
     >>> from model.gradient_check import check_gradients
-    >>> from model.language_model import Dropout, LanguageModel
+    >>> from model.language_model import LanguageModel
     >>> model = LanguageModel.new(ModelConfig(cell="lstm", hidden_size=5), vocabulary_size=7, seed=1)
     >>> ids = np.arange(12).reshape(6, 2) % 7  # (T, B)
     >>> errors = check_gradients(model, inputs=ids[:-1], targets=ids[1:])
@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 
 from model.errors import WrongGradient
 from model.functions import UNKNOWN_COST, Ids, cross_entropy, cross_entropy_backward
-from model.language_model import Dropout, LanguageModel
+from model.language_model import LanguageModel
 
 Array = NDArray[Any]
 Loss = Callable[[], float]
@@ -103,17 +103,16 @@ def gradient_errors(
     exact = type(model)(model.config, model.vocabulary_size, model.parameters.astype(np.float64))
     start = exact.zero_state(inputs.shape[1]) if state is None else state.astype(np.float64)
     flat_targets = targets.ravel()
-
-    def dropout() -> Dropout | None:
-        return None if dropout_seed is None else Dropout(np.random.Generator(np.random.PCG64(dropout_seed)))
+    rng = np.random.Generator(np.random.PCG64(dropout_seed))
+    masks = None if dropout_seed is None else exact.masks(rng, inputs.shape[1])
 
     def loss() -> float:
-        logits, _, _ = exact.forward(inputs, start, dropout=dropout())
+        logits, _, _ = exact.forward(inputs, start, masks=masks)
         return cross_entropy(logits.reshape(flat_targets.size, -1), flat_targets, UNKNOWN_COST)[0] / flat_targets.size
 
     grads = exact.parameters.zeros_like()
-    exact.loss_and_gradients(inputs, targets, start, grads, dropout=dropout())
-    logits, _, tape = exact.forward(inputs, start, dropout=dropout())
+    exact.loss_and_gradients(inputs, targets, start, grads, masks=masks)
+    logits, _, tape = exact.forward(inputs, start, masks=masks)
     _, p = cross_entropy(logits.reshape(flat_targets.size, -1), flat_targets)
     dlogits = cross_entropy_backward(p, flat_targets, 1 / flat_targets.size).reshape(logits.shape)
     dstate = exact.backward(tape, dlogits, exact.parameters.zeros_like())

@@ -1,6 +1,7 @@
 """Updates the weights from a gradient: clipping, learning-rate schedules and four optimizers.
 
-All work on flat vectors (P,). An optimizer keeps its memory in named vectors of the same size, which belong to the checkpoint.
+An optimizer keeps its memory in named vectors (P,) like the flat vector of all weights; they belong to the checkpoint.
+`model.kernels.optimizer` does the same in C.
 """
 
 from __future__ import annotations
@@ -13,11 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.config import TrainingConfig
+from model.parameters import Parameters
 
 Array = NDArray[Any]
 Memory = dict[str, Array]
-
-BLOCK = 32_768  # floats updated at once: a block and its memory stay in the L2 cache through all passes
 
 
 def gradient_norm(gradient: Array) -> float:
@@ -25,12 +25,15 @@ def gradient_norm(gradient: Array) -> float:
     return math.sqrt(float(np.dot(gradient, gradient)))
 
 
-def clip(gradient: Array, norm: float, config: TrainingConfig) -> None:
-    """Scales the gradient down to `clip_norm` (Pascanu, Mikolov and Bengio 2013) and clips its entries to `clip_value`, in place."""
-    if config.clip_norm and norm > config.clip_norm:
-        gradient *= config.clip_norm / norm
-    if config.clip_value:
-        np.clip(gradient, -config.clip_value, config.clip_value, out=gradient)
+def shrink_factor(norm: float, config: TrainingConfig) -> float:
+    """Returns by what a gradient of this norm is multiplied, so that its norm is at most `clip_norm` (Pascanu, Mikolov and Bengio 2013)."""
+    return config.clip_norm / norm if config.clip_norm and norm > config.clip_norm else 1.0
+
+
+def clip(gradient: Array, norm: float, config: TrainingConfig) -> Array:
+    """Returns the gradient scaled down to `clip_norm`, with its entries cut to `clip_value`."""
+    gradient = gradient * shrink_factor(norm, config)
+    return np.clip(gradient, -config.clip_value, config.clip_value) if config.clip_value else gradient
 
 
 def learning_rate(config: TrainingConfig, share: float) -> float:
@@ -54,60 +57,42 @@ def learning_rate(config: TrainingConfig, share: float) -> float:
 
 
 class UpdateRule(NamedTuple):
-    """One optimizer: the names of its memory, and its update of one block."""
+    """One optimizer: the names of its memory, and the function that updates it and returns the step, of which `rate` is taken."""
 
     memory: tuple[str, ...]
-    update: Callable[[Array, Array, float, Memory, int, TrainingConfig, Array], None]  # w, g, rate, memory, t, config, scratch
+    step: Callable[[Array, Memory, int, TrainingConfig], Array]  # g, memory, t, config
 
 
-def _adam(w: Array, g: Array, rate: float, memory: Memory, t: int, config: TrainingConfig, scratch: Array) -> None:
+def _adam(g: Array, memory: Memory, t: int, config: TrainingConfig) -> Array:
     """Adam (Kingma and Ba 2015): m / (√v + ε) with both means corrected for their start at zero."""
     m, v = memory["m"], memory["v"]
-    m *= config.beta1
-    m += np.multiply(g, 1 - config.beta1, out=scratch)
-    v *= config.beta2
-    np.multiply(g, g, out=scratch)
-    scratch *= 1 - config.beta2
-    v += scratch
-    np.multiply(v, 1 / (1 - config.beta2**t), out=scratch)
-    np.sqrt(scratch, out=scratch)
-    scratch += config.epsilon
-    np.divide(m, scratch, out=scratch)
-    scratch *= rate / (1 - config.beta1**t)
-    w -= scratch
+    m[:] = config.beta1 * m + (1 - config.beta1) * g
+    v[:] = config.beta2 * v + (1 - config.beta2) * g * g
+    step: Array = (m / (1 - config.beta1**t)) / (np.sqrt(v / (1 - config.beta2**t)) + config.epsilon)
+    return step
 
 
-def _rmsprop(w: Array, g: Array, rate: float, memory: Memory, t: int, config: TrainingConfig, scratch: Array) -> None:
+def _rmsprop(g: Array, memory: Memory, t: int, config: TrainingConfig) -> Array:
     """RMSprop (Tieleman and Hinton 2012): g / (√v + ε)."""
     v = memory["v"]
-    v *= config.beta2
-    np.multiply(g, g, out=scratch)
-    scratch *= 1 - config.beta2
-    v += scratch
-    np.sqrt(v, out=scratch)
-    scratch += config.epsilon
-    np.divide(g, scratch, out=scratch)
-    scratch *= rate
-    w -= scratch
+    v[:] = config.beta2 * v + (1 - config.beta2) * g * g
+    step: Array = g / (np.sqrt(v) + config.epsilon)
+    return step
 
 
-def _adagrad(w: Array, g: Array, rate: float, memory: Memory, t: int, config: TrainingConfig, scratch: Array) -> None:
+def _adagrad(g: Array, memory: Memory, t: int, config: TrainingConfig) -> Array:
     """Adagrad (Duchi, Hazan and Singer 2011): g / (√Σg² + ε)."""
     v = memory["v"]
-    v += np.multiply(g, g, out=scratch)
-    np.sqrt(v, out=scratch)
-    scratch += config.epsilon
-    np.divide(g, scratch, out=scratch)
-    scratch *= rate
-    w -= scratch
+    v[:] = v + g * g
+    step: Array = g / (np.sqrt(v) + config.epsilon)
+    return step
 
 
-def _sgd(w: Array, g: Array, rate: float, memory: Memory, t: int, config: TrainingConfig, scratch: Array) -> None:
+def _sgd(g: Array, memory: Memory, t: int, config: TrainingConfig) -> Array:
     """Stochastic gradient descent with momentum (Polyak 1964), as PyTorch writes it: m = μ m + g; w -= rate m."""
     m = memory["m"]
-    m *= config.momentum
-    m += g
-    w -= np.multiply(m, rate, out=scratch)
+    m[:] = config.momentum * m + g
+    return m
 
 
 RULES: dict[str, UpdateRule] = {
@@ -125,18 +110,12 @@ def new_memory(config: TrainingConfig, weights: Array) -> Memory:
 
 def update(weights: Array, gradient: Array, rate: float, memory: Memory, t: int, config: TrainingConfig) -> None:
     """Updates weights (P,) once, in place; `t` counts updates from 1."""
-    rule = RULES[config.optimizer]
-    scratch = np.empty(min(BLOCK, len(weights)), weights.dtype)
-    for start in range(0, len(weights), BLOCK):
-        block = slice(start, start + BLOCK)
-        w = weights[block]
-        rule.update(w, gradient[block], rate, {name: part[block] for name, part in memory.items()}, t, config, scratch[: len(w)])
+    weights -= rate * RULES[config.optimizer].step(gradient, memory, t, config)
 
 
 def decay(matrix: Array, rate: float, weight_decay: float) -> None:
     """Applies decoupled weight decay (Loshchilov and Hutter 2019) in place. Callers leave out biases."""
-    if weight_decay:
-        matrix *= 1 - rate * weight_decay
+    matrix *= 1 - rate * weight_decay
 
 
 def learning_rate_multiples(names: Collection[str], config: TrainingConfig) -> dict[str, float]:
@@ -149,3 +128,25 @@ def learning_rate_multiples(names: Collection[str], config: TrainingConfig) -> d
     input_table = "embedding" if "embedding" in names else "layers.0.Wx"
     own = {input_table: config.input_rate, "Wy": config.output_rate}
     return {name: own.get(name, 1.0) for name in names}
+
+
+class Optimizer:
+    """Updates all parameters of a model, each at its own learning rate; only matrices decay."""
+
+    def __init__(self, parameters: Parameters, memory: Memory, config: TrainingConfig) -> None:
+        self._parameters, self._memory, self._config = parameters, memory, config
+        self._multiples = learning_rate_multiples(parameters, config)
+
+    def norm(self, gradient: Array) -> float:
+        """Returns the norm of a gradient (P,); not finite if one of its numbers is not, or the sum of squares overflows."""
+        return gradient_norm(gradient)
+
+    def update(self, gradient: Array, norm: float, rate: float, t: int) -> None:
+        """Clips a gradient (P,) with this norm and updates the parameters; `t` counts updates from 1."""
+        gradient = clip(gradient, norm, self._config)
+        for name, place in self._parameters.places().items():
+            own_rate, weights = rate * self._multiples[name], self._parameters.flat[place]
+            if self._parameters[name].ndim == 2:
+                decay(weights, own_rate, self._config.weight_decay)
+            memory = {key: vector[place] for key, vector in self._memory.items()}
+            update(weights, gradient[place], own_rate, memory, t, self._config)

@@ -64,14 +64,12 @@ class Parameters(Mapping[str, Array]):
         prefix = f"layers.{index}."
         return {name.removeprefix(prefix): view for name, view in self._views.items() if name.startswith(prefix)}
 
-    def places(self, part: slice = slice(None)) -> dict[str, slice]:
-        """Returns the slice of each parameter that overlaps a part of the vector, relative to the part's start."""
-        found, start, (low, high, _) = {}, 0, part.indices(len(self.flat))
-        for name, shape in self.shapes.items():
-            end = start + math.prod(shape)
-            if max(start, low) < min(end, high):
-                found[name] = slice(max(start, low) - low, min(end, high) - low)
-            start = end
+    def places(self) -> dict[str, slice]:
+        """Returns the slice of each parameter in the vector."""
+        found, start = {}, 0
+        for name, view in self.items():
+            found[name] = slice(start, start + view.size)
+            start += view.size
         return found
 
     def zeros_like(self) -> Parameters:

@@ -1,27 +1,26 @@
 """Defines the interface of a group of processes that train one model together (data parallelism).
 
 Each process reads some of the streams with the same weights; the sum of their gradients is that of all streams. All of them make the
-same calls in the same order:
+same calls in the same order, and the same updates of all weights:
 
 ::
 
-    share = group.begin(share)                           rank 0 sends the share of the run that is done; 1 or more ends it
+    share = group.begin(share)                                 rank 0 sends the share of the run that is done; 1 or more ends it
     ... forward, backward over group.rows(B) ...
-    gradient, norm, loss = group.reduce(gradient, loss)  the sums over all, in the order of the ranks
-    ... update of the weights group.part(P) ...
-    group.barrier()                                      now all weights are updated
+    gradient, norm, loss = group.reduce(gradient, loss, norm)  the sums over all, in the order of the ranks
+    ... update of the weights ...
+    group.barrier()                                            the step is over
 
-The `ProcessGroup` in this module is a single process; `service.training.parallel` and `service.training.mpi` have groups of several.
+The `ProcessGroup` in this module is a single process; `service.training.mpi` has a group of several.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-
-from model.optimizer import gradient_norm
 
 Array = NDArray[Any]
 
@@ -29,8 +28,8 @@ Array = NDArray[Any]
 class Reduced(NamedTuple):
     """The sums over all processes."""
 
-    gradient: Array  # this process's part of the gradient; it may be overwritten
-    norm: float  # of the whole gradient
+    gradient: Array
+    norm: float  # of the gradient
     loss: float
 
 
@@ -44,10 +43,6 @@ class ProcessGroup:
         """Returns the streams that this process reads; they need not divide evenly."""
         return slice(batch_size * self.rank // self.size, batch_size * (self.rank + 1) // self.size)
 
-    def part(self, parameters: int) -> slice:
-        """Returns the weights that this process updates: all, unless the weights are in shared memory."""
-        return slice(0, parameters)
-
     def gradient_buffer(self, parameters: Array) -> Array:
         """Returns the buffer for this process's gradient: zeros like the parameters (P,)."""
         return np.zeros_like(parameters)
@@ -56,9 +51,9 @@ class ProcessGroup:
         """Waits until rank 0 begins the next step or ends the run; returns its share."""
         return share
 
-    def reduce(self, gradient: Array, loss: float) -> Reduced:
-        """Sums the gradient (P,) and the loss over all processes, in the order of the ranks."""
-        return Reduced(gradient, gradient_norm(gradient), loss)
+    def reduce(self, gradient: Array, loss: float, norm: Callable[[Array], float]) -> Reduced:
+        """Sums the gradient (P,) and the loss over all processes, in the order of the ranks; `norm` measures the sum."""
+        return Reduced(gradient, norm(gradient), loss)
 
     def gather(self, hidden: Array) -> Array:
         """Returns the states (L, S, B, H) of all streams; each process has its own rows in `hidden`. Called by all."""
@@ -69,15 +64,7 @@ class ProcessGroup:
         return hidden
 
     def barrier(self) -> None:
-        """Returns when all processes have called it."""
+        """Ends a step: no process needs another one before the next `begin`."""
 
 
 ALONE = ProcessGroup()
-
-
-def sum_in_order(vectors: list[Array], part: slice) -> Array:
-    """Returns the sum of a part of several vectors, always in the same order, since sums of floats depend on it."""
-    total = vectors[0][part].copy()
-    for vector in vectors[1:]:
-        total += vector[part]
-    return np.asarray(total)

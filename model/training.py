@@ -15,14 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model import optimizer
+from model.backend import Network, network_for
 from model.batches import Ids, Streams
 from model.config import TrainingConfig
 from model.errors import TrainingDiverged
-from model.functions import UNKNOWN_COST, nats, plain_arithmetic
-from model.language_model import Dropout, LanguageModel
+from model.functions import UNKNOWN_COST
+from model.language_model import LanguageModel
 from model.parameters import Parameters
 from model.process_group import ALONE, ProcessGroup
-from model.workspace import Workspace
 
 Array = NDArray[Any]
 
@@ -95,19 +95,21 @@ def train(
     share: Callable[[TrainingState], float] = by_steps,
     group: ProcessGroup = ALONE,
     unknown_cost: float = UNKNOWN_COST,
-    workspace: Workspace | None = None,
+    threads: int = 1,
+    network: Network | None = None,
 ) -> Iterator[Progress]:
     """Trains the model in place until `share` reaches 1; yields after each update.
 
     `share(state)` returns the share of the run that is done; the learning-rate schedule follows it. In a `group`, each process calls
-    this with the same arguments and reads its own rows of the streams. Between two updates a `workspace` may be used for something
-    else. Raises `TrainingDiverged`, before the weights are changed, if a loss or gradient is not finite.
+    this with the same arguments and reads its own rows of the streams. Up to so many `threads` share the work of a step, if the kernels
+    do it; their number changes no bit. A `network` for training may be given, so that its memory can be released between two updates.
+    Raises `TrainingDiverged`, before the weights are changed, if a loss or gradient is not finite.
     """
-    B, weights = streams.batch_size, model.parameters.flat
-    rows, part = group.rows(B), group.part(len(weights))
-    gradients = Parameters(model.parameters.shapes, group.gradient_buffer(weights))
-    portions = _portions(model.parameters, state.memory, part, config)
-    workspace = workspace or Workspace()
+    B = streams.batch_size
+    rows = group.rows(B)
+    network = network or network_for(model, threads, trains=True)
+    updates = network.optimizer(state.memory, config)
+    gradients = Parameters(model.parameters.shapes, group.gradient_buffer(model.parameters.flat))
     while (done := group.begin(share(state))) < 1:
         inputs, targets = streams.chunk(state.chunk)
         hidden = state.hidden[:, :, rows]  # a view
@@ -116,59 +118,29 @@ def train(
         if config.reset_rate:
             # A state that is never reset drifts away from those at the beginning of a text; see TrainingConfig.reset_rate.
             hidden[:, :, (rng.random(B) < config.reset_rate)[rows]] = 0
-        dropout = Dropout(rng, B, rows) if model.config.dropout else None
-        with plain_arithmetic():  # numbers that are not finite are detected below
-            loss, hidden[...] = model.loss_and_gradients(
-                inputs[:, rows],
-                targets[:, rows],
-                hidden,
-                gradients,
-                count=inputs.size,
-                dropout=dropout,
-                workspace=workspace,
-                unknown_cost=unknown_cost,
-            )
-            gradient, norm, loss = group.reduce(gradients.flat, loss)
+        masks = model.masks(rng, B)  # of all streams, so that they are the same for any group
+        loss, hidden[...] = network.loss_and_gradients(
+            inputs[:, rows],
+            targets[:, rows],
+            hidden,
+            gradients,
+            count=inputs.size,
+            masks=None if masks is None else masks[:, rows],
+            unknown_cost=unknown_cost,
+        )
+        gradient, norm, loss = group.reduce(gradients.flat, loss, updates.norm)
         if not math.isfinite(loss):
             raise TrainingDiverged(state.step + 1, "loss", loss)
         if not math.isfinite(norm):
             raise TrainingDiverged(state.step + 1, "gradient's norm", norm)
-        optimizer.clip(gradient, norm, config)
         rate = optimizer.learning_rate(config, done)
-        with plain_arithmetic():  # numbers that are not finite are detected in the next step
-            for place, w, memory, multiple, decay in portions:
-                optimizer.decay(w, rate * multiple, decay)
-                optimizer.update(w, gradient[place], rate * multiple, memory, state.step + 1, config)
+        updates.update(gradient, norm, rate, state.step + 1)
+        network.refresh()
         if state.advance(streams):
             moved = streams.carry(group.gather(state.hidden))
-            group.barrier()
             state.hidden[:, :, rows] = moved[:, :, rows]
         group.barrier()
         yield Progress(state.step, state.epoch + state.chunk / streams.chunks, loss, norm, rate, done, inputs.size)
-
-
-class _Portion(NamedTuple):
-    """The part of one parameter that this process updates."""
-
-    place: slice  # in the gradient of this process's weights
-    weights: Array  # a view
-    memory: optimizer.Memory  # views
-    multiple: float  # of the learning rate
-    decay: float
-
-
-def _portions(parameters: Parameters, memory: optimizer.Memory, part: slice, config: TrainingConfig) -> list[_Portion]:
-    learning_rate_multiples = optimizer.learning_rate_multiples(parameters, config)
-    return [
-        _Portion(
-            place,
-            parameters.flat[part][place],
-            {key: vector[part][place] for key, vector in memory.items()},
-            learning_rate_multiples[name],
-            config.weight_decay if parameters[name].ndim == 2 else 0.0,
-        )
-        for name, place in parameters.places(part).items()
-    ]
 
 
 class Evaluation(NamedTuple):
@@ -185,37 +157,33 @@ def evaluate(
     start: int,
     stop: int,
     unknown_cost: float = UNKNOWN_COST,
-    workspace: Workspace | None = None,
+    threads: int = 1,
     tick: Callable[[], None] | None = None,
 ) -> Evaluation:
     """Returns the loss over ids[start:stop], each predicted from the symbols before it: 0 < start < stop.
 
     They are read as parallel streams with carried state. Each stream first reads up to `VALIDATION_CONTEXT` symbols before its first
     one, so that the result is close to that of a single stream. `tick` is called now and then; an exception that it raises ends the
-    evaluation.
+    evaluation. Up to so many `threads` share the work, if the kernels do it.
     """
     total = stop - start
     B = int(np.clip(total // (4 * VALIDATION_CONTEXT), 1, VALIDATION_STREAMS))
     length = -(-total // B)
     firsts = start + length * np.arange(B)  # (B,) the first target of each stream
     context = min(VALIDATION_CONTEXT, start - 1)
-    workspace = workspace or Workspace()
-    hidden = model.zero_state(B)
+    network, hidden = network_for(model, threads), model.zero_state(B)
     cost, unknown = 0.0, 0
-    with plain_arithmetic():  # numbers that are not finite appear in the result
-        table = model.input_table()
-        for offset in range(-context, 0, VALIDATION_LENGTH):
-            before = firsts + np.arange(offset, min(offset + VALIDATION_LENGTH, 0))[:, None]  # (T, B)
-            _, hidden, _ = model.read(ids[before - 1], hidden, workspace=workspace, table=table)
-        for offset in range(0, length, VALIDATION_LENGTH):
-            if tick:
-                tick()
-            places = firsts + np.arange(offset, min(offset + VALIDATION_LENGTH, length))[:, None]  # (T, B) of the targets
-            counts = (places < stop).ravel()  # the last stream may be shorter
-            places = np.minimum(places, stop - 1)
-            targets = ids[places].ravel()
-            logits, hidden, _ = model.forward(ids[places - 1], hidden, workspace=workspace, table=table)
-            costs, _ = nats(logits.reshape(targets.size, -1), targets, unknown_cost)
-            cost += float(costs[counts].sum())
-            unknown += int(np.count_nonzero(targets[counts] >= model.vocabulary_size))
+    for offset in range(-context, 0, VALIDATION_LENGTH):
+        before = firsts + np.arange(offset, min(offset + VALIDATION_LENGTH, 0))[:, None]  # (T, B)
+        _, hidden = network.read(ids[before - 1], hidden)
+    for offset in range(0, length, VALIDATION_LENGTH):
+        if tick:
+            tick()
+        places = firsts + np.arange(offset, min(offset + VALIDATION_LENGTH, length))[:, None]  # (T, B) of the targets
+        counts = places < stop  # the last stream may be shorter
+        places = np.minimum(places, stop - 1)
+        targets = ids[places]
+        costs, hidden = network.nats(ids[places - 1], targets, hidden, unknown_cost)  # what is not finite appears in the result
+        cost += float(costs[counts].cumsum()[-1])  # in order, so that its bits depend on nothing else
+        unknown += int(np.count_nonzero(targets[counts] >= model.vocabulary_size))
     return Evaluation(cost / total, total, unknown)

@@ -16,12 +16,9 @@ def claimed_run(
     training: TrainingConfig,
     *,
     name: str | None = None,
-    threads: int = 0,
-    processes: int = 0,
     ranks: int = 1,
 ) -> Run:
     """A new run of a stored corpus that trains exactly as it is told: nothing is chosen, and no speed is measured."""
     spec = JobSpec(corpus=corpus, model=model.to_dict(), training=training.to_dict(), name=name)
     run = store.runs.claim(jobs.submit(store, spec, queued=False).name)
-    workers = hardware.workers_for(model, training, 1 if ranks > 1 else processes, threads)
-    return store.runs.configure(run, environment=hardware.environment(workers, ranks))
+    return store.runs.configure(run, environment=hardware.environment(hardware.training_threads(), ranks))

@@ -24,7 +24,6 @@ import cli
 from model.config import ModelConfig, SamplingConfig, TrainingConfig
 from service.store import Store
 from service.system.errors import DatabaseUnusable
-from service.system.hardware import Workers
 from service.system.processes import THREAD_VARIABLES
 from service.terminal import click_support, info, training_display
 from service.training import corpus_import, default_model, hyperparameters, jobs, trainer, worker
@@ -270,9 +269,9 @@ def test_info_tells_what_it_runs_on(charloom: Charloom, trained: str) -> None:
         "processor",
         "cores",
         "memory",
+        "arithmetic",
         "BLAS",
         "products",
-        "by default",
         "versions",
         "SQLite",
         "database",
@@ -582,7 +581,7 @@ def small_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(default_model, "CORPUS", "tale.txt")
     monkeypatch.setattr(default_model, "BUDGET", 1.0)
     monkeypatch.setattr(hyperparameters, "SIZES", (4,))
-    monkeypatch.setattr(hyperparameters, "speed", lambda *_: Speed(1e9, Workers(1, 1)))
+    monkeypatch.setattr(hyperparameters, "speed", lambda *_: Speed(1e9, 1))
 
 
 @pytest.mark.usefixtures("small_first")

@@ -24,6 +24,7 @@ SHARED = {
     "inspection": "model has its mathematics, service its results",
     "training": "model has the loop, service the run around it",
     "sampling": "model.kernels does in C what model defines in numpy",
+    "optimizer": "model.kernels does in C what model defines in numpy",
 }
 # What would let the mathematics reach a file, the network, a clock, another process or a global random state.
 OUTSIDE_WORLD = frozenset(

@@ -7,7 +7,6 @@ with all that the backward pass needs, so one model can serve many callers at on
 
     forward(p, z, state)          -> h, state, tape
     backward(p, tape, dh, grads)  -> dz, dstate
-    stepper(p, z, state, bind)    -> step
 
 T time, B batch, H hidden units, G gates, S states (1 for RNN and GRU, 2 for LSTM: h and c).
 
@@ -17,11 +16,8 @@ T time, B batch, H hidden units, G gates, S states (1 for RNN and GRU, 2 for LST
 - `state` (S, B, H) is that before the first step; the state after the last step is returned. ``state[0]`` is h.
 - `h` (T, B, H) is the output; `dh` (T, B, H) its gradient; `dstate` (S, B, H) the gradient of the state before the first step.
   A gradient that arrives at the state after the last step may be given as `dstate`, so that chunks can be chained.
-- `backward` may overwrite the gates on the tape with dz, so a tape can be used only once.
 - `grads` has the names of `p`; the backward pass *adds* to it.
 - `signals` returns the gates and outputs on a tape as views (`model.cells.interface`).
-- A `step` is the forward pass of one step, for sampling: each call reads `z` (B, G*H) and updates `state` (S, B, H) in place. Its
-  product is ``bind(W, a, out)``, which returns a function that writes ``a W`` to `out` at each call (`model.batch_invariant`).
 
 A cell knows nothing of characters, and the language model never asks which cell it has.
 """
@@ -35,15 +31,14 @@ from typing import Any, NamedTuple, Protocol
 from numpy.typing import NDArray
 
 from model.cells import gru, lstm, rnn
-from model.cells.interface import Bind, Signals
+from model.cells.interface import Signals
 from model.config import ModelConfig
-from model.workspace import FRESH, Workspace
 
 Array = NDArray[Any]
 
 
 class Forward(Protocol):
-    def __call__(self, p: Mapping[str, Array], z: Array, state: Array, workspace: Workspace = FRESH) -> tuple[Array, Array, Any]: ...
+    def __call__(self, p: Mapping[str, Array], z: Array, state: Array) -> tuple[Array, Array, Any]: ...
 
 
 class Backward(Protocol):
@@ -54,12 +49,7 @@ class Backward(Protocol):
         dh: Array,
         grads: Mapping[str, Array],
         dstate: Array | None = None,
-        workspace: Workspace = FRESH,
     ) -> tuple[Array, Array]: ...
-
-
-class Stepper(Protocol):
-    def __call__(self, p: Mapping[str, Array], z: Array, state: Array, bind: Bind) -> Callable[[], None]: ...
 
 
 class Cell(NamedTuple):
@@ -70,14 +60,13 @@ class Cell(NamedTuple):
     shapes: Callable[[int], dict[str, tuple[int, ...]]]  # hidden size -> the cell's own parameters
     forward: Forward
     backward: Backward
-    stepper: Stepper
     signals: Callable[[Any], Signals]
 
 
 CELLS: dict[str, Cell] = {
-    "rnn": Cell(rnn.GATES, rnn.STATES, rnn.shapes, rnn.forward, rnn.backward, rnn.stepper, rnn.signals),
-    "gru": Cell(gru.GATES, gru.STATES, gru.shapes, gru.forward, gru.backward, gru.stepper, gru.signals),
-    "lstm": Cell(lstm.GATES, lstm.STATES, lstm.shapes, lstm.forward, lstm.backward, lstm.stepper, lstm.signals),
+    "rnn": Cell(rnn.GATES, rnn.STATES, rnn.shapes, rnn.forward, rnn.backward, rnn.signals),
+    "gru": Cell(gru.GATES, gru.STATES, gru.shapes, gru.forward, gru.backward, gru.signals),
+    "lstm": Cell(lstm.GATES, lstm.STATES, lstm.shapes, lstm.forward, lstm.backward, lstm.signals),
 }
 
 
@@ -88,6 +77,5 @@ def cell_of(config: ModelConfig) -> Cell:
         return cell._replace(
             forward=partial(rnn.forward, activation=config.activation),
             backward=partial(rnn.backward, activation=config.activation),
-            stepper=partial(rnn.stepper, activation=config.activation),
         )
     return cell

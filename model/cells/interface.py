@@ -1,18 +1,16 @@
-"""Defines the types that the cells share: the product given to a step, and the signals on a tape."""
+"""Defines what all cells show of a tape: their signals."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
-Bind = Callable[[Array, Array, Array], Callable[[], object]]  # bind(W, a, out) returns a function that writes a W to out
 
 
 class Signals(NamedTuple):
-    """Views of a tape, valid before `backward` overwrites it; T time, B batch, H hidden units."""
+    """Views of a tape; T time, B batch, H hidden units."""
 
     h: Array  # (T, B, H) the output
     memory: Array  # (T, B, H) the carried state, between -1 and 1: an LSTM's tanh(c), else h (unbounded with relu and identity)

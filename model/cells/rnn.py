@@ -19,9 +19,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from model.cells.interface import Bind, Signals
+from model.cells.interface import Signals
 from model.functions import relu_slope, tanh_slope
-from model.workspace import FRESH, Workspace
 
 Array = NDArray[Any]
 
@@ -38,61 +37,27 @@ def shapes(H: int) -> dict[str, tuple[int, ...]]:
     return {"Wh": (H, H)}
 
 
-def _relu(a: Array, out: Array) -> Array:
+def _relu(a: Array, out: Array | None = None) -> Array:
     return np.maximum(a, 0, out=out)
 
 
-def _identity(a: Array, out: Array) -> Array:
-    out[:] = a
-    return out
-
-
-def _one(h: Array, out: Array) -> Array:
-    out[:] = 1
-    return out
-
-
-ACTIVATIONS: dict[str, tuple[Callable[..., Array], Callable[..., Array]]] = {
+# φ, and φ' as a function of h = φ(a).
+ACTIVATIONS: dict[str, tuple[Callable[..., Array], Callable[[Array], Array]]] = {
     "tanh": (np.tanh, tanh_slope),
     "relu": (_relu, relu_slope),
-    "identity": (_identity, _one),
+    "identity": (np.positive, np.ones_like),
 }
 
 
-def forward(
-    p: Mapping[str, Array], z: Array, state: Array, workspace: Workspace = FRESH, activation: str = "tanh"
-) -> tuple[Array, Array, RnnTape]:
+def forward(p: Mapping[str, Array], z: Array, state: Array, activation: str = "tanh") -> tuple[Array, Array, RnnTape]:
     """See `model.cells`."""
     T, B, H = z.shape
     phi, _ = ACTIVATIONS[activation]
-    h = workspace.empty("h", (T + 1, B, H), z.dtype)
-    recurrent = workspace.empty("recurrent", (B, H), z.dtype)
+    h = np.empty((T + 1, B, H), z.dtype)
     h[0] = state[0]
     for t in range(T):
-        np.dot(h[t], p["Wh"], out=recurrent)
-        recurrent += z[t]
-        phi(recurrent, out=h[t + 1])
+        h[t + 1] = phi(z[t] + h[t] @ p["Wh"])
     return h[1:], h[-1:].copy(), RnnTape(h)
-
-
-def signals(tape: RnnTape) -> Signals:
-    """See `model.cells`."""
-    return Signals(tape.h[1:], tape.h[1:], {})
-
-
-def stepper(p: Mapping[str, Array], z: Array, state: Array, bind: Bind, activation: str = "tanh") -> Callable[[], None]:
-    """See `model.cells`."""
-    (h,) = state
-    phi, _ = ACTIVATIONS[activation]
-    recurrent = np.empty_like(h)
-    product = bind(p["Wh"], h, recurrent)
-
-    def step() -> None:
-        product()
-        np.add(recurrent, z, out=recurrent)
-        phi(recurrent, out=h)
-
-    return step
 
 
 def backward(
@@ -101,23 +66,21 @@ def backward(
     dh: Array,
     grads: Mapping[str, Array],
     dstate: Array | None = None,
-    workspace: Workspace = FRESH,
     activation: str = "tanh",
 ) -> tuple[Array, Array]:
     """See `model.cells`."""
     (h,) = tape
     T, B, H = dh.shape
     _, phi_slope = ACTIVATIONS[activation]
-    dz = workspace.empty("dz", (T, B, H), dh.dtype)
-    dh_t = workspace.empty("dh_t", (B, H), dh.dtype)
-    dh_next = workspace.empty("dh_next", (B, H), dh.dtype)
-    dh_next[:] = 0 if dstate is None else dstate[0]
-
-    phi_slope(h[1:], out=dz)
+    dz = np.empty((T, B, H), dh.dtype)
+    (dh_next,) = np.zeros((1, B, H), dh.dtype) if dstate is None else dstate
     for t in reversed(range(T)):
-        np.add(dh[t], dh_next, out=dh_t)
-        dz[t] *= dh_t
-        np.dot(dz[t], p["Wh"].T, out=dh_next)
+        dz[t] = (dh[t] + dh_next) * phi_slope(h[t + 1])
+        dh_next = dz[t] @ p["Wh"].T
+    grads["Wh"][...] += h[:-1].reshape(T * B, H).T @ dz.reshape(T * B, H)
+    return dz, dh_next[None]
 
-    grads["Wh"][...] += np.dot(h[:-1].reshape(T * B, H).T, dz.reshape(T * B, H), out=workspace.empty("dW", p["Wh"].shape, dh.dtype))
-    return dz, dh_next[None].copy()
+
+def signals(tape: RnnTape) -> Signals:
+    """See `model.cells`."""
+    return Signals(tape.h[1:], tape.h[1:], {})

@@ -8,14 +8,13 @@ from typing import NamedTuple
 from model.cells.interface import Signals
 from model.functions import Ids, plain_arithmetic
 from model.language_model import LanguageModel
-from model.workspace import Workspace
 
 NUMBERS = 2**22  # of all gates of a slice: 16 MB
 SYMBOLS = 64  # steps of a slice at most; more would make nothing faster
 
 
 class StateSlice(NamedTuple):
-    """The states of a few steps. The arrays are valid until the next slice."""
+    """The states of a few steps."""
 
     steps: slice  # of all T
     layers: list[Signals]  # (t, B, H) each
@@ -33,10 +32,10 @@ def slices(model: LanguageModel, ids: Ids, tick: Tick = untroubled) -> Iterator[
     T, B = ids.shape
     width = model.layers[0]["b"].shape[0] * model.config.num_layers
     step = max(1, min(SYMBOLS, NUMBERS // (B * width)))
-    state, table, workspace = model.zero_state(B), model.input_table(), Workspace()
+    state, table = model.zero_state(B), model.input_table()
     for start in range(0, T, step):
         tick()
         steps = slice(start, min(T, start + step))
         with plain_arithmetic():
-            _, state, tape = model.read(ids[steps], state, workspace=workspace, table=table)
+            _, state, tape = model.read(ids[steps], state, table=table)
         yield StateSlice(steps, [model.cell.signals(each) for each in tape.cells])

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from model.errors import KernelsUnusable
@@ -138,3 +139,12 @@ def library() -> Library | None:
     if wanted:
         raise KernelsUnusable(wanted, [*here, NUMPY], "it was not built")
     return None
+
+
+def checked(array: Array, shape: tuple[int, ...]) -> Array:
+    """Returns the array itself. Raises `ValueError` if the library cannot read it: another shape or type, or not contiguous."""
+    if array.dtype != np.float32 or array.shape != shape or not array.flags.c_contiguous or not array.flags.aligned:
+        raise ValueError(
+            f"an array is {array.dtype} {array.shape}, contiguous: {array.flags.c_contiguous}; the kernels need float32 {shape}"
+        )
+    return array

@@ -11,10 +11,12 @@ import weakref
 import numpy as np
 from numpy.typing import NDArray
 
-from model.config import ACTIVATIONS
+from model.config import ACTIVATIONS, TrainingConfig
 from model.functions import UNKNOWN_COST, Array, Ids
-from model.kernels.library import Library, LogprobArrays, NetworkShape, SamplingRow
+from model.kernels.library import Library, LogprobArrays, NetworkShape, SamplingRow, checked
+from model.kernels.optimizer import KernelOptimizer
 from model.language_model import LanguageModel
+from model.optimizer import Memory
 from model.parameters import Parameters
 
 CELLS = ("rnn", "gru", "lstm")  # in the order of cells.h
@@ -28,7 +30,7 @@ class KernelNetwork:
         config = model.config
         self.model, self.threads = model, threads
         self._library = library
-        self._weights = _checked(model.parameters.flat, model.parameters.flat.shape)
+        self._weights = checked(model.parameters.flat, model.parameters.flat.shape)
         shape = NetworkShape(
             CELLS.index(config.cell),
             ACTIVATIONS.index(config.activation),
@@ -69,7 +71,7 @@ class KernelNetwork:
     def log_probabilities(self, output: Array) -> NDArray[np.float64]:
         """Returns ln p of each next symbol (T, V) for an output (T, H) of the top layer; see `model.functions.log_probabilities`."""
         T, V = len(output), self.model.vocabulary_size
-        output = _checked(np.ascontiguousarray(output), (T, self.model.config.hidden_size))
+        output = checked(np.ascontiguousarray(output), (T, self.model.config.hidden_size))
         logits, logs = np.empty((T, V), np.float32), np.empty((T, V))
         self._library.network_logits(self._network, T, output.ctypes.data, logits.ctypes.data)
         self._library.log_softmax_of(T, V, logits.ctypes.data, logs.ctypes.data)
@@ -89,7 +91,7 @@ class KernelNetwork:
     ) -> None:
         """Draws `count` symbols of B texts: `sample` in sampling.h. The state is updated in place."""
         L, S, _, H = self._state_shape
-        _checked(state, (L, S, B, H))
+        checked(state, (L, S, B, H))
         pointers = rows, state.ctypes.data, random.ctypes.data, allowed, following, drawn.ctypes.data
         _done(self._library.sample(self._network, B, count, *pointers, ctypes.byref(logprobs), self.threads))
 
@@ -114,7 +116,7 @@ class KernelNetwork:
 
     def _copy_of(self, state: Array, B: int) -> Array:
         L, S, _, H = self._state_shape
-        return _checked(np.array(state, np.float32, order="C", copy=True), (L, S, B, H))
+        return checked(np.array(state, np.float32, order="C", copy=True), (L, S, B, H))
 
     def loss_and_gradients(
         self,
@@ -135,8 +137,8 @@ class KernelNetwork:
         state, count = self._copy_of(state, B), count or inputs.size
         ids = _ids(inputs, (T, B)), _ids(targets, (T, B))
         if masks is not None:
-            masks = _checked(np.ascontiguousarray(masks, np.float32), (self._state_shape[0], B, self._state_shape[3]))
-        gradients, total = _checked(grads.flat, self._weights.shape), ctypes.c_double()
+            masks = checked(np.ascontiguousarray(masks, np.float32), (self._state_shape[0], B, self._state_shape[3]))
+        gradients, total = checked(grads.flat, self._weights.shape), ctypes.c_double()
         _done(
             self._library.gradients_of(
                 self._network,
@@ -154,6 +156,10 @@ class KernelNetwork:
             )
         )
         return total.value / count, state
+
+    def optimizer(self, memory: Memory, config: TrainingConfig) -> KernelOptimizer:
+        """Returns what updates the weights of the model; the network needs a `refresh` after each update."""
+        return KernelOptimizer(self._library, self.model.parameters, memory, config, self.threads)
 
 
 class _Tape:
@@ -188,12 +194,3 @@ def _ids(ids: Ids, shape: tuple[int, ...]) -> NDArray[np.int32]:
     if found.size and int(found.min()) < 0:
         raise ValueError(f"an id is {found.min()}; ids are 0 or more")
     return found
-
-
-def _checked(array: Array, shape: tuple[int, ...]) -> Array:
-    """Returns the array itself. Raises `ValueError` if the library cannot read it: another shape or type, or not contiguous."""
-    if array.dtype != np.float32 or array.shape != shape or not array.flags.c_contiguous or not array.flags.aligned:
-        raise ValueError(
-            f"an array is {array.dtype} {array.shape}, contiguous: {array.flags.c_contiguous}; the kernels need float32 {shape}"
-        )
-    return array

@@ -30,13 +30,12 @@ class Run:
     """A run at the moment when it was read.
 
     `step`, `epoch`, `seconds` (time spent training) are those of the last checkpoint; losses are nats per symbol. `environment`
-    is what its bits depend on besides the settings: threads, processes, BLAS kernels, versions. `owner` is the process that
-    trains it. `corpus` is None for an imported model. `queued` runs are trained by workers, which also resume those whose process
-    is gone, three times at the same step; this is the `attempt`-th try to get beyond `attempt_step`. `wanted` is ``paused`` or
-    ``cancelled`` if that was requested of a running one. `parent` (RUN@STEP) is the checkpoint that its weights began as. `request`
-    is what was asked for when the run was ordered; the settings that follow from it stand in `model_config` and `training_config`.
-    `extended_from` is the step, epoch and second at which the present length began, if it was extended; `epoch_symbols` counts the
-    symbols of an epoch.
+    is where it is trained: arithmetic, threads, ranks, versions. `owner` is the process that trains it. `corpus` is None for an
+    imported model. `queued` runs are trained by workers, which also resume those whose process is gone, three times at the same
+    step; this is the `attempt`-th try to get beyond `attempt_step`. `wanted` is ``paused`` or ``cancelled`` if that was requested of
+    a running one. `parent` (RUN@STEP) is the checkpoint that its weights began as. `request` is what was asked for when the run was
+    ordered; the settings that follow from it stand in `model_config` and `training_config`. `extended_from` is the step, epoch and
+    second at which the present length began, if it was extended; `epoch_symbols` counts the symbols of an epoch.
     """
 
     id: int

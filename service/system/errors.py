@@ -30,7 +30,6 @@
     │   └── ForeignOrigin         a page of another site asks for a change
     ├── FileUnwritable            a file that should be written cannot be
     ├── OutOfMemory               the request is too large for this machine
-    ├── ProcessLost               one of several training processes ended
     ├── MpiUnusable               mpiexec started several ranks that cannot find each other
     ├── StoreError
     │   ├── DatabaseTooNew
@@ -251,14 +250,6 @@ class OutOfMemory(CharloomError, MemoryError):
     def __init__(self, why: str = "") -> None:
         super().__init__(
             f"there is not enough memory{f' ({why})' if why else ''}; choose a smaller hidden_size, num_layers, batch_size or seq_length"
-        )
-
-
-class ProcessLost(CharloomError):
-    def __init__(self, rank: int, size: int) -> None:
-        super().__init__(
-            f"process {rank + 1} of the {size} that trained together has ended, perhaps because memory ran out;"
-            " what was stored is kept: go on with --resume, or train with --processes 1"
         )
 
 

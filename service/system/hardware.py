@@ -1,7 +1,4 @@
-"""Measures processors, BLAS and memory, and decides how a run uses them and which models fit.
-
-The bits of a run depend on its settings and on what `environment` returns.
-"""
+"""Measures processors and memory, and decides how a run uses them and which models fit."""
 
 from __future__ import annotations
 
@@ -9,34 +6,23 @@ import contextlib
 import ctypes
 import os
 import platform
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
 from model.cells import CELLS
-from model.config import ModelConfig, TrainingConfig
+from model.config import ModelConfig
+from model.kernels.library import library
 from model.optimizer import RULES
 from model.parameters import count
 from service.system.errors import ModelTooLarge
 
-# Units of one layer times streams, per process: with fewer, a second process would mostly repeat the first one's overhead.
-WORTH_A_PROCESS = 2048
-FEWEST_STREAMS = 16  # of a process: with fewer, matrix products lose more speed than another processor adds
-SUPPORTED = sys.platform != "win32"  # several processes for one model: descriptors can be handed on
 GROUP = Path("/sys/fs/cgroup")  # limits of this process's container
 M_MMAP_THRESHOLD = -3  # of mallopt(3)
 LARGE_BLOCK = 4 << 20  # bytes
-
-
-class Workers(NamedTuple):
-    """How a run uses the processors. Its bits depend on both numbers."""
-
-    processes: int
-    threads: int  # BLAS threads of each process
 
 
 def cores() -> int:
@@ -51,37 +37,41 @@ def cores() -> int:
     return found
 
 
-def workers_for(model: ModelConfig, training: TrainingConfig, processes: int = 0, threads: int = 0) -> Workers:
-    """Returns the processes and BLAS threads for a run: a fixed rule on sizes and cores, so that the same command gives the same weights.
+def training_threads(given: int = 0, sharing: int = 1) -> int:
+    """Returns the threads that share the work of a training step: `given`, else this machine's cores divided among `sharing` processes.
 
-    Streams are split over processes with one BLAS thread each, since what is not a matrix product runs in parallel there, too, and
-    threads of several programs on one processor wait for each other: beside a busy program, two threads made 362 characters a second
-    and one made 25,000. A number that is not 0 was chosen by the user and stays.
+    Without the kernels it is one thread of BLAS. Threads of BLAS wait for each other: beside a busy program, two of them made 362
+    characters a second and one made 25,000.
     """
-    if not processes:
-        rows = min(training.batch_size // FEWEST_STREAMS, training.batch_size * model.hidden_size // WORTH_A_PROCESS)
-        processes = max(1, min(cores() // (threads or 1), rows)) if SUPPORTED else 1
-    return Workers(processes, threads or 1)
+    return given or (max(1, cores() // sharing) if library() else 1)
 
 
-def environment(workers: Workers, ranks: int = 1) -> dict[str, Any]:
-    """Returns what is stored with a run: `threads`, `processes`, `ranks` of MPI, `kernels` (BLAS, version and kernel set), and versions."""
+def environment(threads: int, ranks: int = 1) -> dict[str, Any]:
+    """Returns what is stored with a run: `arithmetic`, `threads`, `ranks` of MPI, and versions.
+
+    The weights depend on the arithmetic and on the ranks; with the kernels, neither on the threads nor on the instruction set.
+    """
     return {
-        "threads": workers.threads,
-        "processes": workers.processes,
+        "arithmetic": arithmetic(),
+        "threads": threads,
         **({"ranks": ranks} if ranks > 1 else {}),
-        "kernels": kernels(),
         "numpy": np.__version__,
         "python": platform.python_version(),
         "machine": platform.machine(),
     }
 
 
-def kernels() -> str:
-    """Names the BLAS in use: ``openblas 0.3.31 SkylakeX``."""
-    for library in ThreadpoolController().info():
-        if library.get("user_api") == "blas":
-            parts = (library.get("internal_api"), library.get("version"), library.get("architecture"))
+def arithmetic() -> str:
+    """Names what computes models: ``kernels avx2``, or ``numpy 2.4.6 openblas 0.3.31 SkylakeX``."""
+    kernels = library()
+    return f"kernels {kernels.name}" if kernels else f"numpy {np.__version__} {blas()}"
+
+
+def blas() -> str:
+    """Names the BLAS that numpy uses: ``openblas 0.3.31 SkylakeX``."""
+    for found in ThreadpoolController().info():
+        if found.get("user_api") == "blas":
+            parts = (found.get("internal_api"), found.get("version"), found.get("architecture"))
             return " ".join(str(part) for part in parts if part)
     return "unknown"
 

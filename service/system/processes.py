@@ -21,7 +21,6 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -120,7 +119,6 @@ def start_child(
     blas_threads: int | None = 1,
     stdout: int | IO[bytes] = subprocess.DEVNULL,
     stderr: int | IO[bytes] | None = None,
-    pass_fds: Sequence[int] = (),
 ) -> subprocess.Popen[bytes]:
     """Starts ``python -m module arguments``, which calls `end_with_parent` and so ends when the child's `stdin` is closed.
 
@@ -138,7 +136,6 @@ def start_child(
         stdout=stdout,
         stderr=stderr,
         env=environment,
-        pass_fds=pass_fds,
         # The terminal signals one group of processes. A new session would do as well, but Linux's autogroups share the processors
         # out by session first, which makes niceness worthless between two of them (sched(7)).
         process_group=0,

@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 
-from model.config import ModelConfig, TrainingConfig
 from model.errors import CharloomError
 from service.store import Store
 from service.store.database import sqlite_facts
@@ -33,18 +32,17 @@ def facts(db: Path | None = None, *, measure: bool = True) -> dict[str, Any]:
     """Returns all facts, ready for JSON, in the order in which they are shown. Takes about a second, and a moment without `measure`.
 
     `memory_free` is in bytes, `product_rate` in floating-point operations per second, by the number of threads (float32).
-    `processes` and `threads` (of each) are those of a run with the default settings. `database` has either what is in the file or,
+    `arithmetic` names what computes models, and `threads` are those of a training run. `database` has either what is in the file or,
     as `problem`, a sentence that says why it cannot be read; no file is ever made.
     """
-    workers = hardware.workers_for(ModelConfig(), TrainingConfig())
     return {
         "processor": processor(),
         "cores": hardware.cores(),
         "memory_free": hardware.free_memory(),
-        "kernels": hardware.kernels(),
+        "arithmetic": hardware.arithmetic(),
+        "threads": hardware.training_threads(),
+        "blas": hardware.blas(),
         "product_rate": {str(threads): product_rate(threads) for threads in sorted({1, hardware.cores()})} if measure else {},
-        "processes": workers.processes,
-        "threads": workers.threads,
         "versions": {"python": platform.python_version(), **{package: _version(package) for package in PACKAGES}},
         "sqlite": sqlite_facts(),
         "database": database(db) if db is not None else None,
@@ -53,18 +51,18 @@ def facts(db: Path | None = None, *, measure: bool = True) -> dict[str, Any]:
 
 def lines(found: dict[str, Any]) -> list[tuple[str, str]]:
     """Returns facts as pairs of a name and its value in words."""
-    free, processes, threads, sqlite = (found[key] for key in ("memory_free", "processes", "threads", "sqlite"))
+    free, sqlite = found["memory_free"], found["sqlite"]
     told = [
         ("processor", found["processor"]),
         ("cores", f"{found['cores']} usable"),
         ("memory", f"{size(free)} free" if free is not None else "not known"),
-        ("BLAS", found["kernels"]),
+        ("arithmetic", f"{found['arithmetic']}, {counted(found['threads'], 'thread')} for training"),
+        ("BLAS", found["blas"]),
     ]
     if found["product_rate"]:
         rates = [f"{rate / 1e9:,.0f} GFLOP/s with {counted(int(count), 'thread')}" for count, rate in found["product_rate"].items()]
         told.append(("products", f"{', '.join(rates)} (float32, {SIDE}x{SIDE})"))
     told += [
-        ("by default", f"{counted(processes, 'process', 'processes')} with {counted(threads, 'BLAS thread')}" + " each" * (processes > 1)),
         ("versions", ", ".join(f"{package} {version}" for package, version in found["versions"].items())),
         ("SQLite", f"{sqlite['version']} of {'Python' if sqlite['module'] == 'sqlite3' else sqlite['module']}"),
     ]

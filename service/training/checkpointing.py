@@ -36,18 +36,28 @@ class Material(NamedTuple):
     is_new: bool  # the run has no checkpoint of its own yet
 
 
-def adopt_ranks(store: Store, run: Run, model: ModelConfig, training: TrainingConfig, ranks: int, notes: list[str]) -> Run:
-    """Returns the run, set to train with this number of MPI ranks; if it had another number, `notes` get a sentence."""
-    before = run.environment
-    if before.get("ranks", 1) == ranks:
-        return run
-    workers = hardware.workers_for(model, training, 1 if ranks > 1 else 0, before["threads"])
-    now = {**before, "processes": workers.processes, "ranks": ranks}
-    notes.append(
-        f"the run was trained with {_hands(before)} before, here it goes on with {_hands(now)}:"
-        " what it computes from here on is the same to rounding, not to the last bit"
-    )
-    return store.runs.configure(run, environment=now)
+def adopt_environment(store: Store, run: Run, threads: int, ranks: int, notes: list[str]) -> Run:
+    """Returns the run, set to train in this process's environment; `notes` get a sentence for each change that changes bits."""
+    before, now = run.environment, hardware.environment(threads, ranks)
+    if run.step:
+        earlier, later = _arithmetic(before), _arithmetic(now)
+        if earlier != later:
+            notes.append(
+                f"the run was trained with {earlier} before, here it goes on with {later}: its weights will not be the same to the last bit"
+            )
+        if before.get("ranks", 1) != ranks:
+            notes.append(
+                f"the run was trained with {_hands(before)} before, here it goes on with {_hands(now)}:"
+                " what it computes from here on is the same to rounding, not to the last bit"
+            )
+    return run if before == now else store.runs.configure(run, environment=now)
+
+
+def _arithmetic(environment: dict[str, Any]) -> str:
+    """Returns in words what computed a run, from its environment; all kernels give the same bits, whatever the instruction set."""
+    if "arithmetic" not in environment:
+        return f"numpy {environment.get('numpy')} by an earlier release of Charloom"
+    return "the kernels" if environment["arithmetic"].startswith("kernels ") else str(environment["arithmetic"])
 
 
 def prepare(
@@ -64,7 +74,7 @@ def prepare(
     `tick` is called now and then; what it raises ends the reading. Raises as `dataset.read`, `hardware.refuse_too_large` and
     `Checkpoint.from_bytes`.
     """
-    checkpoint, state = _last_checkpoint(store, run, notes)
+    checkpoint, state = _last_checkpoint(store, run)
     assert run.corpus is not None  # an imported model is refused before its run is claimed
     text = read(store, run.corpus, config, training, checkpoint.vocabulary if checkpoint else None, run.validation_corpus, tick)
     streams = Streams(text.ids[: text.split.training], training.batch_size, training.seq_length)
@@ -90,7 +100,7 @@ def prepare(
     return Material(text, streams, model, state, is_new=False)
 
 
-def _last_checkpoint(store: Store, run: Run, notes: list[str]) -> tuple[Checkpoint | None, TrainingState | None]:
+def _last_checkpoint(store: Store, run: Run) -> tuple[Checkpoint | None, TrainingState | None]:
     """Returns the last checkpoint and its state; without a state for a run that begins from a parent, neither for a new one."""
     try:
         if run.parent and not store.checkpoints.get(run, "last").step:
@@ -99,18 +109,14 @@ def _last_checkpoint(store: Store, run: Run, notes: list[str]) -> tuple[Checkpoi
         _, model, state = store.checkpoints.load_state(run)
     except CheckpointNotFound:
         return None, None
-    here = hardware.environment(hardware.Workers(1, 1))
-    now, before = (f"{each.get('kernels')} and numpy {each.get('numpy')}" for each in (here, run.environment))
-    if before != now:
-        notes.append(f"the run was trained with {before}, here it goes on with {now}: its weights will not be the same to the last bit")
     origin = f"the last checkpoint of run {run.name}"
     return Checkpoint.from_bytes(model, origin), unpack_state(state, origin)
 
 
 def _hands(environment: dict[str, Any]) -> str:
-    """Returns the processes or ranks that train, for example ``3 ranks``, from the environment of a run."""
-    ranks, processes = environment.get("ranks", 1), environment["processes"]
-    return f"{ranks} ranks" if ranks > 1 else f"{processes} process{'' if processes == 1 else 'es'}"
+    """Returns what trains, for example ``3 ranks``, from the environment of a run."""
+    ranks = environment.get("ranks", 1)
+    return f"{ranks} ranks" if ranks > 1 else "1 process"
 
 
 # ── saving ───────────────────────────────────────────────────────────────────────────────────────────────────────────

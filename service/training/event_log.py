@@ -15,7 +15,7 @@ from model.baselines import name
 from model.errors import CharloomError
 from service.store import Metric, Run, Sample, Store
 from service.store.run_history import NewEvent
-from service.system.errors import DatabaseBusy, OutOfMemory, ProcessLost, StoreError
+from service.system.errors import DatabaseBusy, OutOfMemory, StoreError
 from service.training.dataset import Dataset
 from service.training.learning_curve import Standing
 from service.training.progress import Prepared, Stepped, Window
@@ -23,7 +23,7 @@ from service.training.progress import Prepared, Stepped, Window
 # ── the beginning and the end of a run ───────────────────────────────────────────────────────────────────────────────
 
 STOPPED = (KeyboardInterrupt, SystemExit, GeneratorExit)
-TRANSIENT = (StoreError, ProcessLost, OutOfMemory)  # errors of Charloom that another attempt may not meet
+TRANSIENT = (StoreError, OutOfMemory)  # errors of Charloom that another attempt may not meet
 
 
 def begun(store: Store, prepared: Prepared) -> None:
@@ -66,7 +66,7 @@ def given_up(store: Store, run: Run, error: BaseException) -> Run:
         return ended(store, run, "queued" if run.queued else "paused", "stopped before the last steps were saved")
     if run.queued and (isinstance(error, TRANSIENT) or not isinstance(error, CharloomError)):
         return store.queue.give_back(run, message)
-    return ended(store, run, "paused" if isinstance(error, (StoreError, ProcessLost)) else "failed", message)
+    return ended(store, run, "paused" if isinstance(error, StoreError) else "failed", message)
 
 
 # ── metrics while it trains ──────────────────────────────────────────────────────────────────────────────────────────

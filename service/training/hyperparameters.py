@@ -21,10 +21,9 @@ from model.settings import settings_of
 from service.store import Corpus, Run, Store
 from service.system import hardware
 from service.system.formatting import duration
-from service.system.hardware import Workers
+from service.training import mpi
 from service.training.jobs import DEFAULT_BUDGET, count_symbols
 from service.training.throughput import (
-    EACH,
     MEASURING,
     SAMPLE_ALPHABET,
     SAMPLE_MODEL,
@@ -39,9 +38,7 @@ from service.training.throughput import (
 # ── recipe ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 MEASURING_SHARE = 0.03  # of a budget that a measurement takes at most
-TRIALS_SHARE = 0.06  # of the budget, starting processes included, after which no further number of processes is tried
-BRIEF = 10.0  # seconds: in a shorter budget processes are not worth their start
-SMALL = 0.6  # a chosen network with less than this share of the sample's work is measured itself: calls cost it more than arithmetic
+SMALL = 0.6  # a chosen network with less than this share of the sample's work is measured itself: it has other limits
 MOST_MEASURED = 2048  # symbols of its alphabet in that measurement
 
 SIZES = (16, 24, 32, 48, 64, 80, 96, 128, 160, 192, 224, 256, 320, 384, 448, 512, 576, 640, 768, 896, 1024, 1280, 1536, 2048)
@@ -65,6 +62,7 @@ AT_ONCE = 2048  # symbols of an update; with more of them the learning rate is h
 MANY_UPDATES = 1000  # a run that has them with the longest sequences gets these, and half of the streams if they are enough
 FEWEST_UPDATES = 700  # of a run, before its batches are made smaller
 SMALLEST_BATCH, SHORTEST, LONGEST = 4, 32, 64
+STREAMS_PER_THREAD = 16  # with fewer, a further thread adds little
 COMMON = 100  # symbols that most of a text is made of: the output weights of others are seldom trained and seldom needed
 LARGE_ALPHABET, EMBEDDING = 2048, 256  # from this alphabet size on, symbols get an embedding of this size ...
 OFTEN, OFTEN_EMBEDDING = 6.0, 128  # ... and smaller alphabets one of this, or of the layer's size, if a text is read more epochs than this
@@ -75,7 +73,6 @@ class ChosenHyperparameters(NamedTuple):
 
     model: ModelConfig
     training: TrainingConfig
-    workers: Workers
     words: str  # a sentence for the user
 
 
@@ -85,20 +82,17 @@ def choose_here(
     budget: float,
     given: Mapping[str, Any],
     *,
-    processes: int = 0,
-    threads: int = 0,
+    threads: int = 1,
     ranks: int = 1,
     spent: Callable[[], float] = lambda: 0.0,
 ) -> ChosenHyperparameters:
     """Measure the speed of this machine, and `choose`; `spent` returns the seconds of the budget that are gone."""
     seconds = min(MEASURING, MEASURING_SHARE * budget)
-    if budget < BRIEF:
-        processes = processes or 1
-    found = speed(processes, threads, ranks, seconds, given.get("batch_size", 0), TRIALS_SHARE * budget)
+    found = speed(threads, ranks, seconds, given.get("batch_size", 0))
     choice = choose(symbols, alphabet, budget, found, given, spent())
     V = min(alphabet, MOST_MEASURED)
     if ranks == 1 and work(choice.model, V) < SMALL * work(SAMPLE_MODEL, SAMPLE_ALPHABET):
-        found = found._replace(work=work_per_second(choice.workers, choice.model, choice.training, V, seconds), workers=choice.workers)
+        found = found._replace(work=work_per_second(threads, choice.model, choice.training, V, seconds))
         choice = choose(symbols, alphabet, budget, found, given, spent())
     return choice
 
@@ -135,9 +129,7 @@ def choose(symbols: int, alphabet: int, budget: float, found: Speed, given: Mapp
     kept = {name: value for name, value in given.items() if name != "budget"}
     model = ModelConfig(**{**network.to_dict(), **_of(ModelConfig, free), **_of(ModelConfig, kept)})
     training = TrainingConfig(**{**_of(TrainingConfig, free), **_of(TrainingConfig, kept)})
-    worth = max(1, min(training.batch_size // EACH[-1], training.batch_size * model.hidden_size // hardware.WORTH_A_PROCESS))
-    workers = found.workers if found.given else found.workers._replace(processes=min(found.workers.processes, worth))
-    return ChosenHyperparameters(model, training, workers, _words(model, training, workers, epochs, short, "max_epochs" in given))
+    return ChosenHyperparameters(model, training, _words(model, training, epochs, short, "max_epochs" in given))
 
 
 class _Plan(NamedTuple):
@@ -191,15 +183,15 @@ def _network(N: int, V: int, paid: float, given: Mapping[str, Any]) -> ModelConf
 
 def _batch(symbols: float, found: Speed, given: Mapping[str, Any]) -> dict[str, int]:
     """Choose streams and their length: what is given, else as many as were measured, but less if the run would have too few updates."""
-    B = given.get("batch_size", found.streams)
+    B = given.get("batch_size", STREAMS)
     T = max(SHORTEST, min(LONGEST, AT_ONCE // B))
     if symbols / (B * LONGEST) >= MANY_UPDATES:
         T = LONGEST
-        if "batch_size" not in given and not found.given and found.workers.processes * EACH[0] <= B // 2:
-            B //= 2  # which are enough for this number of processes
+        if "batch_size" not in given and found.threads * STREAMS_PER_THREAD <= B // 2:
+            B //= 2  # which are enough for this number of threads
     batch = {"batch_size": B, "seq_length": given.get("seq_length", T)}
     if not batch.keys() & given.keys() and symbols / math.prod(batch.values()) < FEWEST_UPDATES:
-        batch = {"batch_size": STREAMS[0] // 4, "seq_length": LONGEST}  # half as many symbols, in fewer and longer streams
+        batch = {"batch_size": STREAMS // 4, "seq_length": LONGEST}  # half as many symbols, in fewer and longer streams
     for name, least in (("batch_size", SMALLEST_BATCH), ("seq_length", SHORTEST)):
         while name not in given and batch[name] > least and symbols / math.prod(batch.values()) < FEWEST_UPDATES:
             batch[name] //= 2
@@ -211,14 +203,13 @@ def _of(config: type[Any], values: Mapping[str, Any]) -> dict[str, Any]:
     return {field.name: values[field.name] for field, _ in settings_of(config) if field.name in values}
 
 
-def _words(model: ModelConfig, training: TrainingConfig, workers: Workers, epochs: float, short: bool, limited: bool) -> str:
+def _words(model: ModelConfig, training: TrainingConfig, epochs: float, short: bool, limited: bool) -> str:
     """Say in a sentence what was chosen; a `short` run ends before its budget, by the user's max_epochs if `limited`."""
     dropout = f", dropout {model.dropout:g}" if model.dropout else ""
-    several = f", {workers.processes} processes" if workers.processes > 1 else ""
     embedding = f", an embedding of {model.embedding_size}" if model.embedding_size else ""
     settings = (
         f"{model.cell} {model.num_layers}x{model.hidden_size}{embedding}{dropout}, {training.batch_size} streams of {training.seq_length},"
-        f" learning rate {training.learning_rate:g}{several}"
+        f" learning rate {training.learning_rate:g}"
     )
     time = duration(training.budget or 0.0)
     if short:
@@ -245,7 +236,7 @@ def settle(store: Store, run: Run, *, ranks: int = 1, spent: Callable[[], float]
     if "threads" in run.environment:  # settled before
         return run, []
     given = run.request.get("given", {})
-    processes, threads = run.request.get("processes", 0), run.request.get("threads", 0)
+    threads = hardware.training_threads(run.request.get("threads", 0), mpi.ranks_here())
     model, training = ModelConfig.from_dict(run.model_config), TrainingConfig.from_dict(run.training_config)
     notes = []
     if training.epochs is None and training.steps is None:
@@ -253,13 +244,12 @@ def settle(store: Store, run: Run, *, ranks: int = 1, spent: Callable[[], float]
         corpus = store.corpora.get(run.corpus)
         symbols, alphabet = _size(store, corpus, model)
         budget = training.budget or DEFAULT_BUDGET
-        choice = choose_here(symbols, alphabet, budget, given, processes=processes, threads=threads, ranks=ranks, spent=spent)
-        model, training, processes, notes = choice.model, choice.training, choice.workers.processes, [choice.words]
+        choice = choose_here(symbols, alphabet, budget, given, threads=threads, ranks=ranks, spent=spent)
+        model, training, notes = choice.model, choice.training, [choice.words]
     if "learning_rate" not in given:
         rate = training.learning_rate * run.request.get("learning_rate_multiplier", 1.0)
         training = replace(training, learning_rate=min(ALLOWED_RATE, rate))
-    workers = hardware.workers_for(model, training, 1 if ranks > 1 else processes, threads)
-    environment = hardware.environment(workers, ranks)
+    environment = hardware.environment(threads, ranks)
     run = store.runs.configure(run, model_config=model.to_dict(), training_config=training.to_dict(), environment=environment)
     return run, notes
 

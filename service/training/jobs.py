@@ -42,8 +42,7 @@ class JobSpec:
     model: Mapping[str, Any] = field(default_factory=dict)  # fields of ModelConfig by name, only those that the user chose
     training: Mapping[str, Any] = field(default_factory=dict)  # fields of TrainingConfig: seed and budget, too
     learning_rate_multiplier: float = 1.0  # of the learning rate that is chosen if none is given
-    processes: int = 0  # that train together; 0 chooses
-    threads: int = 0  # BLAS threads of each process; 0 chooses
+    threads: int = 0  # that share the work of a step; 0: as many as there are cores
     parent: str | None = None  # a MODEL (RUN, RUN@STEP, RUN@best, RUN@last, latest) to go on from: its network and alphabet are kept
     name: str | None = None  # of the run; by default made from the corpus, the cell and a suffix
     suffix: str = ""
@@ -142,7 +141,7 @@ def count_symbols(store: Store, corpus: Corpus, model: ModelConfig) -> SymbolCou
 def _request(spec: JobSpec, parent: ModelConfig | None) -> dict[str, Any]:
     """What is stored of an order: what the user chose, with the network of the `parent`, which is no longer open either."""
     kept = {name: value for name, value in parent.to_dict().items() if name not in FREE_OF_PARENT} if parent else {}
-    options = {"processes": spec.processes, "threads": spec.threads, "max_steps": spec.max_steps}
+    options = {"threads": spec.threads, "max_steps": spec.max_steps}
     return {
         "given": {**kept, **spec.model, **spec.training},
         "learning_rate_multiplier": spec.learning_rate_multiplier,

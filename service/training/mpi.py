@@ -7,8 +7,8 @@ rank has its own copy of all weights. A step, in which the other ranks wait for 
     begin           rank 0 broadcasts the share of the run that is spent; or COLLECT, to get all states for a checkpoint; or END
     gradient        each rank computes the gradient of its own streams
     exchange        each rank receives one part of all gradients, and sums it in the order of the ranks
-    exchange        all ranks receive the sums of all parts, and of their squares, which give the norm
-    update          each rank updates all weights; the bits are the same everywhere, since the sums are
+    exchange        all ranks receive the sums of all parts
+    update          each rank measures the gradient's norm and updates all weights; the bits are the same everywhere, since the sums are
 
 In a step, each of n ranks sends and receives 2 (n - 1) / n of a gradient, which is the least that an all-reduce needs.
 """
@@ -26,7 +26,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
@@ -36,8 +36,9 @@ from model.batches import Streams
 from model.config import ModelConfig, TrainingConfig
 from model.errors import TrainingDiverged
 from model.language_model import LanguageModel
+from model.optimizer import gradient_norm
 from model.parameters import Parameters, shapes_of
-from model.process_group import ALONE, ProcessGroup, Reduced, sum_in_order
+from model.process_group import ALONE, ProcessGroup, Reduced
 from model.training import TrainingState, train
 from service.system import hardware
 from service.system.errors import MpiUnusable
@@ -84,19 +85,21 @@ class Ranks(ProcessGroup):
         self._stage = COMPUTING if share < END else GONE
         return share
 
-    def reduce(self, gradient: Array, loss: float) -> Reduced:
+    def reduce(self, gradient: Array, loss: float, norm: Callable[[Array], float]) -> Reduced:
         self._stage = BUSY
         parts, own = shares(len(gradient), self.size), self._received.shape[1]
         equal = ([own] * self.size, [own * rank for rank in range(self.size)])
         self._comm.Alltoallv([gradient, parts], [self._received, equal])
-        part = sum_in_order(list(self._received), slice(None))
+        part = self._received[0].copy()
+        for received in self._received[1:]:
+            part += received
         self._comm.Allgatherv(part, [gradient, parts])
-        sums = np.empty((self.size, 2))
-        self._comm.Allgather(np.array([loss, np.dot(part, part)]), sums)
-        loss, square = sums.sum(axis=0).tolist()
-        if not (math.isfinite(loss) and math.isfinite(square)):
+        losses = np.empty((self.size, 1))
+        self._comm.Allgather(np.array([loss]), losses)
+        reduced = Reduced(gradient, norm(gradient), float(losses.sum()))
+        if not (math.isfinite(reduced.loss) and math.isfinite(reduced.norm)):
             self._stage = WAITING  # all ranks see it, and give up this step
-        return Reduced(gradient, math.sqrt(square), loss)
+        return reduced
 
     def gather(self, hidden: Array) -> Array:
         L, S, B, H = hidden.shape
@@ -123,7 +126,7 @@ class Ranks(ProcessGroup):
     def end(self) -> bool:
         """Ends the run, also in the middle of a step; called by rank 0. Returns False if it cannot: the others wait in an exchange."""
         if self._stage == COMPUTING:  # the others wait for its part of the sums: with a loss of NaN all ranks give up the step
-            self.reduce(self._gradient, math.nan)
+            self.reduce(self._gradient, math.nan, gradient_norm)
         if self._stage == WAITING:
             tell(self._comm, END)
             self._stage = GONE
@@ -179,6 +182,8 @@ LAUNCHERS = (
     ("MV2_COMM_WORLD_RANK", "MV2_COMM_WORLD_SIZE"),
     ("PMIX_RANK", "SLURM_STEP_NUM_TASKS"),
 )
+# ... and in which they give the number of ranks on this machine.
+LOCAL_SIZES = ("OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS", "MV2_COMM_WORLD_LOCAL_SIZE")
 # Ranks of Open MPI that wait for each other keep their processors busy, unless this variable makes them yield. Two ranks on two
 # processors that also did other work took 10 and 11 seconds for 1,000 small steps with it, and 13 and 22 seconds without it.
 YIELDING = ("OMPI_MCA_mpi_yield_when_idle", "1")
@@ -224,6 +229,11 @@ def leads() -> bool:
 def ranks() -> int:
     """Returns the number of ranks; 1 without MPI. Raises `MpiUnusable`."""
     return 1 if place().size == 1 else _world().comm.Get_size()
+
+
+def ranks_here() -> int:
+    """Returns the number of ranks on this machine, as the launcher gives it; 1 if it does not."""
+    return next((int(os.environ[name]) for name in LOCAL_SIZES if name in os.environ), 1)
 
 
 def follow() -> None:
@@ -286,14 +296,13 @@ def together(
     state: TrainingState,
     unknown_cost: float,
     threads: int = 1,
-) -> Iterator[tuple[LanguageModel, TrainingState, ProcessGroup]]:
-    """Makes the first `size` ranks, with `threads` BLAS threads each, ready to train a model on `ids`, the text of `streams`.
+) -> Iterator[ProcessGroup]:
+    """Makes the first `size` ranks, with `threads` threads each, ready to train a model on `ids`, the text of `streams`.
 
-    Called by rank 0. Yields the given model and state, and the group to train with. When this context ends, the other ranks
-    wait for the next work.
+    Called by rank 0. Yields the group to train with. When this context ends, the other ranks wait for the next work.
     """
     if size == 1:
-        yield model, state, ALONE
+        yield ALONE
         return
     world = _world()
     world.astray = True
@@ -321,7 +330,7 @@ def together(
     del ids, streams  # the caller may not need them any more
     group = Ranks(comm, state.hidden)
     try:
-        yield model, state, group
+        yield group
     finally:
         if group.end():
             comm.Free()
@@ -356,7 +365,7 @@ def _train_along(comm: Comm, plan: dict[str, Any]) -> None:
     state = TrainingState(hidden, memory, **plan["state"])
     group = Ranks(comm, hidden)
     try:
-        for _ in train(model, streams, config, state, lambda _: 0.0, group, plan["unknown_cost"]):
+        for _ in train(model, streams, config, state, lambda _: 0.0, group, plan["unknown_cost"], plan["threads"]):
             pass
     except TrainingDiverged:
         group.begin(0.0)  # rank 0 diverges too, or gives up for another reason: it broadcasts END

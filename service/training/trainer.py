@@ -15,24 +15,21 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
 
-import numpy as np
-
+from model.backend import Network, network_for
 from model.config import ModelConfig, TrainingConfig
 from model.errors import CharloomError, InvalidSetting, TextError, TrainingDiverged
 from model.process_group import ProcessGroup
 from model.training import TrainingState, evaluate, train
-from model.workspace import Workspace
 from service.store import Metric, Run, Sample, Store
 from service.store.run_history import NewEvent
 from service.system import hardware
 from service.system.errors import OutOfMemory
 from service.training import event_log, mpi
-from service.training.checkpointing import Material, Saver, adopt_ranks, draw, prepare
+from service.training.checkpointing import Material, Saver, adopt_environment, draw, prepare
 from service.training.event_log import MetricsLog
 from service.training.hyperparameters import settle
 from service.training.jobs import extension
 from service.training.learning_curve import Assessor
-from service.training.parallel import train_in_processes
 from service.training.progress import Ended, Event, Meter, Prepared, Validated, length_in_steps
 from service.training.run_control import RunControl, Stopped
 
@@ -49,8 +46,11 @@ def resume(
     began: float | None = None,
     new: bool = False,
     ranks: int = 1,
+    threads: int = 0,
 ) -> Trainer:
-    """Claims a run and returns its trainer: a `new` one that was just ordered, or a stored one, which goes on with any number of `ranks`.
+    """Claims a run and returns its trainer: a `new` one that was just ordered, or a stored one.
+
+    A stored one goes on with any number of `ranks`, and of `threads`, by default those of its order.
 
     What the order left open is chosen now, if it was not before. If a length is given, the learning-rate schedule restarts and covers
     the additional training. A `new` run that is refused before its first step, because its settings or its text cannot be used, is not
@@ -68,7 +68,7 @@ def resume(
         if new:
             store.runs.remove(run.name)
         raise
-    return Trainer(store, run, began=start, extension=longer(run), new=new, ranks=ranks, notes=notes)
+    return Trainer(store, run, began=start, extension=longer(run), new=new, ranks=ranks, threads=threads, notes=notes)
 
 
 class Trainer:
@@ -88,13 +88,15 @@ class Trainer:
         extension: TrainingConfig | None = None,
         new: bool = False,
         ranks: int = 1,
+        threads: int = 0,
         notes: Iterable[str] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`began` is when the run's time started, on `clock`; by default now. An `extension` starts the schedule once more, over it.
 
         A `new` run that is refused before its first step, because its settings or its text cannot be used, is not kept. Of several
-        `ranks` of MPI this process is rank 0, and the others follow. `notes` are told first when the run begins.
+        `ranks` of MPI this process is rank 0, and the others follow. `threads` share the work of a step; 0: as many as were ordered, or
+        as there are cores. `notes` are told first when the run begins.
         """
         self._store, self._clock, self._extension, self._new = store, clock, extension, new
         start = clock() if began is None else began
@@ -105,8 +107,9 @@ class Trainer:
         self._training = extension or TrainingConfig.from_dict(run.training_config)
         self._model_config = ModelConfig.from_dict(run.model_config)
         self._control = RunControl(store, run, clock)
-        self._workspace = Workspace()
+        self._network: Network | None = None  # as soon as training begins
         self._ranks = ranks
+        self._threads = threads or run.request.get("threads", 0)
         self._notes = list(notes)
         self._early: str | None = None  # why it ended before its time, if it was not stopped
 
@@ -129,7 +132,8 @@ class Trainer:
         """
         hardware.give_memory_back()
         try:
-            with hardware.blas_threads(self.run.environment["threads"]):
+            self._threads = hardware.training_threads(self._threads, mpi.ranks_here())
+            with hardware.blas_threads(self._threads):
                 yield from self._events()
         except MemoryError as error:
             told = OutOfMemory(str(error))
@@ -150,7 +154,7 @@ class Trainer:
     # ── the run from its beginning to its end ─────────────────────────────────────────────────────────────────────────
 
     def _events(self) -> Iterator[Event]:
-        self.run = adopt_ranks(self._store, self.run, self._model_config, self._training, self._ranks, self._notes)
+        self.run = adopt_environment(self._store, self.run, self._threads, self._ranks, self._notes)
         arguments = self._store, self.run, self._model_config, self._training, self._ranks, self._notes
         try:
             material = prepare(*arguments, self._control.tick_reading)
@@ -182,11 +186,9 @@ class Trainer:
         )
         event_log.begun(self._store, prepared)
         yield prepared
-        processes = min(self._ranks if self._ranks > 1 else self.run.environment["processes"], streams.batch_size)
-        ids = text.ids[: text.split.training]
-        form = partial(mpi.together, threads=self.run.environment["threads"]) if self._ranks > 1 else train_in_processes
-        with form(processes, model, streams, ids, self._training, state, text.vocabulary.unknown_cost) as (model, state, group):
-            material = material._replace(model=model, state=state)
+        ranks, ids, unknown_cost = min(self._ranks, streams.batch_size), text.ids[: text.split.training], text.vocabulary.unknown_cost
+        with mpi.together(ranks, model, streams, ids, self._training, state, unknown_cost, self._threads) as group:
+            self._network = network_for(model, self._threads, trains=True)
             self._saver.group = group
             self._meter = Meter(self._training, streams, text, self._assessor, self._spent, max_steps)
             self._log = MetricsLog(self._store, text, self._meter.recent, state.step)
@@ -236,7 +238,8 @@ class Trainer:
                 return
         saved = self.seconds
         metric, validated_step = None, -1
-        for progress in train(model, streams, self._training, state, meter.share, group, text.vocabulary.unknown_cost, self._workspace):
+        unknown_cost = text.vocabulary.unknown_cost
+        for progress in train(model, streams, self._training, state, meter.share, group, unknown_cost, network=self._network):
             stepped = meter.stepped(progress, state)
             yield stepped
             metric = meter.metric(progress)
@@ -289,8 +292,7 @@ class Trainer:
         text, _, model, state, _ = material
         self._assessor.prepare(self._control.tick)
         began, split, unknown_cost = self.seconds, text.split, text.vocabulary.unknown_cost
-        with np.errstate(all="ignore"):  # what is not finite is found below, and named
-            found = evaluate(model, text.validation, split.start, split.stop, unknown_cost, self._workspace, self._control.tick)
+        found = evaluate(model, text.validation, split.start, split.stop, unknown_cost, self._threads, self._control.tick)
         if not math.isfinite(found.loss):
             raise TrainingDiverged(state.step, "validation loss", found.loss)
         sample = draw(model, text.vocabulary, state.step, self._control.tick)
@@ -306,6 +308,7 @@ class Trainer:
         return Validated(metric=metric, sample=sample.text, best=best, standing=standing)
 
     def _save(self, material: Material, metric: Metric, sample: Sample | None = None, event: NewEvent | None = None) -> None:
-        self._workspace.clear()  # a checkpoint is made of several copies, for which there would else be less room
+        if self._network:
+            self._network.release()  # a checkpoint is made of several copies, for which there would else be less room
         self.run = self._saver.store(self.run, self._saver.pack(self.run, material.model, material.state, metric, sample, event))
         self._control.saved()

@@ -23,7 +23,7 @@ def test_training_shows_rates_spread_ratio_and_share() -> None:
     found = {
         "pytorch_threads": 2,
         "peak": 2.5e11,
-        "rows": [{"network": "lstm 2x512, 64x64", "processes": 2, "share_of_peak": 0.7, **rates}],
+        "rows": [{"network": "lstm 2x512, 64x64", "threads": 2, "share_of_peak": 0.7, **rates}],
         "mean_ratio": 2.0,
         "lowest_ratio": {"network": "lstm 2x512, 64x64", "ratio": 2.0},
     }
@@ -111,7 +111,7 @@ def test_serving_tells_the_lowest_of_each_and_what_is_left() -> None:
 
 
 def test_a_busy_machine_is_named() -> None:
-    machine = {"processor": "P", "cores": 2, "python": "3", "numpy": "2", "kernels": "K", "torch": "2", "pytorch_kernels": "T"}
+    machine = {"processor": "P", "cores": 2, "python": "3", "numpy": "2", "arithmetic": "K", "torch": "2", "pytorch_kernels": "T"}
     machine |= {"onnxruntime": "1"}
     assert "note:" in report.heading({**machine, "load": 1.5})
     assert "note:" not in report.heading({**machine, "load": 0.1})

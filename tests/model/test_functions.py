@@ -52,17 +52,10 @@ def test_by_gate_is_a_view_of_gates_that_stand_side_by_side() -> None:
 
 
 def test_plain_arithmetic_is_silent_and_leaves_nothing_changed() -> None:
-    before = np.getbufsize(), np.geterr()
+    before = np.geterr()
     with plain_arithmetic():
         assert np.exp(np.float32([1e9])) / np.float32([0]) == np.inf
-    assert (np.getbufsize(), np.geterr()) == before
-
-
-def test_sigmoid_writes_where_it_is_told_also_in_place() -> None:
-    a = np.linspace(-3, 3, 7)
-    expected = sigmoid(a)
-    assert sigmoid(a, out=a) is a
-    np.testing.assert_array_equal(a, expected)
+    assert np.geterr() == before
 
 
 @pytest.mark.parametrize(("function", "slope"), [(sigmoid, sigmoid_slope), (np.tanh, tanh_slope), (lambda a: np.maximum(a, 0), relu_slope)])
@@ -71,9 +64,6 @@ def test_slopes_are_the_derivatives(function: Callable[[Any], Any], slope: Calla
     weights = np.arange(1.0, 7)
     y = function(a)
     assert directional_error(lambda: float((function(a) * weights).sum()), a, slope(y) * weights) <= TOLERANCE
-    out = np.full_like(y, np.nan)
-    assert slope(y, out=out) is out
-    np.testing.assert_array_equal(out, slope(y))
 
 
 @given(rows)
@@ -114,10 +104,8 @@ def test_cross_entropy_is_the_sum_of_the_negative_logarithms(logits: Any, target
         total = math.fsum(math.exp(a - top) for a in line)
         expected.append(unknown_cost if target == V else math.log(total) + top - line[target])
     p_expected = softmax(logits)
-    overwritten = logits.copy()
-    total_cost, p = cross_entropy(overwritten, targets, unknown_cost)
+    total_cost, p = cross_entropy(logits, targets, unknown_cost)
     assert total_cost == pytest.approx(math.fsum(expected), rel=1e-12, abs=1e-12)
-    assert np.shares_memory(p, overwritten)
     np.testing.assert_allclose(p, p_expected, rtol=1e-12, atol=1e-300)
 
 
@@ -133,7 +121,6 @@ def test_the_gradient_of_cross_entropy_is_right_and_nothing_comes_from_unknown_t
     logits = np.random.Generator(np.random.PCG64(1)).standard_normal((N, V))
     _, p = cross_entropy(logits.copy(), ids)
     gradient = cross_entropy_backward(p, ids, 0.25)
-    assert gradient is p
     assert directional_error(lambda: 0.25 * cross_entropy(logits.copy(), ids)[0], logits, gradient) <= TOLERANCE
     np.testing.assert_allclose(gradient.sum(axis=1), 0, atol=1e-15)
     assert not gradient[ids == V].any()

@@ -8,14 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from model import language_model
 from model.cells import CELLS
 from model.config import ModelConfig
 from model.functions import UNKNOWN_COST, cross_entropy, softmax
 from model.gradient_check import TOLERANCE, gradient_errors
-from model.language_model import ONE_HOT_LIMIT, Dropout, LanguageModel
+from model.language_model import LanguageModel
 from model.parameters import Parameters
-from model.workspace import FRESH, Workspace
 
 T, B, V, E, H = 6, 3, 7, 4, 5
 CELL_NAMES = sorted(CELLS)
@@ -68,24 +66,12 @@ def test_gradients_of_the_other_activations(activation: str) -> None:
 
 @pytest.mark.parametrize("embedding_size", [0, E])
 def test_gradients_of_a_large_alphabet(embedding_size: int) -> None:
-    size = ONE_HOT_LIMIT + 10
+    size = 500
     model = new("gru", size, embedding_size=embedding_size)
     inputs, targets = drawn(T, B, below=size + 1, seed=3), drawn(T, B, below=size + 1, seed=4)
     inputs[0], inputs[2, 1], targets[3, 0] = inputs[1], size, size
     errors = gradient_errors(model, inputs, targets, random_state(model))
     assert max(errors.values()) <= TOLERANCE, errors
-
-
-@pytest.mark.parametrize("unknown", [False, True])
-@pytest.mark.parametrize("embedding_size", [0, E])
-def test_small_and_large_alphabets_have_the_same_gradients(monkeypatch: pytest.MonkeyPatch, embedding_size: int, unknown: bool) -> None:
-    model = new(embedding_size=embedding_size)
-    inputs = INPUTS if unknown else INPUTS % V
-    small, large = model.parameters.zeros_like(), model.parameters.zeros_like()
-    model.loss_and_gradients(inputs, TARGETS, model.zero_state(B), small)
-    monkeypatch.setattr(language_model, "ONE_HOT_LIMIT", 0)
-    model.loss_and_gradients(inputs, TARGETS, model.zero_state(B), large)
-    np.testing.assert_allclose(large.flat, small.flat, rtol=1e-12, atol=1e-15)
 
 
 def test_gradients_replace_what_was_there_and_the_loss_is_the_mean() -> None:
@@ -143,7 +129,7 @@ def test_a_model_of_zeros_finds_all_symbols_alike() -> None:
     assert loss == pytest.approx(math.log(V), rel=1e-14)
 
 
-# ── state, chunks, workspaces ─────────────────────────────────────────────────────────────────────────────────────────
+# ── state and chunks ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize("cell", CELL_NAMES)
@@ -175,27 +161,6 @@ def test_rows_of_a_batch_do_not_mix() -> None:
         np.testing.assert_allclose(end_alone[:, :, 0], end[:, :, row], rtol=1e-12, atol=1e-13)
 
 
-@pytest.mark.parametrize("embedding_size", [0, E])
-@pytest.mark.parametrize("cell", CELL_NAMES)
-def test_a_workspace_changes_nothing_though_used_before_for_other_shapes_and_full_of_nan(
-    cell: str, embedding_size: int, poisoned: Workspace
-) -> None:
-    model = new(cell, num_layers=2, embedding_size=embedding_size, dropout=0.3)
-    state = random_state(model)
-
-    def run(workspace: Workspace, steps: int, rows: int) -> list[Any]:
-        grads = model.parameters.zeros_like()
-        rng = np.random.Generator(np.random.PCG64(5))
-        inputs, targets, start = INPUTS[:steps, :rows], TARGETS[:steps, :rows], np.ascontiguousarray(state[:, :, :rows])
-        loss, end = model.loss_and_gradients(inputs, targets, start, grads, dropout=Dropout(rng), workspace=workspace)
-        logits, read, _ = model.forward(inputs, start, workspace=workspace)
-        return [loss, end, grads.flat, logits.copy(), read]
-
-    for steps, rows in ((T, B), (4, B), (T, 2), (1, 1), (T, B), (T, B)):
-        for ours, fresh in zip(run(poisoned, steps, rows), run(FRESH, steps, rows), strict=True):
-            np.testing.assert_array_equal(ours, fresh)
-
-
 def test_reading_is_the_forward_pass_without_the_logits() -> None:
     model = new(num_layers=2)
     output, end, _ = model.read(INPUTS, random_state(model))
@@ -223,11 +188,12 @@ def test_single_precision_is_close_to_double(cell: str) -> None:
 
 def test_dropout_drops_its_share_for_a_whole_sequence_and_keeps_the_mean() -> None:
     model, streams = new(hidden_size=64, num_layers=2, dropout=0.3), 500
-    rng = np.random.Generator(np.random.PCG64(0))
-    _, _, tape = model.forward(drawn(5, streams), model.zero_state(streams), dropout=Dropout(rng))
-    first, second = (np.asarray(mask) for mask in tape.masks)
-    for mask in (first, second):
-        assert mask.shape == (1, streams, 64)
+    masks = model.masks(np.random.Generator(np.random.PCG64(0)), streams)
+    assert masks is not None
+    _, _, tape = model.forward(drawn(5, streams), model.zero_state(streams), masks=masks)
+    first, second = masks
+    for mask in masks:
+        assert mask.shape == (streams, 64)
         np.testing.assert_allclose(np.unique(mask), [0, 1 / 0.7])
         assert (mask == 0).mean() == pytest.approx(0.3, abs=0.01)
         assert mask.mean() == pytest.approx(1, abs=0.015)
@@ -238,7 +204,8 @@ def test_dropout_drops_its_share_for_a_whole_sequence_and_keeps_the_mean() -> No
 
 def test_dropout_does_not_touch_the_state_that_a_single_layer_carries() -> None:
     model = new(dropout=0.5)
-    dropped, end, _ = model.forward(INPUTS, model.zero_state(B), dropout=Dropout(np.random.Generator(np.random.PCG64(0))))
+    masks = model.masks(np.random.Generator(np.random.PCG64(0)), B)
+    dropped, end, _ = model.forward(INPUTS, model.zero_state(B), masks=masks)
     plain, expected, _ = model.forward(INPUTS, model.zero_state(B))
     np.testing.assert_array_equal(end, expected)
     assert (dropped != plain).any()
@@ -247,9 +214,8 @@ def test_dropout_does_not_touch_the_state_that_a_single_layer_carries() -> None:
 def test_without_a_share_to_drop_the_generator_is_left_alone() -> None:
     model, rng = new(dropout=0.0), np.random.Generator(np.random.PCG64(0))
     before = rng.bit_generator.state
-    logits, _, _ = model.forward(INPUTS, model.zero_state(B), dropout=Dropout(rng))
+    assert model.masks(rng, B) is None
     assert rng.bit_generator.state == before
-    np.testing.assert_array_equal(logits, model.forward(INPUTS, model.zero_state(B))[0])
 
 
 # ── learning ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -289,7 +255,7 @@ def test_ten_golden_losses(cell: str) -> None:
     """Ten steps of Adam over ten chunks with the state carried, in single precision; equal on all BLAS kernels to 2e-5."""
     config = ModelConfig(cell=cell, hidden_size=24, num_layers=2, embedding_size=10, dropout=0.1)
     model = LanguageModel.new(config, len(ALPHABET), seed=5)
-    optimizer, grads, workspace = Adam(model.parameters, 0.01), model.parameters.zeros_like(), Workspace()
+    optimizer, grads = Adam(model.parameters, 0.01), model.parameters.zeros_like()
     rng = np.random.Generator(np.random.PCG64(6))
     streams = TEXT_IDS[:100].reshape(2, 50).T  # (50, 2)
     state, losses = model.zero_state(2), []
@@ -298,7 +264,7 @@ def test_ten_golden_losses(cell: str) -> None:
         inputs, targets = streams[at : at + 7], streams[at + 1 : at + 8]
         if at == 0:
             state = model.zero_state(2)
-        loss, state = model.loss_and_gradients(inputs, targets, state, grads, dropout=Dropout(rng), workspace=workspace)
+        loss, state = model.loss_and_gradients(inputs, targets, state, grads, masks=model.masks(rng, 2))
         optimizer.step(grads.flat)
         losses.append(loss)
     np.testing.assert_allclose(losses, GOLDEN_LOSSES[cell], rtol=0, atol=2e-5)
@@ -308,11 +274,11 @@ def test_ten_golden_losses(cell: str) -> None:
 def test_learns_a_short_text_by_heart(cell: str) -> None:
     """200 characters to less than 0.02 nats each, and then writes them itself."""
     model = LanguageModel.new(ModelConfig(cell=cell, hidden_size=64), len(ALPHABET), seed=0)
-    optimizer, grads, workspace = Adam(model.parameters, 0.01), model.parameters.zeros_like(), Workspace()
+    optimizer, grads = Adam(model.parameters, 0.01), model.parameters.zeros_like()
     inputs, targets = TEXT_IDS[:-1, None], TEXT_IDS[1:, None]  # (199, 1)
     loss = math.inf
     for _ in range(300):
-        loss, _ = model.loss_and_gradients(inputs, targets, model.zero_state(1), grads, workspace=workspace)
+        loss, _ = model.loss_and_gradients(inputs, targets, model.zero_state(1), grads)
         if loss < 0.015:
             break
         grads.flat *= min(1, 1 / np.linalg.norm(grads.flat))

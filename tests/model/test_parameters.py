@@ -110,16 +110,12 @@ def test_without_an_embedding_a_symbol_adds_as_much_to_the_gates() -> None:
     assert abs(parameters["layers.1.Wx"]).max() <= 1 / 8
 
 
-def test_places_are_those_of_the_views_in_any_part_of_the_vector() -> None:
+def test_places_are_those_of_the_views_in_the_vector() -> None:
     parameters = initialise(ModelConfig(cell="gru", hidden_size=H, embedding_size=E), V, 0)
-    size = parameters.flat.size
-    for part in (slice(None), slice(0, 1), slice(30, 200), slice(27, 28), slice(28, size), slice(size, size)):
-        inside = parameters.flat[part]
-        places = parameters.places(part)
-        assert [index for place in places.values() for index in range(place.start, place.stop)] == list(range(inside.size))
-        for name, place in places.items():
-            assert np.shares_memory(inside[place], parameters[name])
-            assert set(inside[place]) <= set(parameters[name].ravel())
+    places = parameters.places()
+    assert [index for place in places.values() for index in range(place.start, place.stop)] == list(range(parameters.flat.size))
+    for name, place in places.items():
+        np.testing.assert_array_equal(parameters.flat[place], parameters[name].ravel())
 
 
 def test_initial_weights_depend_on_the_arguments_alone() -> None:

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from model.backend import network_for
 from model.batches import Streams
 from model.checkpoint import Checkpoint, pack_state, unpack_state
 from model.config import CELLS, OPTIMIZERS, SCHEDULES, ModelConfig, TrainingConfig
@@ -35,9 +36,9 @@ class Changed(ProcessGroup):
     def __init__(self, change: Callable[[NDArray[Any]], None]) -> None:
         self._change = change
 
-    def reduce(self, gradient: NDArray[Any], loss: float) -> Reduced:
+    def reduce(self, gradient: NDArray[Any], loss: float, norm: Callable[[NDArray[Any]], float]) -> Reduced:
         self._change(gradient)
-        return super().reduce(gradient, loss)
+        return super().reduce(gradient, loss, norm)
 
 
 class Run:
@@ -146,15 +147,16 @@ def test_without_random_resets_the_state_goes_on_over_the_epochs_end() -> None:
 def test_the_share_of_streams_that_begin_anew_is_the_reset_rate() -> None:
     for rate, low, high in ((0.0, 0, 0), (1.0, 1, 1), (0.25, 0.12, 0.38)):
         run = Run(150, reset_rate=rate)
-        begun = []
-        hidden = run.model.loss_and_gradients
+        begun: list[NDArray[Any]] = []
+        network: Any = network_for(run.model, trains=True)
+        keep = network.loss_and_gradients
 
-        def spy(inputs: Any, targets: Any, state: NDArray[Any], *rest: Any, keep: Any = hidden, begun: Any = begun, **more: Any) -> Any:
+        def spy(inputs: Any, targets: Any, state: NDArray[Any], *rest: Any, keep: Any = keep, begun: Any = begun, **more: Any) -> Any:
             begun.append(~state.any(axis=(0, 1, 3)))  # (B,)
             return keep(inputs, targets, state, *rest, **more)
 
-        run.model.loss_and_gradients = spy  # type: ignore[method-assign]
-        for progress in run.train():
+        network.loss_and_gradients = spy
+        for progress in run.train(network=network):
             if progress.step % run.streams.chunks == 0:
                 run.state.hidden[:] = 1  # else the first stream of an epoch begins anew, too
             if progress.step == 1:

@@ -11,7 +11,7 @@ from model.config import ModelConfig
 from model.functions import log_probabilities
 from model.kernels.library import Library
 from model.kernels.network import KernelNetwork
-from model.language_model import Dropout, LanguageModel
+from model.language_model import LanguageModel
 
 CELLS = [("lstm", "tanh"), ("gru", "tanh"), ("rnn", "tanh"), ("rnn", "relu")]
 
@@ -32,15 +32,7 @@ class Case:
         self.ids, self.targets = rng.integers(0, self.V + 1, (2, self.T, self.B))  # V is the unknown symbol
         self.state = (0.3 * rng.standard_normal(self.model.zero_state(self.B).shape)).astype(np.float32)
         self.exact = LanguageModel(config, self.V, self.model.parameters.astype(np.float64))
-        self.masks: Any = None
-        self.seed = seed
-        if dropout:
-            source = self.dropout()
-            assert source
-            self.masks = np.concatenate([self.model._mask(source, (1, self.B, self.H)) for _ in range(layers)])
-
-    def dropout(self) -> Dropout | None:
-        return Dropout(np.random.Generator(np.random.PCG64(self.seed))) if self.model.config.dropout else None
+        self.masks = self.model.masks(np.random.Generator(np.random.PCG64(seed)), self.B)
 
 
 def error(found: Any, exact: Any) -> float:
@@ -56,7 +48,7 @@ def case(request: pytest.FixtureRequest) -> Case:
 def test_loss_state_and_gradients_are_those_of_numpy(library: Library, case: Case) -> None:
     exact_gradients = case.exact.parameters.zeros_like()
     state = case.state.astype(np.float64)
-    exact_loss, exact_state = case.exact.loss_and_gradients(case.ids, case.targets, state, exact_gradients, dropout=case.dropout())
+    exact_loss, exact_state = case.exact.loss_and_gradients(case.ids, case.targets, state, exact_gradients, masks=case.masks)
     found = []
     for threads in (1, 2, 3, 8):
         network, gradients = KernelNetwork(library, case.model, threads=threads, trains=True), case.model.parameters.zeros_like()

@@ -1,19 +1,17 @@
-"""What cannot be trained here is refused before it is begun.
-
-What a run's bits depend on besides its settings.
-"""
+"""What cannot be trained here is refused before it is begun, and what is stored of the machine."""
 
 from __future__ import annotations
 
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from threadpoolctl import ThreadpoolController
 
-from model.config import ModelConfig, TrainingConfig
+from model.config import ModelConfig
 from service.store.blobs import LARGEST
 from service.system import hardware
 from service.system.errors import ModelTooLarge
@@ -26,46 +24,32 @@ def blas_now() -> list[int]:
     return [library["num_threads"] for library in ThreadpoolController().info() if library["user_api"] == "blas"]
 
 
-@pytest.mark.parametrize(
-    ("cores", "hidden_size", "batch_size", "given", "expected"),
-    [
-        (1, 512, 64, {}, (1, 1)),
-        (2, 512, 64, {}, (2, 1)),
-        (64, 512, 64, {}, (4, 1)),  # sixteen streams each
-        (2, 16, 64, {}, (1, 1)),  # too small
-        (2, 512, 8, {}, (1, 1)),
-        (4, 512, 64, {"threads": 2}, (2, 2)),
-        (1, 16, 4, {"processes": 3}, (3, 1)),
-        (2, 512, 64, {"processes": 1, "threads": 2}, (1, 2)),
-    ],
-)
-def test_workers_follow_sizes_and_cores_alone(
-    monkeypatch: pytest.MonkeyPatch, cores: int, hidden_size: int, batch_size: int, given: dict[str, int], expected: tuple[int, int]
-) -> None:
-    monkeypatch.setattr(hardware, "cores", lambda: cores)
-    monkeypatch.setattr(hardware, "SUPPORTED", True)
-    assert hardware.workers_for(ModelConfig(hidden_size=hidden_size), TrainingConfig(batch_size=batch_size), **given) == expected
-    monkeypatch.setattr(hardware, "SUPPORTED", False)
-    if "processes" not in given:
-        assert hardware.workers_for(ModelConfig(hidden_size=hidden_size), TrainingConfig(batch_size=batch_size), **given).processes == 1
+def test_all_cores_train_unless_they_are_shared_or_the_user_chose(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hardware, "cores", lambda: 6)
+    monkeypatch.setattr(hardware, "library", lambda: SimpleNamespace(name="avx2"))
+    assert [hardware.training_threads(*given) for given in ((), (0, 4), (0, 9), (3,), (3, 9))] == [6, 1, 1, 3, 3]
+    assert hardware.arithmetic() == "kernels avx2"
+    monkeypatch.setattr(hardware, "library", lambda: None)
+    assert [hardware.training_threads(*given) for given in ((), (3,))] == [1, 3]
+    assert hardware.arithmetic() == f"numpy {np.__version__} {hardware.blas()}"
 
 
 def test_the_environment_is_ready_for_json() -> None:
-    found = hardware.environment(hardware.Workers(processes=2, threads=3))
+    found = hardware.environment(3)
     assert json.loads(json.dumps(found)) == found
-    assert found["threads"] == 3
-    assert found["processes"] == 2
-    assert found["numpy"] == np.__version__
+    assert (found["threads"], found["arithmetic"], found["numpy"]) == (3, hardware.arithmetic(), np.__version__)
+    assert "ranks" not in found
+    assert hardware.environment(1, 4)["ranks"] == 4
 
 
-def test_the_kernels_are_named() -> None:
+def test_the_blas_is_named() -> None:
     np.dot(np.ones((2, 2)), np.ones((2, 2)))
-    assert re.fullmatch(r"\w+ [\w.]+( \w+)?", hardware.kernels())
+    assert re.fullmatch(r"\w+ [\w.]+( \w+)?", hardware.blas())
 
 
-def test_kernels_that_cannot_be_told_are_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_blas_that_cannot_be_told_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ThreadpoolController, "info", lambda self: [{"user_api": "openmp"}])
-    assert hardware.kernels() == "unknown"
+    assert hardware.blas() == "unknown"
 
 
 def test_giving_memory_back_does_no_harm_where_it_cannot_be(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,6 @@ import pytest
 from sqlite_utils.utils import sqlite3
 from threadpoolctl import ThreadpoolController
 
-from model.config import ModelConfig, TrainingConfig
 from service.store import Run, Store
 from service.system import hardware
 from service.terminal import info
@@ -35,9 +34,7 @@ def test_facts_are_ready_for_json_and_for_people(path: Path, add_model: Callable
     found = info.facts(path)
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     assert found["cores"] == hardware.cores()
-    assert found["kernels"] == hardware.kernels()
-    workers = hardware.workers_for(ModelConfig(), TrainingConfig())
-    assert (found["processes"], found["threads"]) == workers
+    assert (found["arithmetic"], found["threads"], found["blas"]) == (hardware.arithmetic(), hardware.training_threads(), hardware.blas())
     assert found["versions"]["numpy"] == np.__version__
     assert found["versions"]["python"] == platform.python_version()
     assert set(found["versions"]) == {"python", "charloom", "numpy", "flask", "click", "sqlite-utils"}
@@ -61,7 +58,7 @@ def test_without_measuring_and_without_a_database_there_is_less_to_tell() -> Non
     found = info.facts(measure=False)
     assert found["product_rate"] == {}
     assert found["database"] is None
-    assert [name for name, _ in info.lines(found)] == ["processor", "cores", "memory", "BLAS", "by default", "versions", "SQLite"]
+    assert [name for name, _ in info.lines(found)] == ["processor", "cores", "memory", "arithmetic", "BLAS", "versions", "SQLite"]
 
 
 def example(**changes: Any) -> dict[str, str]:
@@ -69,10 +66,10 @@ def example(**changes: Any) -> dict[str, str]:
         "processor": "Acme",
         "cores": 4,
         "memory_free": None,
-        "kernels": "openblas 1 Haswell",
+        "arithmetic": "kernels avx2",
+        "threads": 4,
+        "blas": "openblas 1 Haswell",
         "product_rate": {"1": 125.4e9, "4": 1.2345e12},
-        "processes": 2,
-        "threads": 1,
         "versions": {"python": "3.11", "numpy": "2.4"},
         "sqlite": {"version": "3.53.4", "module": "pysqlite3"},
         "database": {"path": "a.db", "bytes": 12e6, "format": 3, "journal_mode": "wal", "corpora": 1, "runs": 1, "checkpoints": 1200},
@@ -85,15 +82,15 @@ def test_facts_in_words() -> None:
         "processor": "Acme",
         "cores": "4 usable",
         "memory": "not known",
+        "arithmetic": "kernels avx2, 4 threads for training",
         "BLAS": "openblas 1 Haswell",
         "products": "125 GFLOP/s with 1 thread, 1,234 GFLOP/s with 4 threads (float32, 1024x1024)",
-        "by default": "2 processes with 1 BLAS thread each",
         "versions": "python 3.11, numpy 2.4",
         "SQLite": "3.53.4 of pysqlite3",
         "database": "a.db: 12.0 MB, format 3, journal mode wal; 1 corpus, 1 run, 1,200 checkpoints",
     }
     assert example(sqlite={"version": "3.51.3", "module": "sqlite3"})["SQLite"] == "3.51.3 of Python"
-    assert example(processes=1, threads=2, memory_free=2_500_000_000)["by default"] == "1 process with 2 BLAS threads"
+    assert example(arithmetic="numpy 2 mkl 1", threads=1)["arithmetic"] == "numpy 2 mkl 1, 1 thread for training"
     assert example(memory_free=2_500_000_000)["memory"] == "2.5 GB free"
 
 

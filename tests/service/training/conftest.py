@@ -1,4 +1,4 @@
-"""Fixtures: a run that any number of processes or ranks can train, and communicators between threads of this process.
+"""Fixtures: a run that any number of ranks can train, and communicators between threads of this process.
 
 The latter are what `service.training.mpi` uses of MPI, where there may be none. Whoever calls something else than the others do is found
 out; where one waits for ever, all fail after `PATIENCE` seconds.
@@ -50,8 +50,7 @@ class Run:
 
     @contextmanager
     def steps(self, size: int) -> Iterator[Iterator[Progress]]:
-        with self.together(size, self.model, self.streams, self.ids, self.config, self.state, UNKNOWN_COST) as found:
-            self.model, self.state, group = found
+        with self.together(size, self.model, self.streams, self.ids, self.config, self.state, UNKNOWN_COST) as group:
             yield train(self.model, self.streams, self.config, self.state, group=group, unknown_cost=UNKNOWN_COST)
             group.collect(self.state.hidden)
 
@@ -94,7 +93,7 @@ def run_with() -> type[Run]:
     ids=["adam", "rmsprop", "sgd", "rnn"],
 )
 def settings(request: pytest.FixtureRequest) -> dict[str, Any]:
-    """Of runs that differ in all that processes have to agree about."""
+    """Of runs that differ in all that ranks have to agree about."""
     found: dict[str, Any] = request.param
     return found
 

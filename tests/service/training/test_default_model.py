@@ -9,7 +9,6 @@ import pytest
 from model.config import ModelConfig
 from service.store import Corpus, Store
 from service.system.errors import RunBusy
-from service.system.hardware import Workers
 from service.training import checkpointing, default_model, hyperparameters, jobs, trainer
 from service.training.throughput import Speed
 from tests.claimed import claimed_run
@@ -20,7 +19,7 @@ def _small(store: Store, tale: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The default model is large and its corpus long; here both are small."""
     store.corpora.add(default_model.CORPUS, [tale], "test")
     monkeypatch.setattr(hyperparameters, "SIZES", (4,))
-    monkeypatch.setattr(hyperparameters, "speed", lambda *_: Speed(1e9, Workers(1, 1)))
+    monkeypatch.setattr(hyperparameters, "speed", lambda *_: Speed(1e9, 1))
     monkeypatch.setattr(default_model, "BUDGET", 0.7)
     monkeypatch.setattr(checkpointing, "SAMPLE", dataclasses.replace(checkpointing.SAMPLE, length=10))
 

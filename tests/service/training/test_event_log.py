@@ -13,7 +13,7 @@ from model.config import ModelConfig, TrainingConfig
 from model.errors import TextTooShort, TrainingDiverged
 from model.training import Progress
 from service.store import Corpus, Metric, Run, Sample, Store
-from service.system.errors import DatabaseUnusable, OutOfMemory, ProcessLost
+from service.system.errors import DatabaseUnusable, OutOfMemory
 from service.training import dataset, event_log
 from service.training.event_log import MetricsLog
 from service.training.learning_curve import Outlook, Standing
@@ -22,7 +22,7 @@ from tests.claimed import claimed_run
 
 # ── messages ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-AGAIN = [DatabaseUnusable("x.db", "the disk is full"), OutOfMemory(), ProcessLost(1, 2), ZeroDivisionError("a fault of ours")]
+AGAIN = [DatabaseUnusable("x.db", "the disk is full"), OutOfMemory(), ZeroDivisionError("a fault of ours")]
 NEVER = [TrainingDiverged(3, "loss", float("nan")), TextTooShort("corpus x", 3, 100)]
 
 
@@ -69,7 +69,7 @@ def test_who_is_stopped_waits_for_another(store: Store, run: Run, error: BaseExc
 def test_outside_the_queue_nobody_tries_again(store: Store, run: Run) -> None:
     store.runs.release(run, "queued")
     assert event_log.given_up(store, store.runs.claim("run"), AGAIN[0]).state == "paused"
-    assert event_log.given_up(store, store.runs.claim("run"), AGAIN[3]).state == "failed"
+    assert event_log.given_up(store, store.runs.claim("run"), AGAIN[2]).state == "failed"
 
 
 def test_a_validation_in_words_and_numbers() -> None:

@@ -5,6 +5,7 @@ What is chosen follows from text, time and machine, keeps what the user chose, a
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +14,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.config import ModelConfig, TrainingConfig
-from service.system.hardware import Workers
 from service.training import hyperparameters, throughput
 from service.training.hyperparameters import (
     COMMON,
@@ -26,7 +26,7 @@ from service.training.hyperparameters import (
 )
 from service.training.throughput import Speed, multiply_adds, work
 
-SPEED = Speed(60e9, Workers(2, 1))  # two cores of a server
+SPEED = Speed(60e9, 2)  # two cores of a server
 
 
 def chosen(
@@ -43,13 +43,12 @@ def chosen(
     st.floats(1e7, 1e13),
     st.integers(1, 4),
 )
-def test_any_text_time_and_machine_give_sound_settings(characters: int, alphabet: int, budget: float, pace: float, processes: int) -> None:
+def test_any_text_time_and_machine_give_sound_settings(characters: int, alphabet: int, budget: float, pace: float, threads: int) -> None:
     """Whatever is chosen is allowed, fits the text and the time, or is the smallest there is."""
-    choice = chosen(characters, alphabet, budget, Speed(pace, Workers(processes, 1)))
+    choice = chosen(characters, alphabet, budget, Speed(pace, threads))
     assert choice.training.budget == budget
     assert 0 <= choice.model.dropout <= 0.5
     assert 0.001 <= choice.training.learning_rate <= 0.02
-    assert 1 <= choice.workers.processes <= processes
     assert "\n" not in choice.words
     model = (
         choice.model if alphabet >= hyperparameters.LARGE_ALPHABET else replace(choice.model, embedding_size=0)
@@ -66,7 +65,7 @@ def test_any_text_time_and_machine_give_sound_settings(characters: int, alphabet
 def test_more_time_or_a_faster_machine_gives_a_larger_network() -> None:
     sizes = [chosen(10**9, budget=budget).model.hidden_size for budget in (5, 60, 180, 900)]
     assert sizes == sorted(set(sizes))
-    assert chosen(10**9, found=Speed(600e9, Workers(2, 1))).model == chosen(10**9, budget=1800).model
+    assert chosen(10**9, found=Speed(600e9, 2)).model == chosen(10**9, budget=1800).model
 
 
 def test_a_text_that_is_read_more_often_gets_more_dropout_and_a_new_one_none() -> None:
@@ -92,7 +91,6 @@ def test_a_small_text_ends_before_the_time_does_and_says_so() -> None:
         assert choice.training.max_epochs is not None
         assert "the text is small" in choice.words
         assert choice.model.hidden_size < 128
-        assert choice.workers.processes == 1
     assert chosen(2_000).training.max_epochs < chosen(20_000).training.max_epochs  # type: ignore[operator]
     assert chosen(1_000_000).training.max_epochs is None
 
@@ -115,11 +113,6 @@ def test_what_the_user_chose_stays(by_user: dict[str, Any]) -> None:
         choice = chosen(characters, alphabet, **by_user)
         found = choice.model.to_dict() | choice.training.to_dict()
         assert {name: found[name] for name in by_user} == by_user
-
-
-def test_processes_that_the_user_chose_stay() -> None:
-    assert chosen(2_000, found=Speed(60e9, Workers(3, 1), given=True)).workers == Workers(3, 1)
-    assert chosen(2_000, found=Speed(60e9, Workers(3, 1))).workers == Workers(1, 1)
 
 
 def test_a_limit_of_passes_that_the_user_chose_is_not_called_the_texts() -> None:
@@ -145,8 +138,8 @@ def test_what_is_chosen_follows_streams_that_the_user_chose() -> None:
 def test_streams_and_their_length_follow_the_number_of_updates() -> None:
     shapes = [chosen(characters).training for characters in (1_000_000, 100_000, 20_000, 1_000)]
     assert [(each.batch_size, each.seq_length) for each in shapes] == [(32, 64), (64, 32), (4, 64), (4, 32)]
-    more = chosen(found=Speed(60e9, Workers(4, 1))).training
-    assert (more.batch_size, more.seq_length) == (64, 64), "sixteen for each process"
+    more = chosen(found=Speed(60e9, 4)).training
+    assert (more.batch_size, more.seq_length) == (64, 64), "sixteen for each thread"
     assert chosen(20_000, batch_size=64).training.seq_length == hyperparameters.SHORTEST
 
 
@@ -188,7 +181,7 @@ def test_everything_else_is_the_default() -> None:
 
 def test_the_sentence_names_what_was_chosen() -> None:
     choice = chosen()
-    for part in ("3:00", "lstm 1x384", "dropout 0.2", "32 streams of 64", "learning rate 0.01", "2 processes", "times"):
+    for part in ("3:00", "lstm 1x384", "dropout 0.2", "32 streams of 64", "learning rate 0.01", "times"):
         assert part in choice.words
 
 
@@ -197,48 +190,44 @@ def test_the_sentence_tells_how_often_the_text_is_read(characters: int, told: st
     assert told in chosen(characters).words
 
 
-def test_streams_that_were_measured_are_taken_with_a_rate_to_match() -> None:
-    more = chosen(10**8, budget=900.0, found=Speed(60e9, Workers(8, 1), streams=128))
+def test_more_streams_learn_at_a_rate_to_match() -> None:
+    more = chosen(10**8, budget=900.0, found=Speed(60e9, 8))
     less = chosen(10**8, budget=900.0)
-    assert (less.training.batch_size, more.training.batch_size) == (32, 128)
+    assert (less.training.batch_size, more.training.batch_size) == (32, 64)
     assert more.training.seq_length == less.training.seq_length == hyperparameters.LONGEST
-    assert more.training.learning_rate == pytest.approx(2 * less.training.learning_rate, rel=0.05)
-    assert more.workers == Workers(8, 1)
-    assert chosen(10**8, budget=900.0, found=Speed(60e9, Workers(8, 1), streams=128), batch_size=50).training.batch_size == 50
-    few = chosen(10**8, budget=30.0, found=Speed(60e9, Workers(8, 1), streams=128))
-    assert few.training.batch_size < 128, "there would be too few updates"
-    assert few.workers.processes <= few.training.batch_size // 8
+    assert more.training.learning_rate == pytest.approx(math.sqrt(2) * less.training.learning_rate, rel=0.05)
+    assert chosen(10**8, budget=900.0, found=Speed(60e9, 8), batch_size=50).training.batch_size == 50
 
 
 def test_a_small_network_is_measured_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Calls cost it more than arithmetic, so it learns less in its time than the sample's speed would have it."""
+    """It has other limits, so it may learn less in its time than the sample's speed would have it."""
     measured: list[ModelConfig] = []
 
-    def slow(workers: Workers, config: ModelConfig, *_: Any) -> float:
+    def slow(threads: int, config: ModelConfig, *_: Any) -> float:
         measured.append(config)
         return 6e9
 
     monkeypatch.setattr(hyperparameters, "work_per_second", slow)
     monkeypatch.setattr(hyperparameters, "speed", lambda *_: SPEED)
     choice = hyperparameters.choose_here(1_000_000, 65, 60.0, {"hidden_size": 64})
-    assert choice == chosen(budget=60.0, found=Speed(6e9, Workers(1, 1)), hidden_size=64)
+    assert choice == chosen(budget=60.0, found=Speed(6e9, 2), hidden_size=64)
     assert measured == [chosen(budget=60.0, hidden_size=64).model]
     assert hyperparameters.choose_here(1_000_000, 65, 180.0, {}) == chosen()
     assert len(measured) == 1, "a large one is not"
 
 
-def test_a_brief_budget_is_not_spent_on_starting_processes(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[tuple[int, float]] = []
+def test_a_brief_budget_is_not_spent_on_measuring(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[int, int, float]] = []
 
-    def noted(processes: int, threads: int, ranks: int, seconds: float, *_: float) -> Speed:
-        asked.append((processes, seconds))
+    def noted(threads: int, ranks: int, seconds: float, *_: float) -> Speed:
+        asked.append((threads, ranks, seconds))
         return SPEED
 
     monkeypatch.setattr(hyperparameters, "work_per_second", lambda *_: 6e9)
     monkeypatch.setattr(hyperparameters, "speed", noted)
     for budget in (3.0, 60.0):
-        hyperparameters.choose_here(20_000, 65, budget, {})
-    assert asked == [(1, pytest.approx(0.09)), (0, throughput.MEASURING)]
+        hyperparameters.choose_here(20_000, 65, budget, {}, threads=3, ranks=2)
+    assert asked == [(3, 2, pytest.approx(0.09)), (3, 2, throughput.MEASURING)]
 
 
 def test_time_that_is_spent_already_is_not_counted_on() -> None:

@@ -12,7 +12,6 @@ import pytest
 from model.config import ModelConfig, TrainingConfig
 from service.store import Corpus, Run, Store
 from service.system import hardware
-from service.system.hardware import Workers
 from service.training import hyperparameters, jobs
 from service.training.hyperparameters import ChosenHyperparameters, settle
 from service.training.jobs import JobSpec
@@ -22,7 +21,7 @@ from service.training.throughput import Speed
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hyperparameters, "SIZES", (4,))
-    monkeypatch.setattr(hyperparameters, "speed", lambda *_: Speed(1e9, Workers(3, 1)))
+    monkeypatch.setattr(hyperparameters, "speed", lambda *_: Speed(1e9, 3))
 
 
 def claimed(store: Store, **asked: Any) -> Run:
@@ -38,8 +37,7 @@ def test_where_steps_rule_nothing_is_chosen_but_the_machine(store: Store, corpus
     assert notes == []
     assert settled == store.runs.get(run.name)
     assert (settled.model_config, settled.training_config) == (run.model_config, run.training_config)
-    workers = hardware.workers_for(ModelConfig(hidden_size=64), TrainingConfig(batch_size=64))
-    assert settled.environment.items() >= hardware.environment(workers).items()
+    assert settled.environment == hardware.environment(hardware.training_threads())
 
 
 def test_it_happens_once(store: Store, corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,7 +78,7 @@ def test_a_choice_counts_what_is_read(
 
     def choose_here(symbols: int, alphabet: int, *_: Any, **__: Any) -> ChosenHyperparameters:
         asked.append((symbols, alphabet))
-        return ChosenHyperparameters(ModelConfig(**model), TrainingConfig(steps=1), Workers(1, 1), "")
+        return ChosenHyperparameters(ModelConfig(**model), TrainingConfig(steps=1), "")
 
     monkeypatch.setattr(hyperparameters, "choose_here", choose_here)
     corpus = store.corpora.add("text", [text], "here")

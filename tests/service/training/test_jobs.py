@@ -28,7 +28,6 @@ from service.system.errors import (
     RunCannotGoOn,
     RunNotFound,
 )
-from service.system.hardware import Workers
 from service.training import checkpointing, hyperparameters, jobs, trainer
 from service.training.hyperparameters import settle
 from service.training.jobs import JobSpec
@@ -47,7 +46,7 @@ def test_a_run_is_created_with_what_its_bits_depend_on(store: Store, corpus: Cor
     assert store.queue.claim_next() is None  # it waits for the process that ordered it
     run = trainer.resume(store, run.name, new=True).run
     assert (run.state, run.training_config["budget"]) == ("running", 180.0)
-    assert run.environment == hardware.environment(Workers(1, 1))
+    assert run.environment == hardware.environment(1)
     assert run.request == {"given": {"cell": "gru"}, "learning_rate_multiplier": 1.0, "threads": 1, "asked_by": "a test"}
     assert jobs.submit(store, spec, queued=False).name == "tale-gru-2"
 
@@ -123,7 +122,7 @@ SMALL: dict[str, Any] = {"model": {"hidden_size": 4}, "training": {"steps": 4, "
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checkpointing, "SAMPLE", replace(checkpointing.SAMPLE, length=12))
     monkeypatch.setattr(hyperparameters, "SIZES", (4,))
-    monkeypatch.setattr(hyperparameters, "speed", lambda *_: Speed(1e9, Workers(1, 1)))
+    monkeypatch.setattr(hyperparameters, "speed", lambda *_: Speed(1e9, 1))
 
 
 def submit(store: Store, **asked: Any) -> Run:

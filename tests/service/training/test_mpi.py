@@ -29,11 +29,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model import training as training_module
+from model.backend import network_for
 from model.batches import Streams
 from model.checkpoint import unpack_state
 from model.config import ModelConfig, TrainingConfig
 from model.errors import TrainingDiverged
-from model.language_model import LanguageModel
+from model.optimizer import gradient_norm
 from model.training import TrainingState
 from service.store import Run as StoredRun
 from service.store import Store
@@ -70,10 +71,9 @@ def test_sums_are_those_in_the_order_of_the_ranks_bit_for_bit(ranks: Started, si
     def work(comm: Any) -> None:
         group = Ranks(comm, NOTHING)
         place = group.gradient_buffer(np.ones(parameters, np.float32))
-        assert group.part(parameters) == slice(0, parameters)
         for _ in range(2):
             place[:] = gradients[group.rank]  # all of it is overwritten by the sum
-            reduced = group.reduce(place, group.rank + 0.25)
+            reduced = group.reduce(place, group.rank + 0.25, gradient_norm)
             found.append((reduced.gradient.tobytes(), reduced.norm, reduced.loss))
 
     with ranks(size, work) as comm:
@@ -132,7 +132,7 @@ def steps(comm: Any, seen: list[float]) -> None:
     gradient = group.gradient_buffer(np.ones(7))
     while group.begin(0.0) < 1:
         gradient.fill(1.0)
-        reduced = group.reduce(gradient, 1.0)
+        reduced = group.reduce(gradient, 1.0, gradient_norm)
         seen.append(reduced.loss)
         if math.isfinite(reduced.loss):
             group.barrier()
@@ -147,10 +147,10 @@ def test_the_others_are_let_go(ranks: Started, moment: str) -> None:
         if moment != "before":
             group.begin(0.0)
         if moment in ("between", "done"):
-            group.reduce(gradient, 1.0)
+            group.reduce(gradient, 1.0, gradient_norm)
             group.barrier()
         if moment == "diverged":
-            group.reduce(gradient, math.inf)
+            group.reduce(gradient, math.inf, gradient_norm)
         if moment == "done":
             group.begin(1.0)
         assert group.end()
@@ -165,12 +165,12 @@ def test_where_the_others_wait_for_something_else_it_says_so(ranks: Started, mon
         gradient = group.gradient_buffer(np.ones(7))
         if moment == "updating":
             group.begin(0.0)
-            group.reduce(gradient, 1.0)  # the others may want to gather what comes of it
+            group.reduce(gradient, 1.0, gradient_norm)  # the others may want to gather what comes of it
         elif moment == "summing":
             group.begin(0.0)
             monkeypatch.setattr(comm, "Allgatherv", lambda *_: 1 / 0)
             with pytest.raises(ZeroDivisionError):
-                group.reduce(gradient, 1.0)
+                group.reduce(gradient, 1.0, gradient_norm)
         else:
             monkeypatch.setattr(group, "gather", lambda *_: 1 / 0)
             with pytest.raises(ZeroDivisionError):
@@ -238,11 +238,8 @@ def test_losses_are_those_of_one_process_to_rounding(run: Make, world: Started, 
     """Over the end of an epoch, with five streams that two and three ranks cannot share evenly; and with more ranks than work."""
     alone = run(**settings).trained(1)
     for size, of in ((2, 2), (3, 3), (5, 5), (2, 4)):
-        several = run(**settings)
-        model, state = several.model, several.state
         with world(of):
-            several.trained(size).assert_close(alone)
-        assert (several.model, several.state) == (model, state), "rank 0 goes on with what it has"
+            run(**settings).trained(size).assert_close(alone)
 
 
 def test_the_same_number_of_ranks_gives_the_same_bits_also_when_it_goes_on(run: Make, world: Started) -> None:
@@ -294,11 +291,12 @@ def failing(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) -> None:
 def test_the_others_are_told_when_rank_0_fails_if_they_can_be(
     run: Make, world: Started, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
+    network = network_for(run().model, trains=True)
     match moment:
         case "forward":
-            failing(monkeypatch, LanguageModel, "loss_and_gradients")
+            failing(monkeypatch, type(network), "loss_and_gradients")
         case "update":
-            failing(monkeypatch, training_module.optimizer, "update")
+            failing(monkeypatch, type(network.optimizer({}, TrainingConfig())), "update")
         case _:
             failing(monkeypatch, training_module, "Progress")
 
@@ -329,11 +327,11 @@ def test_a_stored_run_is_trained_by_ranks_and_goes_on_with_others(store: Store, 
     for ranks in (1, 3):
         model = ModelConfig(hidden_size=7, num_layers=2, dropout=0.2)
         training = TrainingConfig(batch_size=5, seq_length=10, steps=40, seed=3)
-        run = claimed_run(store, "tale", model, training, name=f"by-{ranks}", processes=1, ranks=ranks)
+        run = claimed_run(store, "tale", model, training, name=f"by-{ranks}", ranks=ranks)
         with world(ranks):
             run, states[ranks], notes = stopped(trainer.Trainer(store, run, ranks=ranks))
         assert (run.state, run.step, notes) == ("paused", 7, [])
-        assert (run.environment["processes"], run.environment.get("ranks")) == (1, None if ranks == 1 else 3)
+        assert run.environment.get("ranks") == (None if ranks == 1 else 3)
     np.testing.assert_allclose(states[3].hidden, states[1].hidden, rtol=0, atol=1e-5)
 
     with world(6):
@@ -346,7 +344,7 @@ def test_a_stored_run_is_trained_by_ranks_and_goes_on_with_others(store: Store, 
     np.testing.assert_allclose(state.hidden, state_alone.hidden, rtol=0, atol=1e-4)
     run, _, notes = stopped(trainer.resume(store, "by-3"))
     assert notes[0].startswith("the run was trained with 6 ranks before, here it goes on with 1 process: ")
-    assert (run.environment["ranks"], run.state) == (1, "succeeded")
+    assert (run.environment.get("ranks"), run.state) == (None, "succeeded")
 
 
 def test_divergence_is_found_by_all(run: Make, world: Started) -> None:
@@ -420,6 +418,15 @@ def test_mpi_tells_how_many_where_the_launcher_does_not(launched: Callable[..., 
     pretend(monkeypatch, 3)
     assert mpi.leads()
     assert mpi.ranks() == 3
+
+
+def test_the_launcher_tells_how_many_ranks_share_this_machine(launched: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in mpi.LOCAL_SIZES:
+        monkeypatch.delenv(name, raising=False)
+    launched()
+    assert mpi.ranks_here() == 1
+    monkeypatch.setenv("MPI_LOCALNRANKS", "3")
+    assert mpi.ranks_here() == 3
 
 
 def test_without_mpi_rank_0_says_so_and_the_others_just_end(launched: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -502,8 +509,7 @@ def test_one_two_and_four_ranks_have_equal_losses(path: Path, corpus: Any) -> No
     states: dict[int, TrainingState] = {}
     for size in (0, 2, 4):
         name = f"with-{size}"
-        alone = () if size else ("--processes", "1")
-        events, said = trained(path, size, "tale", "--name", name, "--steps", "50", "--validation-interval", "1", *NETWORK, *alone)
+        events, said = trained(path, size, "tale", "--name", name, "--steps", "50", "--validation-interval", "1", *NETWORK)
         assert said == ""
         found[size] = [each for each in events if each["event"] == "validation"]
         with Store(path, create=False) as store:
@@ -524,7 +530,6 @@ def test_one_two_and_four_ranks_have_equal_losses(path: Path, corpus: Any) -> No
     ("arguments", "status", "sentence"),
     [
         (["nowhere"], 1, "'nowhere' is no stored corpus"),
-        (["tale", "--processes", "2"], 2, "--processes cannot be chosen if 3 ranks of MPI train together"),
         (["tale", "--hidden-size", "many"], 2, "'many' is not a valid int"),
         (
             ["tale", "--cell", "rnn", "--activation", "identity", "--learning-rate", "1000", "--clip-norm", "0", "--steps", "500"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,8 +19,7 @@ from model.optimizer import learning_rate
 from model.training import Evaluation
 from service.store import Corpus, Metric, Run, Store
 from service.system import hardware
-from service.system.errors import DatabaseBusy, DatabaseUnusable, OutOfMemory, ProcessLost, RunBusy, RunCannotGoOn, RunNotFound
-from service.system.hardware import SUPPORTED
+from service.system.errors import DatabaseBusy, DatabaseUnusable, OutOfMemory, RunBusy, RunCannotGoOn, RunNotFound
 from service.training import checkpointing, learning_curve, run_control, trainer
 from service.training.progress import Ended, Event, Prepared, Stepped, Validated
 from service.training.trainer import Trainer
@@ -222,15 +222,49 @@ def test_what_cannot_be_resumed_is_refused(make: Callable[..., Trainer], store: 
         trainer.resume(store, "foreign", steps=3)
 
 
-def test_other_kernels_are_told(make: Callable[..., Trainer], store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    until(make("run", steps=20, schedule="constant"), 5)
-    assert whole(trainer.resume(store, "run", steps=2))[0].notes == []  # type: ignore[union-attr]
-    monkeypatch.setattr(hardware, "kernels", lambda: "an abacus")
-    prepared = whole(trainer.resume(store, "run", steps=2))[0]
+def notes_of(work: Trainer) -> list[str]:
+    prepared = whole(work)[0]
     assert isinstance(prepared, Prepared)
-    assert len(prepared.notes) == 1
-    assert "here it goes on with an abacus and numpy " in prepared.notes[0]
-    assert prepared.notes[0].endswith("its weights will not be the same to the last bit")
+    return prepared.notes
+
+
+def test_another_arithmetic_is_told_and_another_instruction_set_is_not(
+    make: Callable[..., Trainer], store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hardware, "arithmetic", lambda: "kernels avx2")
+    until(make("run", steps=20, schedule="constant"), 5)
+    monkeypatch.setattr(hardware, "arithmetic", lambda: "kernels neon")
+    assert notes_of(trainer.resume(store, "run", steps=2, threads=3)) == []
+    assert store.runs.get("run").environment.items() >= {"arithmetic": "kernels neon", "threads": 3}.items()
+    monkeypatch.setattr(hardware, "arithmetic", lambda: "numpy 1 abacus")
+    changed = (
+        "the run was trained with the kernels before, here it goes on with numpy 1 abacus: its weights will not be the same to the last bit"
+    )
+    assert notes_of(trainer.resume(store, "run", steps=2)) == [changed]
+    assert notes_of(trainer.resume(store, "run", steps=2)) == [], "it is told once"
+
+
+def test_a_run_of_an_earlier_release_goes_on_and_says_that_the_arithmetic_changed(make: Callable[..., Trainer], store: Store) -> None:
+    until(make("run", steps=20, schedule="constant"), 5)
+    environment = {
+        "threads": 1,
+        "processes": 2,
+        "kernels": "openblas 0.3.31 Zen",
+        "numpy": "2.4.6",
+        "python": "3.11.7",
+        "machine": "x86_64",
+    }
+    run = store.runs.claim("run")
+    request = json.dumps({**run.request, "processes": 2})
+    store.runs.configure(run, environment=environment)
+    store.runs.release(run, "paused")
+    with store.immediate() as db:
+        db.execute("UPDATE runs SET request = ? WHERE name = 'run'", [request])
+    (note,) = notes_of(trainer.resume(store, "run"))
+    assert note.startswith("the run was trained with numpy 2.4.6 by an earlier release of Charloom before, here it goes on with ")
+    run = store.runs.get("run")
+    assert (run.state, run.request["processes"]) == ("succeeded", 2)
+    assert run.environment == hardware.environment(hardware.training_threads())
 
 
 def test_a_schedule_that_starts_once_more_is_told(make: Callable[..., Trainer], store: Store) -> None:
@@ -289,33 +323,6 @@ def test_baselines_change_nothing_but_what_is_told(make: Callable[..., Trainer],
     monkeypatch.setattr(learning_curve, "ngram_losses", lambda *_: {})
     assert judged(whole(make("without", steps=30))) != told
     assert result(store, "with") == result(store, "without")
-
-
-# ── several processes ─────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-@pytest.mark.skipif(not SUPPORTED, reason="this system cannot share memory without a name")
-def test_with_two_processes_an_interrupted_run_ends_in_the_same_bits(store: Store, corpus: Corpus) -> None:
-    training = TrainingConfig(batch_size=3, seq_length=16, steps=12, validation_interval=5)
-    for name in ("once", "often"):
-        claimed_run(store, corpus.name, MODEL, training, name=name, processes=2)
-    whole(Trainer(store, store.runs.get("once")))
-    until(Trainer(store, store.runs.get("often")), 4)
-    work = trainer.resume(store, "often")
-    assert work.run.environment["processes"] == 2
-    until(work, 9)
-    whole(trainer.resume(store, "often"))
-    assert result(store, "often") == result(store, "once")
-
-
-@pytest.mark.skipif(not SUPPORTED, reason="this system cannot share memory without a name")
-def test_a_lost_process_pauses_the_run(store: Store, corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = claimed_run(store, corpus.name, MODEL, TrainingConfig(batch_size=3, seq_length=16, steps=5), name="run", processes=2)
-    monkeypatch.setattr("service.training.parallel.sys.executable", "/bin/true")
-    with pytest.raises(ProcessLost):
-        whole(Trainer(store, run))
-    assert store.runs.get("run").state == "paused"
-    assert "--resume" in (store.runs.get("run").message or "")
 
 
 # ── ending before its time ────────────────────────────────────────────────────────────────────────────────────────────
