@@ -53,7 +53,8 @@ def learning_rate(config: TrainingConfig, share: float) -> float:
             factor = end**rest
         case _:
             factor = 1.0
-    return config.learning_rate * factor
+    # Nine digits, since the C library's cosine and power have other last bits on other systems.
+    return config.learning_rate * float(f"{factor:.9g}")
 
 
 class UpdateRule(NamedTuple):

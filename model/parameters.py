@@ -28,6 +28,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from model.cells import CELLS
 from model.config import ModelConfig
+from model.kernels.library import library
 
 Array = NDArray[Any]
 
@@ -132,6 +133,16 @@ def initialise(config: ModelConfig, V: int, seed: int, dtype: DTypeLike = np.flo
 
 
 def orthogonal(size: int, rng: np.random.Generator) -> Array:
-    """Returns a random orthogonal matrix, uniform over all of them (Mezzadri 2007: QR of a normal matrix, with the signs of R)."""
-    Q, R = np.linalg.qr(rng.standard_normal((size, size)))
-    return np.asarray(Q * np.sign(np.diag(R)))
+    """Returns a random orthogonal matrix, uniform over all of them (Mezzadri 2007: QR of a normal matrix, with a positive diagonal of R).
+
+    The kernels give it the same bits on every processor; LAPACK does not.
+    """
+    # In single precision, since the C library's logarithm, of which the largest numbers are made, has other last bits elsewhere.
+    normal = rng.standard_normal((size, size)).astype(np.float32).astype(np.float64)
+    kernels = library()
+    if kernels is None:
+        Q, R = np.linalg.qr(normal)
+        return np.asarray(Q * np.sign(np.diag(R)))
+    columns = np.ascontiguousarray(normal.T)
+    kernels.orthogonal(size, columns.ctypes.data)
+    return columns.T

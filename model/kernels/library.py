@@ -111,6 +111,7 @@ SIGNATURES: dict[str, tuple[Any, ...]] = {  # the result, then the arguments, as
     "gradients_of": (_i32, _pointer, _pointer, _i32, _i32, *[_pointer] * 4, _double, _double, _pointer, _i32, ctypes.POINTER(_double)),
     "sample": (_i32, _pointer, _i32, _i32, *[_pointer] * 6, ctypes.POINTER(LogprobArrays), _i32),
     "log_softmax_of": (_void, _size, _size, _pointer, _pointer),
+    "orthogonal": (_void, _size, _pointer),
     "gradient_norm": (_double, _pointer, _size, _i32),
     "update_weights": (_void, ctypes.POINTER(KernelUpdate), *[_pointer] * 4, _i32, *[_pointer] * 3, _i32),
     **dict.fromkeys(("exp_of", "tanh_of", "sigmoid_of", "log_of"), (_void, _size, _pointer, _pointer)),

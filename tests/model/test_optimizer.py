@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from model import optimizer
 from model.config import OPTIMIZERS, SCHEDULES, TrainingConfig
 from model.optimizer import RULES, clip, decay, gradient_norm, learning_rate, new_memory, update
 
@@ -155,6 +156,18 @@ def test_the_rate_stays_within_its_bounds_and_only_falls_after_the_rise(
         assert second <= first + 1e-12
     if high < warmup:
         assert first <= second + 1e-12
+
+
+def test_the_last_bits_of_a_system_s_cosine_and_power_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+    shares = np.linspace(0, 1, 50).tolist()
+    rates = [at(share, schedule="cosine") for share in shares]
+    cosine = math.cos
+    monkeypatch.setattr(optimizer.math, "cos", lambda x: math.nextafter(cosine(x), 2))
+    assert [at(share, schedule="cosine") for share in shares] == rates
+    exponential = TrainingConfig(schedule="exponential", warmup=0.0, learning_rate=1.0)
+    for share in shares:
+        power = math.nextafter(exponential.final_learning_rate**share, 2)
+        assert learning_rate(exponential, share) == float(f"{power:.9g}")
 
 
 # ── PyTorch ───────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -7,6 +7,7 @@
 
 #include "loss.h"
 #include "optimizer.h"
+#include "orthogonal.h"
 #include "product.h"
 #include "training.h"
 
@@ -83,6 +84,17 @@ static void print_products(void) {
     }
 }
 
+static void print_orthogonal(void) {
+    for (ptrdiff_t N = 1; N < 50; N += 12) {
+        double *v = malloc((size_t)(N * N) * sizeof *v);
+        if (!v) exit(2);
+        for (ptrdiff_t k = 0; k < N * N; k++) v[k] = draw() * 0x1p-10;
+        orthogonal(N, v);
+        print_doubles("orthogonal", v, N * N);
+        free(v);
+    }
+}
+
 // Three steps of training with each of the optimizers in turn, and what is read afterwards.
 static void print_training(Shape s, int dropout, int threads) {
     enum { T = 11, B = 7, STEPS = 3 };
@@ -122,6 +134,7 @@ int main(int count, char **arguments) {
     const int threads = count > 1 ? atoi(arguments[1]) : 1;
     print_functions();
     print_products();
+    print_orthogonal();
     print_training((Shape){LSTM, TANH, 1, 21, 0, 19}, 0, threads);
     print_training((Shape){LSTM, TANH, 2, 5, 3, 34}, 1, threads);
     print_training((Shape){GRU, TANH, 2, 21, 0, 17}, 0, threads);

@@ -1,6 +1,7 @@
-"""Runs the cases of test_network.py with a library that has the sanitizers: ``python -m tests.model.kernels.run_sanitized LIBRARY NAME``.
+"""Runs the cases of test_network.py and other kernels with a library that has the sanitizers.
 
-AddressSanitizer must be the first library of the process, so this is a process of its own. Where something is wrong, the sanitizer ends it.
+``python -m tests.model.kernels.run_sanitized LIBRARY NAME``: AddressSanitizer must be the first library of the process, so this is a
+process of its own. Where something is wrong, the sanitizer ends it.
 """
 
 from __future__ import annotations
@@ -9,8 +10,11 @@ import sys
 from itertools import product
 from pathlib import Path
 
+import numpy as np
+
+from model.config import OPTIMIZERS
 from model.kernels.library import Library
-from tests.model.kernels import test_network
+from tests.model.kernels import test_network, test_optimizer
 
 SEEDS = range(12)
 
@@ -23,6 +27,11 @@ def main(path: str, name: str) -> int:
         test_network.test_a_text_is_read_as_in_training_and_as_by_numpy(library, case)
         test_network.test_a_stream_has_the_same_bits_alone_and_in_company(library, case)
     test_network.test_what_the_library_cannot_read_is_refused(library)
+    for size in (1, 7, 8, 9, 31, 67):
+        normal = np.random.default_rng(size).standard_normal((size, size))
+        library.orthogonal(size, normal.ctypes.data)
+    for rule, sizes, settings in product(OPTIMIZERS, test_optimizer.SIZES, test_optimizer.SETTINGS):
+        test_optimizer.test_updates_are_those_of_numpy_and_do_not_depend_on_threads(library, sizes, rule, settings)
     sys.stdout.write("no fault\n")
     return 0
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +14,7 @@ import pytest
 from model.checkpoint import Checkpoint, unpack_state
 from model.config import ModelConfig, TrainingConfig
 from model.errors import InvalidSetting, TrainingDiverged
+from model.kernels import library as library_module
 from model.language_model import LanguageModel
 from model.optimizer import learning_rate
 from model.training import Evaluation
@@ -139,6 +140,33 @@ def test_a_run_that_was_killed_ends_as_if_it_had_not_been(make: Callable[..., Tr
         assert all(metric.step <= kept for metric in store.metrics.list(store.runs.get("killed")))
     whole(work)
     assert result(store, "killed") == result(store, "whole")
+
+
+@pytest.fixture
+def instruction_sets(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """Those that this processor has and that there is a library for; their choice is read anew after the test."""
+    found = [name for name in library_module.instruction_sets() if library_module.path_of(name).exists()]
+    if not found:
+        pytest.skip("there is no library of kernels; numpy's bits are not promised elsewhere")
+    yield found
+    monkeypatch.undo()
+    library_module.library.cache_clear()
+
+
+def test_stops_other_threads_and_other_instruction_sets_change_no_bit(
+    make: Callable[..., Trainer], store: Store, instruction_sets: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = ModelConfig(cell="gru", hidden_size=33, num_layers=2, dropout=0.3)
+    whole(make("whole", model, steps=40))
+    work = make("moved", model, steps=40)
+    for step, threads in ((7, 1), (15, 2), (26, 3), (33, 8)):
+        (killed if step == 15 else until)(work, step)
+        monkeypatch.setenv(library_module.VARIABLE, instruction_sets[threads % len(instruction_sets)])
+        library_module.library.cache_clear()
+        work = trainer.resume(store, "moved", threads=threads)
+    assert notes_of(work) == []
+    assert store.runs.get("moved").environment["threads"] == 8
+    assert result(store, "moved") == result(store, "whole")
 
 
 @pytest.mark.parametrize("cell", ["gru", "rnn"])
