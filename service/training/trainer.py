@@ -290,6 +290,7 @@ class Trainer:
     def _validate(self, material: Material, metric: Metric, seconds_left: float = 0.0) -> Validated:
         """Validates, and stores the results or nothing: raises `Stopped`."""
         text, _, model, state, _ = material
+        self._release()
         self._assessor.prepare(self._control.tick)
         began, split, unknown_cost = self.seconds, text.split, text.vocabulary.unknown_cost
         found = evaluate(model, text.validation, split.start, split.stop, unknown_cost, self._threads, self._control.tick)
@@ -308,7 +309,11 @@ class Trainer:
         return Validated(metric=metric, sample=sample.text, best=best, standing=standing)
 
     def _save(self, material: Material, metric: Metric, sample: Sample | None = None, event: NewEvent | None = None) -> None:
-        if self._network:
-            self._network.release()  # a checkpoint is made of several copies, for which there would else be less room
+        self._release()
         self.run = self._saver.store(self.run, self._saver.pack(self.run, material.model, material.state, metric, sample, event))
         self._control.saved()
+
+    def _release(self) -> None:
+        """Frees the memory of a step: validating and packing a checkpoint, which is made of several copies, need some of their own."""
+        if self._network:
+            self._network.release()

@@ -9,7 +9,7 @@ orthogonal times a scale, inputs are noise.
 linear, scale 0.9                      0.9         0.349       0.00515     2.66e-05
 linear, scale 1.1                      1.1         2.59        117         1.38e+04
 rnn (tanh), scale 1                    0.583       0.00425     3.14e-11    2.49e-21
-rnn (tanh), scale 2, weak inputs       1.18        5.16        2.41e+03    4.3e+07
+rnn (tanh), scale 2, weak inputs       1.13        4.56        1.98e+03    3.22e+07
 lstm, forget bias 0                    0.307       0.00397     6.45e-11    1.23e-20
 lstm, forget bias 1 (as initialised)   0.362       0.0421      2.56e-05    8.53e-10
 lstm, forget bias 3                    0.371       0.147       0.326       0.682
