@@ -138,10 +138,12 @@ class Optimizer:
         self._parameters, self._memory, self._config = parameters, memory, config
         self._multiples = learning_rate_multiples(parameters, config)
 
+    @np.errstate(all="ignore")  # numbers that are not finite are found by the caller, from the norm
     def norm(self, gradient: Array) -> float:
         """Returns the norm of a gradient (P,); not finite if one of its numbers is not, or the sum of squares overflows."""
         return gradient_norm(gradient)
 
+    @np.errstate(all="ignore")  # ... or in the next step
     def update(self, gradient: Array, norm: float, rate: float, t: int) -> None:
         """Clips a gradient (P,) with this norm and updates the parameters; `t` counts updates from 1."""
         gradient = clip(gradient, norm, self._config)

@@ -157,6 +157,8 @@ def test_stops_other_threads_and_other_instruction_sets_change_no_bit(
     make: Callable[..., Trainer], store: Store, instruction_sets: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = ModelConfig(cell="gru", hidden_size=33, num_layers=2, dropout=0.3)
+    monkeypatch.setenv(library_module.VARIABLE, instruction_sets[0])
+    library_module.library.cache_clear()
     whole(make("whole", model, steps=40))
     work = make("moved", model, steps=40)
     for step, threads in ((7, 1), (15, 2), (26, 3), (33, 8)):
