@@ -22,6 +22,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from service.generation.engine import Observer
 from service.store import STATES
+from service.system import hardware
 from service.system.errors import StoreError
 from service.web.api.protocol import Health, Training
 from service.web.api.responses import answer
@@ -206,6 +207,8 @@ def health_routes(service: Service, version: str) -> Blueprint:
             Health(
                 status="training" if training and not models else "ok",
                 version=version,
+                arithmetic=hardware.arithmetic(),
+                threads=hardware.cores(),
                 sqlite_version=service.store.sqlite_version,
                 journal_mode=service.store.journal_mode,
                 models=models,

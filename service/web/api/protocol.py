@@ -70,10 +70,12 @@ class Training(Shape, kw_only=True):
 
 
 class Health(Shape, kw_only=True):
-    """The state of the service. `rows` are texts being generated, `waiting` requests in the queue."""
+    """The state of the service. `rows` are texts being generated, `waiting` requests in the queue; `arithmetic` is what computes them."""
 
     status: Literal["ok", "training"]
     version: str
+    arithmetic: str
+    threads: Count
     sqlite_version: str
     journal_mode: str
     models: Count

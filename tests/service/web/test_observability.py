@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from service.store import Metric, Run, Store
 from service.store.api_keys import hashed
+from service.system import hardware
 from service.system.errors import StoreError
 from service.web.app import create_app
 from service.web.observability import FIRST_CHARACTERS_BUCKETS, TURN_BUCKETS, EngineMetrics
@@ -153,6 +154,8 @@ def test_an_empty_store(client: FlaskClient, store: Store) -> None:
     assert client.get("/health").get_json() == {
         "status": "ok",
         "version": client.get("/health").get_json()["version"],
+        "arithmetic": hardware.arithmetic(),
+        "threads": hardware.cores(),
         "sqlite_version": store.sqlite_version,
         "journal_mode": store.journal_mode,
         "models": 0,
