@@ -139,12 +139,13 @@ class LanguageModel:
         `grads` is overwritten with the gradients of that mean. `masks` (L, B, H) are those of dropout. For a part of a larger batch,
         `count` is the batch's number of symbols; loss and gradients are then this part's share of the batch's mean.
         """
-        logits, state, tape = self.forward(inputs, state, masks=masks)
-        total, p = cross_entropy(rows_of(logits), targets.ravel(), unknown_cost)
         count = count or targets.size
-        dlogits = cross_entropy_backward(p, targets.ravel(), 1 / count).reshape(logits.shape)
         grads.flat[:] = 0
-        self.backward(tape, dlogits, grads)
+        with np.errstate(all="ignore"):  # the caller finds numbers that are not finite
+            logits, state, tape = self.forward(inputs, state, masks=masks)
+            total, p = cross_entropy(rows_of(logits), targets.ravel(), unknown_cost)
+            dlogits = cross_entropy_backward(p, targets.ravel(), 1 / count).reshape(logits.shape)
+            self.backward(tape, dlogits, grads)
         return total / count, state
 
 
