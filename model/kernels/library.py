@@ -134,7 +134,7 @@ def library() -> Library | None:
         if path_of(name).exists():
             try:
                 return Library(path_of(name), name)
-            except OSError as error:
+            except (OSError, AttributeError) as error:  # it is damaged, or of another release and lacks a function
                 if wanted:
                     raise KernelsUnusable(wanted, [*here, NUMPY], str(error)) from error
     if wanted:

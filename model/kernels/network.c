@@ -20,6 +20,13 @@ void *aligned_memory(ptrdiff_t floats) {
     return memory;
 }
 
+#define LEAST_ROWS 4  // of a part: with fewer, threads would mostly read the same weights
+
+int32_t parts_of(int32_t B, int threads) {
+    const int32_t most = B / LEAST_ROWS;
+    return most < 1 || threads < 1 ? 1 : threads < most ? threads : most;
+}
+
 static Offsets offsets_of(const Shape *s) {
     Offsets at = {0};
     const ptrdiff_t H = s->H, GH = gates_of(s->cell) * H;
@@ -74,13 +81,17 @@ Network *network_new(const Shape *shape, int trains) {
     Packing list[MOST_PACKINGS];
     const int count = packings_of(n, trains, list);
     ptrdiff_t size = (shape->E ? shape->E : n->GH) + 15;
-    for (int i = 0; i < count; i++) size += packed_size(list[i].K, list[i].N);
+    for (int i = 0; i < count; i++) size += packed_size(list[i].K, list[i].N) + GAP;
     float *end = n->memory = aligned_memory(size);
     if (!end) {
         free(n);
         return NULL;
     }
-    for (int i = 0; i < count; i++) *list[i].packed = end, end += packed_size(list[i].K, list[i].N);
+    for (int i = 0; i < count; i++) {
+        *list[i].packed = end, end += packed_size(list[i].K, list[i].N);
+        FORBID(end, GAP);
+        end += GAP;
+    }
     n->unknown = end;
     return n;
 }
@@ -224,12 +235,9 @@ static void read_some(void *data, int index, int thread) {
     }
 }
 
-#define LEAST_ROWS 4  // of a part: with fewer, threads would mostly read the same weights
-
 int network_read(const Network *n, int32_t T, int32_t B, const int32_t *ids, float *state, float *output, float *logits,
                  const int32_t *targets, double unknown_cost, double *costs, int threads) {
-    ReadJob job = {n, T, B, 1, ids, targets, state, output, logits, NULL, 0, unknown_cost, costs};
-    if (threads > 1 && B >= 2 * LEAST_ROWS) job.parts = threads < B / LEAST_ROWS ? threads : B / LEAST_ROWS;
+    ReadJob job = {n, T, B, parts_of(B, threads), ids, targets, state, output, logits, NULL, 0, unknown_cost, costs};
     const ptrdiff_t most = (B + job.parts - 1) / job.parts;
     job.room_of_part = (step_room(n, most) + (costs ? most * n->shape.V : 0) + 15) / 16 * 16;
     job.room = aligned_memory(job.room_of_part * job.parts);

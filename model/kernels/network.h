@@ -67,6 +67,19 @@ API int network_read(const Network *network, int32_t T, int32_t B, const int32_t
 // logits (R, V) of outputs (R, H) of the top layer.
 API void network_logits(const Network *network, int32_t R, const float *output, float *logits);
 
+// Returns into how many parts of its rows a batch is divided among threads.
+int32_t parts_of(int32_t B, int threads);
+
+// Between two arrays of one block of memory, a build with AddressSanitizer leaves a gap that must not be touched.
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#define GAP 16  // floats
+#define FORBID(start, floats) __asan_poison_memory_region(start, (size_t)(floats) * sizeof(float))
+#else
+#define GAP 0
+#define FORBID(start, floats) ((void)0)
+#endif
+
 void *aligned_memory(ptrdiff_t floats);  // of a multiple of 64 bytes, aligned to 64; NULL if there is none. `free` frees it.
 
 #endif

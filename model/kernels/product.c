@@ -40,7 +40,7 @@ INLINE void tile(const int rows, const int panels, ptrdiff_t K, const float *a, 
         for (int v = 0; v < panels * VECTORS; v++) store(c + r * c_row + v * WIDTH, sum[r][v]);
 }
 
-// The most panels, of 4, 2 or 1, that so many rows can take.
+// The most panels, of 4, 2 or 1, that a tile of `rows` rows can take.
 INLINE int panels_for(int rows) {
     for (int panels = MOST_PANELS; panels > 1; panels /= 2)
         if (rows * panels * VECTORS <= SUMS) return panels;

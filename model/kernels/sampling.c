@@ -218,12 +218,9 @@ static void sample_some(void *data, int index, int thread) {
     }
 }
 
-#define LEAST_ROWS 4  // of a part: with fewer, threads would mostly read the same weights
-
 int sample(const Network *n, int32_t B, int32_t count, Row *rows, float *state, const double *random, const uint8_t *allowed,
            const int32_t *next, int32_t *drawn, const Logprobs *logprobs, int threads) {
-    SampleJob job = {n, B, count, 1, rows, state, random, allowed, next, drawn, logprobs, NULL, 0};
-    if (threads > 1 && B >= 2 * LEAST_ROWS) job.parts = threads < B / LEAST_ROWS ? threads : B / LEAST_ROWS;
+    SampleJob job = {n, B, count, parts_of(B, threads), rows, state, random, allowed, next, drawn, logprobs, NULL, 0};
     const ptrdiff_t V = n->shape.V, most = (B + job.parts - 1) / job.parts;
     job.room_of_part = (4 * V + most * V + step_room(n, most) + most + 15) / 16 * 16;
     job.room = aligned_memory(job.room_of_part * job.parts);

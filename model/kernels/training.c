@@ -29,7 +29,13 @@ static ptrdiff_t lay_out(Tape *t, const Network *n, int dropout, float *memory) 
     const Shape *s = &n->shape;
     const ptrdiff_t H = s->H, N = t->T * t->B;
     ptrdiff_t end = 0;
-#define TAKE(field, size) (field = memory ? (void *)(memory + end) : NULL, end += ((size) + 15) / 16 * 16)
+#define TAKE(field, size)                                                  \
+    do {                                                                   \
+        const ptrdiff_t floats = size, next = end + (floats + 15) / 16 * 16 + GAP; \
+        field = memory ? (void *)(memory + end) : NULL;                    \
+        if (memory) FORBID(memory + end + floats, next - end - floats);    \
+        end = next;                                                        \
+    } while (0)
     TAKE(t->costs, 2 * N);
     for (int l = 0; l < s->layers; l++) {
         TAKE(t->gates[l], N * n->GH);

@@ -14,9 +14,11 @@ from model.kernels.library import Library, instruction_sets, path_of
 
 
 @pytest.fixture(scope="session", params=instruction_sets() or ["none"])
-def library(request: pytest.FixtureRequest) -> Library:
-    if request.param == "none" or not path_of(request.param).exists():
-        pytest.skip(f"there is no library for {request.param} here")
+def library(request: pytest.FixtureRequest, missing: Callable[[str], NoReturn]) -> Library:
+    if request.param == "none":
+        pytest.skip("there are no kernels for this processor")
+    if not path_of(request.param).exists():
+        missing(f"the library for {request.param} was not built (python -m model.kernels.build)")
     return Library(path_of(request.param), request.param)
 
 

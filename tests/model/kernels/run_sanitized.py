@@ -12,9 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
-from model.config import OPTIMIZERS
+from model.config import OPTIMIZERS, SamplingConfig
 from model.kernels.library import Library
-from tests.model.kernels import test_network, test_optimizer
+from model.kernels.network import KernelNetwork
+from model.sampling import generate
+from tests.model.kernels import test_network, test_optimizer, test_texts
 
 SEEDS = range(12)
 
@@ -27,6 +29,11 @@ def main(path: str, name: str) -> int:
         test_network.test_a_text_is_read_as_in_training_and_as_by_numpy(library, case)
         test_network.test_a_stream_has_the_same_bits_alone_and_in_company(library, case)
     test_network.test_what_the_library_cannot_read_is_refused(library)
+    for (model, words), top_k in product(test_texts.MODELS, (0, 3, 1000)):
+        config = SamplingConfig(
+            prompt="ab", length=70, n=9, seed=1, top_k=top_k, top_p=0.9, min_p=0.01, repetition_penalty=1.2, logprobs=20, stop=("zz",)
+        )
+        list(generate(KernelNetwork(library, model, threads=2), words, config))
     for size in (1, 7, 8, 9, 31, 67):
         normal = np.random.default_rng(size).standard_normal((size, size))
         library.orthogonal(size, normal.ctypes.data)
