@@ -101,8 +101,8 @@ def train(
     """Trains the model in place until `share` reaches 1; yields after each update.
 
     `share(state)` returns the share of the run that is done; the learning-rate schedule follows it. In a `group`, each process calls
-    this with the same arguments and reads its own rows of the streams. Up to so many `threads` share the work of a step, if the kernels
-    do it; their number changes no bit. A `network` for training may be given, so that its memory can be released between two updates.
+    this with the same arguments and reads its own rows of the streams. The kernels use up to `threads` threads, whose number
+    changes no bit. A `network` for training may be given, so that its memory can be released between two updates.
     Raises `TrainingDiverged`, before the weights are changed, if a loss or gradient is not finite.
     """
     B = streams.batch_size
@@ -164,7 +164,7 @@ def evaluate(
 
     They are read as parallel streams with carried state. Each stream first reads up to `VALIDATION_CONTEXT` symbols before its first
     one, so that the result is close to that of a single stream. `tick` is called now and then; an exception that it raises ends the
-    evaluation. Up to so many `threads` share the work, if the kernels do it.
+    evaluation. The kernels use up to `threads` threads.
     """
     total = stop - start
     B = int(np.clip(total // (4 * VALIDATION_CONTEXT), 1, VALIDATION_STREAMS))

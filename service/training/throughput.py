@@ -35,7 +35,7 @@ class Speed(NamedTuple):
 
 
 def speed(threads: int = 1, ranks: int = 1, seconds: float = MEASURING, streams: int = 0) -> Speed:
-    """Trains the sample network with so many streams for some `seconds`; each of several `ranks` is assumed to be as fast as this one."""
+    """Trains the sample network with `streams` streams for `seconds`; assumes that each of several `ranks` is as fast as this one."""
     training = replace(SAMPLE_TRAINING, batch_size=max(1, (streams or STREAMS) // ranks))
     return Speed(ranks * work_per_second(threads, training=training, seconds=seconds), threads * ranks)
 

@@ -204,7 +204,7 @@ class Trainer:
         return Ended(run=self.run)
 
     def _extend(self, material: Material, steps: int) -> None:
-        """Starts the schedule once more, over so many steps or over the new budget."""
+        """Starts the schedule once more, over `steps` steps or over the new budget."""
         state = material.state
         state.first_step, state.last_step, state.first_second = state.step, state.step + steps, self._earlier
         state.stale = 0  # patience begins anew, too
