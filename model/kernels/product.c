@@ -23,6 +23,8 @@ INLINE void tile(const int rows, const int panels, ptrdiff_t K, const float *a, 
     for (int r = 0; r < rows; r++)
 #pragma GCC unroll 16
         for (int v = 0; v < panels * VECTORS; v++) sum[r][v] = load(c + r * c_row + v * WIDTH);
+    for (int r = 0; r < rows; r++)  // the tile below is likely to be next
+        for (int p = 0; p < panels; p++) __builtin_prefetch(c + (rows + r) * c_row + p * PANEL, 1);
     for (ptrdiff_t k = 0; k < K; k++) {
         vec column[MOST_PANELS * VECTORS];
 #pragma GCC unroll 16
@@ -146,47 +148,52 @@ void pack_transposed(ptrdiff_t K, ptrdiff_t N, const float *W, ptrdiff_t stride,
     }
 }
 
-// Rows k of A and B that are packed at a time: with them, a panel of B fits the first cache, and all of A the second or third.
+// Rows k of A and B that are packed at a time: with them, the panels of B at hand fit the first cache, and all of A the second or third.
 #define BLOCK_K 256
 
-ptrdiff_t outer_room(ptrdiff_t M, ptrdiff_t columns) { return BLOCK_K * (tiles_of(M) * TILE_ROWS + panels_of(columns) * PANEL); }
+ptrdiff_t outer_room(ptrdiff_t M) { return BLOCK_K * (tiles_of(M) * TILE_ROWS + MOST_PANELS * PANEL); }
+
+// Packs the columns of A (K, M) for tiles: those of a tile lie together for each k.
+static void pack_tiles(ptrdiff_t K, ptrdiff_t M, const float *A, ptrdiff_t a_stride, float *to) {
+    const ptrdiff_t tiles = tiles_of(M);
+    for (ptrdiff_t i = 0; i < tiles; i++, to += BLOCK_K * TILE_ROWS) {
+        const ptrdiff_t m = tile_start(M, tiles, i), rows = tile_start(M, tiles, i + 1) - m;
+        if (m + TILE_ROWS <= M)  // a copy of constant size is far faster; columns of the next tile do no harm
+            for (ptrdiff_t k = 0; k < K; k++) memcpy(to + k * TILE_ROWS, A + k * a_stride + m, TILE_ROWS * sizeof *to);
+        else
+            for (ptrdiff_t k = 0; k < K; k++) memcpy(to + k * TILE_ROWS, A + k * a_stride + m, (size_t)rows * sizeof *to);
+    }
+}
 
 void outer_product(ptrdiff_t K, ptrdiff_t M, const float *A, ptrdiff_t a_stride, const float *B, ptrdiff_t b_stride, ptrdiff_t first,
                    ptrdiff_t last, float *C, ptrdiff_t c_stride, float *sums, float *room) {
-    const ptrdiff_t N = last - first, whole = N / PANEL, rest = N - whole * PANEL, tiles = tiles_of(M);
+    const ptrdiff_t N = last - first, tiles = tiles_of(M);
     float *const a = room, *const b = room + BLOCK_K * tiles * TILE_ROWS;
-    C += first;
-    for (ptrdiff_t start = 0; start < K; start += BLOCK_K) {
+    const int most = panels_for((int)((M + tiles - 1) / tiles));
+    B += first, C += first;
+    for (ptrdiff_t start = 0; start < K; start += BLOCK_K, A += BLOCK_K * a_stride, B += BLOCK_K * b_stride) {
         const ptrdiff_t block = K - start < BLOCK_K ? K - start : BLOCK_K;
-        for (ptrdiff_t i = 0; i < tiles; i++) {
-            const ptrdiff_t m = tile_start(M, tiles, i), rows = tile_start(M, tiles, i + 1) - m;
-            float *to = a + i * BLOCK_K * TILE_ROWS;
-            const float *from = A + start * a_stride + m;
-            for (ptrdiff_t k = 0; k < block; k++, to += TILE_ROWS, from += a_stride) memcpy(to, from, (size_t)rows * sizeof *to);
-        }
-        pack(block, N, B + start * b_stride + first, b_stride, b, 0, panels_of(N));
-        if (sums)
-            for (ptrdiff_t k = 0; k < block; k++) {
-                const float *row = B + (start + k) * b_stride;
-                for (ptrdiff_t n = first; n < last; n++) sums[n] += row[n];
-            }
-        const int most = panels_for((int)((M + tiles - 1) / tiles));
+        pack_tiles(block, M, A, a_stride, a);
+        for (ptrdiff_t k = 0; sums && k < block; k++)
+            for (ptrdiff_t n = 0; n < N; n++) sums[first + n] += B[k * b_stride + n];
         int panels;
-        for (ptrdiff_t p = 0; p < whole; p += panels) {
+        for (ptrdiff_t n = 0; n < N; n += panels * PANEL) {
             panels = most;
-            while (p + panels > whole) panels /= 2;
+            while (panels > 1 && n + panels * PANEL > N) panels /= 2;
+            const ptrdiff_t columns = N - n < panels * PANEL ? N - n : panels * PANEL;
+            pack(block, columns, B + n, b_stride, b, 0, panels);
             for (ptrdiff_t i = 0; i < tiles; i++) {
                 const ptrdiff_t m = tile_start(M, tiles, i), rows = tile_start(M, tiles, i + 1) - m;
-                packed_tile((int)rows, panels, block, a + i * BLOCK_K * TILE_ROWS, b + p * block * PANEL, block * PANEL,
-                            C + m * c_stride + p * PANEL, c_stride);
+                const float *tile_of_a = a + i * BLOCK_K * TILE_ROWS;
+                float *c = C + m * c_stride + n, edge[TILE_ROWS][PANEL];
+                if (columns == panels * PANEL) {
+                    packed_tile((int)rows, panels, block, tile_of_a, b, block * PANEL, c, c_stride);
+                } else {
+                    copy_in(edge, c, c_stride, (int)rows, columns);
+                    packed_tile((int)rows, 1, block, tile_of_a, b, block * PANEL, edge[0], PANEL);
+                    copy_out(edge, c, c_stride, (int)rows, columns);
+                }
             }
-        }
-        for (ptrdiff_t i = 0; rest && i < tiles; i++) {
-            const ptrdiff_t m = tile_start(M, tiles, i), rows = tile_start(M, tiles, i + 1) - m;
-            float edge[TILE_ROWS][PANEL], *c = C + m * c_stride + whole * PANEL;
-            copy_in(edge, c, c_stride, (int)rows, rest);
-            packed_tile((int)rows, 1, block, a + i * BLOCK_K * TILE_ROWS, b + whole * block * PANEL, block * PANEL, edge[0], PANEL);
-            copy_out(edge, c, c_stride, (int)rows, rest);
         }
     }
 }

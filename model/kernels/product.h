@@ -25,9 +25,9 @@ void product(ptrdiff_t M, ptrdiff_t K, ptrdiff_t N, const float *A, ptrdiff_t a_
 
 // C (M, N) += sum over k of A[k][m] B[k][n], for columns first..last-1 of N: the gradient of weights, whose chains run over rows k of
 // the activations A (K, M) and of the gradients B (K, N). If `sums` (N) is not NULL, sums[n] += B[k][n] for each k. `room` holds at least
-// `outer_room(M, last - first)` floats.
+// `outer_room(M)` floats.
 void outer_product(ptrdiff_t K, ptrdiff_t M, const float *A, ptrdiff_t a_stride, const float *B, ptrdiff_t b_stride, ptrdiff_t first,
                    ptrdiff_t last, float *C, ptrdiff_t c_stride, float *sums, float *room);
-ptrdiff_t outer_room(ptrdiff_t M, ptrdiff_t columns);
+ptrdiff_t outer_room(ptrdiff_t M);
 
 #endif

@@ -217,7 +217,7 @@ static int gradients_in(const Job *job, Gradient *list) {
 #define MOST_GRADIENTS (4 * MOST_LAYERS + 2)
 #define TASKS_PER_THREAD 4
 #define FEWEST_COLUMNS 64   // of a task: with fewer, packing the activations would take too much of it
-#define MOST_COLUMNS 256
+#define MOST_COLUMNS 1024
 
 typedef struct {
     const Job *job;
@@ -271,7 +271,7 @@ int gradients_of(const Network *network, Tape *tape, int32_t T, int32_t B, const
     }
     columns = columns / (TASKS_PER_THREAD * threads) / PANEL * PANEL;
     weights.columns = columns < FEWEST_COLUMNS ? FEWEST_COLUMNS : columns > MOST_COLUMNS ? MOST_COLUMNS : columns;
-    weights.room_of_thread = outer_room(most, weights.columns);
+    weights.room_of_thread = outer_room(most);
     if (weights.room_of_thread * threads > tape->outer_size) {
         free(tape->outer);
         tape->outer_size = weights.room_of_thread * threads;
