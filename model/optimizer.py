@@ -64,12 +64,23 @@ class UpdateRule(NamedTuple):
     step: Callable[[Array, Memory, int, TrainingConfig], Array]  # g, memory, t, config
 
 
+def bias_correction(beta: float, t: int) -> float:
+    """Returns 1 / (1 - βᵗ), by which a mean that began at zero is multiplied after t updates.
+
+    Only with multiplications, since the C library's power has other last bits on other systems.
+    """
+    power, square = 1.0, beta
+    while t:
+        power, square, t = power * square if t % 2 else power, square * square, t // 2
+    return 1 / (1 - power)
+
+
 def _adam(g: Array, memory: Memory, t: int, config: TrainingConfig) -> Array:
     """Adam (Kingma and Ba 2015): m / (√v + ε) with both means corrected for their start at zero."""
     m, v = memory["m"], memory["v"]
     m[:] = config.beta1 * m + (1 - config.beta1) * g
     v[:] = config.beta2 * v + (1 - config.beta2) * g * g
-    step: Array = (m / (1 - config.beta1**t)) / (np.sqrt(v / (1 - config.beta2**t)) + config.epsilon)
+    step: Array = m * bias_correction(config.beta1, t) / (np.sqrt(v * bias_correction(config.beta2, t)) + config.epsilon)
     return step
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from model.config import TrainingConfig
 from model.kernels.library import KernelUpdate, Library, checked
-from model.optimizer import Array, Memory, learning_rate_multiples, shrink_factor
+from model.optimizer import Array, Memory, bias_correction, learning_rate_multiples, shrink_factor
 from model.parameters import Parameters
 
 RULES = ("adam", "rmsprop", "adagrad", "sgd")  # in the order of optimizer.h
@@ -47,8 +47,8 @@ class KernelOptimizer:
             beta2=config.beta2,
             momentum=config.momentum,
             epsilon=config.epsilon,
-            m_factor=1 / (1 - config.beta1**t),
-            v_factor=1 / (1 - config.beta2**t),
+            m_factor=bias_correction(config.beta1, t),
+            v_factor=bias_correction(config.beta2, t),
         )
         rates = rate * self._multiples
         own_rates, kept = rates.astype(np.float32), (1 - rates * self._decay).astype(np.float32)
