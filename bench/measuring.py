@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from statistics import median
+from statistics import geometric_mean, median
 from typing import Any, NamedTuple
 
 Run = Callable[[int], None]  # does this many steps
@@ -71,3 +71,13 @@ def compared(rates: Mapping[str, list[float]]) -> dict[str, Any]:
         name: {"median": medians[name], "lowest": min(each), "highest": max(each), "repetitions": each} for name, each in rates.items()
     }
     return {**found, "peer": fastest, "ratio": medians[OURS] / peers[fastest]}
+
+
+def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """The rows, the geometric mean of their ratios, and which is the lowest."""
+    lowest = min(rows, key=lambda row: row["ratio"])
+    return {
+        "rows": rows,
+        "mean_ratio": geometric_mean(row["ratio"] for row in rows),
+        "lowest_ratio": {"network": lowest["network"], "ratio": lowest["ratio"]},
+    }

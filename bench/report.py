@@ -35,8 +35,7 @@ def training(found: Found) -> str:
     return (
         f"training, characters per second; PyTorch with {found['pytorch_threads']} threads\n"
         f"{table(['network', 'threads', *_titles(names), 'ratio', 'share of peak'], rows)}\n"
-        f"ratio: to the faster peer; geometric mean {found['mean_ratio']:.2f}, {_lowest(found)};"
-        f" peak {found['peak'] / 1e9:.0f} GFLOP/s (np.dot of large float32 matrices)"
+        f"{_ratios(found)}; peak {found['peak'] / 1e9:.0f} GFLOP/s (np.dot of large float32 matrices)"
     )
 
 
@@ -46,7 +45,7 @@ def sampling(found: Found) -> str:
     rows = [[row["network"], *_rates(row, names), f"{row['ratio']:.2f}", f"{row['pytorch_ratio']:.2f}"] for row in found["rows"]]
     return (
         f"sampling, characters per second, one thread\n{table(['network', *_titles(names), 'ratio', 'to PyTorch'], rows)}\n"
-        f"ratio: to the faster peer; {_lowest(found)}"
+        f"{_ratios(found)}"
     )
 
 
@@ -135,8 +134,9 @@ def _rates(row: Found, names: list[str]) -> list[str]:
     return [text for name in names for text in (f"{row[name]['median']:,.0f}", f"{row[name]['lowest']:,.0f}-{row[name]['highest']:,.0f}")]
 
 
-def _lowest(found: Found) -> str:
-    return f"lowest {found['lowest_ratio']['ratio']:.2f} ({found['lowest_ratio']['network']})"
+def _ratios(found: Found) -> str:
+    lowest = found["lowest_ratio"]
+    return f"ratio: to the faster peer; geometric mean {found['mean_ratio']:.2f}, lowest {lowest['ratio']:.2f} ({lowest['network']})"
 
 
 def _seconds(value: float | None) -> str:

@@ -5,18 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from bench import ours
-from bench.measuring import OURS, QUICK, THOROUGH, compared, interleaved
+from bench.measuring import OURS, QUICK, THOROUGH, compared, interleaved, summary
 from bench.networks import Network, check
 from bench.processes import tell
 from service.system import hardware
 
 TEMPERATURE = 0.8
-NETWORKS = [Network("lstm", 1, 128), Network("lstm", 2, 256), Network("lstm", 2, 512)]
+NETWORKS = [Network(cell, layers, size) for cell in ("lstm", "gru") for layers, size in ((1, 128), (2, 256), (2, 512))]
 GRID = {f"{network}, {texts} text{'s' if texts > 1 else ''}": (network, texts) for network in NETWORKS for texts in (1, 8, 64)}
 
 
 def measure(quick: bool, only: str = "") -> dict[str, Any]:
-    """A row for each network and number of texts, with the ratio to the faster peer and that to PyTorch alone.
+    """A row for each network and number of texts, with the ratio to the faster peer and that to PyTorch alone, and their summary.
 
     Only rows whose name holds `only` are measured.
     """
@@ -43,5 +43,4 @@ def measure(quick: bool, only: str = "") -> dict[str, Any]:
         found["pytorch_ratio"] = found[OURS]["median"] / found["pytorch"]["median"]
         rows.append({"network": name, **found})
         tell(f"  sampling {name}: {found['ratio']:.2f}")
-    lowest = min(rows, key=lambda row: row["ratio"])
-    return {"rows": rows, "lowest_ratio": {"network": lowest["network"], "ratio": lowest["ratio"]}}
+    return summary(rows)

@@ -6,14 +6,13 @@ runs, PyTorch's threads wait for each other, and the ratio to them would flatter
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 
 from bench import ours
 from bench.machine import Peak
-from bench.measuring import OURS, QUICK, THOROUGH, compared, interleaved
+from bench.measuring import OURS, QUICK, THOROUGH, compared, interleaved, summary
 from bench.networks import VOCABULARY, Network, check
 from bench.processes import tell
 from service.system import hardware
@@ -53,11 +52,8 @@ def measure(quick: bool, only: str = "") -> dict[str, Any]:
         tell(f"  training {name}: {found['ratio']:.2f}")
     for row in rows:
         row["share_of_peak"] = row[OURS]["median"] * row["multiply_adds"] / peak.rate
-    lowest = min(rows, key=lambda row: row["ratio"])
     return {
         "pytorch_threads": cores,
         "peak": 2 * peak.rate,  # floating point operations per second
-        "rows": rows,
-        "mean_ratio": math.exp(sum(math.log(row["ratio"]) for row in rows) / len(rows)),
-        "lowest_ratio": {"network": lowest["network"], "ratio": lowest["ratio"]},
+        **summary(rows),
     }

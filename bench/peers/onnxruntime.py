@@ -16,27 +16,39 @@ from bench.networks import VOCABULARY, Network
 Array = NDArray[Any]
 
 OPSET = 17
-GATES = "iofc"  # in the graph's LSTM; PyTorch's tensors have i f g o, where g is its c
+OPERATORS: dict[str, tuple[str, str, dict[str, int]]] = {  # gates of PyTorch's tensors, those of the graph, its attributes
+    "lstm": ("ifgo", "iofg", {}),
+    "gru": ("rzn", "zrn", {"linear_before_reset": 1}),
+}
+KINDS = {"lstm": "hc", "gru": "h"}  # of state
 
 
 def graph(network: Network, tensors: Mapping[str, Array]) -> bytes:
-    """One step of an LSTM: ``ids (1, B), h0, c0, ... (1, B, H) -> logits (B, V), h0', c0', ...``."""
+    """One step of an LSTM, ``ids (1, B), h0, c0, ... (1, B, H) -> logits (B, V), h0', c0', ...``, or of a GRU, without c."""
     H, L = network.hidden_size, network.num_layers
+    theirs, order, attributes = OPERATORS[network.cell]
+    kinds = KINDS[network.cell]
+
+    def reordered(tensor: Array) -> Array:
+        gates = dict(zip(theirs, np.split(tensor, len(theirs)), strict=True))
+        return np.concatenate([gates[gate] for gate in order])
+
     constants = {"embedding": tensors["embedding.weight"], "Wy": tensors["output.weight"].T, "by": tensors["output.bias"]}
     constants["first"] = np.array([0])
     nodes = [helper.make_node("Gather", ["embedding", "ids"], ["x0"])]  # (1, B, H)
     for index in range(L):
-        W, R, b, bR = (_reordered(tensors[f"rnn.{name}_l{index}"]) for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
+        W, R, b, bR = (reordered(tensors[f"rnn.{name}_l{index}"]) for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
         constants |= {f"W{index}": W[None], f"R{index}": R[None], f"B{index}": np.concatenate([b, bR])[None]}
-        given = [f"x{index}", f"W{index}", f"R{index}", f"B{index}", "", f"h{index}", f"c{index}"]
-        nodes.append(helper.make_node("LSTM", given, ["", f"x{index + 1}", f"c{index}'"], hidden_size=H))
+        given = [f"x{index}", f"W{index}", f"R{index}", f"B{index}", "", *(f"{kind}{index}" for kind in kinds)]
+        written = ["", f"x{index + 1}", *(f"{kind}{index}'" for kind in kinds[1:])]
+        nodes.append(helper.make_node(network.cell.upper(), given, written, hidden_size=H, **attributes))
         nodes.append(helper.make_node("Identity", [f"x{index + 1}"], [f"h{index}'"]))
     nodes += [
         helper.make_node("Squeeze", [f"x{L}", "first"], ["h"]),
         helper.make_node("MatMul", ["h", "Wy"], ["products"]),
         helper.make_node("Add", ["products", "by"], ["logits"]),
     ]
-    states = [f"{state}{index}" for index in range(L) for state in "hc"]
+    states = [f"{state}{index}" for index in range(L) for state in kinds]
     inputs = [helper.make_tensor_value_info("ids", TensorProto.INT64, [1, "B"])]
     inputs += [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, "B", H]) for name in states]
     outputs = [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["B", VOCABULARY])]
@@ -45,12 +57,6 @@ def graph(network: Network, tensors: Mapping[str, Array]) -> bytes:
     made = helper.make_graph(nodes, str(network), inputs, outputs, initial)
     found: bytes = helper.make_model(made, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8).SerializeToString()
     return found
-
-
-def _reordered(tensor: Array) -> Array:
-    """Rows in the order i f g o, put into the graph's."""
-    gates = dict(zip("ifco", np.split(tensor, 4), strict=True))
-    return np.concatenate([gates[gate] for gate in GATES])
 
 
 class Session:
@@ -64,7 +70,7 @@ class Session:
         self._names = [each.name for each in self._session.get_inputs()][1:]
 
     def zero_state(self, texts: int) -> list[Array]:
-        """Before any text: h and c (1, B, H) of each layer."""
+        """Before any text: the state (1, B, H), h and of the LSTM c, of each layer."""
         return [np.zeros((1, texts, self._network.hidden_size), np.float32) for _ in self._names]
 
     def step(self, ids: NDArray[np.int64], state: list[Array]) -> tuple[Array, list[Array]]:

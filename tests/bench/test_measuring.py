@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bench.measuring import PAUSE, Effort, compared, interleaved
+from bench.measuring import PAUSE, Effort, compared, interleaved, summary
 
 
 class Clock:
@@ -60,3 +60,11 @@ def test_the_ratio_is_that_of_the_medians_to_the_faster_peer() -> None:
     assert found["peer"] == "onnxruntime"
     assert found["ratio"] == 1.5
     assert found["charloom"] == {"median": 30.0, "lowest": 1.0, "highest": 36.0, "repetitions": [30.0, 1.0, 36.0]}
+
+
+def test_the_summary_has_the_geometric_mean_and_the_lowest_ratio() -> None:
+    rows = [{"network": "lstm", "ratio": 8.0}, {"network": "gru", "ratio": 1.0}, {"network": "rnn", "ratio": 27.0}]
+    found = summary(rows)
+    assert found["mean_ratio"] == pytest.approx(6.0)
+    assert found["lowest_ratio"] == {"network": "gru", "ratio": 1.0}
+    assert found["rows"] == rows

@@ -36,9 +36,12 @@ def test_sampling_names_the_ratio_to_the_faster_peer_and_to_pytorch() -> None:
     rates = compared({"charloom": [30.0], "pytorch": [10.0], "onnxruntime": [20.0]})
     found = {
         "rows": [{"network": "lstm 1x128, 1 text", "pytorch_ratio": 3.0, **rates}],
+        "mean_ratio": 1.5,
         "lowest_ratio": {"network": "lstm 1x128, 1 text", "ratio": 1.5},
     }
-    assert words(report.sampling(found).splitlines()[2])[-2:] == ["1.50", "3.00"]
+    text = report.sampling(found)
+    assert words(text.splitlines()[2])[-2:] == ["1.50", "3.00"]
+    assert "geometric mean 1.50, lowest 1.50 (lstm 1x128, 1 text)" in text
 
 
 def test_memory_shows_what_was_trained_and_when_it_began() -> None:
