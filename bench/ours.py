@@ -34,13 +34,13 @@ def training(model: LanguageModel, ids: Ids, batch_size: int, seq_length: int) -
     return run
 
 
-def sampling(model: LanguageModel, texts: int, temperature: float) -> Run:
+def sampling(model: LanguageModel, texts: int, temperature: float, threads: int = 1) -> Run:
     """Texts written side by side; a step is one character of each."""
     vocabulary = Vocabulary("char", "none", range(10, 10 + model.vocabulary_size))
 
     def run(count: int) -> None:
         config = SamplingConfig(length=count, n=texts, temperature=temperature, seed=0)
-        for _ in generate(network_for(model), vocabulary, config):
+        for _ in generate(network_for(model, threads), vocabulary, config):
             pass
 
     return run

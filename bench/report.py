@@ -44,8 +44,7 @@ def sampling(found: Found) -> str:
     names = [name for name in TITLES if name in found["rows"][0]]
     rows = [[row["network"], *_rates(row, names), f"{row['ratio']:.2f}", f"{row['pytorch_ratio']:.2f}"] for row in found["rows"]]
     return (
-        f"sampling, characters per second, one thread\n{table(['network', *_titles(names), 'ratio', 'to PyTorch'], rows)}\n"
-        f"{_ratios(found)}"
+        f"sampling, characters per second, one thread\n{table(['network', *_titles(names), 'ratio', 'to PyTorch'], rows)}\n{_ratios(found)}"
     )
 
 

@@ -1,1 +1,1 @@
-"""Implements the mathematics of Charloom on numpy: networks, training, sampling. No files, network, clock, database or globals."""
+"""Implements the mathematics of Charloom in numpy and in C: networks, training, sampling. No files, network, clock, database or globals."""
