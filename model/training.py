@@ -152,26 +152,25 @@ class Evaluation(NamedTuple):
 
 
 def evaluate(
-    model: LanguageModel,
+    network: Network,
     ids: Ids,
     start: int,
     stop: int,
     unknown_cost: float = UNKNOWN_COST,
-    threads: int = 1,
     tick: Callable[[], None] | None = None,
 ) -> Evaluation:
     """Returns the loss over ids[start:stop], each predicted from the symbols before it: 0 < start < stop.
 
     They are read as parallel streams with carried state. Each stream first reads up to `VALIDATION_CONTEXT` symbols before its first
     one, so that the result is close to that of a single stream. `tick` is called now and then; an exception that it raises ends the
-    evaluation. The kernels use up to `threads` threads.
+    evaluation.
     """
     total = stop - start
     B = int(np.clip(total // (4 * VALIDATION_CONTEXT), 1, VALIDATION_STREAMS))
     length = -(-total // B)
     firsts = start + length * np.arange(B)  # (B,) the first target of each stream
     context = min(VALIDATION_CONTEXT, start - 1)
-    network, hidden = network_for(model, threads), model.zero_state(B)
+    hidden = network.model.zero_state(B)
     cost, unknown = 0.0, 0
     for offset in range(-context, 0, VALIDATION_LENGTH):
         before = firsts + np.arange(offset, min(offset + VALIDATION_LENGTH, 0))[:, None]  # (T, B)
@@ -185,5 +184,5 @@ def evaluate(
         targets = ids[places]
         costs, hidden = network.nats(ids[places - 1], targets, hidden, unknown_cost)  # what is not finite appears in the result
         cost += float(costs[counts].cumsum()[-1])  # in order, so that its bits depend on nothing else
-        unknown += int(np.count_nonzero(targets[counts] >= model.vocabulary_size))
+        unknown += int(np.count_nonzero(targets[counts] >= network.model.vocabulary_size))
     return Evaluation(cost / total, total, unknown)

@@ -19,7 +19,9 @@ def put(file: Connections, data: bytes) -> str:
         )
     sha256 = hashlib.sha256(data).hexdigest()
     if file.row("SELECT 1 FROM blobs WHERE sha256 = ?", sha256) is None:
-        file.execute("INSERT INTO blobs (sha256, size, data) VALUES (?, ?, ?)", sha256, len(data), data)
+        insert = "INSERT OR IGNORE INTO blobs (sha256, size, data) VALUES (?, ?, ?)"
+        file.execute(insert, sha256, len(data), data)
+        file.execute(insert, sha256, 0, b"")  # SQLite keeps a copy of what a statement was given last; this is ignored
     return sha256
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from model.backend import network_for
+from model.backend import Network
 from model.batches import Streams
 from model.checkpoint import Checkpoint, pack_state, unpack_state
 from model.config import ModelConfig, SamplingConfig, TrainingConfig
@@ -126,11 +126,11 @@ TEMPERATURE = 0.8
 SAMPLE = SamplingConfig(length=240, temperature=TEMPERATURE, seed=0)
 
 
-def draw(model: LanguageModel, vocabulary: Vocabulary, step: int, tick: Callable[[], None]) -> Sample:
-    """Returns a text by the model as it is now. `tick` is called at each piece; what it raises ends the text."""
+def draw(network: Network, vocabulary: Vocabulary, step: int, tick: Callable[[], None]) -> Sample:
+    """Returns a text by a network as it is now. `tick` is called at each piece; what it raises ends the text."""
     pieces = []
     with hardware.blas_threads(1):  # as every sample, so that the same seed gives the same text anywhere
-        for piece in generate(network_for(model), vocabulary, SAMPLE):
+        for piece in generate(network, vocabulary, SAMPLE):
             tick()
             pieces.append(piece.text)
     return Sample(step=step, text="".join(pieces), temperature=TEMPERATURE, seed=SAMPLE.seed)

@@ -107,7 +107,7 @@ class Trainer:
         self._training = extension or TrainingConfig.from_dict(run.training_config)
         self._model_config = ModelConfig.from_dict(run.model_config)
         self._control = RunControl(store, run, clock)
-        self._network: Network | None = None  # as soon as training begins
+        self._network: Network  # as soon as training begins
         self._ranks = ranks
         self._threads = threads or run.request.get("threads", 0)
         self._notes = list(notes)
@@ -243,7 +243,7 @@ class Trainer:
             stepped = meter.stepped(progress, state)
             yield stepped
             metric = meter.metric(progress)
-            self._log.stepped(self.run, stepped, metric, partial(draw, model, text.vocabulary, progress.step, self._control.look))
+            self._log.stepped(self.run, stepped, metric, partial(draw, self._network, text.vocabulary, progress.step, self._control.look))
             self._control.look()
             if self._control.stopping:
                 break
@@ -289,14 +289,14 @@ class Trainer:
 
     def _validate(self, material: Material, metric: Metric, seconds_left: float = 0.0) -> Validated:
         """Validates, and stores the results or nothing: raises `Stopped`."""
-        text, _, model, state, _ = material
+        text, state = material.text, material.state
         self._release()
         self._assessor.prepare(self._control.tick)
         began, split, unknown_cost = self.seconds, text.split, text.vocabulary.unknown_cost
-        found = evaluate(model, text.validation, split.start, split.stop, unknown_cost, self._threads, self._control.tick)
+        found = evaluate(self._network, text.validation, split.start, split.stop, unknown_cost, self._control.tick)
         if not math.isfinite(found.loss):
             raise TrainingDiverged(state.step, "validation loss", found.loss)
-        sample = draw(model, text.vocabulary, state.step, self._control.tick)
+        sample = draw(self._network, text.vocabulary, state.step, self._control.tick)
         best = state.validated(found.loss)
         metric = replace(
             metric, validation_loss=found.loss, bits_per_char=found.loss * text.symbols_per_char / math.log(2), seconds=self.seconds
@@ -315,5 +315,4 @@ class Trainer:
 
     def _release(self) -> None:
         """Frees the memory of a step: validating and packing a checkpoint, which is made of several copies, need some of their own."""
-        if self._network:
-            self._network.release()
+        self._network.release()

@@ -304,7 +304,8 @@ def test_a_step_size_that_is_far_too_large_ends_in_a_sentence_and_not_in_a_warni
 def test_a_fresh_model_knows_nothing(cell: str) -> None:
     """Its loss is about ln V: a little more, since its guesses are random and not equal."""
     losses = [
-        evaluate(LanguageModel.new(ModelConfig(cell=cell, hidden_size=32), WORDS.size, seed), IDS, 1, len(IDS)).loss for seed in range(5)
+        evaluate(network_for(LanguageModel.new(ModelConfig(cell=cell, hidden_size=32), WORDS.size, seed)), IDS, 1, len(IDS)).loss
+        for seed in range(5)
     ]
     assert math.log(WORDS.size) - 0.05 < np.mean(losses) < math.log(WORDS.size) + 0.25
 
@@ -361,7 +362,7 @@ def test_the_validation_loss_is_that_of_a_naive_reading(start: int, stop: int, c
     rng = np.random.default_rng(stop)
     ids = rng.integers(0, 9, 2100).astype(np.uint8)  # 8 is outside the alphabet
     model = LanguageModel.new(ModelConfig(cell=cell, hidden_size=5, num_layers=2), 8, 3)
-    found = evaluate(model, ids, start, stop, 2.5)
+    found = evaluate(network_for(model), ids, start, stop, 2.5)
     loss, symbols, unknown = naive_evaluation(model, ids.tolist(), start, stop, 2.5)
     assert (found.symbols, found.unknown) == (symbols, unknown) == (stop - start, int((ids[start:stop] == 8).sum()))
     assert found.loss == pytest.approx(loss, rel=1e-5)
@@ -375,7 +376,7 @@ def test_the_loss_hardly_depends_on_the_number_of_streams(monkeypatch: pytest.Mo
     losses = []
     for streams in (1, 2, 3, VALIDATION_STREAMS):
         monkeypatch.setattr("model.training.VALIDATION_STREAMS", streams)
-        losses.append(evaluate(run.model, ids, 500, len(ids)).loss)
+        losses.append(evaluate(network_for(run.model), ids, 500, len(ids)).loss)
     assert losses == pytest.approx([losses[0]] * 4, rel=1e-3)
 
 
@@ -386,7 +387,7 @@ def test_every_symbol_counts_once(start: int, total: int) -> None:
     model.parameters.flat[:] = 0
     ids = np.zeros(start + total, np.uint8)
     ids[start + total // 2] = 2
-    found = evaluate(model, ids, start, start + total)
+    found = evaluate(network_for(model), ids, start, start + total)
     assert (found.symbols, found.unknown) == (total, 1)
     assert found.loss == pytest.approx(((total - 1) * math.log(2) + UNKNOWN_COST) / total, rel=1e-6)
 
@@ -397,22 +398,22 @@ def test_evaluating_does_not_depend_on_what_comes_after_or_long_before() -> None
     changed = ids.copy()
     changed[600:] = 0
     changed[: 300 - 1 - VALIDATION_CONTEXT] = 0
-    assert evaluate(model, ids, 300, 600) == evaluate(model, changed, 300, 600)
+    assert evaluate(network_for(model), ids, 300, 600) == evaluate(network_for(model), changed, 300, 600)
     changed[299 - VALIDATION_CONTEXT] = 0
-    assert evaluate(model, ids, 300, 600) != evaluate(model, changed, 300, 600)
+    assert evaluate(network_for(model), ids, 300, 600) != evaluate(network_for(model), changed, 300, 600)
 
 
 def test_a_model_that_overflows_has_no_finite_loss_and_gives_no_warning() -> None:
     model = LanguageModel.new(ModelConfig(cell="rnn", activation="identity", hidden_size=4), WORDS.size)
     model.parameters.flat[:] = 1e38
-    assert not math.isfinite(evaluate(model, IDS, 40, len(IDS)).loss)
+    assert not math.isfinite(evaluate(network_for(model), IDS, 40, len(IDS)).loss)
 
 
 def test_an_evaluation_may_be_broken_off() -> None:
     ticks: list[int] = []
     model = LanguageModel.new(ModelConfig(hidden_size=3), WORDS.size)
-    found = evaluate(model, IDS, 40, len(IDS), tick=lambda: ticks.append(1))
-    assert found == evaluate(model, IDS, 40, len(IDS))
+    found = evaluate(network_for(model), IDS, 40, len(IDS), tick=lambda: ticks.append(1))
+    assert found == evaluate(network_for(model), IDS, 40, len(IDS))
     assert len(ticks) > 1
     with pytest.raises(ZeroDivisionError):
-        evaluate(model, IDS, 40, len(IDS), tick=lambda: 1 / 0)  # type: ignore[arg-type, return-value]
+        evaluate(network_for(model), IDS, 40, len(IDS), tick=lambda: 1 / 0)  # type: ignore[arg-type, return-value]

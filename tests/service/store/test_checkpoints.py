@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import mmap
 import subprocess
 import time
 from collections.abc import Callable
@@ -59,6 +60,21 @@ def save(store: Store, run: Run, step: int, validation_loss: float | None = None
 
 def steps(store: Store, run: Run) -> list[int]:
     return [checkpoint.step for checkpoint in store.checkpoints.list(run)]
+
+
+def test_no_copy_of_a_checkpoint_stays_in_memory(store: Store, make_run: Make) -> None:
+    memory = Path("/proc/self/statm")
+    if not memory.exists():
+        pytest.skip("only Linux tells the memory of a process in /proc")
+
+    def used() -> int:
+        return int(memory.read_text().split()[1]) * mmap.PAGESIZE
+
+    run, size = make_run(), 100_000_000
+    save(store, run, 1)
+    before = used()
+    store.checkpoints.save(run, Metric(step=2), bytes(size), None)
+    assert used() - before < size / 2
 
 
 # ── storing ───────────────────────────────────────────────────────────────────────────────────────────────────────────

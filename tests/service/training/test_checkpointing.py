@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import pytest
 
+from model.backend import network_for
 from model.batches import Streams
 from model.checkpoint import Checkpoint, unpack_state
 from model.config import ModelConfig, TrainingConfig
@@ -75,10 +76,10 @@ def test_all_of_it_or_nothing(store: Store, kit: Kit, monkeypatch: pytest.Monkey
 
 def test_a_text_is_drawn_and_may_be_broken_off(kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checkpointing, "SAMPLE", replace(SAMPLE, length=30))
-    ticks: list[int] = []
-    sample = draw(kit.model, kit.text.vocabulary, 5, lambda: ticks.append(1))
+    network, ticks = network_for(kit.model), list[int]()
+    sample = draw(network, kit.text.vocabulary, 5, lambda: ticks.append(1))
     assert (sample.step, len(sample.text), sample.seed) == (5, 30, 0)
     assert ticks
-    assert draw(kit.model, kit.text.vocabulary, 5, lambda: None) == sample
+    assert draw(network, kit.text.vocabulary, 5, lambda: None) == sample
     with pytest.raises(ZeroDivisionError):
-        draw(kit.model, kit.text.vocabulary, 5, lambda: 1 / 0)  # type: ignore[arg-type, return-value]
+        draw(network, kit.text.vocabulary, 5, lambda: 1 / 0)  # type: ignore[arg-type, return-value]
