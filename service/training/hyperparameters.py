@@ -52,12 +52,13 @@ WELL_WITHIN = 1.5  # a budget for more than this multiple of them is cut to them
 VALIDATIONS = 20  # of a run that becomes shorter than its budget
 VALIDATION_SHARE, LEAST_VALIDATION = 0.06, 20_000  # symbols read at a validation: this share of all symbols trained on, or at least ...
 PATIENCE = 15  # validations without a better loss that end a run early
-DROPOUT_PER_DOUBLING = 0.12  # of the epochs beyond the first
+UNDROPPED, DROPOUT_PER_DOUBLING = 1.7, 0.12  # up to this number of epochs no dropout, then so much for each doubling of them
 MOST_DROPOUT = 0.5
 WEIGHT_DECAY, MOST_WEIGHT_DECAY = 0.05, 0.15  # for up to FEW_EPOCHS; for more it grows with them
 FEW_EPOCHS = 5.0
-RATE = {"lstm": 4.0, "gru": 2.6, "rnn": 0.6}  # learning_rate times hidden_size
-LOWEST_RATE, HIGHEST_RATE = 0.001, 0.02
+RATE = {"lstm": 8.0, "gru": 4.5, "rnn": 1.1}  # learning_rate times hidden_size
+LOWEST_RATE, HIGHEST_RATE = 0.001, 0.025
+BETA1 = 0.8  # a shorter memory of the gradients than Adam's usual one bears the higher rates
 AT_ONCE = 2048  # symbols of an update; with more of them the learning rate is higher
 MANY_UPDATES = 1000  # a run that has them with the longest sequences gets these, and half of the streams if they are enough
 FEWEST_UPDATES = 700  # of a run, before its batches are made smaller
@@ -111,10 +112,11 @@ def choose(symbols: int, alphabet: int, budget: float, found: Speed, given: Mapp
     read = epochs * N
     batch = _batch(read, found, given)
     rate = RATE[network.cell] / network.hidden_size * math.sqrt(max(1.0, math.prod(batch.values()) / AT_ONCE))
-    dropout = min(MOST_DROPOUT, max(0.0, DROPOUT_PER_DOUBLING * math.log2(epochs)))
+    dropout = min(MOST_DROPOUT, max(0.0, DROPOUT_PER_DOUBLING * math.log2(epochs / UNDROPPED)))
     free: dict[str, Any] = {
         "dropout": round(dropout, 2),
         "learning_rate": float(f"{min(HIGHEST_RATE, max(LOWEST_RATE, rate)):.2g}"),
+        "beta1": BETA1,
         "budget": budget,
         "max_epochs": limit,
         "patience": PATIENCE,

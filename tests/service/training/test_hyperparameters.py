@@ -48,7 +48,7 @@ def test_any_text_time_and_machine_give_sound_settings(characters: int, alphabet
     choice = chosen(characters, alphabet, budget, Speed(pace, threads))
     assert choice.training.budget == budget
     assert 0 <= choice.model.dropout <= 0.5
-    assert 0.001 <= choice.training.learning_rate <= 0.02
+    assert hyperparameters.LOWEST_RATE <= choice.training.learning_rate <= hyperparameters.HIGHEST_RATE
     assert "\n" not in choice.words
     model = (
         choice.model if alphabet >= hyperparameters.LARGE_ALPHABET else replace(choice.model, embedding_size=0)
@@ -121,7 +121,7 @@ def test_a_limit_of_passes_that_the_user_chose_is_not_called_the_texts() -> None
 
 def test_dropout_and_validations_follow_a_limit_of_passes_that_the_user_chose() -> None:
     twice = chosen(20_000, max_epochs=2.0)
-    assert twice.model.dropout == 0.12
+    assert twice.model.dropout == 0.03
     steps = 2 * 18_000 / (twice.training.batch_size * twice.training.seq_length)
     assert twice.training.validation_interval == round(steps / hyperparameters.VALIDATIONS)
     assert "it will read the text 2 times, in less than 3:00" in twice.words
@@ -175,13 +175,14 @@ def test_a_text_that_is_read_often_gets_an_embedding() -> None:
 
 def test_everything_else_is_the_default() -> None:
     choice = chosen()
-    same = set(TrainingConfig().to_dict()) - {"budget", "learning_rate", "patience", "weight_decay", "batch_size", "seq_length"}
+    chosen_here = {"budget", "learning_rate", "beta1", "patience", "weight_decay", "batch_size", "seq_length"}
+    same = set(TrainingConfig().to_dict()) - chosen_here
     assert all(getattr(choice.training, name) == getattr(TrainingConfig(), name) for name in same)
 
 
 def test_the_sentence_names_what_was_chosen() -> None:
     choice = chosen()
-    for part in ("3:00", "lstm 1x384", "dropout 0.2", "32 streams of 64", "learning rate 0.01", "times"):
+    for part in ("3:00", "lstm 1x384", "dropout 0.19", "32 streams of 64", "learning rate 0.021", "times"):
         assert part in choice.words
 
 
