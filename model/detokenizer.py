@@ -52,8 +52,7 @@ class Detokenizer:
         """Adds several known symbols; returns the text that became final."""
         if self._bytes is not None:
             return "".join([self.push(symbol) for symbol in symbols])
-        values = self._vocabulary.symbols
-        return self._composed("".join([chr(values[symbol]) for symbol in symbols]))
+        return self._composed("".join(map(self._vocabulary.names.__getitem__, symbols)))
 
     @property
     def position(self) -> int:

@@ -17,7 +17,6 @@ from model.penalties import Penalties
 from model.stop_strings import StopStringMatcher
 from model.temperature import TemperatureSchedule
 
-BELOW_ONE = 1 - 2.0**-40  # draws are scaled by it, so that rounding never carries one past the last symbol
 FINISHING = 8  # further symbols that a text may take to finish the character in which it would be cut
 
 FinishReason = Literal["length", "stop", "max_copy"]
@@ -74,9 +73,9 @@ class OutputText:
         self._logprobs = deque(start.echo_logprobs)  # of symbols whose characters are not shown yet
         self._rng = np.random.Generator(np.random.PCG64((config.seed or 0) + choice))
 
-    def random_numbers(self, count: int) -> NDArray[np.float64]:
-        """Returns the text's next random numbers, in [0, 1)."""
-        return BELOW_ONE * self._rng.random(count)
+    def fill_random(self, numbers: NDArray[np.float64]) -> None:
+        """Fills an array (N,) with the text's next random numbers, in [0, 1)."""
+        self._rng.random(out=numbers)
 
     @property
     def temperature(self) -> float:

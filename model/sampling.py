@@ -43,7 +43,7 @@ Array = NDArray[Any]
 MAX_PROMPT = 8192  # symbols of a prompt that are read at most: its last ones
 PREFILL_CHUNK = 256  # symbols of prompts that are read between two decode steps
 MIN_BURST, MAX_BURST = 8, 64  # symbols per text and step: they share the work that is done once per step ...
-BURST_WORK = 400_000_000  # ... but above `MIN_BURST`, weights times symbols stay below this, some ten milliseconds
+BURST_WORK = 800_000_000  # ... but above `MIN_BURST`, weights times symbols stay below this, some ten milliseconds
 
 
 class Accepted(NamedTuple):

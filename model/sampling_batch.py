@@ -21,6 +21,8 @@ from model.output_text import DrawnLogprob, OutputText, Piece
 from model.temperature import inverse_temperature
 from model.utf8_constraint import Utf8Guide
 
+BELOW_ONE = 1 - 2.0**-40  # random numbers are scaled by it, so that rounding never carries one past the last symbol
+
 
 class Drawn(NamedTuple):
     """Symbols that were drawn for each text, with the log-probabilities of those that report them."""
@@ -58,7 +60,10 @@ class SamplingBatch(ABC):
                 stuck.add(row)
             elif mask is not None:
                 forbidden[row] = mask
-        symbols, logprobs = self.draw(np.stack([text.random_numbers(count) for text in self.texts]), forbidden)
+        random = np.empty((len(self.texts), count))
+        for numbers, text in zip(random, self.texts, strict=True):
+            text.fill_random(numbers)
+        symbols, logprobs = self.draw(BELOW_ONE * random, forbidden)
         for row, guard in self._guarded:
             for symbol in () if row in stuck else symbols[row]:
                 guard.advance(symbol)
