@@ -163,8 +163,11 @@ class Sampler:
         return pieces + new
 
     def _burst(self) -> int:
-        """Returns how many symbols to draw in one step. With stop strings few, since symbols drawn behind one are lost."""
-        if any(text.config.stop for text in self._texts):
+        """Returns how many symbols to draw in one step.
+
+        Few for a new text, whose first characters come sooner then, and with stop strings, since symbols drawn behind one are lost.
+        """
+        if any(text.config.stop or not text.symbols for text in self._texts):
             return MIN_BURST
         return max(MIN_BURST, min(MAX_BURST, BURST_WORK // (self.model.parameters.flat.size * len(self._texts))))
 

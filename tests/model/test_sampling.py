@@ -306,17 +306,21 @@ def test_a_text_is_the_same_even_where_the_smallest_difference_would_grow_into_a
     assert texts(nudged, words, config) != together, "chaotic enough"
 
 
-def test_fewer_symbols_are_drawn_at_once_where_they_take_long_or_would_be_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fewer_symbols_are_drawn_at_once_at_first_and_where_they_take_long_or_would_be_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     words = vocabulary()
     model = wild(words)
 
-    def first(n: int = 1, stop: tuple[str, ...] = ()) -> int:
-        return next(generate(network_for(model), words, SamplingConfig(length=100, seed=1, n=n, stop=stop))).symbols
+    def second(n: int = 1, stop: tuple[str, ...] = ()) -> int:
+        pieces = [
+            piece for piece in generate(network_for(model), words, SamplingConfig(length=100, seed=1, n=n, stop=stop)) if not piece.choice
+        ]
+        assert pieces[0].symbols == MIN_BURST
+        return pieces[1].symbols - pieces[0].symbols
 
-    assert first() == MAX_BURST
-    assert first(stop=("never there",)) == MIN_BURST
+    assert second() == MAX_BURST
+    assert second(stop=("never there",)) == MIN_BURST
     monkeypatch.setattr("model.sampling.BURST_WORK", model.parameters.flat.size * 20)
-    assert (first(), first(n=2), first(n=64)) == (20, 10, MIN_BURST)
+    assert (second(), second(n=2), second(n=64)) == (20, 10, MIN_BURST)
 
 
 def test_a_cancelled_request_is_forgotten_at_any_stage() -> None:
