@@ -15,7 +15,7 @@ from model.backend import network_for
 from model.config import ModelConfig, SamplingConfig
 from model.language_model import LanguageModel
 from model.output_text import Piece, SymbolLogprob
-from model.sampling import MAX_BURST, Sampler, generate
+from model.sampling import MAX_BURST, MIN_BURST, Sampler, generate
 from model.vocabulary import SymbolCounts, Vocabulary
 
 CORPUS = "가각힣 abc é 中\n\U0001f600 ñ 나다라 e\u0301"
@@ -132,7 +132,7 @@ def test_a_moved_temperature_is_in_force_in_all_texts_from_the_same_position_on(
     config = SamplingConfig(prompt="abc", length=160, n=3, seed=4, temperature=2)
     number = sampler.add(config).request
     pieces = sampler.step() + sampler.step()
-    moved = 2 * MAX_BURST
+    moved = MIN_BURST + MAX_BURST
     assert sampler.set_temperature(number, 0) == moved
     assert sampler.schedule(number) == ((0, 2.0), (moved, 0.0))
     while sampler.active:
