@@ -62,6 +62,9 @@ def steps(store: Store, run: Run) -> list[int]:
     return [checkpoint.step for checkpoint in store.checkpoints.list(run)]
 
 
+# ── storing ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
 def test_no_copy_of_a_checkpoint_stays_in_memory(store: Store, make_run: Make) -> None:
     memory = Path("/proc/self/statm")
     if not memory.exists():
@@ -75,9 +78,6 @@ def test_no_copy_of_a_checkpoint_stays_in_memory(store: Store, make_run: Make) -
     before = used()
     store.checkpoints.save(run, Metric(step=2), bytes(size), None)
     assert used() - before < size / 2
-
-
-# ── storing ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_a_validation_tells_everything_at_once(store: Store, make_run: Make) -> None:
