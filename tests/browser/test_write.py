@@ -23,7 +23,7 @@ def text_of(page: Any, sheet: int = 0) -> str:
 def done(page: Any) -> None:
     """Wait until every sheet, and a page that is loaded anew has none at first, tells the facts of a text that has ended."""
     page.wait_for_selector(".sheet", state="attached")
-    page.until("document.querySelectorAll('.sheet-facts b').length === document.querySelectorAll('.sheet').length")
+    page.until("document.querySelectorAll('.sheet-facts b').length === document.querySelectorAll('.sheet').length", 120)  # without kernels
     page.wait_for_selector("button:has-text('Write')", state="visible")
 
 
