@@ -9,13 +9,12 @@ from __future__ import annotations
 import bz2
 import contextlib
 import gzip
-import lzma
 import tarfile
 from collections.abc import Iterator
 from typing import Any, BinaryIO, cast
 
 from corpora.decoding import Readable, read_exactly
-from corpora.expansion import Expanding, temporary_copy
+from corpora.expansion import Expanding, Xz, temporary_copy
 from corpora.read_report import ReadReport
 from corpora.reading import PeekedStream, ReadOptions, read_documents, read_file
 from corpora.tars import tar_documents
@@ -43,7 +42,7 @@ def read_stream(stream: BinaryIO, options: ReadOptions, report: ReadReport) -> I
         with _seekable(whole, stream, options) as file, zip_documents(file, options, report) as documents:
             yield from read_documents(documents, options, report)
     elif kind := next((kind for magic, kind in _COMPRESSED.items() if head.startswith(magic)), None):
-        with _opened(kind, whole) as inner:
+        with _opened(kind, whole, options) as inner:
             yield from _unpacked(Expanding(inner, whole, options), options, report)
     elif kind := next((kind for magic, kind in _UNKNOWN.items() if head.startswith(magic)), None):
         raise UnreadableSource(options.origin, f"it is packed with {kind}; unpack it first")
@@ -55,17 +54,19 @@ def _unpacked(stream: Expanding, options: ReadOptions, report: ReadReport) -> It
     head = read_exactly(stream, _HEAD)
     whole = PeekedStream(head, stream)
     if _is_tar(head):
-        with tar_documents(whole, options, report) as documents:
+        with tar_documents(whole, lambda: stream.packed.count, options, report) as documents:
             yield from read_documents(documents, options, report)
     else:
         yield from read_file(whole, options, report)
 
 
-def _opened(kind: str, packed: Readable) -> contextlib.AbstractContextManager[Readable]:
+def _opened(kind: str, packed: Readable, options: ReadOptions) -> contextlib.AbstractContextManager[Readable]:
+    if kind == "xz":
+        return contextlib.nullcontext(Xz(packed, options))
     file = cast(Any, packed)  # these classes need only read(), but their types ask for more
     if kind == "gzip":
         return gzip.GzipFile(fileobj=file, mode="rb")
-    return bz2.BZ2File(file) if kind == "bzip2" else lzma.LZMAFile(file)
+    return bz2.BZ2File(file)
 
 
 def _is_tar(head: bytes) -> bool:

@@ -7,7 +7,7 @@ import lzma
 import re
 import tempfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import BinaryIO, cast
 
 from corpora.decoding import BLOCK, Readable
@@ -41,12 +41,66 @@ def check_expansion(expanded: int, packed: int, options: ReadOptions) -> None:
         raise UnsafeArchive(options.origin, f"it expands to more than {limits.ratio} times its size, as a bomb does")
 
 
-def check_member(name: str, number: int, options: ReadOptions) -> None:
-    """Raises `UnsafeArchive` if a member's path leaves the archive's folder, or if there are too many members."""
-    if re.match(r"[/\\]|[A-Za-z]:[/\\]", name) or ".." in re.split(r"[/\\]", name):
-        raise UnsafeArchive(options.origin, f"its member {shown(printable(name))} lies outside of it")
-    if number > options.limits.members:
-        raise UnsafeArchive(options.origin, f"it has more than {options.limits.members:,} members, the limit")
+class Members:
+    """Counts the members of an archive, so that reading their names takes no more time and memory than honest archives need."""
+
+    def __init__(self, options: ReadOptions, packed: Callable[[], int]) -> None:
+        """`packed()` returns the bytes of the archive read so far, still compressed."""
+        self._options, self._packed = options, packed
+        self._number = self._names = 0
+
+    def admit(self, name: str) -> None:
+        """Raises `UnsafeArchive` if a member's path leaves the archive's folder, or if there are too many members, or too long names."""
+        limits = self._options.limits
+        self._number += 1
+        self._names += len(name)
+        if len(name) > limits.name:
+            raise self._refused(f"a path in it has {len(name):,} characters, more than {limits.name:,}")
+        if re.match(r"[/\\]|[A-Za-z]:[/\\]", name) or ".." in re.split(r"[/\\]", name):
+            raise self._refused(f"its member {shown(printable(name))} lies outside of it")
+        if self._number > limits.members:
+            raise self._refused(f"it has more than {limits.members:,} members, the limit")
+        if self._number > limits.members_from and self._number * limits.member > self._packed():
+            raise self._refused(f"its members take less than {limits.member} bytes each, as those of a bomb do")
+        if self._names > limits.names:
+            raise self._refused(f"the paths in it have more than {limits.names:,} characters together, the limit")
+
+    def _refused(self, why: str) -> UnsafeArchive:
+        return UnsafeArchive(self._options.origin, why)
+
+
+class Xz:
+    """Unpacks the ``.xz`` format, with an upper limit on the memory for it, which `lzma.LZMAFile` has not."""
+
+    def __init__(self, packed: Readable, options: ReadOptions) -> None:
+        self._packed, self._options = packed, options
+        self._stream = self._new()
+
+    def _new(self) -> lzma.LZMADecompressor:
+        return lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=self._options.limits.memory)
+
+    def read(self, size: int, /) -> bytes:
+        """Raises `UnsafeArchive`, `lzma.LZMAError` and `EOFError`."""
+        while True:
+            fresh = b""
+            if self._stream.eof:  # another stream may follow, behind zeros
+                fresh = self._stream.unused_data.lstrip(b"\0")
+                while not fresh:
+                    if not (more := self._packed.read(BLOCK)):
+                        return b""
+                    fresh = more.lstrip(b"\0")
+                self._stream = self._new()
+            elif self._stream.needs_input and not (fresh := self._packed.read(BLOCK)):
+                raise EOFError("it ends too early")
+            try:
+                data = self._stream.decompress(fresh, size)
+            except lzma.LZMAError as error:
+                if "limit" not in str(error):
+                    raise
+                most = self._options.limits.memory
+                raise UnsafeArchive(self._options.origin, f"unpacking it takes more than {most:,} bytes of memory, the limit") from None
+            if data:
+                return data
 
 
 @contextlib.contextmanager

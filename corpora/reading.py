@@ -20,7 +20,7 @@ MAX_SIZE = 4 * 1024**3  # bytes; a thousand times what a small recurrent network
 class Limits:
     """The largest source that is accepted. `size` is the user's; the others stop archives that were made to harm.
 
-    The archive of a Linux kernel is far below them: 90,000 members, 1.5 GB, a ratio of ten.
+    The archive of a Linux kernel is far below them: 90,000 members with 4 MB of names, 1.5 GB, a ratio of ten, 65 MiB to unpack it.
     """
 
     size: int = MAX_SIZE  # bytes of text
@@ -28,6 +28,12 @@ class Limits:
     ratio: int = 100  # of expanded to compressed bytes; deflate can reach 1032 ...
     ratio_from: int = 256 * 1024**2  # ... and so does an honest file that repeats itself, so the ratio of small ones is not checked
     members: int = 500_000
+    members_from: int = 10_000  # with more members than these ...
+    member: int = 16  # ... each must take so many bytes, packed: a header takes more than fifty
+    name: int = 4096  # characters of a member's path
+    names: int = 2**24  # ... and of all paths together
+    table: int = 2**24  # bytes of a zip's table of contents, which is read as a whole
+    memory: int = 66 * 2**20  # bytes for unpacking xz: 65 MiB at its highest level
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,11 @@ import contextlib
 import functools
 import tarfile
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import IO, Any, cast
 
 from corpora.decoding import BLOCK, Readable, decoded
-from corpora.expansion import check_member, wrapping_errors
+from corpora.expansion import Members, wrapping_errors
 from corpora.naming import order, printable
 from corpora.read_report import ReadReport
 from corpora.reading import Document, ReadOptions
@@ -24,10 +24,11 @@ _HEADER = 4 * 1024**2  # bytes that a member's headers may take; tarfile holds t
 
 
 @contextlib.contextmanager
-def tar_documents(stream: Readable, options: ReadOptions, report: ReadReport) -> Iterator[Iterator[Document]]:
+def tar_documents(stream: Readable, packed: Callable[[], int], options: ReadOptions, report: ReadReport) -> Iterator[Iterator[Document]]:
     """Yields the selected text files of a tar, sorted; if a name comes twice, the last one counts, as when unpacking.
 
-    Undecodable files are skipped already here. Raises `UnsafeArchive`, `UnreadableSource`, `TextTooLarge`.
+    `packed()` returns the bytes read so far, still compressed. Undecodable files are skipped already here.
+    Raises `UnsafeArchive`, `UnreadableSource`, `TextTooLarge`.
     """
     with tempfile.TemporaryFile(dir=options.scratch) as kept:
         places: dict[str, tuple[int, int]] = {}
@@ -37,7 +38,7 @@ def tar_documents(stream: Readable, options: ReadOptions, report: ReadReport) ->
                 wrapping_errors(options.origin),
                 tarfile.open(fileobj=cast(Any, watched), mode="r|", bufsize=BLOCK, encoding="utf-8") as archive,
             ):
-                _keep(archive, watched, kept, places, options, report)
+                _keep(archive, watched, kept, places, Members(options, packed), options, report)
         except CharloomError:
             raise
         except (tarfile.TarError, ValueError, OverflowError, RecursionError) as error:
@@ -50,18 +51,17 @@ def _keep(
     watched: _Headers,
     kept: IO[bytes],
     places: dict[str, tuple[int, int]],
+    members: Members,
     options: ReadOptions,
     report: ReadReport,
 ) -> None:
-    number = 0
     while True:
         watched.left = _HEADER
         if (member := archive.next()) is None:
             return
         cast(Any, archive).members.clear()  # tarfile keeps every header: 100 MB for a Linux kernel
         watched.left = None
-        number += 1
-        check_member(member.name, number, options)
+        members.admit(member.name)
         if member.issparse():
             raise UnsafeArchive(options.origin, f"its member {shown(printable(member.name))} is a file with holes")
         if member.isdir():

@@ -8,14 +8,14 @@ import stat
 import struct
 import zipfile
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from corpora.decoding import Readable
-from corpora.expansion import check_expansion, check_member, wrapping_errors
+from corpora.expansion import Members, check_expansion, wrapping_errors
 from corpora.naming import order
 from corpora.read_report import ReadReport
 from corpora.reading import Document, ReadOptions
-from model.errors import UnreadableSource
+from model.errors import UnreadableSource, UnsafeArchive
 
 _ENCRYPTED = 0x1  # bit 0 of a member's flags (APPNOTE.TXT 4.4.4)
 _DAMAGES = (zipfile.BadZipFile, struct.error, ValueError, OverflowError, NotImplementedError, RuntimeError)
@@ -30,12 +30,12 @@ def zip_documents(file: BinaryIO, options: ReadOptions, report: ReadReport) -> I
     size = file.seek(0, 2)
     file.seek(0)
     with _wrapping_errors(options):
-        archive = zipfile.ZipFile(file)
+        archive = zipfile.ZipFile(cast(BinaryIO, _Reader(file, options)))
     with archive:
-        members = {}
+        members, admitted = {}, Members(options, lambda: size)
         expanded = 0
-        for number, member in enumerate(archive.infolist(), 1):
-            check_member(member.filename, number, options)
+        for member in archive.infolist():
+            admitted.admit(member.filename)
             expanded += member.file_size  # no more than this is read of a member
             if member.is_dir() or not options.selection.takes(member.filename):
                 continue
@@ -55,6 +55,21 @@ def _opened(archive: zipfile.ZipFile, member: zipfile.ZipInfo, options: ReadOpti
         body = archive.open(member)
     with body:
         yield _Body(body, options)
+
+
+class _Reader:
+    """The bytes of a zip. Its table of contents is read at once and becomes objects of ten times its size, so that has a limit."""
+
+    def __init__(self, file: BinaryIO, options: ReadOptions) -> None:
+        self.file, self.options = file, options
+        self.seek, self.tell, self.seekable, self.close = file.seek, file.tell, file.seekable, file.close
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Raises `UnsafeArchive`."""
+        most = self.options.limits.table
+        if size > most:
+            raise UnsafeArchive(self.options.origin, f"its table of contents is larger than {most:,} bytes, the limit")
+        return self.file.read(size)
 
 
 class _Body:

@@ -9,11 +9,12 @@ import io
 import lzma
 import tracemalloc
 from collections.abc import Callable
+from random import Random
 
 import pytest
 
 from corpora.archives import read_stream
-from corpora.expansion import check_expansion, check_member, temporary_copy, wrapping_errors
+from corpora.expansion import Members, Xz, check_expansion, temporary_copy, wrapping_errors
 from corpora.read_report import ReadReport
 from corpora.reading import Limits, ReadOptions
 from model.errors import EmptyText, TextTooLarge, UnreadableSource, UnsafeArchive
@@ -49,9 +50,62 @@ def test_limits() -> None:
         check_expansion(1001, 1000, options)
     with pytest.raises(UnsafeArchive, match="10 times"):
         check_expansion(101, 10, options)
-    check_member("a..b/..c/c:d", 2, options)
-    with pytest.raises(UnsafeArchive, match="more than 2 members"):
-        check_member("a", 3, options)
+
+
+def test_members_are_limited_in_number_and_in_names() -> None:
+    options = ReadOptions("a", limits=Limits(members=5, members_from=3, member=10, name=12, names=30))
+    members = Members(options, lambda: 40)
+    members.admit("a..b/..c/c:d")
+    with pytest.raises(UnsafeArchive, match="has 13 characters, more than 12"):
+        members.admit("a" * 13)
+    members = Members(options, lambda: 50)
+    for _ in range(5):
+        members.admit("a")
+    with pytest.raises(UnsafeArchive, match="more than 5 members"):
+        members.admit("a")
+    members = Members(options, lambda: 39)
+    for _ in range(3):
+        members.admit("a")
+    with pytest.raises(UnsafeArchive, match="take less than 10 bytes each"):
+        members.admit("a")
+    members = Members(options, lambda: 40)
+    members.admit("a" * 12), members.admit("b" * 12)
+    with pytest.raises(UnsafeArchive, match="more than 30 characters together"):
+        members.admit("c" * 7)
+
+
+def test_xz_may_have_several_streams_with_zeros_between_them() -> None:
+    random = Random(1)
+    texts = [random.randbytes(size) for size in (0, 1, 1000, 300_000)]
+    packed = b"".join(lzma.compress(text) + bytes(4 * random.randrange(3)) for text in texts)
+
+    class Slow(io.BytesIO):
+        """Returns few bytes at a time."""
+
+        def read(self, size: int | None = -1, /) -> bytes:
+            return super().read(min(size or 0, random.randrange(1, 5000)))
+
+    unpacked = Xz(Slow(packed), ReadOptions("a.xz"))
+    found = b""
+    while data := unpacked.read(random.randrange(1, 5000)):
+        found += data
+    assert found == b"".join(texts)
+
+
+def test_xz_takes_no_more_memory_than_allowed() -> None:
+    filters = [{"id": lzma.FILTER_LZMA2, "dict_size": 200 * 2**20, "preset": 0}]
+    packed = lzma.compress(b"text " * 1000, filters=filters)
+    with pytest.raises(UnsafeArchive, match="69,206,016 bytes of memory, the limit"):
+        Xz(io.BytesIO(packed), ReadOptions("a.xz")).read(10)
+    highest = lzma.compress(b"text " * 1000, preset=9)
+    assert Xz(io.BytesIO(highest), ReadOptions("a.xz")).read(10) == b"text text "
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[:-9], lambda data: data + b"more", lambda data: data[:40] + b"x" * 40 + data[80:]])
+def test_damaged_xz_is_told(damage: Callable[[bytes], bytes]) -> None:
+    packed = damage(lzma.compress(Random(2).randbytes(1000)))
+    with pytest.raises(UnreadableSource, match="damaged or incomplete"):
+        list(read_stream(io.BytesIO(packed), ReadOptions("a.xz"), ReadReport()))
 
 
 def test_the_disk_is_not_blamed_on_the_file() -> None:

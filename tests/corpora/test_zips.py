@@ -112,3 +112,13 @@ def test_damaged_members_and_tables(tmp_path: Path, text_of: Text, zip_of: Pack)
     path.write_bytes(zip_of({}))
     with pytest.raises(NothingToRead):
         text_of(path)
+
+
+def test_a_large_table_of_contents_is_not_read() -> None:
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w") as archive:
+        for number in range(2000):
+            archive.writestr(f"{number:060}.txt", "")
+    options = ReadOptions("a.zip", limits=Limits(table=200_000))
+    with pytest.raises(UnsafeArchive, match="table of contents is larger than 200,000 bytes"), zip_documents(data, options, ReadReport()):
+        pass
