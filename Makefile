@@ -9,7 +9,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run install test check format bench lock clean
+.PHONY: help run install test check format bench lock clean .venv/.kernels .venv-bench/.kernels
 
 RECENT := import sys; sys.exit(sys.version_info < (3, 11))
 # The first interpreter on the path that is recent enough.
@@ -17,7 +17,6 @@ PYTHON ?= $(shell for each in python3 python3.14 python3.13 python3.12 python3.1
 	if $$each -c '$(RECENT)' 2>/dev/null; then echo $$each; exit; fi; done; echo python3)
 PIP := -m pip --disable-pip-version-check --no-input --quiet install
 UV := uv==0.13.8
-KERNELS := $(wildcard model/kernels/*.c model/kernels/*.h) model/kernels/build.py
 COMPILER := model/kernels/requirements-compiler.txt
 
 help:  ## this list
@@ -54,7 +53,7 @@ lock: .venv-lock/.ready  ## renew requirements*.txt after a change of pyproject.
 
 clean:  ## remove the environments, the C library and caches; databases stay
 	rm -rf .venv .venv-bench .venv-lock .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist *.egg-info
-	rm -rf model/kernels/*.so model/kernels/*.dylib model/kernels/.building-*
+	rm -rf model/kernels/charloom-* model/kernels/.building-*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # One version of everything for all platforms and interpreters, so that the same command gives the same weights.
@@ -82,10 +81,10 @@ COMPILE = .venv-lock/bin/uv pip compile --quiet --no-config --universal --python
 	@.venv/bin/python $(PIP) --require-hashes -r requirements-dev.txt
 	@touch $@
 
-# The library lies beside its sources. Only if no local compiler works does this need pip, so any of the environments will do.
-.venv/.kernels .venv-bench/.kernels: %/.kernels: %/.made $(KERNELS)
+# The library lies beside its sources, and is built if it is not of them. Only if no local compiler works does this need pip, so any of
+# the environments will do.
+.venv/.kernels .venv-bench/.kernels: %/.kernels: %/.made
 	@$(@D)/bin/python -m model.kernels.build
-	@touch $@
 
 # The compiler that tests build with beside the machine's own, and for other processors. No other command needs it.
 .venv/.compiler: .venv/.dev $(COMPILER)

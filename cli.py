@@ -206,9 +206,11 @@ def train(
     that are not given are chosen from the text and the speed of this machine; otherwise they are the defaults below. Ctrl-C saves and
     pauses.
     """
+    from model.kernels.library import library
     from service.terminal.reports import reading_line
     from service.training import corpus_import, jobs, mpi, trainer
 
+    library()  # a wrong choice of it is told before the text is read, which may take long
     ranks = mpi.ranks()
     if (corpus is None) == (resume_run is None):
         raise click.UsageError("give a CORPUS to train on, or --resume RUN to continue one; not both")
@@ -246,15 +248,19 @@ def train(
 FROM_DEFAULT = click.core.ParameterSource.DEFAULT
 
 
+def db_option(context: click.Context) -> str:
+    """Returns the option that names the database, as a further command needs it."""
+    if context.get_parameter_source("db") is click.core.ParameterSource.COMMANDLINE:
+        return f" --db {shlex.quote(str(context.params['db']))}"
+    return ""  # the same file is found without it
+
+
 def carry_out(context: click.Context, work: Trainer, as_json: bool = False) -> None:
     """Train a run and display its progress; after a signal, exit with that signal's status."""
     from service.terminal import training_display
     from service.terminal.text import terminal_width
 
-    if context.get_parameter_source("db") is click.core.ParameterSource.COMMANDLINE:
-        option = f" --db {shlex.quote(str(context.params['db']))}"
-    else:
-        option = ""  # the same file is found without it
+    option = db_option(context)
     shown: training_display.Display
     if as_json:
         shown = training_display.JsonDisplay()
@@ -567,7 +573,8 @@ def export_command(db: Path, model: str, file: Path, overwrite: bool) -> None:
 @click.argument("file", type=PATH)
 @click.option("--name", help="Name of the run that holds it; by default made from the file's name.")
 @database
-def import_command(db: Path, file: Path, name: str | None) -> None:
+@click.pass_context
+def import_command(context: click.Context, /, db: Path, file: Path, name: str | None) -> None:
     """Store a safetensors file that export wrote."""
     from corpora.naming import suggested_name
     from service.generation.model_cache import import_file
@@ -575,7 +582,7 @@ def import_command(db: Path, file: Path, name: str | None) -> None:
     wished = name if name is not None else suggested_name(file.name.removesuffix(".safetensors"))
     with opened(db, create=True) as store:
         run: Run = import_file(store, file, wished, exact=name is not None)
-    say(f"run {run.name}: step {run.step:,}; write with: charloom sample {run.name}")
+    say(f"run {run.name}: step {run.step:,}; write with: charloom sample {run.name}{db_option(context)}")
 
 
 @main.command()

@@ -5,7 +5,6 @@ The environment variable ``CHARLOOM_BUILD_KERNELS`` may be ``require`` (fail if 
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import sys
 from pathlib import Path
@@ -15,12 +14,8 @@ from setuptools.command import bdist_wheel, build_py
 
 ROOT = Path(__file__).resolve().parent
 KERNELS = Path("model", "kernels")
-# Loaded by its path, because importing its packages could need what is not installed yet.
-spec = importlib.util.spec_from_file_location("charloom_build", ROOT / KERNELS / "build.py")
-assert spec is not None
-assert spec.loader is not None
-build = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(build)
+sys.path.insert(0, str(ROOT))  # build tools do not put it there
+from model.kernels import build  # noqa: E402  (needs nothing that may not be installed yet)
 
 
 class BuildWithKernels(build_py.build_py):

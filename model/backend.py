@@ -13,7 +13,7 @@ from model import functions
 from model.config import TrainingConfig
 from model.functions import UNKNOWN_COST, Array, Ids
 from model.kernels.library import library
-from model.kernels.network import KernelNetwork
+from model.kernels.network import CELLS, KernelNetwork
 from model.language_model import LanguageModel
 from model.optimizer import Memory, Optimizer
 
@@ -76,6 +76,6 @@ def network_for(model: LanguageModel, threads: int = 1, *, trains: bool = False)
     Raises `KernelsUnusable` as `model.kernels.library.library`.
     """
     kernels = library()
-    if kernels is None or model.parameters.flat.dtype != np.float32:
+    if kernels is None or model.parameters.flat.dtype != np.float32 or model.config.cell not in CELLS:
         return NumpyNetwork(model)
     return KernelNetwork(kernels, model, threads=threads, trains=trains)

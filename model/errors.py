@@ -22,7 +22,7 @@
     │   └── ChecksumMismatch
     ├── TrainingDiverged          a loss or gradient stopped being a number
     ├── WrongGradient             the backward pass disagrees with finite differences
-    ├── KernelsUnusable           CHARLOOM_KERNELS names kernels that there are not here
+    ├── KernelsUnusable           CHARLOOM_KERNELS names what cannot be used here
     └── CheckpointError
         ├── DamagedCheckpoint
         └── UnsupportedCheckpoint a format of a newer release, or of another program
@@ -195,9 +195,8 @@ class WrongGradient(CharloomError, ArithmeticError):
 
 
 class KernelsUnusable(CharloomError, ValueError):
-    def __init__(self, wanted: str, possible: Iterable[str], why: str = "") -> None:
-        reason = why or "this processor does not have that instruction set"
-        super().__init__(f"CHARLOOM_KERNELS is {shown(wanted)}, but {reason}; it may be one of: {', '.join(possible)}; or leave it out")
+    def __init__(self, wanted: str, why: str, usable: Iterable[str]) -> None:
+        super().__init__(f"CHARLOOM_KERNELS is {shown(wanted)}, {why}; usable here: {', '.join(usable)}; or leave it out")
 
 
 class CheckpointError(CharloomError, ValueError):

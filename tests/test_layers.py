@@ -38,6 +38,7 @@ KERNELS = (
     "model/kernels/optimizer.py",
     "model/kernels/sampling.py",
     "model/kernels/build.py",
+    "model/kernels/record.py",
 )
 # Runs as a command when Charloom is installed, before its dependencies are, and prints.
 BUILDING = "model/kernels/build.py"
@@ -45,7 +46,14 @@ BUILDING = "model/kernels/build.py"
 PICKLING = frozenset("cloudpickle dill joblib jsonpickle marshal pickle pickletools shelve torch yaml _pickle".split())
 PICKLING_CALLS = frozenset("bcast ibcast scatter allgather alltoall allreduce sendrecv".split())
 REACHING_OUT = frozenset({"open", "print", "input", "exec", "eval"})
-WITHOUT_NUMPY = ("model/__init__.py", "model/config.py", "model/errors.py", "model/kernels/__init__.py", BUILDING)
+WITHOUT_NUMPY = (
+    "model/__init__.py",
+    "model/config.py",
+    "model/errors.py",
+    "model/kernels/__init__.py",
+    "model/kernels/record.py",
+    BUILDING,
+)
 THIRD_PARTY = {
     "service": {
         "flask",

@@ -6,15 +6,15 @@ and PyTorch do, so that one product serves all gates.
 ::
 
     r   = σ(z_r[t] + h[t-1] Wh_r)                     z = x Wx + b, in the order r z n
-    z   = σ(z_z[t] + h[t-1] Wh_z)
+    zt  = σ(z_z[t] + h[t-1] Wh_z)
     q   = h[t-1] Wh_n + bn
     n   = tanh(z_n[t] + r q)
-    h[t] = (1 - z) n + z h[t-1]
+    h[t] = (1 - zt) n + zt h[t-1]
 
-    da_n = dh[t] (1-z) (1-n²);   da_z = dh[t] (h[t-1] - n) z(1-z);   da_r = da_n q r(1-r);   dq = da_n r
+    da_n = dh[t] (1-zt) (1-n²);   da_z = dh[t] (h[t-1] - n) zt(1-zt);   da_r = da_n q r(1-r);   dq = da_n r
     dz[t] = da_r, da_z, da_n                           what flows to the input
     du[t] = da_r, da_z, dq                             what flows to the recurrent product
-    dh[t-1] = dh[t] z + du[t] Whᵀ;   dWh = Σ h[t-1]ᵀ du[t];   dbn = Σ dq
+    dh[t-1] = dh[t] zt + du[t] Whᵀ;   dWh = Σ h[t-1]ᵀ du[t];   dbn = Σ dq
 
 T time, B batch, H hidden units. The gates are in the order r z n, so that one sigmoid covers two.
 """

@@ -4,9 +4,9 @@
 
     h[t] = φ(z[t] + h[t-1] Wh)              φ: tanh, relu or identity;  z = x Wx + b
 
-    da[t]   = dh[t] φ'(a[t])                 a: the argument of φ; every φ' here is a function of h = φ(a)
-    dh[t-1] += da[t] Whᵀ
-    dWh     = Σ h[t-1]ᵀ da[t]
+    dz[t]   = dh[t] φ'(a[t])                 a: the argument of φ; every φ' here is a function of h = φ(a)
+    dh[t-1] += dz[t] Whᵀ
+    dWh     = Σ h[t-1]ᵀ dz[t]
 
 T time, B batch, H hidden units.
 """
@@ -37,14 +37,10 @@ def shapes(H: int) -> dict[str, tuple[int, ...]]:
     return {"Wh": (H, H)}
 
 
-def _relu(a: Array, out: Array | None = None) -> Array:
-    return np.maximum(a, 0, out=out)
-
-
 # φ, and φ' as a function of h = φ(a).
 ACTIVATIONS: dict[str, tuple[Callable[..., Array], Callable[[Array], Array]]] = {
     "tanh": (np.tanh, tanh_slope),
-    "relu": (_relu, relu_slope),
+    "relu": (lambda a: np.maximum(a, 0), relu_slope),
     "identity": (np.positive, np.ones_like),
 }
 

@@ -4,7 +4,7 @@ The compiler is the first of ``CC``, ``cc``, ``gcc`` and ``clang`` that compiles
 package `ziglang`, which pip fetches into a temporary folder. Without either, numpy computes everything. A missing compiler is therefore a
 message with the exit status 0, unless ``--require`` is given.
 
-This module imports only the standard library and nothing of Charloom, because it also runs before the dependencies are installed.
+This module imports only the standard library, because it also runs before the dependencies are installed.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from model.kernels.record import flaw, record, record_of
 
 FOLDER = Path(__file__).resolve().parent
 LOCK = FOLDER / "requirements-compiler.txt"
@@ -98,12 +100,6 @@ def sources() -> list[Path]:
     return sorted(FOLDER.glob("*.c"))
 
 
-def up_to_date(library: Path) -> bool:
-    """Whether a library is newer than everything that it is made from."""
-    made_from = [*sources(), *FOLDER.glob("*.h"), Path(__file__)]
-    return library.exists() and library.stat().st_mtime_ns > max(file.stat().st_mtime_ns for file in made_from)
-
-
 # ── compilers ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -175,13 +171,18 @@ def compilers(choice: str | None, target: str, stack: ExitStack) -> Iterator[CCo
 
 
 def compile_library(compiler: CCompiler, library: Path, flags: Sequence[str], sanitize: bool) -> tuple[bool, str]:
-    """Compiles all sources into one library, which appears whole or not at all; returns what the compiler printed, too."""
+    """Compiles all sources into one library, which appears whole or not at all; returns what the compiler printed, too.
+
+    Raises `OSError`.
+    """
     with tempfile.TemporaryDirectory(prefix=".building-", dir=library.parent) as folder:
         made = Path(folder, library.name)
         options = (*FLAGS, *flags, *(SANITIZED if sanitize else OPTIMIZED))
         succeeded, output = compiler.run(*options, *map(str, sources()), "-lm", "-o", str(made))
         if succeeded:
+            hashes = record(made, FOLDER)
             made.replace(library)
+            record_of(library).write_text(hashes, encoding="ascii")
         return succeeded, output
 
 
@@ -206,9 +207,8 @@ def build(output: Path = FOLDER, choice: str | None = None, sanitize: bool = Fal
         tell(f"the C library is not built: it has no version for {where}; {COST}")
         return []
     wanted = {output / library_name(name): flags for name, flags in INSTRUCTION_SETS[machine].items()}
-    made = [] if choice or sanitize else [library for library in wanted if up_to_date(library)]
+    made = [] if choice or sanitize else [library for library in wanted if flaw(library, FOLDER) is None]
     if len(made) == len(wanted):
-        print(f"up to date: {names(made)}")
         return made
     output.mkdir(parents=True, exist_ok=True)
     tried = []
@@ -271,7 +271,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         made = build(chosen.output, choice=chosen.compiler, sanitize=chosen.sanitize, target=chosen.target)
     except OSError as error:
-        print(f"the C library is not built: {error}; {COST}", file=sys.stderr)
+        why = (
+            f"{chosen.output} cannot be written; build it as the owner of that folder" if isinstance(error, PermissionError) else str(error)
+        )
+        tell(f"the C library is not built: {why}; {COST}")
         made = []
     wanted = INSTRUCTION_SETS.get(chosen.target or architecture(), {"none": ()})
     return int(len(made) < len(wanted) and bool(chosen.require or chosen.compiler or chosen.sanitize or chosen.target))

@@ -1,4 +1,4 @@
-// The functions of vector.h over arrays, for tests and for callers in Python.
+// The functions of vector.h over arrays, for tests.
 #include "loss.h"
 #include "network.h"
 

@@ -2,7 +2,7 @@
 
 `library()` returns it, or None if numpy must do everything: because the library was not built, because the processor has none of the
 instruction sets that it is built for, or because the environment variable ``CHARLOOM_KERNELS`` says ``numpy``. The variable may also
-name an instruction set (``avx2``, ``avx512``, ``neon``).
+name an instruction set (``avx2``, ``avx512``, ``neon``). `shortcoming()` says why there is none. Imports no numpy.
 """
 
 from __future__ import annotations
@@ -14,22 +14,24 @@ import platform
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from model.errors import KernelsUnusable
+from model.kernels.record import flaw
 
-Array = NDArray[Any]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 VARIABLE = "CHARLOOM_KERNELS"
 NUMPY = "numpy"
+MOST_THREADS = 256  # of threads.h
 FEATURES = {  # instruction set -> what /proc/cpuinfo must list; the best first
     "avx512": {"avx512f", "avx512dq", "avx512bw", "avx512vl", "avx2", "fma"},
     "avx2": {"avx2", "fma"},
 }
 ARM = ("aarch64", "arm64")
+ALL = (*FEATURES, "neon")
+BUILD = "python -m model.kernels.build"
 FOLDER = Path(__file__).parent
 SUFFIX = ".dylib" if sys.platform == "darwin" else ".so"
 
@@ -78,7 +80,8 @@ class KernelUpdate(ctypes.Structure):
 
     _fields_ = [
         ("rule", ctypes.c_int32),
-        *((name, ctypes.c_float) for name in ("shrink", "clip_value", "beta1", "beta2", "momentum", "epsilon", "m_factor", "v_factor")),
+        *((name, ctypes.c_float) for name in ("shrink", "clip_value", "beta1", "beta2", "momentum", "epsilon")),
+        *((name, ctypes.c_float) for name in ("fresh1", "fresh2", "m_factor", "v_factor")),
     ]
 
 
@@ -128,24 +131,44 @@ def library() -> Library | None:
     if wanted == NUMPY:
         return None
     here = instruction_sets()
-    if wanted and wanted not in here:
-        raise KernelsUnusable(wanted, [*here, NUMPY])
-    for name in [wanted] if wanted else here:
-        if path_of(name).exists():
-            try:
-                return Library(path_of(name), name)
-            except (OSError, AttributeError) as error:  # it is damaged, or of another release and lacks a function
-                if wanted:
-                    raise KernelsUnusable(wanted, [*here, NUMPY], str(error)) from error
-    if wanted:
-        raise KernelsUnusable(wanted, [*here, NUMPY], "it was not built")
-    return None
+    flaws = {name: flaw(path_of(name)) for name in here}
+    usable = [name for name in here if flaws[name] is None]
+    if wanted and wanted not in usable:
+        if wanted in here:
+            why = f"but its library {flaws[wanted]}; build it with: {BUILD}"
+        else:
+            why = "which this processor does not have" if wanted in ALL else "which is no instruction set"
+        raise KernelsUnusable(wanted, why, [*usable, NUMPY])
+    return Library(path_of(wanted or usable[0]), wanted or usable[0]) if usable else None
 
 
-def checked(array: Array, shape: tuple[int, ...]) -> Array:
-    """Returns the array itself. Raises `ValueError` if the library cannot read it: another shape or type, or not contiguous."""
-    if array.dtype != np.float32 or array.shape != shape or not array.flags.c_contiguous or not array.flags.aligned:
+def shortcoming() -> str | None:
+    """Returns a sentence about why numpy computes and not the library, if that is not what the user chose."""
+    if library() is not None or os.environ.get(VARIABLE) == NUMPY:
+        return None
+    slower = "numpy computes, several times slower than the C library"
+    here = instruction_sets()
+    if not here:
+        return f"{slower}, which has no version for this processor"
+    return f"{slower}: {path_of(here[0]).name} {flaw(path_of(here[0]))}; build it with: {BUILD}"
+
+
+def checked(array: NDArray[Any], shape: tuple[int, ...], kind: str = "float32", *, written: bool = False) -> NDArray[Any]:
+    """Returns the array itself.
+
+    Raises `ValueError` if the library cannot read it, or write it if it is `written`: another shape or type, not contiguous, read-only.
+    """
+    flags = array.flags
+    if array.dtype != kind or array.shape != shape or not flags.c_contiguous or not flags.aligned or (written and not flags.writeable):
         raise ValueError(
-            f"an array is {array.dtype} {array.shape}, contiguous: {array.flags.c_contiguous}; the kernels need float32 {shape}"
+            f"an array is {array.dtype} {array.shape}, contiguous: {flags.c_contiguous}, writable: {flags.writeable};"
+            f" the kernels need {kind} {shape}"
         )
     return array
+
+
+def checked_threads(threads: int) -> int:
+    """Returns the number itself. Raises `ValueError` if it is not from 1 to `MOST_THREADS`."""
+    if not 1 <= threads <= MOST_THREADS:
+        raise ValueError(f"threads is {threads}; it must be from 1 to {MOST_THREADS}")
+    return threads

@@ -4,7 +4,7 @@
 
 #include "vector.h"
 
-// ln x for x > 0, in double precision; largest relative error 3e-16. The C library's differs from system to system in the last bit.
+// ln x for x > 0, in double precision; largest relative error 4e-16. The C library's differs from system to system in the last bit.
 double natural_log(double x);
 
 // The highest of N numbers; NaN are left out, so that they are found later.

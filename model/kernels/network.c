@@ -149,7 +149,7 @@ void input_rows(const Network *n, ptrdiff_t R, const int32_t *ids, float *out) {
     const ptrdiff_t width = s->E ? s->E : n->GH;
     const float *rows = n->weights + (s->E ? n->at.embedding : n->at.Wx[0]), *b = n->weights + n->at.b[0];
     for (ptrdiff_t r = 0; r < R; r++, out += width) {
-        const float *row = ids[r] < s->V ? rows + ids[r] * width : n->unknown;
+        const float *row = (uint32_t)ids[r] < (uint32_t)s->V ? rows + ids[r] * width : n->unknown;
         if (s->E)
             memcpy(out, row, (size_t)width * sizeof *out);
         else

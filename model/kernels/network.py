@@ -6,6 +6,7 @@ Each number of a result has the same bits for any number of threads and for any 
 from __future__ import annotations
 
 import ctypes
+import math
 import weakref
 
 import numpy as np
@@ -13,11 +14,11 @@ from numpy.typing import NDArray
 
 from model.config import ACTIVATIONS, TrainingConfig
 from model.functions import UNKNOWN_COST, Array, Ids
-from model.kernels.library import Library, LogprobArrays, NetworkShape, SamplingRow, checked
+from model.kernels.library import Library, LogprobArrays, NetworkShape, SamplingRow, checked, checked_threads
 from model.kernels.optimizer import KernelOptimizer
 from model.language_model import LanguageModel
 from model.optimizer import Memory
-from model.parameters import Parameters
+from model.parameters import Parameters, shapes_of
 
 CELLS = ("rnn", "gru", "lstm")  # in the order of cells.h
 
@@ -26,11 +27,14 @@ class KernelNetwork:
     """A model, prepared for the library. Not thread-safe: one thread at a time calls it."""
 
     def __init__(self, library: Library, model: LanguageModel, *, threads: int = 1, trains: bool = False) -> None:
-        """Packs the weights of the model, which must not change without `refresh`. Raises `MemoryError`."""
+        """Packs the weights of the model, which must not change without `refresh`.
+
+        Raises `MemoryError`, and `ValueError` for weights of another model or a number of threads that cannot be.
+        """
         config = model.config
-        self.model, self.threads = model, threads
-        self._library = library
-        self._weights = checked(model.parameters.flat, model.parameters.flat.shape)
+        self.model, self.threads = model, checked_threads(threads)
+        self._library, self._trains = library, trains
+        self._weights = checked(model.parameters.flat, (sum(map(math.prod, shapes_of(config, model.vocabulary_size).values())),))
         shape = NetworkShape(
             CELLS.index(config.cell),
             ACTIVATIONS.index(config.activation),
@@ -40,7 +44,7 @@ class KernelNetwork:
             config.hidden_size,
         )
         self._network = _made(library.network_new(ctypes.byref(shape), trains))
-        weakref.finalize(self, library.network_free, self._network)
+        weakref.finalize(self, library.network_free, self._network).atexit = False  # another thread may still use it then
         self._state_shape = model.zero_state(0).shape
         self._tape: _Tape | None = None
         self.refresh()
@@ -89,9 +93,16 @@ class KernelNetwork:
         drawn: NDArray[np.int32],
         logprobs: LogprobArrays,
     ) -> None:
-        """Draws `count` symbols of B texts: `sample` in sampling.h. The state is updated in place."""
+        """Draws `count` symbols of B texts: `sample` in sampling.h. The state and `drawn` (B, count) are written.
+
+        `rows`, `logprobs` and the guide's tables hold pointers, which nothing here can check.
+        """
         L, S, _, H = self._state_shape
-        checked(state, (L, S, B, H))
+        checked(state, (L, S, B, H), written=True)
+        checked(random, (B, count), "float64")
+        checked(drawn, (B, count), "int32", written=True)
+        if len(rows) != B:
+            raise ValueError(f"there are {len(rows)} rows for {B} texts")
         pointers = rows, state.ctypes.data, random.ctypes.data, allowed, following, drawn.ctypes.data
         _done(self._library.sample(self._network, B, count, *pointers, ctypes.byref(logprobs), self.threads))
 
@@ -129,7 +140,9 @@ class KernelNetwork:
         masks: Array | None = None,
         unknown_cost: float = UNKNOWN_COST,
     ) -> tuple[float, Array]:
-        """See `LanguageModel.loss_and_gradients`."""
+        """See `LanguageModel.loss_and_gradients`. Raises `ValueError` for a network that does not train."""
+        if not self._trains:
+            raise ValueError("this network was not made for training")
         T, B = inputs.shape
         if self._tape is None or not self._tape.holds(T, B, masks is not None):
             self._tape = None  # freed before the next one is made
@@ -138,7 +151,7 @@ class KernelNetwork:
         ids = _ids(inputs, (T, B)), _ids(targets, (T, B))
         if masks is not None:
             masks = checked(np.ascontiguousarray(masks, np.float32), (self._state_shape[0], B, self._state_shape[3]))
-        gradients, total = checked(grads.flat, self._weights.shape), ctypes.c_double()
+        gradients, total = checked(grads.flat, self._weights.shape, written=True), ctypes.c_double()
         _done(
             self._library.gradients_of(
                 self._network,
@@ -168,7 +181,7 @@ class _Tape:
     def __init__(self, library: Library, network: int, T: int, B: int, dropout: bool) -> None:
         self._size = T, B, dropout
         self.tape = _made(library.tape_new(network, T, B, dropout))
-        weakref.finalize(self, library.tape_free, self.tape)
+        weakref.finalize(self, library.tape_free, self.tape).atexit = False  # as the network
 
     def holds(self, T: int, B: int, dropout: bool) -> bool:
         most_steps, most_streams, dropped = self._size
@@ -187,10 +200,12 @@ def _done(status: int) -> None:
 
 
 def _ids(ids: Ids, shape: tuple[int, ...]) -> NDArray[np.int32]:
-    """Returns ids as the library reads them. Raises `ValueError` for another shape or a negative id."""
+    """Returns ids as the library reads them. Raises `ValueError` for another shape, other numbers than whole ones, or one out of range."""
     if ids.shape != shape:
         raise ValueError(f"ids have shape {ids.shape}, not {shape}")
-    found = np.ascontiguousarray(ids, np.int32)
-    if found.size and int(found.min()) < 0:
-        raise ValueError(f"an id is {found.min()}; ids are 0 or more")
-    return found
+    if ids.dtype.kind not in "iu":
+        raise ValueError(f"ids are {ids.dtype}, not whole numbers")
+    kind = np.iinfo(ids.dtype)
+    if ids.size and (kind.min < 0 or kind.max >= 2**31) and not (ids.min() >= 0 and ids.max() < 2**31):
+        raise ValueError(f"ids are from {ids.min()} to {ids.max()}; they must be from 0 to {2**31 - 1}")
+    return np.ascontiguousarray(ids, np.int32)

@@ -29,7 +29,7 @@ static void square_block(void *data, int index, int thread) {
 double gradient_norm(const float *gradient, ptrdiff_t P, int threads) {
     const int blocks = (int)((P + BLOCK - 1) / BLOCK);
     NormJob job = {gradient, P, malloc((size_t)(blocks + 1) * sizeof(double))};
-    if (!job.sums) return NAN;
+    if (!job.sums) return -1;
     run_tasks(threads, blocks, square_block, &job);
     double sum = 0;
     for (int i = 0; i < blocks; i++) sum += job.sums[i];
@@ -49,19 +49,19 @@ typedef struct {
 // Entries start..stop-1, which belong to one parameter.
 static void update_range(const UpdateJob *job, ptrdiff_t start, ptrdiff_t stop, float rate, float kept) {
     const UpdateRule *rule = job->rule;
-    const vec b1 = splat(rule->beta1), b2 = splat(rule->beta2), one = splat(1.0f), eps = splat(rule->epsilon);
+    const vec b1 = splat(rule->beta1), b2 = splat(rule->beta2), eps = splat(rule->epsilon);
     for (ptrdiff_t k = start; k < stop; k += WIDTH) {
         const ptrdiff_t n = stop - k;
         vec g = load_part(job->gradient + k, n) * rule->shrink, w = load_part(job->weights + k, n) * kept, step = g, m = g, v = g;
         if (rule->clip_value > 0) g = at_most(at_least(g, splat(-rule->clip_value)), splat(rule->clip_value));
         switch (rule->rule) {
             case ADAM:
-                m = fma_vec(b1, load_part(job->m + k, n), (one - b1) * g);
-                v = fma_vec(b2, load_part(job->v + k, n), (one - b2) * g * g);
+                m = fma_vec(b1, load_part(job->m + k, n), g * rule->fresh1);
+                v = fma_vec(b2, load_part(job->v + k, n), g * rule->fresh2 * g);
                 step = m * rule->m_factor / (sqrt_vec(v * rule->v_factor) + eps);
                 break;
             case RMSPROP:
-                v = fma_vec(b2, load_part(job->v + k, n), (one - b2) * g * g);
+                v = fma_vec(b2, load_part(job->v + k, n), g * rule->fresh2 * g);
                 step = g / (sqrt_vec(v) + eps);
                 break;
             case ADAGRAD:

@@ -11,10 +11,11 @@ typedef struct {
     float shrink;      // the gradient is multiplied by it ...
     float clip_value;  // ... and its entries are cut to this size; 0: never
     float beta1, beta2, momentum, epsilon;
+    float fresh1, fresh2;      // 1 - beta1, 1 - beta2: in single precision they would lose their digits
     float m_factor, v_factor;  // adam: 1 / (1 - beta1^t), 1 / (1 - beta2^t)
 } UpdateRule;
 
-// Returns the Euclidean norm of gradient (P); not finite if an entry or a sum is not.
+// Returns the Euclidean norm of gradient (P); not finite if an entry or a sum is not; -1 if there is no memory.
 API double gradient_norm(const float *gradient, ptrdiff_t P, int threads);
 
 // Updates weights (P) once. Parameter i has the entries bounds[i]..bounds[i+1]-1, learning rate rates[i], and keeps the share kept[i] of its

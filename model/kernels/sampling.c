@@ -19,10 +19,12 @@ static int all_finite(const float *x, ptrdiff_t N) {
     return !any;
 }
 
+INLINE float finite_for(float x) { return isnan(x) ? -OVERFLOWED : isinf(x) ? copysignf(OVERFLOWED, x) : x; }
+
 // NaN and infinite logits become finite.
 static void make_finite(float *x, ptrdiff_t N) {
     if (all_finite(x, N)) return;
-    for (ptrdiff_t k = 0; k < N; k++) x[k] = isnan(x[k]) ? -OVERFLOWED : isinf(x[k]) ? copysignf(OVERFLOWED, x[k]) : x[k];
+    for (ptrdiff_t k = 0; k < N; k++) x[k] = finite_for(x[k]);
 }
 
 // ── the likeliest first ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -80,7 +82,7 @@ static void apply_penalties(const Row *row, ptrdiff_t V, float *logits) {
     }
 }
 
-// Sums of PANEL numbers each, so that long rows take few steps in double precision.
+// Sums of LANES numbers each, so that long rows take few steps in double precision.
 INLINE double block_sum(const float *p, ptrdiff_t N) {
     float lanes[LANES] = {0};
     memcpy(lanes, p, (size_t)(N < LANES ? N : LANES) * sizeof *p);
@@ -233,7 +235,7 @@ int sample(const Network *n, int32_t B, int32_t count, Row *rows, float *state, 
 void log_softmax_of(ptrdiff_t N, ptrdiff_t V, const float *logits, double *logs) {
     for (ptrdiff_t n = 0; n < N; n++, logits += V, logs += V) {
         float block[LANES], sums[LANES] = {0}, highest = -INFINITY;
-        for (ptrdiff_t k = 0; k < V; k++) logs[k] = isnan(logits[k]) ? -OVERFLOWED : isinf(logits[k]) ? copysignf(OVERFLOWED, logits[k]) : logits[k];
+        for (ptrdiff_t k = 0; k < V; k++) logs[k] = finite_for(logits[k]);
         for (ptrdiff_t k = 0; k < V; k++) highest = (float)logs[k] > highest ? (float)logs[k] : highest;
         for (ptrdiff_t k = 0; k < V; k += LANES) {
             for (ptrdiff_t j = 0; j < LANES; j++) block[j] = k + j < V ? (float)logs[k + j] : -INFINITY;

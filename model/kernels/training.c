@@ -80,7 +80,7 @@ typedef struct {
     const float *masks;
     double scale, unknown_cost;
     float *gradients;
-    int parts;  // of the streams
+    int parts;  // of the streams: as many as threads, since each has a long way to go, unlike those of `parts_of`
 } Job;
 
 // ── some of the streams: forward, loss, backward ────────────────────────────────────────────────────────────────────

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from model.backend import network_for
 from model.config import SamplingConfig
 from model.copy_guard import CopySource
+from model.kernels.library import shortcoming
 from model.output_text import FinishReason
 from model.sampling import Accepted, Sampler
 from service.generation.model_cache import load
@@ -44,8 +45,8 @@ class SampledTexts:
 
     @property
     def notes(self) -> list[str]:
-        """Sentences about what happened to the prompt."""
-        notes = []
+        """Sentences about what happened to the prompt, and if numpy computes for want of the library."""
+        notes = [why] if (why := shortcoming()) else []
         for character, by, times in self.accepted.substituted:
             instead = "the unknown symbol" if by is None else repr(by) if by else "nothing"
             often = "once" if times == 1 else f"{times} times"

@@ -10,6 +10,7 @@ from model.backend import Network
 from model.batches import Streams
 from model.checkpoint import Checkpoint, pack_state, unpack_state
 from model.config import ModelConfig, SamplingConfig, TrainingConfig
+from model.kernels.library import shortcoming
 from model.language_model import LanguageModel
 from model.process_group import ALONE, ProcessGroup
 from model.sampling import generate
@@ -37,8 +38,13 @@ class Material(NamedTuple):
 
 
 def adopt_environment(store: Store, run: Run, threads: int, ranks: int, notes: list[str]) -> Run:
-    """Returns the run, set to train in this process's environment; `notes` get a sentence for each change that changes bits."""
+    """Returns the run, set to train in this process's environment.
+
+    `notes` get a sentence for each change that changes bits, and if numpy computes for want of the library.
+    """
     before, now = run.environment, hardware.environment(threads, ranks)
+    if why := shortcoming():
+        notes.append(why)
     if run.step:
         earlier, later = _arithmetic(before), _arithmetic(now)
         if earlier != later:

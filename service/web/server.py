@@ -28,6 +28,7 @@ from gunicorn.arbiter import Arbiter
 from gunicorn.glogging import Logger
 
 from model.errors import CharloomError, InvalidSetting
+from model.kernels.library import library, shortcoming
 from service.store import api_keys
 from service.system.errors import AddressUnusable
 from service.system.log_format import formatter
@@ -114,8 +115,9 @@ class ServerSettings(ServiceConfig):
 def serve(settings: ServerSettings) -> NoReturn:
     """Serves until SIGTERM (open streams finish) or SIGINT (open streams end), then raises `SystemExit` (0).
 
-    Raises `StoreError`, `InvalidSetting` for an impossible port, and `AddressUnusable`, before any process starts.
+    Raises `StoreError`, `InvalidSetting` for an impossible port, `AddressUnusable` and `KernelsUnusable`, before any process starts.
     """
+    library()
     for name in THREAD_VARIABLES:
         os.environ[name] = "1"
     listener = listen(settings.host, settings.port)
@@ -286,6 +288,8 @@ class _Application(BaseApplication):  # type: ignore[misc]
 
     def _when_ready(self) -> None:
         self._supervisor.start()
+        if why := shortcoming():
+            log.warning("%s", why)
         self._settings.announce(self._url, self._access, self._settings.db)
 
     def load(self) -> Flask:

@@ -13,6 +13,7 @@ import pytest
 from model.backend import network_for
 from model.config import ModelConfig, TrainingConfig
 from model.language_model import LanguageModel
+from model.optimizer import new_memory
 from tools.walks import ROOT, WALKS
 
 
@@ -42,7 +43,7 @@ NETWORK = network_for(LanguageModel.new(ModelConfig(hidden_size=4), 3))  # of th
                 "service.store.corpora.Corpora.add",
                 "model.training.train",
                 full_name(NETWORK.loss_and_gradients),
-                full_name(NETWORK.optimizer({}, TrainingConfig()).update),
+                full_name(NETWORK.optimizer(new_memory(TrainingConfig(), NETWORK.model.parameters.flat), TrainingConfig()).update),
             ],
         ),
     ],

@@ -15,6 +15,7 @@ from typing import Any
 
 from model.backend import network_for
 from model.config import ModelConfig, SamplingConfig
+from model.kernels.library import library, shortcoming
 from model.language_model import LanguageModel
 from model.sampling import Sampler
 from model.vocabulary import SymbolCounts, Vocabulary
@@ -89,4 +90,6 @@ def texts_alone() -> dict[str, str]:
 
 
 if __name__ == "__main__":
+    if library() is None:
+        sys.exit(shortcoming() or "numpy is chosen, but this table is of the kernels")
     sys.stdout.write(json.dumps(texts_alone(), indent=1) + "\n")

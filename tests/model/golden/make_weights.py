@@ -18,6 +18,7 @@ import numpy as np
 from model.backend import network_for
 from model.batches import Streams
 from model.config import CELLS, OPTIMIZERS, ModelConfig, TrainingConfig
+from model.kernels.library import library, shortcoming
 from model.language_model import LanguageModel
 from model.training import TrainingState, train
 
@@ -59,4 +60,6 @@ def weights_of(case: Case, threads: int) -> str:
 
 
 if __name__ == "__main__":
+    if library() is None:
+        sys.exit(shortcoming() or "numpy is chosen, but this table is of the kernels")
     sys.stdout.write(json.dumps({name: weights_of(case, 1) for name, case in CASES.items()}, indent=1) + "\n")

@@ -63,8 +63,9 @@ def built(output: Path) -> dict[str, bytes]:
 @pytest.mark.usefixtures("sources")
 def test_there_is_a_library_for_each_instruction_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert build.main(["--output", str(tmp_path / "made")]) == 0
-    assert built(tmp_path / "made").keys() == {build.library_name(name) for name in HERE}
-    assert all(b"charloom_fma" in content for content in built(tmp_path / "made").values())
+    made = {build.library_name(name) for name in HERE}
+    assert built(tmp_path / "made").keys() == made | {Path(name).with_suffix(".sha256").name for name in made}
+    assert all(b"charloom_fma" in built(tmp_path / "made")[name] for name in made)
     printed = capsys.readouterr()
     assert printed.out.startswith(f"made charloom-{next(iter(HERE))}")
     assert len(printed.out.splitlines()) == 1
@@ -79,9 +80,8 @@ def test_only_a_change_is_built_again(sources: Path, changed: str, tmp_path: Pat
     times = [file.stat().st_mtime_ns for file in files]
     assert build.build(made) == files
     assert [file.stat().st_mtime_ns for file in files] == times
-    assert capsys.readouterr().out.splitlines()[1].startswith("up to date: charloom-")
-    later = max(times) + 1_000_000_000
-    os.utime(sources / changed, ns=(later, later))
+    assert len(capsys.readouterr().out.splitlines()) == 1, "what is up to date is not told"
+    (sources / changed).write_text((sources / changed).read_text() + "\n")
     build.build(made)
     assert all(file.stat().st_mtime_ns not in times for file in files)
 
@@ -110,8 +110,6 @@ def test_a_source_that_does_not_compile_leaves_the_old_library(
     build.build(made)
     before = built(made)
     (sources / "fma.c").write_text(SOURCE + "int broken(;\n")
-    later = made.stat().st_mtime_ns + 1_000_000_000
-    os.utime(sources / "fma.c", ns=(later, later))
     assert build.main(["--output", str(made)]) == 0
     assert built(made) == before
     assert "broken" in capsys.readouterr().err  # what the compiler says is shown
@@ -160,7 +158,7 @@ def test_the_sanitizers_are_compiled_in(tmp_path: Path) -> None:
     made = tmp_path / "made"
     if not build.build(made, sanitize=True):
         pytest.skip("the compiler has no AddressSanitizer")
-    assert all(b"__asan_init" in content for content in built(made).values())
+    assert all(b"__asan_init" in content for name, content in built(made).items() if not name.endswith(".sha256"))
 
 
 def test_libraries_with_sanitizers_do_not_replace_the_others() -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,7 +12,7 @@ import pytest
 
 from model.config import ModelConfig
 from model.functions import log_probabilities
-from model.kernels.library import Library
+from model.kernels.library import Library, LogprobArrays, SamplingRow
 from model.kernels.network import KernelNetwork
 from model.language_model import LanguageModel
 
@@ -93,8 +96,11 @@ def test_a_stream_has_the_same_bits_alone_and_in_company(library: Library, case:
 def test_what_the_library_cannot_read_is_refused(library: Library) -> None:
     case = Case("lstm", "tanh", 1)
     network = KernelNetwork(library, case.model, trains=True)
-    with pytest.raises(ValueError, match="ids are 0 or more"):
-        network.forward(case.ids - 5, case.state)
+    for ids in (case.ids - 5, case.ids + 2**32):
+        with pytest.raises(ValueError, match="they must be from 0 to 2147483647"):
+            network.forward(ids.astype(np.int64), case.state)
+    with pytest.raises(ValueError, match="ids are float64, not whole numbers"):
+        network.forward(case.ids + 0.5, case.state)
     with pytest.raises(ValueError, match="ids have shape"):
         network.nats(case.ids, case.targets[1:] if case.T > 1 else case.targets[:, 1:], case.state)
     with pytest.raises(ValueError, match="the kernels need float32"):
@@ -105,3 +111,60 @@ def test_what_the_library_cannot_read_is_refused(library: Library) -> None:
         KernelNetwork(library, case.exact)
     with pytest.raises(ValueError, match="the kernels need float32"):
         network.log_probabilities(np.zeros((1, case.H), np.float64))
+    for threads in (0, -1, 257, 3 * 10**9):
+        with pytest.raises(ValueError, match=f"threads is {threads}; it must be from 1 to 256"):
+            KernelNetwork(library, case.model, threads=threads)
+    gradients = case.model.parameters.zeros_like()
+    with pytest.raises(ValueError, match="not made for training"):
+        KernelNetwork(library, case.model).loss_and_gradients(case.ids, case.targets, case.state, gradients)
+    gradients.flat.flags.writeable = False
+    with pytest.raises(ValueError, match="writable: False"):
+        network.loss_and_gradients(case.ids, case.targets, case.state, gradients)
+    larger = LanguageModel(case.model.config, case.model.vocabulary_size + 1, case.model.parameters)
+    with pytest.raises(ValueError, match="the kernels need float32"):
+        KernelNetwork(library, larger)
+
+
+def test_a_sampling_step_checks_its_arrays(library: Library) -> None:
+    case = Case("lstm", "tanh", 1)
+    network = KernelNetwork(library, case.model)
+    state, random, drawn = case.model.zero_state(2), np.zeros((2, 3)), np.zeros((2, 3), np.int32)
+    rows = (SamplingRow * 2)()
+    rows[0].last, rows[1].last = -(10**8), 10**8  # such ids are the unknown symbol
+    rows[0].alternatives = rows[1].alternatives = -1
+    network.sample(2, 3, rows, state, random, None, None, drawn, LogprobArrays())
+    for wrong in (
+        (rows, state, random.astype(np.float32), drawn),
+        (rows, state, random[:, ::-1], drawn),
+        (rows, state, random, drawn[:, :2]),
+        (rows, state, random, drawn.astype(np.int64)),
+        (rows, state[:, :, :1], random, drawn),
+    ):
+        with pytest.raises(ValueError, match="the kernels need"):
+            network.sample(2, 3, *wrong[:3], None, None, wrong[3], LogprobArrays())
+    with pytest.raises(ValueError, match="there are 1 rows for 2 texts"):
+        network.sample(2, 3, (SamplingRow * 1)(), state, random, None, None, drawn, LogprobArrays())
+
+
+def test_a_process_ends_while_another_thread_computes() -> None:
+    """What a thread uses is not freed when the interpreter ends."""
+    code = """
+import threading, time
+import numpy as np
+from model.backend import network_for
+from model.config import ModelConfig
+from model.language_model import LanguageModel
+model = LanguageModel.new(ModelConfig(cell="lstm", num_layers=2, hidden_size=256), 60)
+network, ids = network_for(model, 2, trains=True), np.zeros((64, 64), np.int32)
+gradients, state = model.parameters.zeros_like(), model.zero_state(64)
+begun = threading.Event()
+def work():
+    while True:
+        network.loss_and_gradients(ids, ids, state, gradients)
+        begun.set()
+threading.Thread(target=work, daemon=True).start()
+begun.wait()
+time.sleep(0.1)
+"""
+    for _ in range(3):
+        subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[3], timeout=60)

@@ -21,6 +21,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "both": {"clip_norm": 0.7, "clip_value": 0.002},
     "decay": {"weight_decay": 0.3, "learning_rate": 0.1},
     "rates": {"input_rate": 0.0, "output_rate": 7.5},
+    "betas": {"beta1": 0.99999, "beta2": 1 - 1e-8},
 }
 SIZES = [(1, 1, 1, 0), (3, 13, 2, 0), (37, 61, 1, 19), (64, 50, 2, 0)]  # H, V, layers, E
 
@@ -69,7 +70,10 @@ def test_updates_are_those_of_numpy_and_do_not_depend_on_threads(library: Librar
 def test_the_norm_is_that_of_numpy_and_does_not_depend_on_threads(library: Library, P: int) -> None:
     gradient = np.random.default_rng(P).standard_normal(P).astype(np.float32)
     weights = Parameters({"by": (P,)}, np.zeros(P, np.float32))
-    norms = {KernelOptimizer(library, weights, {}, TrainingConfig(optimizer="sgd"), threads).norm(gradient) for threads in (1, 2, 3, 8)}
+    config = TrainingConfig()
+    norms = {
+        KernelOptimizer(library, weights, new_memory(config, weights.flat), config, threads).norm(gradient) for threads in (1, 2, 3, 8)
+    }
     assert len(norms) == 1
     assert norms.pop() == pytest.approx(gradient_norm(gradient.astype(np.float64)), rel=1e-6)
 
@@ -80,7 +84,8 @@ def test_a_number_that_is_none_reaches_the_norm(library: Library, value: float, 
     gradient = np.zeros(10_000, np.float32)
     gradient[place] = value
     weights = Parameters({"by": (10_000,)}, np.zeros(10_000, np.float32))
-    assert not math.isfinite(KernelOptimizer(library, weights, {}, TrainingConfig(optimizer="sgd"), 2).norm(gradient))
+    config = TrainingConfig()
+    assert not math.isfinite(KernelOptimizer(library, weights, new_memory(config, weights.flat), config, 2).norm(gradient))
 
 
 @pytest.mark.parametrize("rule", OPTIMIZERS)
@@ -104,3 +109,10 @@ def test_what_the_library_cannot_read_is_refused(library: Library) -> None:
         KernelOptimizer(library, weights, memory, config).norm(weights.flat[::2])
     with pytest.raises(ValueError, match="the kernels need float32"):
         KernelOptimizer(library, weights, memory, config).update(weights.flat[1:], 1.0, 0.1, 1)
+    with pytest.raises(ValueError, match=r"the memory is \['v'\]; adam needs \['m', 'v'\]"):
+        KernelOptimizer(library, weights, {"v": memory["v"]}, config)
+    with pytest.raises(ValueError, match="threads is 0; it must be from 1 to 256"):
+        KernelOptimizer(library, weights, memory, config, 0)
+    memory["v"].flags.writeable = False
+    with pytest.raises(ValueError, match="writable: False"):
+        KernelOptimizer(library, weights, memory, config)

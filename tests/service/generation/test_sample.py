@@ -28,6 +28,12 @@ def model(store: Store) -> LanguageModel:
     return model
 
 
+@pytest.mark.usefixtures("model")
+def test_it_is_told_that_numpy_computes_for_want_of_the_library(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sample, "shortcoming", lambda: "numpy computes: it was not built")
+    assert sample.write(store, None, SamplingConfig(length=1)).notes == ["numpy computes: it was not built"]
+
+
 def test_a_text_follows_its_prompt(store: Store, model: LanguageModel) -> None:
     config = SamplingConfig(prompt="abc", length=30, seed=5)
     texts = sample.write(store, None, config)

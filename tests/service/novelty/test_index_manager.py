@@ -134,6 +134,8 @@ def test_what_a_killed_process_has_begun_is_not_used(at_hand: Indexes, store: St
     os.utime(part, (0, 0))  # long ago, so that nobody can be about to go on with it
     assert at_hand.progress(corpus) is None
     assert at_hand.wait(corpus).characters == corpus.characters
+    for builder in at_hand._builders.values():
+        builder.wait(30)  # the index is there before its claim is gone
     at_hand.close()
     assert [path.suffix for path in folder(store).iterdir()] == [".suffixes"]
 

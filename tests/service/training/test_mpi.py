@@ -36,7 +36,7 @@ from model.config import ModelConfig, TrainingConfig
 from model.errors import TrainingDiverged
 from model.kernels.network import KernelNetwork
 from model.language_model import LanguageModel
-from model.optimizer import gradient_norm
+from model.optimizer import gradient_norm, new_memory
 from model.training import TrainingState
 from service.store import Run as StoredRun
 from service.store import Store
@@ -298,7 +298,11 @@ def test_the_others_are_told_when_rank_0_fails_if_they_can_be(
         case "forward":
             failing(monkeypatch, KernelNetwork if isinstance(network, KernelNetwork) else LanguageModel, "loss_and_gradients")
         case "update":
-            failing(monkeypatch, type(network.optimizer({}, TrainingConfig())), "update")
+            failing(
+                monkeypatch,
+                type(network.optimizer(new_memory(TrainingConfig(), network.model.parameters.flat), TrainingConfig())),
+                "update",
+            )
         case _:
             failing(monkeypatch, training_module, "Progress")
 

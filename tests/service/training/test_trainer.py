@@ -274,6 +274,11 @@ def test_another_arithmetic_is_told_and_another_instruction_set_is_not(
     assert notes_of(trainer.resume(store, "run", steps=2)) == [], "it is told once"
 
 
+def test_it_is_told_that_numpy_computes_for_want_of_the_library(make: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpointing, "shortcoming", lambda: "numpy computes: it was not built")
+    assert notes_of(make("run", steps=2)) == ["numpy computes: it was not built"]
+
+
 def test_a_run_of_an_earlier_release_goes_on_and_says_that_the_arithmetic_changed(make: Callable[..., Trainer], store: Store) -> None:
     until(make("run", steps=20, schedule="constant"), 5)
     environment = {
