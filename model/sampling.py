@@ -10,7 +10,6 @@ Probabilities are changed in this order: penalties and bias (`model.penalties`),
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -55,7 +54,7 @@ class Accepted(NamedTuple):
     substituted: list[Substitution]  # in what will be read
 
 
-@dataclass
+@dataclass(eq=False)
 class _Prompt:
     """A request whose prompt is being read."""
 
@@ -79,7 +78,7 @@ class Sampler:
         self._guide = Utf8Guide(vocabulary.symbols) if vocabulary.level == "byte" else None
         self._names = vocabulary.names
         self._copy_rules: CopyRules | None = None  # made when first needed
-        self._prompts: deque[_Prompt] = deque()
+        self._prompts: list[_Prompt] = []
         self._texts: list[OutputText] = []
         self._batch: SamplingBatch | None = None  # made anew when texts join or leave
         self._state = self.model.zero_state(0)  # (L, S, B, H), column b belongs to self._texts[b]
@@ -113,7 +112,7 @@ class Sampler:
 
     def cancel(self, request: int) -> None:
         """Removes a request; its rows are free at once."""
-        self._prompts = deque(prompt for prompt in self._prompts if prompt.request != request)
+        self._prompts = [prompt for prompt in self._prompts if prompt.request != request]
         self._keep([text.request != request for text in self._texts])
 
     def end(self, request: int) -> list[Piece]:
@@ -178,11 +177,14 @@ class Sampler:
         return NumpyBatch(self._network, *arguments)
 
     def _read_prompts(self) -> list[Piece]:
-        """Reads the oldest prompts, up to `PREFILL_CHUNK` symbols together. Where a prompt is cut depends on it alone."""
+        """Reads prompts, up to `PREFILL_CHUNK` symbols together; those that end soonest first, so that none waits for a much longer one.
+
+        Where a prompt is cut depends on it alone.
+        """
         pieces: list[Piece] = []
         left = PREFILL_CHUNK
         while self._prompts:
-            prompt = self._prompts[0]
+            prompt = min(self._prompts, key=lambda each: len(each.ids) - each.done)
             until = min(prompt.done + PREFILL_CHUNK, len(prompt.ids) - 1)  # the last symbol is read by the first step
             if until - prompt.done > left:
                 break
@@ -190,7 +192,8 @@ class Sampler:
             if until > prompt.done:
                 self._read(prompt, until)
             if until == len(prompt.ids) - 1:
-                pieces += self._begin(self._prompts.popleft())
+                self._prompts.remove(prompt)
+                pieces += self._begin(prompt)
         return pieces
 
     def _begin(self, prompt: _Prompt) -> list[Piece]:

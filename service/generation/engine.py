@@ -18,7 +18,8 @@ from model.copy_guard import CopySource
 from model.errors import CharloomError
 from model.output_text import Piece
 from service.generation.model_cache import LoadedModel
-from service.generation.scheduler import Part, Request, RequestPart, Scheduler
+from service.generation.request import Part, Request
+from service.generation.scheduler import RequestPart, Scheduler
 from service.system import hardware
 from service.system.errors import GenerationFailed, ServiceStopping, WaitedTooLong
 
@@ -43,16 +44,25 @@ class Observer:
 class Engine:
     """The thread that writes, and its scheduler. Every method may be called from any thread."""
 
-    def __init__(self, *, max_rows: int = 64, max_waiting: int = 32, max_seconds: float = NEVER, observer: Observer | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        max_rows: int = 64,
+        max_waiting: int = 32,
+        max_logprobs: int = 1_000_000,
+        max_seconds: float = NEVER,
+        observer: Observer | None = None,
+    ) -> None:
         """`max_rows`: texts written at the same time; `max_waiting`: requests in the queue before others are refused.
 
-        A request that takes `max_seconds`, its time in the queue included, ends with what is written of it.
+        `max_logprobs`: log-probabilities that the texts written at the same time may get. A request that takes `max_seconds`, its time in
+        the queue included, ends with what is written of it.
         """
         self._max_seconds = max_seconds
         self._observer = observer or Observer()
         self._changed = threading.Condition()
         self._requests: set[Request] = set()  # that are not finished
-        self._scheduler = Scheduler(max_rows, max_waiting)
+        self._scheduler = Scheduler(max_rows, max_waiting, max_logprobs)
         self._leaving: list[Request] = []
         self._changes: deque[TemperatureChange] = deque()
         self._stopping = False
@@ -72,12 +82,18 @@ class Engine:
         return self._scheduler.waiting
 
     def submit(
-        self, model: LoadedModel, configs: Sequence[SamplingConfig], *, whole: bool = False, source: CopySource | None = None
+        self,
+        model: LoadedModel,
+        configs: Sequence[SamplingConfig],
+        *,
+        whole: bool = False,
+        source: CopySource | None = None,
+        caller: str = "",
     ) -> Request:
         """Queue a request of one or more prompts; each config has a seed, and all ask for the same number of texts.
 
-        With `whole` its pieces come all at once, which costs all requests less. `source` is the text that `max_copy` is about. Raises
-        `TooManyRequests` and `ServiceStopping`.
+        With `whole` its pieces come all at once, which costs all requests less. `source` is the text that `max_copy` is about. Callers
+        share what there is. Raises `TooManyRequests` and `ServiceStopping`.
         """
         request = Request(
             model,
@@ -85,6 +101,7 @@ class Engine:
             whole=whole,
             seconds=self._max_seconds,
             source=source,
+            caller=caller,
             cancel=self.cancel,
             set_temperature=self.set_temperature,
         )
@@ -160,7 +177,7 @@ class Engine:
             if request in self._requests:
                 self._join(request, part)
             else:  # another part of it could not begin
-                self._scheduler.release(part)
+                self._scheduler.release(request, part)
         for model in list(self._batches):
             self._step(model)
 
@@ -173,7 +190,7 @@ class Engine:
         except Exception:
             log.exception("a request for %s could not begin", model.name)
             self._leave(request, GenerationFailed(model.name))
-            self._scheduler.release(part)  # the sampler does not know it
+            self._scheduler.release(request, part)  # the sampler does not know it
             return
         self._batches.setdefault(model, {})[number] = request, part
 
@@ -185,17 +202,17 @@ class Engine:
         for part in request.running:
             if request.model.sampler is not None:  # else it has failed
                 part.cancel()
-            self._remove(request.model, part)
+            self._remove(request, part)
         if error is not None:
             request.fail(error)
 
-    def _remove(self, model: LoadedModel, part: Part) -> None:
-        """Take a part out of the batch of its model."""
-        self._scheduler.release(part)
-        batch = self._batches[model]
+    def _remove(self, request: Request, part: Part) -> None:
+        """Take a part of a request out of the batch of its model."""
+        self._scheduler.release(request, part)
+        batch = self._batches[request.model]
         del batch[part.leave()]
         if not batch:
-            del self._batches[model]
+            del self._batches[request.model]
 
     def _change(self, request: Request, value: float) -> None:
         if request in self._requests:
@@ -236,9 +253,9 @@ class Engine:
             self._hold(request, part, piece)
             touched.add(request)
             if piece.finish_reason is not None:
-                self._scheduler.release(part, 1)
+                self._scheduler.release(request, part, 1)
                 if not part.rows:
-                    self._remove(model, part)
+                    self._remove(request, part)
         for request in touched:
             if request.is_due(now, pause):
                 self._deliver(request, now)

@@ -97,13 +97,13 @@ class LoadedModel:
     """A checkpoint that is ready to write. Its `sampler` belongs to the engine's thread, which drops it after a fault."""
 
     def __init__(self, run: Run, stored: Stored, checkpoint: Checkpoint, max_prompt: int, threads: int) -> None:
-        self.run, self.stored, self.checkpoint, self._max_prompt = run, stored, checkpoint, max_prompt
+        self.run, self.stored, self.checkpoint, self.max_prompt = run, stored, checkpoint, max_prompt
         self.network = network_for(checkpoint.model, threads)
         self.sampler: Sampler | None = self.new_sampler()
 
     def new_sampler(self) -> Sampler:
         """Return a sampler without requests."""
-        return Sampler(self.network, self.checkpoint.vocabulary, max_prompt=self._max_prompt)
+        return Sampler(self.network, self.checkpoint.vocabulary, max_prompt=self.max_prompt)
 
     @property
     def name(self) -> str:

@@ -1,330 +1,150 @@
-"""Queues requests for text and gives them rows of the batch.
+"""Gives the requests that wait rows of the batch, in turn among their callers.
 
-A request has one or more prompts. Each prompt is a `Part` that joins the batch by itself. The choices of a request are numbered
-through all its parts: choice ``i n + j`` is text j of prompt i.
+What callers share is the rows, one for each text that is written, and the log-probabilities that texts may get, which take memory. Of
+the callers whose requests wait, the one that holds the fewest rows is next; its own requests are first come, first served. A caller that
+holds no row does not wait for those that do: up to twice the rows may be taken, the second half by first parts alone.
 """
 
 from __future__ import annotations
 
-import secrets
 import threading
-import time
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
-from queue import Empty, SimpleQueue
+from collections import Counter, deque
+from itertools import chain
 
-from model.config import SamplingConfig
-from model.copy_guard import CopySource
-from model.errors import CharloomError
-from model.output_text import Piece
-from model.sampling import Accepted, Sampler
-from model.settings import SchedulePairs
-from service.generation.model_cache import LoadedModel
-from service.system.errors import CompletionNotFound, TooManyRequests
-
-# ── requests ─────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-CLIENT_CHECK = 0.25  # seconds without a message after which a reader checks whether its client is still connected
-
-Message = list[Piece] | CharloomError
-
-
-class Part:
-    """One prompt of a request. Once it has rows, only the engine's thread changes it."""
-
-    def __init__(self, config: SamplingConfig, first: int) -> None:
-        """`first` is the number of the choice that its first text is."""
-        self.config, self.first = config, first
-        self.course: SchedulePairs = config.temperature_schedule  # the temperatures in force, by position
-        self.accepted: Accepted | None = None  # once it has begun
-        self.rows = config.n  # texts that are not finished: the rows that it holds or will need
-        self._place: tuple[Sampler, int] | None = None  # the sampler that writes it, and its number there
-
-    @property
-    def running(self) -> bool:
-        """Whether a sampler writes its texts."""
-        return self._place is not None
-
-    def begin(self, sampler: Sampler, source: CopySource | None) -> int:
-        """Add the prompt to a sampler; returns its number there."""
-        self.accepted = sampler.add(self.config, source)
-        self._place = sampler, self.accepted.request
-        return self.accepted.request
-
-    def set_temperature(self, value: float) -> None:
-        """Change the temperature of the symbols that are not drawn yet."""
-        if self._place is not None:
-            sampler, number = self._place
-            sampler.set_temperature(number, value)
-            self.course = sampler.schedule(number)
-        elif self.rows:
-            self.config = replace(self.config, temperature=value)
-            self.course = self.config.temperature_schedule
-
-    def end(self) -> list[Piece]:
-        """End its unfinished texts as if their length were reached; returns their last pieces."""
-        if self._place is None:
-            return [Piece(0, choice, "", 0, "length") for choice in range(self.rows)]
-        sampler, number = self._place
-        return sampler.end(number)
-
-    def cancel(self) -> None:
-        """Drop its unfinished texts from the sampler."""
-        if self._place is not None:
-            sampler, number = self._place
-            sampler.cancel(number)
-
-    def leave(self) -> int:
-        """Let go of the sampler, which has no text of it any more; returns the number it had there."""
-        assert self._place is not None
-        (_, number), self._place = self._place, None
-        return number
-
-
-class Request:
-    """Made by `Engine.submit` and read by one thread, as a context manager: leaving it early frees its rows at once.
-
-    The facts about its parts are set before their first pieces arrive. `cut` tells whether its time ran out before all was written.
-    """
-
-    def __init__(
-        self,
-        model: LoadedModel,
-        configs: Sequence[SamplingConfig],
-        *,
-        whole: bool,
-        seconds: float,
-        source: CopySource | None,
-        cancel: Callable[[Request], None],
-        set_temperature: Callable[[Request, float], None],
-    ) -> None:
-        """`configs` ask for the same number of texts each; `seconds` is the time the request may take, its time in the queue included.
-
-        `source` is the text that `max_copy` forbids to copy from. `cancel` and `set_temperature` are the engine's.
-        """
-        self.model, self.whole, self.source = model, whole, source
-        self.parts = [Part(config, index * config.n) for index, config in enumerate(configs)]
-        self.choices = sum(part.rows for part in self.parts)
-        self.unfinished = self.choices
-        self.submitted = time.monotonic()
-        self.deadline = self.submitted + seconds
-        self.cut = False
-        self._cancel, self._set_temperature = cancel, set_temperature
-        self._admitted = 0  # parts that were given rows
-        self._began = self._ended = 0.0  # when its first part joined the batch, and when its last text was finished
-        self._written = False  # whether it has a piece
-        self._held: list[Piece] = []  # pieces that are not delivered yet
-        self._delivered = 0.0  # when pieces were last delivered
-        self._messages: SimpleQueue[Message] = SimpleQueue()
-
-    @property
-    def seconds(self) -> float:
-        """The time from its first row to its last symbol, without the time in the queue."""
-        return self._ended - self._began
-
-    # ── for its reader ────────────────────────────────────────────────────────────────────────────────────────────────
-
-    def pieces(self, left: Callable[[], bool] = lambda: False) -> Iterator[list[Piece]]:
-        """Yield what was written since the last time, until all texts are finished or the client has `left`.
-
-        Raises `GenerationFailed`, `WaitedTooLong` and `ServiceStopping`.
-        """
-        unfinished = self.choices
-        while unfinished:
-            try:
-                message = self._messages.get(timeout=CLIENT_CHECK)
-            except Empty:
-                if left():
-                    return
-                continue
-            if isinstance(message, CharloomError):
-                raise message
-            while not self._messages.empty():  # under load, what has gathered meanwhile goes out together
-                more = self._messages.get()
-                if isinstance(more, CharloomError):
-                    raise more
-                message += more
-            unfinished -= sum(piece.finish_reason is not None for piece in message)
-            yield message
-
-    def set_temperature(self, value: float) -> None:
-        """Change the temperature of the symbols that are not drawn yet. Raises `ServiceStopping`."""
-        self._set_temperature(self, value)
-
-    def cancel(self) -> None:
-        """Stop writing its unfinished texts."""
-        self._cancel(self)
-
-    def __enter__(self) -> Request:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.cancel()
-
-    # ── for the scheduler and the engine's thread ─────────────────────────────────────────────────────────────────────
-
-    @property
-    def waiting(self) -> list[Part]:
-        """The parts that have no rows yet."""
-        return self.parts[self._admitted :]
-
-    @property
-    def running(self) -> list[Part]:
-        """The parts whose texts are being written."""
-        return [part for part in self.parts if part.running]
-
-    @property
-    def admitted(self) -> bool:
-        """Whether a part of it was given rows."""
-        return self._admitted > 0
-
-    def admit(self) -> Part:
-        """Count the next part as one that has rows, and return it."""
-        self._admitted += 1
-        return self.parts[self._admitted - 1]
-
-    def begin(self, part: Part, sampler: Sampler) -> int:
-        """Add a part to the sampler; returns its number there."""
-        number = part.begin(sampler, self.source)
-        self._began = self._began or time.monotonic()
-        return number
-
-    def hold(self, part: Part, piece: Piece) -> bool:
-        """Keep a piece until it is delivered; returns whether it is the request's first one."""
-        self._held.append(piece._replace(choice=part.first + piece.choice) if part.first else piece)
-        self.unfinished -= piece.finish_reason is not None
-        first, self._written = not self._written, True
-        return first
-
-    def is_due(self, now: float, pause: float) -> bool:
-        """Whether its pieces should be delivered: at its end, and otherwise after `pause` seconds if it is not read as a whole."""
-        return not self.unfinished or (not self.whole and now - self._delivered >= pause)
-
-    def deliver(self, now: float) -> None:
-        """Give the reader the pieces that are held."""
-        if not self.unfinished:
-            self._ended = now
-        self._messages.put(self._held)
-        self._held, self._delivered = [], now
-
-    def fail(self, error: CharloomError) -> None:
-        """Raise an error in the reader."""
-        self._messages.put(error)
-
-    def apply_temperature(self, value: float) -> None:
-        """Change the temperature in all parts."""
-        for part in self.parts:
-            part.set_temperature(value)
-
-    def end_early(self) -> list[tuple[Part, Piece]]:
-        """End all unfinished texts with what is written of them; returns their last pieces."""
-        self.cut = True
-        return [(part, piece) for part in self.parts for piece in part.end()]
-
-
-# ── queue ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+from service.generation.request import Part, Request
+from service.system.errors import TooManyRequests
 
 RequestPart = tuple[Request, Part]
 
+SHARE = 0.25  # of the queue that is free to each caller, however many others wait ...
+MOST = 0.75  # ... and that one caller takes at most
+
+
+class _Taken:
+    """What is taken of the rows and the log-probabilities."""
+
+    def __init__(self, max_rows: int, max_logprobs: int) -> None:
+        self.rows = self.logprobs = 0
+        self.by_caller: Counter[str] = Counter()  # rows
+        self._max_rows, self._max_logprobs = max_rows, max_logprobs
+
+    def copy(self) -> _Taken:
+        """Return the same, to be changed by itself."""
+        other = _Taken(self._max_rows, self._max_logprobs)
+        other.rows, other.logprobs, other.by_caller = self.rows, self.logprobs, self.by_caller.copy()
+        return other
+
+    def has_room(self, caller: str, part: Part) -> bool:
+        """Whether a part fits. One that alone needs more than there is runs alone."""
+        times = 1 if self.by_caller[caller] else 2
+        fits = self.rows + part.rows <= times * self._max_rows and self.logprobs + part.logprobs <= times * self._max_logprobs
+        return fits or not self.rows
+
+    def take(self, caller: str, part: Part) -> None:
+        """Count a part."""
+        self.rows += part.rows
+        self.logprobs += part.logprobs
+        self.by_caller[caller] += part.rows
+
+    def give_back(self, caller: str, part: Part, rows: int) -> None:
+        """Free `rows` rows of a part, and its log-probabilities with the last of them."""
+        part.rows -= rows
+        self.rows -= rows
+        self.by_caller[caller] -= rows
+        if not self.by_caller[caller]:
+            del self.by_caller[caller]
+        if rows and not part.rows:
+            self.logprobs -= part.logprobs
+
 
 class Scheduler:
-    """The queue of requests that have a part without rows, first come, first served, and the count of the rows that are taken.
+    """The requests that have a part without rows, and what is taken. May be used from any thread."""
 
-    Used under the engine's lock, except for the count of rows, which only the engine's thread changes. A part that needs more rows
-    than `max_rows` runs alone.
-    """
+    def __init__(self, max_rows: int, max_waiting: int, max_logprobs: int) -> None:
+        self._max_waiting = max_waiting
+        self._taken = _Taken(max_rows, max_logprobs)
+        self._max = max_rows, max_logprobs
+        self._queues: dict[str, deque[Request]] = {}  # by caller, in turn; none is empty
+        self._lock = threading.RLock()
 
-    def __init__(self, max_rows: int, max_waiting: int) -> None:
-        self.rows = 0  # that are taken
-        self._max_rows, self._max_waiting = max_rows, max_waiting
-        self._queue: deque[Request] = deque()
+    @property
+    def rows(self) -> int:
+        """Rows that are taken."""
+        return self._taken.rows
 
     @property
     def waiting(self) -> int:
         """How many requests wait for rows."""
-        return len(self._queue)
+        with self._lock:
+            return sum(map(len, self._queues.values()))
 
     def add(self, request: Request) -> None:
-        """Append a request to the queue. Raises `TooManyRequests`."""
-        would_wait = self._would_wait(request)
-        if would_wait > self._max_waiting:
-            raise TooManyRequests(would_wait - 1)
-        self._queue.append(request)
+        """Append a request to the queue of its caller. Raises `TooManyRequests`."""
+        with self._lock:
+            mine, others = self._would_wait(request)
+            free = mine <= SHARE * self._max_waiting
+            if mine and not (free or (mine <= max(1, MOST * self._max_waiting) and mine + others <= self._max_waiting)):
+                raise TooManyRequests(mine - 1, others)
+            self._queues.setdefault(request.caller, deque()).append(request)
 
-    def _would_wait(self, request: Request) -> int:
-        """How many requests will wait once the free rows are given out: many requests may arrive before the next turn."""
-        rows, queue = self.rows, [*self._queue, request]
-        for index, queued in enumerate(queue):
-            for part in queued.waiting:
-                if not self._fits(part, rows):
-                    return len(queue) - index
-                rows += part.rows
-        return 0
+    def _would_wait(self, request: Request) -> tuple[int, int]:
+        """How many requests of the caller, this one included, and of others will wait once the free rows are given out.
 
-    def _fits(self, part: Part, rows: int) -> bool:
-        return not rows or rows + part.rows <= self._max_rows
+        Many requests may arrive before the next turn. The first number is 0 if this request will not wait.
+        """
+        taken = self._taken.copy()
+        queues = {caller: deque(queue) for caller, queue in self._queues.items()}
+        queues.setdefault(request.caller, deque()).append(request)
+        parts = {caller: deque(chain.from_iterable(each.waiting for each in queue)) for caller, queue in queues.items()}
+        while (caller := self._next(taken, {caller: queue[0] for caller, queue in parts.items() if queue})) is not None:
+            taken.take(caller, parts[caller].popleft())
+        if request.waiting[-1] not in parts[request.caller]:
+            return 0, 0
+        waits = {name: sum(each.waiting[-1] in parts[name] for each in queue) for name, queue in queues.items()}
+        return waits[request.caller], sum(waits.values()) - waits[request.caller]
+
+    @staticmethod
+    def _next(taken: _Taken, firsts: dict[str, Part]) -> str | None:
+        """Return the caller whose first waiting part is given rows now; None if there is no room for it."""
+        blocked = False
+        for caller in sorted(firsts, key=lambda name: taken.by_caller[name]):
+            if taken.has_room(caller, firsts[caller]) and not (blocked and taken.by_caller[caller]):
+                return caller
+            blocked = True  # those that hold more rows wait for it
+        return None
 
     def remove(self, request: Request) -> None:
         """Take a request out of the queue if it is there."""
-        if request in self._queue:
-            self._queue.remove(request)
+        with self._lock:
+            queue = self._queues.get(request.caller, deque())
+            if request in queue:
+                queue.remove(request)
+                if not queue:
+                    del self._queues[request.caller]
 
     def acquire(self) -> list[RequestPart]:
         """Give rows to the parts whose turn it is, and return these parts."""
         parts = []
-        while self._queue and self._fits(self._queue[0].waiting[0], self.rows):
-            request = self._queue[0]
-            part = request.admit()
-            self.rows += part.rows
-            if not request.waiting:
-                self._queue.popleft()
-            parts.append((request, part))
+        with self._lock:
+            while (caller := self._next(self._taken, {name: queue[0].waiting[0] for name, queue in self._queues.items()})) is not None:
+                queue = self._queues.pop(caller)
+                request = queue[0]
+                part = request.admit()
+                self._taken.take(caller, part)
+                parts.append((request, part))
+                if not request.waiting:
+                    queue.popleft()
+                if queue:  # behind the others, since those that hold as many rows take turns
+                    self._queues[caller] = queue
         return parts
 
-    def release(self, part: Part, rows: int | None = None) -> None:
+    def release(self, request: Request, part: Part, rows: int | None = None) -> None:
         """Free `rows` rows of a part, by default all that it holds."""
-        freed = part.rows if rows is None else rows
-        part.rows -= freed
-        self.rows -= freed
+        with self._lock:
+            self._taken.give_back(request.caller, part, part.rows if rows is None else rows)
 
     def clear(self) -> None:
         """Empty the queue and free all rows."""
-        self._queue.clear()
-        self.rows = 0
-
-
-# ── completions ──────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-class RunningRequests:
-    """Maps the id of a completion that is being written to its request. May be used from any thread."""
-
-    def __init__(self) -> None:
-        self._requests: dict[str, tuple[str, Request]] = {}  # id -> its caller and the request
-        self._lock = threading.Lock()
-
-    @staticmethod
-    def new() -> str:
-        """Return an id that cannot be guessed."""
-        return f"cmpl-{secrets.token_hex(12)}"
-
-    def add(self, caller: str, request: Request) -> str:
-        """Give a request an id until `remove`."""
-        name = self.new()
         with self._lock:
-            self._requests[name] = caller, request
-        return name
-
-    def remove(self, name: str) -> None:
-        """Forget an id, if it is known."""
-        with self._lock:
-            self._requests.pop(name, None)
-
-    def get(self, caller: str, name: str) -> Request:
-        """Return the request of an id to the caller that began it. Raises `CompletionNotFound`, also for one that is finished."""
-        with self._lock:
-            owner, request = self._requests.get(name, (None, None))
-        if request is None or owner != caller or not request.unfinished:
-            raise CompletionNotFound(name)
-        return request
+            self._queues.clear()
+            self._taken = _Taken(*self._max)

@@ -295,8 +295,9 @@ class ServiceError(CharloomError):
 
 
 class TooManyRequests(ServiceError):
-    def __init__(self, waiting: int) -> None:
-        super().__init__(f"{waiting:,} requests are waiting already, the limit; try again in a moment")
+    def __init__(self, waiting: int, of_others: int | None = None) -> None:
+        whose = "" if of_others is None else f" of yours, and {of_others:,} of others," if of_others else " of yours"
+        super().__init__(f"{waiting:,} requests{whose} are waiting already, the limit; try again in a moment")
 
 
 class TooManyFollowers(TooManyRequests):

@@ -19,7 +19,6 @@ from service.web.state import Service
 
 OPEN = frozenset({"health.health", "pages.index", "static"})  # endpoints that need no key
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
-LOCAL = "local"  # the caller, if no key is needed
 
 
 def install(app: Flask, service: Service) -> None:
@@ -30,7 +29,7 @@ def install(app: Flask, service: Service) -> None:
     @app.before_request
     def check() -> None:
         nonlocal closed
-        g.caller = LOCAL
+        g.caller = f"address:{request.remote_addr}"
         closed = closed or bool(keyring)  # from the first key on: revoking the last one must not open the service
         if not closed:
             check_origin(request.environ.get("HTTP_HOST", ""), request.environ.get("HTTP_ORIGIN"), request.method)
@@ -43,6 +42,11 @@ def install(app: Flask, service: Service) -> None:
             response.set_data(render_template("key.html"))  # a browser that opens an address cannot send a key
             response.mimetype = "text/html"
         return response
+
+
+def caller() -> str:
+    """Return who sent the request: the name of its API key, or its address if no key is needed."""
+    return str(g.caller)
 
 
 def prefers_html() -> bool:

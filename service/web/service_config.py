@@ -29,6 +29,7 @@ class ServiceConfig(Settings):
     max_texts: int = setting(64, "texts that one request may ask for", unit="texts", at_least=1, at_most=1024)
     max_rows: int = setting(64, "texts that are written at the same time", unit="texts", at_least=1, at_most=1024)
     max_waiting: int = setting(32, "requests that wait before others are refused", unit="requests", at_least=0, at_most=4096)
+    max_logprobs: int = setting(1_000_000, "log-probabilities of texts written at the same time", unit="numbers", at_least=0, at_most=10**9)
     max_followers: int = setting(16, "clients that follow training jobs at the same time", unit="clients", at_least=0, at_most=1024)
     max_seconds: float = setting(600.0, "time that a request for text may take, waiting included", unit="seconds", above=0, at_most=86400)
     workers: int = setting(1, "training jobs that it carries out at once; 0: none", unit="jobs", at_least=0, at_most=256)

@@ -9,8 +9,8 @@ from model.config import SamplingConfig
 from model.errors import InvalidSetting, Word
 from service.generation.engine import Engine, Observer
 from service.generation.model_cache import LoadedModel, ModelCache
+from service.generation.request import Request, RunningRequests, most_logprobs
 from service.generation.sample import with_seed
-from service.generation.scheduler import Request, RunningRequests
 from service.generation.scoring import Scorer
 from service.inspection.cell_search import CellReports
 from service.inspection.inspector import Inspector
@@ -33,7 +33,13 @@ class Service:
         self.config = config
         self.store = Store(config.db)
         self.models = ModelCache(self.store, config.model_memory, config.max_prompt, hardware.cores())
-        self.engine = Engine(max_rows=config.max_rows, max_waiting=config.max_waiting, max_seconds=config.max_seconds, observer=observer)
+        self.engine = Engine(
+            max_rows=config.max_rows,
+            max_waiting=config.max_waiting,
+            max_logprobs=config.max_logprobs,
+            max_seconds=config.max_seconds,
+            observer=observer,
+        )
         self.running = RunningRequests()
         self.scorer = Scorer(config.max_seconds, lambda: self.engine.rows > 0)
         self.comparer = Comparer(self.store, config.max_seconds, lambda: self.engine.rows > 0)
@@ -41,20 +47,28 @@ class Service:
         self.cells = CellReports(self.store, config.max_seconds)
 
     def begin(
-        self, model: str, config: SamplingConfig, prompts: Sequence[Prompt] | None = None, *, whole: bool, novelty: bool = False
+        self,
+        model: str,
+        config: SamplingConfig,
+        prompts: Sequence[Prompt] | None = None,
+        *,
+        whole: bool,
+        novelty: bool = False,
+        caller: str = "",
     ) -> Request:
         """Submit a request for text to the engine, the same for each of several `prompts`; a missing seed is drawn.
 
         With `novelty`, prepares the index of the corpus that its texts are compared with. Raises `InvalidSetting` above a limit of this
         service, and as `find`, `Engine.submit` and, if the corpus is needed, `Comparer.prepare` and `Comparer.source`.
         """
+        self._check_texts(config, 1 if prompts is None else len(prompts))  # before a configuration is made for each prompt
         configs = [with_seed(each) for each in ([config] if prompts is None else [_continuing(prompt, config) for prompt in prompts])]
-        self._check_limits(config, len(configs))
+        self._check_logprobs(configs)
         found = self.find(model)
         if novelty:
             self.comparer.prepare(found.run)
         source = self.comparer.source(found.run) if config.max_copy is not None else None
-        return self.engine.submit(found, configs, whole=whole, source=source)
+        return self.engine.submit(found, configs, whole=whole, source=source, caller=caller)
 
     def find(self, model: str) -> LoadedModel:
         """Return the model that a name means now. Raises as `ModelCache.get`, and `ModelInTraining` also for the very first model."""
@@ -66,7 +80,7 @@ class Service:
                 raise
             raise ModelInTraining(progress.run, progress.share) from None
 
-    def _check_limits(self, config: SamplingConfig, prompts: int) -> None:
+    def _check_texts(self, config: SamplingConfig, prompts: int) -> None:
         hint = "the limit of this service"
         if config.length > self.config.max_length:
             raise InvalidSetting("length", config.length, f"a whole number from 0 to {self.config.max_length:,}", hint)
@@ -75,6 +89,16 @@ class Service:
         if config.n > self.config.max_texts // prompts:
             each = f" for each of {prompts:,} prompts" if prompts > 1 else ""
             raise InvalidSetting("n", config.n, f"a whole number from 1 to {self.config.max_texts // prompts:,}{each}", hint)
+
+    def _check_logprobs(self, configs: Sequence[SamplingConfig]) -> None:
+        """Raise `InvalidSetting` if the texts could get more log-probabilities than all that are written at a time may have."""
+        limit = self.config.max_logprobs
+        if sum(most_logprobs(each, self.config.max_prompt) for each in configs) <= limit:
+            return
+        fewest = sum(most_logprobs(replace(each, logprobs=0), self.config.max_prompt) for each in configs)
+        must = f"at most {limit // fewest - 1}" if fewest <= limit else "left out"
+        hint = f"the limit of this service is {limit:,} log-probabilities at a time"
+        raise InvalidSetting("logprobs", configs[0].logprobs, f"{must} for so many symbols", hint)
 
     def check_room(self, extra: int = 0) -> None:
         """Raise `NoRoomLeft` if the disk has too little room to begin something that takes `extra` bytes or more."""

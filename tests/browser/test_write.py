@@ -185,7 +185,7 @@ def test_the_link_writes_exactly_this_text_and_keeps_its_checkpoint(launch: Call
 
 def test_again_with_this_seed_writes_one_sheet_with_its_moves(site: Any, visit: Callable[..., Any]) -> None:
     page = visit(site)
-    more(page, Length=12000, Seed=3)
+    more(page, Length=40_000, Seed=3)  # as above
     page.get_by_role("button", name="Another temperature").click()
     page.get_by_role("button", name="Write", exact=True).click()
     page.until("document.querySelector('.text-flow').textContent.length > 100")

@@ -65,7 +65,6 @@ def novelty_routes(service: Service) -> Blueprint:
 
 RAISES = (InvalidSetting, NotFound, TooManyRequests, ServiceError, CheckpointError)
 SCORE = Body("ScoreRequest", route_fields("score"))
-LONGEST_SCORED = 500_000  # log-probabilities of one answer: some 15 MB of JSON
 
 
 def score_routes(service: Service) -> Blueprint:
@@ -82,7 +81,7 @@ def score_routes(service: Service) -> Blueprint:
         """
         values = SCORE.parse(json_body(request))
         names, text, alternatives = models_of(values), values["text"], values.get("logprobs", 0)
-        if alternatives is not None and len(text) * (1 + alternatives) * len(names) > LONGEST_SCORED:
+        if alternatives is not None and len(text) * (1 + alternatives) * len(names) > service.config.max_logprobs:
             raise InvalidSetting("logprobs", alternatives, "null for so long a text, or for so many models", "the limit of this service")
         found = service.scorer.judge(service.find, names, text, alternatives, client_left(request))
         return answer(score_of(found, text, alternatives))

@@ -20,7 +20,7 @@ from msgspec import UNSET, UnsetType
 from model.config import SamplingConfig
 from model.errors import CharloomError, InvalidSetting
 from model.output_text import Piece, SymbolLogprob
-from service.generation.scheduler import Part, Request
+from service.generation.request import Part, Request
 from service.novelty import TextNovelty
 from service.web.api.protocol import (
     Completion,
@@ -131,8 +131,9 @@ def parse_prompts(given: str | list[Any]) -> list[Prompt]:
 class RequestOutput:
     """Gathers the texts of a request from the pieces that the engine generates."""
 
-    def __init__(self, request: Request) -> None:
-        self.request = request
+    def __init__(self, request: Request, *, keep_logprobs: bool = True) -> None:
+        """Log-probabilities that are sent in pieces need not be kept."""
+        self.request, self._keep_logprobs = request, keep_logprobs
         self._texts: list[list[str]] = [[] for _ in range(request.choices)]
         self._scores: list[list[SymbolLogprob]] = [[] for _ in range(request.choices)]
         self._last = [Piece(0, choice, "", 0, None) for choice in range(request.choices)]
@@ -148,7 +149,8 @@ class RequestOutput:
                 text = "".join(piece.text for piece in pieces)
                 scores = [score for piece in pieces for score in piece.logprobs]
                 self._texts[choice].append(text)
-                self._scores[choice] += scores
+                if self._keep_logprobs:
+                    self._scores[choice] += scores
                 self._last[choice] = pieces[-1]
                 self._unfinished -= pieces[-1].finish_reason is not None
                 yield pieces[-1]._replace(text=text, logprobs=scores)
@@ -235,7 +237,7 @@ class CompletionBuilder:
     def __init__(self, name: str, asked: CompletionRequest, request: Request, service: Service, version: str) -> None:
         """`name` is the completion's id, `version` that of the release."""
         self._name, self._asked, self._request, self._service = name, asked, request, service
-        self._output = RequestOutput(request)
+        self._output = RequestOutput(request, keep_logprobs=not asked.stream)
         self._novelty_error: CharloomError | None = None  # the first of all texts
         self._created = int(time.time())
         self._fingerprint = f"charloom-{version} {request.model.name}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, Response, g, request
+from flask import Blueprint, Response, request
 
 from model.errors import CheckpointError, InvalidSetting
 from service.system.errors import NotFound, ServiceError, TooManyRequests
@@ -17,6 +17,7 @@ from service.web.api.completion_adapter import (
 from service.web.api.protocol import Completion, CompletionFacts, Error
 from service.web.api.request_body import client_left, json_body
 from service.web.api.responses import answer
+from service.web.auth import caller
 from service.web.openapi import operation
 from service.web.state import Service
 
@@ -44,7 +45,9 @@ def routes(service: Service, version: str) -> Blueprint:
         """
         asked = parse_completion(json_body(request))
         with asked.client_names():
-            generation = service.begin(asked.model, asked.config, asked.prompts, whole=not asked.stream, novelty=asked.novelty)
+            generation = service.begin(
+                asked.model, asked.config, asked.prompts, whole=not asked.stream, novelty=asked.novelty, caller=caller()
+            )
         name = service.running.add(caller(), generation) if asked.stream else service.running.new()
         builder, left = CompletionBuilder(name, asked, generation, service, version), client_left(request)
         if not asked.stream:
@@ -67,8 +70,3 @@ def routes(service: Service, version: str) -> Blueprint:
         return answer(completion_facts(generation))
 
     return blueprint
-
-
-def caller() -> str:
-    """Returns the name of the caller's API key, or ``local``."""
-    return str(getattr(g, "caller", "local"))

@@ -14,6 +14,7 @@ from service.web.api.completion_adapter import RequestOutput, compare_choice, ev
 from service.web.api.protocol import Error, Generated, GeneratedPiece
 from service.web.api.request_body import client_left, json_body
 from service.web.api.responses import answer
+from service.web.auth import caller
 from service.web.openapi import operation
 from service.web.state import Service
 from service.web.validation import GENERATE, WITHOUT
@@ -41,7 +42,7 @@ def routes(service: Service) -> Blueprint:
         """
         values = GENERATE.parse(json_body(request))
         model, stream, novelty = values.pop("model", "latest"), values.pop("stream", False), values.pop("novelty", False)
-        generation = service.begin(model, SamplingConfig.from_dict(values), whole=not stream, novelty=novelty)
+        generation = service.begin(model, SamplingConfig.from_dict(values), whole=not stream, novelty=novelty, caller=caller())
         output, left = RequestOutput(generation), client_left(request)
         if stream:
             return event_stream(generation, events(output, left, novelty, service), service)

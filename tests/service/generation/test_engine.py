@@ -19,7 +19,7 @@ from model.output_text import Piece
 from model.sampling import generate
 from service.generation.engine import Engine, Observer
 from service.generation.model_cache import LoadedModel, ModelCache
-from service.generation.scheduler import Request
+from service.generation.request import Request
 from service.store import Run, Store
 from service.system.errors import GenerationFailed, ServiceStopping, TooManyRequests, WaitedTooLong
 
@@ -34,7 +34,7 @@ def model(store: Store, add_model: Callable[..., Run]) -> LoadedModel:
 
 @pytest.fixture
 def engine() -> Iterator[Engine]:
-    engine = Engine(max_rows=4, max_waiting=3)
+    engine = Engine(max_rows=4, max_waiting=4)
     yield engine
     engine.stop()
 
@@ -141,7 +141,7 @@ def test_requests_wait_in_order_and_the_queue_has_an_end(engine: Engine, model: 
     next(first.pieces())
     waiting = [engine.submit(model, [config(seed=seed, n=2)]) for seed in range(3)]
     assert engine.waiting == 3
-    with pytest.raises(TooManyRequests, match="3 requests are waiting already"):
+    with pytest.raises(TooManyRequests, match="3 requests of yours are waiting already, the limit"):
         engine.submit(model, [config()])
     waiting[1].cancel()
     assert engine.waiting == 2
@@ -344,7 +344,7 @@ def test_many_that_come_at_once_are_not_refused_while_there_are_rows(model: Load
     engine._deadline = 0.0  # the thread is held before it admits anybody
     requests = [engine.submit(model, [config(seed=seed, length=LONG)] * 2) for seed in range(2)]
     requests.append(engine.submit(model, [config(length=LONG)]))
-    with pytest.raises(TooManyRequests, match="1 requests are waiting already"):
+    with pytest.raises(TooManyRequests, match="1 requests of yours are waiting already"):
         engine.submit(model, [config()])
     go.set()
     until(lambda: (engine.rows, engine.waiting) == (4, 1))

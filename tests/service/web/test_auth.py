@@ -71,7 +71,7 @@ ELSEWHERE = [
 @pytest.mark.parametrize("host", HERE)
 def test_names_of_this_machine(service: Service, host: str) -> None:
     assert is_loopback(host)
-    assert service().get("/whoami", headers={"Host": host}).get_data(as_text=True) == "local"
+    assert service().get("/whoami", headers={"Host": host}).get_data(as_text=True) == "address:127.0.0.1"
 
 
 @pytest.mark.parametrize("host", ELSEWHERE)
@@ -225,7 +225,7 @@ def test_a_browser_on_its_way_to_a_page_gets_one_that_asks_for_the_key(service: 
 def test_keys_come_and_go_while_it_serves(service: Service) -> None:
     client = service()
     store = client.application.extensions["charloom"].store
-    assert client.get("/whoami").get_data(as_text=True) == "local"
+    assert client.get("/whoami").get_data(as_text=True) == "address:127.0.0.1"
     store.keys.add(hashed(KEY), "laptop")
     assert client.get("/whoami").status_code == 401
     assert client.get("/whoami", headers=BEARER).get_data(as_text=True) == "key:laptop"
@@ -233,7 +233,7 @@ def test_keys_come_and_go_while_it_serves(service: Service) -> None:
     # Who revokes the last key, perhaps since others have it, does not want to let everybody in.
     assert client.get("/whoami", headers=BEARER).status_code == 401
     assert client.get("/whoami").status_code == 401
-    assert service().get("/whoami").get_data(as_text=True) == "local"  # started anew
+    assert service().get("/whoami").get_data(as_text=True) == "address:127.0.0.1"  # started anew
 
 
 def test_on_a_network_nobody_passes_without_any_key(service: Service) -> None:

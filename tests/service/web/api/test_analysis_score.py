@@ -109,7 +109,7 @@ def test_half_a_surrogate_pair_is_an_unknown_character(client: FlaskClient) -> N
         ({"text": "a", "model": "three"}, 404, "model"),
         ({"text": "a", "model": ["one", "three"]}, 404, "model"),
         ({"text": "a", "logprobs": 21}, 400, "logprobs"),
-        ({"text": "a" * 15_000, "model": ["one", "two"], "logprobs": 16}, 400, "logprobs"),
+        ({"text": "a" * 19_000, "model": ["one", "two", "one"], "logprobs": 20}, 400, "logprobs"),
         ({"text": "a", "prompt": "b"}, 400, "prompt"),
     ],
 )

@@ -101,3 +101,48 @@ def test_a_full_queue_and_clients_that_leave(launch: Callable[..., Any], add_mod
     waiting.close()
     eventually(lambda: server.health()["rows"] == 0)
     assert server.stop() == (0, "")
+
+
+def test_a_greedy_caller_delays_and_refuses_nobody_else(launch: Callable[..., Any], add_model: Callable[..., Run]) -> None:
+    add_model()
+    server = launch(max_rows=4, max_waiting=8)
+    greedy = [stream(server.port, {"max_tokens": 100_000, "n": 4})]
+    assert event(greedy[0][1])
+    headers = {"Content-Type": "application/json"}
+    for number in range(6):  # three quarters of the queue
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+        connection.request("POST", PATH, '{"max_tokens": 100000, "n": 4, "prompt": ["a", "b"]}', headers)
+        greedy.append((connection, None))
+        eventually(lambda: server.health()["waiting"] == number + 1)  # noqa: B023
+    assert server.ask("POST", PATH, {"max_tokens": 5})[0] == 429
+    for seed in range(5):
+        other = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60, source_address=("127.0.0.2", 0))
+        other.request("POST", PATH, json.dumps({"max_tokens": 5, "seed": seed, "n": 2}), headers)
+        answer = other.getresponse()
+        assert (answer.status, len(json.loads(answer.read())["choices"])) == (200, 2)
+        other.close()
+    assert server.health()["rows"] == 4
+    for connection, _ in greedy:
+        connection.close()
+    eventually(lambda: server.health()["rows"] == 0)
+    assert server.stop() == (0, "")
+
+
+def test_log_probabilities_have_a_limit(server: Any) -> None:
+    body = {"max_tokens": 4000, "n": 20, "logprobs": 20}
+    status, answer = server.ask("POST", PATH, body)
+    assert status == 400
+    assert answer["error"]["param"] == "logprobs"
+    assert answer["error"]["message"] == (
+        "logprobs is 20; it must be at most 11 for so many symbols (the limit of this service is 1,000,000 log-probabilities at a time)"
+    )
+    assert server.ask("POST", PATH, {**body, "n": 64, "max_tokens": 100_000, "logprobs": 0})[1]["error"]["message"].startswith(
+        "logprobs is 0; it must be left out for so many symbols"
+    )
+    assert server.ask("POST", PATH, {"max_tokens": 3, "n": 2, "logprobs": 20})[0] == 200
+
+
+def test_very_many_prompts_are_refused_before_anything_is_made_of_them(server: Any) -> None:
+    status, answer = server.ask("POST", PATH, {"prompt": [[1]] * 100_000})
+    assert status == 400
+    assert answer["error"]["message"] == "prompt is a list of 100,000; it must be a list of at most 64 (the limit of this service)"

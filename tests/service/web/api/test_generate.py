@@ -219,7 +219,7 @@ def test_a_large_body(client: FlaskClient) -> None:
 def test_a_full_queue(client: FlaskClient, app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
     scheduler = app.extensions["charloom"].engine._scheduler
     monkeypatch.setattr(scheduler, "_max_waiting", 0)
-    monkeypatch.setattr(scheduler, "rows", 10**6)
+    monkeypatch.setattr(scheduler._taken, "rows", 10**6)
     answer = client.post("/generate")
     assert answer.status_code == 429
     assert int(answer.headers["Retry-After"]) >= 1

@@ -1,0 +1,273 @@
+"""Holds one request for text: its prompts, what its reader is given, and what the engine's thread does with it.
+
+A request has one or more prompts. Each prompt is a `Part` that joins the batch by itself. The choices of a request are numbered
+through all its parts: choice ``i n + j`` is text j of prompt i.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from queue import Empty, SimpleQueue
+
+from model.config import SamplingConfig
+from model.copy_guard import CopySource
+from model.errors import CharloomError
+from model.output_text import Piece
+from model.sampling import Accepted, Sampler
+from model.settings import SchedulePairs
+from service.generation.model_cache import LoadedModel
+from service.system.errors import CompletionNotFound
+
+# ── requests ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+CLIENT_CHECK = 0.25  # seconds without a message after which a reader checks whether its client is still connected
+
+Message = list[Piece] | CharloomError
+
+SYMBOLS_PER_CHARACTER = 4  # at most: the bytes of a character; its letters after normalisation are fewer
+
+
+def most_logprobs(config: SamplingConfig, max_prompt: int) -> int:
+    """Return how many log-probabilities the texts of one prompt may get, each of which takes some hundred bytes."""
+    if config.logprobs is None:
+        return 0
+    read = len(config.prompt_ids) if config.prompt_ids is not None else SYMBOLS_PER_CHARACTER * len(config.prompt)
+    symbols = config.length + (min(max_prompt, read) if config.echo else 0)
+    return config.n * symbols * (1 + config.logprobs)
+
+
+class Part:
+    """One prompt of a request. Once it has rows, only the engine's thread changes it."""
+
+    def __init__(self, config: SamplingConfig, first: int, max_prompt: int) -> None:
+        """`first` is the number of the choice that its first text is; `max_prompt` symbols of the prompt are read at most."""
+        self.config, self.first = config, first
+        self.logprobs = most_logprobs(config, max_prompt)
+        self.course: SchedulePairs = config.temperature_schedule  # the temperatures in force, by position
+        self.accepted: Accepted | None = None  # once it has begun
+        self.rows = config.n  # texts that are not finished: the rows that it holds or will need
+        self._place: tuple[Sampler, int] | None = None  # the sampler that writes it, and its number there
+
+    @property
+    def running(self) -> bool:
+        """Whether a sampler writes its texts."""
+        return self._place is not None
+
+    def begin(self, sampler: Sampler, source: CopySource | None) -> int:
+        """Add the prompt to a sampler; returns its number there."""
+        self.accepted = sampler.add(self.config, source)
+        self._place = sampler, self.accepted.request
+        return self.accepted.request
+
+    def set_temperature(self, value: float) -> None:
+        """Change the temperature of the symbols that are not drawn yet."""
+        if self._place is not None:
+            sampler, number = self._place
+            sampler.set_temperature(number, value)
+            self.course = sampler.schedule(number)
+        elif self.rows:
+            self.config = replace(self.config, temperature=value)
+            self.course = self.config.temperature_schedule
+
+    def end(self) -> list[Piece]:
+        """End its unfinished texts as if their length were reached; returns their last pieces."""
+        if self._place is None:
+            return [Piece(0, choice, "", 0, "length") for choice in range(self.rows)]
+        sampler, number = self._place
+        return sampler.end(number)
+
+    def cancel(self) -> None:
+        """Drop its unfinished texts from the sampler."""
+        if self._place is not None:
+            sampler, number = self._place
+            sampler.cancel(number)
+
+    def leave(self) -> int:
+        """Let go of the sampler, which has no text of it any more; returns the number it had there."""
+        assert self._place is not None
+        (_, number), self._place = self._place, None
+        return number
+
+
+class Request:
+    """Made by `Engine.submit` and read by one thread, as a context manager: leaving it early frees its rows at once.
+
+    The facts about its parts are set before their first pieces arrive. `cut` tells whether its time ran out before all was written.
+    """
+
+    def __init__(
+        self,
+        model: LoadedModel,
+        configs: Sequence[SamplingConfig],
+        *,
+        whole: bool,
+        seconds: float,
+        source: CopySource | None,
+        caller: str,
+        cancel: Callable[[Request], None],
+        set_temperature: Callable[[Request, float], None],
+    ) -> None:
+        """`configs` ask for the same number of texts each; `seconds` is the time the request may take, its time in the queue included.
+
+        `source` is the text that `max_copy` forbids to copy from, `caller` the name of who asks. `cancel` and `set_temperature` are the
+        engine's.
+        """
+        self.model, self.whole, self.source = model, whole, source
+        self.caller = caller
+        self.parts = [Part(config, index * config.n, model.max_prompt) for index, config in enumerate(configs)]
+        self.choices = sum(part.rows for part in self.parts)
+        self.unfinished = self.choices
+        self.submitted = time.monotonic()
+        self.deadline = self.submitted + seconds
+        self.cut = False
+        self._cancel, self._set_temperature = cancel, set_temperature
+        self._admitted = 0  # parts that were given rows
+        self._began = self._ended = 0.0  # when its first part joined the batch, and when its last text was finished
+        self._written = False  # whether it has a piece
+        self._held: list[Piece] = []  # pieces that are not delivered yet
+        self._delivered = 0.0  # when pieces were last delivered
+        self._messages: SimpleQueue[Message] = SimpleQueue()
+
+    @property
+    def seconds(self) -> float:
+        """The time from its first row to its last symbol, without the time in the queue."""
+        return self._ended - self._began
+
+    # ── for its reader ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def pieces(self, left: Callable[[], bool] = lambda: False) -> Iterator[list[Piece]]:
+        """Yield what was written since the last time, until all texts are finished or the client has `left`.
+
+        Raises `GenerationFailed`, `WaitedTooLong` and `ServiceStopping`.
+        """
+        unfinished = self.choices
+        while unfinished:
+            try:
+                message = self._messages.get(timeout=CLIENT_CHECK)
+            except Empty:
+                if left():
+                    return
+                continue
+            if isinstance(message, CharloomError):
+                raise message
+            while not self._messages.empty():  # under load, what has gathered meanwhile goes out together
+                more = self._messages.get()
+                if isinstance(more, CharloomError):
+                    raise more
+                message += more
+            unfinished -= sum(piece.finish_reason is not None for piece in message)
+            yield message
+
+    def set_temperature(self, value: float) -> None:
+        """Change the temperature of the symbols that are not drawn yet. Raises `ServiceStopping`."""
+        self._set_temperature(self, value)
+
+    def cancel(self) -> None:
+        """Stop writing its unfinished texts."""
+        self._cancel(self)
+
+    def __enter__(self) -> Request:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.cancel()
+
+    # ── for the scheduler and the engine's thread ─────────────────────────────────────────────────────────────────────
+
+    @property
+    def waiting(self) -> list[Part]:
+        """The parts that have no rows yet."""
+        return self.parts[self._admitted :]
+
+    @property
+    def running(self) -> list[Part]:
+        """The parts whose texts are being written."""
+        return [part for part in self.parts if part.running]
+
+    @property
+    def admitted(self) -> bool:
+        """Whether a part of it was given rows."""
+        return self._admitted > 0
+
+    def admit(self) -> Part:
+        """Count the next part as one that has rows, and return it."""
+        self._admitted += 1
+        return self.parts[self._admitted - 1]
+
+    def begin(self, part: Part, sampler: Sampler) -> int:
+        """Add a part to the sampler; returns its number there."""
+        number = part.begin(sampler, self.source)
+        self._began = self._began or time.monotonic()
+        return number
+
+    def hold(self, part: Part, piece: Piece) -> bool:
+        """Keep a piece until it is delivered; returns whether it is the request's first one."""
+        self._held.append(piece._replace(choice=part.first + piece.choice) if part.first else piece)
+        self.unfinished -= piece.finish_reason is not None
+        first, self._written = not self._written, True
+        return first
+
+    def is_due(self, now: float, pause: float) -> bool:
+        """Whether its pieces should be delivered: at its end, and otherwise after `pause` seconds if it is not read as a whole."""
+        return not self.unfinished or (not self.whole and now - self._delivered >= pause)
+
+    def deliver(self, now: float) -> None:
+        """Give the reader the pieces that are held."""
+        if not self.unfinished:
+            self._ended = now
+        self._messages.put(self._held)
+        self._held, self._delivered = [], now
+
+    def fail(self, error: CharloomError) -> None:
+        """Raise an error in the reader."""
+        self._messages.put(error)
+
+    def apply_temperature(self, value: float) -> None:
+        """Change the temperature in all parts."""
+        for part in self.parts:
+            part.set_temperature(value)
+
+    def end_early(self) -> list[tuple[Part, Piece]]:
+        """End all unfinished texts with what is written of them; returns their last pieces."""
+        self.cut = True
+        return [(part, piece) for part in self.parts for piece in part.end()]
+
+
+# ── completions ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class RunningRequests:
+    """Maps the id of a completion that is being written to its request. May be used from any thread."""
+
+    def __init__(self) -> None:
+        self._requests: dict[str, tuple[str, Request]] = {}  # id -> its caller and the request
+        self._lock = threading.Lock()
+
+    @staticmethod
+    def new() -> str:
+        """Return an id that cannot be guessed."""
+        return f"cmpl-{secrets.token_hex(12)}"
+
+    def add(self, caller: str, request: Request) -> str:
+        """Give a request an id until `remove`."""
+        name = self.new()
+        with self._lock:
+            self._requests[name] = caller, request
+        return name
+
+    def remove(self, name: str) -> None:
+        """Forget an id, if it is known."""
+        with self._lock:
+            self._requests.pop(name, None)
+
+    def get(self, caller: str, name: str) -> Request:
+        """Return the request of an id to the caller that began it. Raises `CompletionNotFound`, also for one that is finished."""
+        with self._lock:
+            owner, request = self._requests.get(name, (None, None))
+        if request is None or owner != caller or not request.unfinished:
+            raise CompletionNotFound(name)
+        return request
