@@ -64,7 +64,7 @@ class Globs:
             self._start |= 1 << len(self._tokens)
             parts = _parts(pattern)
             for index, part in enumerate(parts):
-                self._add(part, index == 0, index == len(parts) - 1, parts[index + 1 :] == ["**"])
+                self._add(part, is_last=index == len(parts) - 1, ends_in_folders=parts[index + 1 :] == ["**"])
             self._ends |= 1 << len(self._tokens)
             self._tokens.append(None)
             for character in pattern:
@@ -75,7 +75,7 @@ class Globs:
         self._taking: dict[int, int] = {}  # by range between two edges: the places that take its characters
         self._forget()
 
-    def _add(self, part: str, is_first: bool, is_last: bool, ends_in_folders: bool) -> None:
+    def _add(self, part: str, *, is_last: bool, ends_in_folders: bool) -> None:
         if part != "**":
             self._tokens += _within(part)
             if ends_in_folders:

@@ -29,7 +29,7 @@ class Limits:
     ratio_from: int = 256 * 1024**2  # ... and so does an honest file that repeats itself, so the ratio of small ones is not checked
     members: int = 500_000
     members_from: int = 10_000  # with more members than these ...
-    member: int = 16  # ... each must take so many bytes, packed: a header takes more than fifty
+    member: int = 16  # ... each must take this number of bytes, compressed; a real header takes more than fifty
     name: int = 4096  # characters of a member's path
     names: int = 2**24  # ... and of all paths together
     table: int = 2**24  # bytes of a zip's table of contents, which is read as a whole

@@ -131,15 +131,28 @@ def library() -> Library | None:
     if wanted == NUMPY:
         return None
     here = instruction_sets()
-    flaws = {name: flaw(path_of(name)) for name in here}
-    usable = [name for name in here if flaws[name] is None]
-    if wanted and wanted not in usable:
-        if wanted in here:
-            why = f"but its library {flaws[wanted]}; build it with: {BUILD}"
-        else:
-            why = "which this processor does not have" if wanted in ALL else "which is no instruction set"
-        raise KernelsUnusable(wanted, why, [*usable, NUMPY])
-    return Library(path_of(wanted or usable[0]), wanted or usable[0]) if usable else None
+    if wanted and wanted not in here:
+        why = "which this processor does not have" if wanted in ALL else "which is no instruction set"
+        raise KernelsUnusable(wanted, why, _usable(here))
+    for name in [wanted] if wanted else here:
+        found = _loaded(name)
+        if isinstance(found, Library):
+            return found
+        if wanted:
+            raise KernelsUnusable(wanted, f"but its library {found}; build it with: {BUILD}", _usable(here))
+    return None
+
+
+def _loaded(name: str) -> Library | str:
+    """Returns the library for an instruction set, or why it cannot be used."""
+    try:
+        return flaw(path_of(name)) or Library(path_of(name), name)
+    except OSError as error:  # of another system, or in a folder from which nothing may be run
+        return f"cannot be loaded ({error})"
+
+
+def _usable(here: list[str]) -> list[str]:
+    return [*(name for name in here if isinstance(_loaded(name), Library)), NUMPY]
 
 
 def shortcoming() -> str | None:
@@ -150,7 +163,7 @@ def shortcoming() -> str | None:
     here = instruction_sets()
     if not here:
         return f"{slower}, which has no version for this processor"
-    return f"{slower}: {path_of(here[0]).name} {flaw(path_of(here[0]))}; build it with: {BUILD}"
+    return f"{slower}: {path_of(here[0]).name} {_loaded(here[0])}; build it with: {BUILD}"
 
 
 def checked(array: NDArray[Any], shape: tuple[int, ...], kind: str = "float32", *, written: bool = False) -> NDArray[Any]:
@@ -168,7 +181,7 @@ def checked(array: NDArray[Any], shape: tuple[int, ...], kind: str = "float32", 
 
 
 def checked_threads(threads: int) -> int:
-    """Returns the number itself. Raises `ValueError` if it is not from 1 to `MOST_THREADS`."""
-    if not 1 <= threads <= MOST_THREADS:
-        raise ValueError(f"threads is {threads}; it must be from 1 to {MOST_THREADS}")
-    return threads
+    """Returns the number of threads that the library can use of this one. Raises `ValueError` if it is below 1."""
+    if threads < 1:
+        raise ValueError(f"threads is {threads}; it must be 1 or more")
+    return min(threads, MOST_THREADS)

@@ -12,7 +12,7 @@ from pathlib import Path
 FOLDER = Path(__file__).resolve().parent
 
 
-def sources(folder: Path = FOLDER) -> list[Path]:
+def made_from(folder: Path = FOLDER) -> list[Path]:
     """Returns all files that a library is made from: C, headers, and the way they are compiled."""
     return sorted([*folder.glob("*.c"), *folder.glob("*.h"), FOLDER / "build.py"])
 
@@ -24,10 +24,10 @@ def record_of(library: Path) -> Path:
 
 def record(library: Path, folder: Path = FOLDER) -> str:
     """Returns the hashes of a library and of its sources, as they are stored."""
-    made_from = hashlib.sha256()
-    for source in sources(folder):
-        made_from.update(hashlib.sha256(source.read_bytes()).digest())
-    return f"{hashlib.sha256(library.read_bytes()).hexdigest()}  {library.name}\n{made_from.hexdigest()}  sources\n"
+    hashes = hashlib.sha256()
+    for source in made_from(folder):
+        hashes.update(hashlib.sha256(source.read_bytes()).digest())
+    return f"{hashlib.sha256(library.read_bytes()).hexdigest()}  {library.name}\n{hashes.hexdigest()}  sources\n"
 
 
 def flaw(library: Path, folder: Path = FOLDER) -> str | None:

@@ -98,7 +98,7 @@ class Service:
         fewest = sum(most_logprobs(replace(each, logprobs=0), self.config.max_prompt) for each in configs)
         must = f"at most {limit // fewest - 1}" if fewest <= limit else "left out"
         hint = f"the limit of this service is {limit:,} log-probabilities at a time"
-        raise InvalidSetting("logprobs", configs[0].logprobs, f"{must} for so many symbols", hint)
+        raise InvalidSetting("logprobs", configs[0].logprobs, f"{must} for texts of this number and length", hint)
 
     def check_room(self, extra: int = 0) -> None:
         """Raise `NoRoomLeft` if the disk has too little room to begin something that takes `extra` bytes or more."""

@@ -86,6 +86,16 @@ def test_a_library_that_cannot_be_used_is_not_loaded(how: str, monkeypatch: pyte
         library()
 
 
+@pytest.mark.usefixtures("copies")
+def test_a_library_that_the_system_does_not_load_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(path: str) -> None:
+        raise OSError(f"{path}: failed to map segment from shared object")
+
+    monkeypatch.setattr(module.ctypes, "CDLL", refused)
+    assert library() is None
+    assert "cannot be loaded (" in (shortcoming() or "")
+
+
 @pytest.mark.parametrize(
     ("wanted", "why"),
     [("nonsense", "which is no instruction set"), (["neon", "avx2"]["neon" in HERE], "which this processor does not have")],

@@ -111,9 +111,10 @@ def test_what_the_library_cannot_read_is_refused(library: Library) -> None:
         KernelNetwork(library, case.exact)
     with pytest.raises(ValueError, match="the kernels need float32"):
         network.log_probabilities(np.zeros((1, case.H), np.float64))
-    for threads in (0, -1, 257, 3 * 10**9):
-        with pytest.raises(ValueError, match=f"threads is {threads}; it must be from 1 to 256"):
+    for threads in (0, -1):
+        with pytest.raises(ValueError, match=f"threads is {threads}; it must be 1 or more"):
             KernelNetwork(library, case.model, threads=threads)
+    assert KernelNetwork(library, case.model, threads=3 * 10**9).threads == 256, "no machine has too many processors"
     gradients = case.model.parameters.zeros_like()
     with pytest.raises(ValueError, match="not made for training"):
         KernelNetwork(library, case.model).loss_and_gradients(case.ids, case.targets, case.state, gradients)

@@ -1,4 +1,4 @@
-"""Callers take turns: nobody waits for a caller that takes all."""
+"""Callers take turns: none waits for another that takes all rows."""
 
 from __future__ import annotations
 

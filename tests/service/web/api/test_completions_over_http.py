@@ -134,10 +134,11 @@ def test_log_probabilities_have_a_limit(server: Any) -> None:
     assert status == 400
     assert answer["error"]["param"] == "logprobs"
     assert answer["error"]["message"] == (
-        "logprobs is 20; it must be at most 11 for so many symbols (the limit of this service is 1,000,000 log-probabilities at a time)"
+        "logprobs is 20; it must be at most 11 for texts of this number and length"
+        " (the limit of this service is 1,000,000 log-probabilities at a time)"
     )
     assert server.ask("POST", PATH, {**body, "n": 64, "max_tokens": 100_000, "logprobs": 0})[1]["error"]["message"].startswith(
-        "logprobs is 0; it must be left out for so many symbols"
+        "logprobs is 0; it must be left out for texts of this number and length"
     )
     assert server.ask("POST", PATH, {"max_tokens": 3, "n": 2, "logprobs": 20})[0] == 200
 
