@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+
+# Ctrl-C while the modules below are imported ends the program without a traceback.
+sys.excepthook = lambda kind, error, trace: None if kind is KeyboardInterrupt else sys.__excepthook__(kind, error, trace)
+
 import io
 import json
 import os
 import shlex
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

@@ -1,6 +1,6 @@
 """What all tests share: hypothesis' profile, one BLAS thread each, how many run side by side, and fixtures for the service:
 
-a store in a folder of its own, with a short tale in it, models that know nothing yet, and a real gunicorn.
+a store in a folder of its own, with a short tale in it, models that know nothing yet, and a real service.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ def add_model(store: Store, put_model: Callable[..., Run]) -> Callable[..., Run]
     return partial(put_model, store)
 
 
-# ── a real gunicorn ───────────────────────────────────────────────────────────────────────────────────────────────────
+# ── a real service ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.fixture

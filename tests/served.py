@@ -1,4 +1,4 @@
-"""A real gunicorn over a database, in a process of its own."""
+"""A real service over a database, in a process of its own."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ ROOT = Path(__file__).resolve().parents[1]
 SERVE = """
 import json, sys
 from pathlib import Path
-from service.web import gthread, server, slow_clients
+from service.web import http_connection, http_server, supervisor, wsgi_bridge
 from service.web.server import ServerSettings, serve
 
 limits = json.loads(sys.argv[2])
-gthread.NEXT_BYTES, gthread.WHOLE_REQUEST = limits.pop("next_bytes", 10.0), limits.pop("whole_request", 30.0)
-slow_clients.READING = limits.pop("reading", slow_clients.READING)
-server.CONNECTIONS = limits.pop("connections", server.CONNECTIONS)
+for module in (http_connection, http_server, supervisor, wsgi_bridge):
+    for name in [name for name in limits if hasattr(module, name)]:
+        setattr(module, name, limits[name])
+limits = {name: value for name, value in limits.items() if not name.isupper()}
 serve(ServerSettings(db=Path(sys.argv[1]), **{"port": 0, **limits}))
 """
 
@@ -75,7 +76,7 @@ class Server(NamedTuple):
 
 
 def start(path: Path, environment: Mapping[str, str] | None = None, **limits: Any) -> Server:
-    """A service over a database, without workers; `limits` are fields of its `ServerSettings`."""
+    """A service over a database, without workers; `limits` are fields of its `ServerSettings`, or constants of its server."""
     process = subprocess.Popen(
         [sys.executable, "-c", SERVE, str(path), json.dumps({"log_level": "warning", "workers": 0, **limits})],
         cwd=ROOT,

@@ -80,7 +80,7 @@ def defined(body: list[ast.stmt], names: list[str]) -> bool:
     if not names:
         return True
     for node in body:
-        if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and node.name == names[0]:
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)) and node.name == names[0]:
             return len(names) == 1 or (isinstance(node, ast.ClassDef) and defined(node.body, names[1:]))
         if len(names) == 1 and names[0] in bound(node):
             return True

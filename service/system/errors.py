@@ -300,6 +300,11 @@ class TooManyRequests(ServiceError):
         super().__init__(f"{waiting:,} requests{whose} are waiting already, the limit; try again in a moment")
 
 
+class TooManyBodies(TooManyRequests):
+    def __init__(self, limit: int) -> None:
+        ServiceError.__init__(self, f"{limit:,} large requests are arriving already, the limit; try again in a moment")
+
+
 class TooManyFollowers(TooManyRequests):
     def __init__(self, limit: int) -> None:
         ServiceError.__init__(self, f"{limit:,} clients follow training jobs already, the limit; list the events, or try again in a moment")

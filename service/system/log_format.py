@@ -48,6 +48,15 @@ def request_id_of(record: logging.LogRecord) -> str | None:
     return str(facts["request_id"]) if facts is not None else getattr(record, "request_id", None)
 
 
+def log_to_stderr(form: str, level: str) -> logging.Handler:
+    """Writes the log of Charloom, and the errors of its libraries, on standard error, as the settings `log_format` and `log_level` say."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(formatter(form))
+    logging.getLogger().addHandler(handler)
+    logging.getLogger("charloom").setLevel(level.upper())
+    return handler
+
+
 def formatter(form: str) -> logging.Formatter:
     """Returns the formatter that the setting `log_format` names."""
     return Json() if form == "json" else Lines()

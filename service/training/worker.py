@@ -23,7 +23,7 @@ from typing import IO, NamedTuple
 from model.errors import CharloomError
 from service.store import Run, Store
 from service.system.errors import StoreError
-from service.system.log_format import formatter
+from service.system.log_format import log_to_stderr
 from service.system.processes import POLL, end_with_parent, start_child
 
 AFTER_TROUBLE = 2.0  # seconds until the next claim after a process ended early, or the database could not be used
@@ -180,17 +180,14 @@ def woken_by_signals(worker: Worker) -> Iterator[int]:
 
 def carry_out(db: Path, jobs: int, form: str = "lines", level: str = "info") -> None:
     """Runs a worker until SIGTERM or Ctrl-C, and logs in `form`. Raises `StoreError`, as `Worker.carry_out`."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(formatter(form))
-    log.addHandler(handler)
-    log.setLevel(level.upper())
+    handler = log_to_stderr(form, level)
     worker = Worker(db, jobs)
     try:
         with woken_by_signals(worker) as wake:
             log.info("this worker trains the jobs of %s, up to %s at a time", db, "1 job" if jobs == 1 else f"{jobs} jobs")
             worker.carry_out(wake)
     finally:
-        log.removeHandler(handler)
+        logging.getLogger().removeHandler(handler)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Fixtures: a real gunicorn over a database with small trained models, and pages of the system's Chromium that watch themselves.
+"""Fixtures: a real service over a database with small trained models, and pages of the system's Chromium that watch themselves.
 
 A page fails its test where the console had an error, where a script threw, or where anything was asked of another host.
 Without a Chromium the tests are skipped, or fail where CHARLOOM_NO_SKIP is set.

@@ -6,7 +6,6 @@ import io
 import json
 import logging
 import re
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,6 @@ from service.store.api_keys import hashed
 from service.system.log_format import Json, Lines
 from service.web.app import create_app
 from service.web.observability import log, with_request_id
-from service.web.server import is_news, logger_class
 from service.web.service_config import ServiceConfig
 
 KEY = "0123456789abcdef"
@@ -162,20 +160,3 @@ def test_a_service_writes_its_log_on_standard_error(launch: Callable[..., Server
             assert (record["method"], record["path"], record["status"]) == (method, path, status)
         else:
             assert re.fullmatch(rf"[-0-9: ]{{19}} INFO {method} {path} {status} \d+\.\d{{3}} s \[[0-9a-f]{{24}}\]", line)
-
-
-def test_a_logger_of_gunicorn_keeps_its_settings() -> None:
-    assert (logger_class("json", "error").form, logger_class("json", "error").level) == ("json", "error")
-    assert logger_class("lines", "info").form == "lines"
-
-
-def test_who_was_too_slow_is_not_logged() -> None:
-    def record(error: BaseException) -> logging.LogRecord:
-        try:
-            raise error
-        except BaseException:
-            return logging.LogRecord("x", logging.ERROR, "x", 1, "x", (), sys.exc_info())
-
-    assert not is_news(record(BlockingIOError()))
-    assert is_news(record(OSError()))
-    assert is_news(logging.LogRecord("x", logging.ERROR, "x", 1, "x", (), None))

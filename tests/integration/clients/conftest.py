@@ -1,4 +1,4 @@
-"""Clients that people use, against a real gunicorn with a worker: none of them knows anything of Charloom."""
+"""Clients that people use, against a real service with a worker: none of them knows anything of Charloom."""
 
 from __future__ import annotations
 

@@ -1,10 +1,11 @@
-"""A real gunicorn on a real socket, and what clients do to it.
+"""A real service on a real socket, and what clients do to it.
 
 Whether keys are asked for at an address, and what the owner is told.
 """
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
@@ -120,6 +121,13 @@ def test_what_is_said(capsys: pytest.CaptureFixture[str]) -> None:
 
 # ── server ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        port: int = found.getsockname()[1]
+    return port
+
+
 ROOT = Path(__file__).resolve().parents[3]
 
 
@@ -181,6 +189,62 @@ def test_open_streams_finish_on_sigterm(launch: Callable[..., Server], add_model
     assert server.stop() == (0, "")
 
 
+def test_64_streams_all_end_on_sigterm_and_new_connections_are_refused(
+    launch: Callable[..., Server], add_model: Callable[..., Run]
+) -> None:
+    add_model()
+    server = launch(GRACE=0.5, log_level="info", max_seconds=60)
+    body = json.dumps({"stream": True, "length": 100000, "seed": 1, "temperature": 0.5, "max_copy": None})
+    connections = [server.connect(post(body)) for _ in range(64)]
+    for connection in connections:
+        assert connection.recv(12) == b"HTTP/1.1 200"
+    server.process.send_signal(signal.SIGTERM)
+
+    def refused() -> bool:
+        try:
+            server.connect().close()
+        except ConnectionError:
+            return True
+        return False
+
+    eventually(refused)
+    ends = [everything(connection)[-600:] for connection in connections]
+    assert all(b"[DONE]" in end or b'"code":"service_stopping"' in end for end in ends)
+    assert all(end.endswith(b"\r\n0\r\n\r\n") for end in ends)
+    status, log = server.stop()
+    assert status == 0
+    assert log.count("POST /generate 200") == 64
+    assert "the service stops; requests that are being answered have 0 seconds" in log or "have 1 seconds" in log
+
+
+def test_a_second_signal_hurries(launch: Callable[..., Server], add_model: Callable[..., Run]) -> None:
+    add_model(hidden_size=256)
+    server = launch(GRACE=600.0, max_seconds=600)
+    connection = server.connect(post(json.dumps({"stream": True, "length": 100000, "n": 16})))
+    assert connection.recv(12) == b"HTTP/1.1 200"
+    found: list[bytes] = []
+    reader = threading.Thread(target=lambda: found.append(everything(connection)))
+    reader.start()
+    server.process.send_signal(signal.SIGTERM)
+    time.sleep(0.5)
+    assert reader.is_alive()  # it has ten minutes
+    assert server.stop() == (0, "")
+    reader.join()
+    assert b'"code":"service_stopping"' in found[0][-600:]
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_while_it_starts_leaves_no_traceback(path: Path, how: int) -> None:
+    command = [sys.executable, "cli.py", "serve", "--port", str(free_port()), "--workers", "0", "--db", str(path)]
+    for delay in (0.15, 0.3, 0.45, 0.6, 0.9):
+        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(delay)
+        process.send_signal(how)
+        _, errors = process.communicate(timeout=30)
+        assert "Traceback" not in errors or "import_site" in errors or "site.py" in errors  # the interpreter itself was not ready
+
+
 def test_ctrl_c_ends_open_streams_with_an_error(launch: Callable[..., Server], add_model: Callable[..., Run]) -> None:
     add_model()
     server = launch()
@@ -201,7 +265,7 @@ def test_clients_that_leave_in_mid_stream_free_their_rows(server: Server) -> Non
 
 def test_a_request_that_arrives_byte_by_byte_is_cut_off(launch: Callable[..., Server], add_model: Callable[..., Run]) -> None:
     add_model()
-    server = launch(whole_request=0.5)
+    server = launch(WHOLE_REQUEST=0.5)
     for sent in (b"GET /health HTTP/1.1\r\nX: ", post(" " * 5000)[:-4990]):
         connection = server.connect(sent)
         stopped = threading.Event()
@@ -245,12 +309,12 @@ def test_chunked_bodies(server: Server, chunks: bytes, status: bytes) -> None:
     [
         (b"nonsense\r\n\r\n", b"400"),
         (b"GET / HTTP/9.9\r\n\r\n", b"400"),
-        (b"GET /" + b"x" * 5000 + b" HTTP/1.1\r\n\r\n", b"414"),
-        (b"GET / HTTP/1.1\r\nX: " + b"x" * 9000 + b"\r\n\r\n", b"431"),
+        (b"GET /" + b"x" * 9000 + b" HTTP/1.1\r\n\r\n", b"414"),
+        (b"GET / HTTP/1.1\r\nX: " + b"x" * 40000 + b"\r\n\r\n", b"431"),
         (post("{}", "Content-Length: 2", "Content-Length: 3"), b"400"),
         (post("{}", "Content-Length: -1"), b"400"),
-        (post("{}", "Content-Length: 2", "Expect: 200-ok"), b"417"),
-        (post("{}", "Transfer-Encoding: gzip"), b"501"),
+        (post("{}", "Content-Length: 2", "Transfer-Encoding: chunked"), b"400"),
+        (post("{}", "Transfer-Encoding: gzip"), b"400"),
     ],
 )
 def test_what_is_not_http(server: Server, request_: bytes, status: bytes) -> None:
@@ -332,7 +396,8 @@ def test_the_training_worker_ends_with_a_killed_service_though_another_process_o
         server.process.wait()
         eventually(lambda: not Path(f"/proc/{trainer}").exists() or not Path(f"/proc/{trainer}/cmdline").read_bytes())
     finally:
-        os.kill(other, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # the system lets orphans go on (setpgid(2)), and it ends
+            os.kill(other, signal.SIGKILL)
         server.process.communicate()
 
 
@@ -376,6 +441,12 @@ def test_a_port_that_is_none(port: int) -> None:
 def test_a_host_that_is_none(host: str) -> None:
     with pytest.raises(AddressUnusable, match=r"give an address of this machine"):
         listen(host, 0)
+
+
+def test_small_answers_do_not_wait_for_an_acknowledgement() -> None:
+    """Asyncio switches Nagle's algorithm off only if the socket knows its protocol."""
+    with listen("127.0.0.1", 0) as listener:
+        assert listener.proto == socket.IPPROTO_TCP
 
 
 def test_a_port_that_is_taken() -> None:

@@ -1,4 +1,4 @@
-"""/v1/completions of a real gunicorn: many streams at once, clients that leave, a queue that is full, a temperature that is moved."""
+"""/v1/completions of a real service: many streams at once, clients that leave, a queue that is full, a temperature that is moved."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Uploads to a real gunicorn: in chunks, too large, broken off, and never as a whole in memory."""
+"""Uploads to a real service: in chunks, too large, broken off, and never as a whole in memory."""
 
 from __future__ import annotations
 

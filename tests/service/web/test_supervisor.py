@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from service.web import server
-from service.web.server import WorkerSupervisor
+from service.web import supervisor
 from service.web.service_config import ServiceConfig
+from service.web.supervisor import TrainingWorker
 
 
 def eventually(condition: Callable[[], object]) -> None:
@@ -24,22 +24,22 @@ def eventually(condition: Callable[[], object]) -> None:
 
 
 @pytest.fixture
-def worker(path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WorkerSupervisor]:
+def worker(path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TrainingWorker]:
     """A supervisor, whose standard error goes where the test's goes."""
-    monkeypatch.setattr(server, "RESTART", 0.0)
+    monkeypatch.setattr(supervisor, "RESTART", 0.0)
     monkeypatch.setattr("sys.stderr.fileno", lambda: 2, raising=False)
-    found = WorkerSupervisor(ServiceConfig(db=path, log_level="warning"))
+    found = TrainingWorker(ServiceConfig(db=path, log_level="warning"))
     yield found
     found.terminate()
     found.wait()
 
 
-def pid(worker: WorkerSupervisor) -> int:
+def pid(worker: TrainingWorker) -> int:
     assert worker._process is not None
     return worker._process.pid
 
 
-def test_one_that_died_is_replaced_and_it_ends_with_the_service(worker: WorkerSupervisor, caplog: pytest.LogCaptureFixture) -> None:
+def test_one_that_died_is_replaced_and_it_ends_with_the_service(worker: TrainingWorker, caplog: pytest.LogCaptureFixture) -> None:
     worker.start()
     first = pid(worker)
     worker.restart_if_ended()
@@ -56,7 +56,7 @@ def test_one_that_died_is_replaced_and_it_ends_with_the_service(worker: WorkerSu
 
 
 def test_without_workers_none_is_started(path: Path) -> None:
-    worker = WorkerSupervisor(ServiceConfig(db=path, workers=0))
+    worker = TrainingWorker(ServiceConfig(db=path, workers=0))
     worker.start()
     worker.restart_if_ended()
     assert worker._process is None
@@ -65,19 +65,17 @@ def test_without_workers_none_is_started(path: Path) -> None:
 
 
 def test_one_that_cannot_be_started_is_reported(
-    worker: WorkerSupervisor, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    worker: TrainingWorker, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.ERROR)
-    monkeypatch.setattr("service.web.server.sys.executable", "/no/such/program")
+    monkeypatch.setattr("service.web.supervisor.sys.executable", "/no/such/program")
     worker.start()
     assert "no worker could be started, so jobs wait" in caplog.text
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="this system has no /proc")
-def test_one_that_does_not_end_is_killed(
-    worker: WorkerSupervisor, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr(server, "SAVING", 0.05)
+def test_one_that_does_not_end_is_killed(worker: TrainingWorker, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setattr(supervisor, "SAVING", 0.05)
     worker.start()
     os.kill(pid(worker), signal.SIGSTOP)
     eventually(lambda: Path(f"/proc/{pid(worker)}/stat").read_text().rpartition(")")[2].split()[0] == "T")

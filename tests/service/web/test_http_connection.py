@@ -1,12 +1,12 @@
-"""Nobody keeps others waiting: not by sending half, not by sending slowly, not by coming in crowds. With a real gunicorn."""
+"""No client keeps others waiting: not by sending half, not by sending or reading slowly, not in crowds. With a real service."""
 
 from __future__ import annotations
 
 import contextlib
 import http.client
-import io
 import json
 import resource
+import select
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -14,14 +14,11 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import pytest
-from gunicorn.http.errors import InvalidChunkSize
-from werkzeug.exceptions import BadRequest
 
 from service.store import Run, Store
 from service.store.api_keys import hashed
-from service.web import gthread
-from service.web.gthread import LARGE_BODIES, SLOW_READERS, Late, LimitedBody, limited, refusal
-from service.web.slow_clients import BODY, HEAD, SLOWEST
+from service.web.http_connection import HEAD, SLOWEST, HttpConnection, refusal
+from service.web.wsgi_bridge import BODY, LARGE_BODIES
 
 Server = Any  # of conftest.py
 KEY = "0123456789abcdef"
@@ -132,10 +129,10 @@ def test_1000_connections_are_each_answered(launch: Callable[..., Server], add_m
 
 def test_where_there_are_too_many_those_that_waited_longest_go(launch: Callable[..., Server], add_model: Callable[..., Run]) -> None:
     add_model()
-    server = launch(max_rows=1, max_waiting=4, max_followers=0, connections=40)
+    server = launch(max_rows=1, max_waiting=4, max_followers=0, CONNECTIONS=40)
     with crowd(server, [b"GET /hea"] * 100) as all_:
         assert answers(server)
-        assert statuses(all_[0]) == [503]
+        assert statuses(all_[0]) in ([503], [])  # a connection that ends before all is read may lose its last answer
         all_[-1].sendall(b"lth HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         assert statuses(all_[-1]) == [200]
     assert server.stop() == (0, "")
@@ -143,8 +140,9 @@ def test_where_there_are_too_many_those_that_waited_longest_go(launch: Callable[
 
 def test_few_threads_are_lent_to_large_bodies(server: Server) -> None:
     large = post(b"{" * (BODY + 10), "Content-Length: 1000000")
-    with crowd(server, [large] * LARGE_BODIES) as all_:
-        refused = server.connect(large)
+    with crowd(server, [large] * (LARGE_BODIES + 1)) as all_:
+        [refused], _, _ = select.select(all_, [], [], 10)
+        all_.remove(refused)
         assert statuses(refused) == [429]
         assert answers(server)
         all_[0].sendall(b" " * (1_000_000 - BODY - 10))
@@ -172,12 +170,11 @@ def test_a_body_that_has_arrived_lets_the_next_one_come(server: Server) -> None:
 def test_a_crowd_that_hardly_reads_its_answers(launch: Callable[..., Server], add_model: Callable[..., Run], store: Store) -> None:
     add_model()
     store.corpora.add("long", [LONG], "long.txt")
-    server = launch(max_rows=1, max_waiting=0, max_followers=0)  # with 33 threads
+    server = launch(max_rows=1, max_waiting=0, max_followers=0)  # with 33 threads, none of which waits for them
     with ExitStack() as stack:
         all_ = [stack.enter_context(download(server)) for _ in range(70)]
         assert answers(server)
-        kept = sum(reads_all(connection) for connection in all_)
-        assert SLOW_READERS <= kept < 70
+        assert all(reads_all(connection) for connection in all_)
     assert server.stop() == (0, "")
 
 
@@ -203,7 +200,7 @@ def reads_all(connection: socket.socket) -> bool:
 
 def test_a_client_that_reads_a_little_now_and_then(launch: Callable[..., Server], store: Store) -> None:
     store.corpora.add("long", [LONG], "long.txt")
-    server = launch(reading=1.0)
+    server = launch(READING=1.0)
     with download(server) as connection:
         for _ in range(60):
             connection.recv(100)
@@ -228,9 +225,9 @@ def test_what_is_announced_too_large_is_refused_before_it_is_sent(launch: Callab
     assert server.stop() == (0, "")
 
 
-@pytest.mark.parametrize("coding", ["gzip", "gzip, chunked", "x-own"])
-def test_a_transfer_coding_that_nobody_understands(server: Server, coding: str) -> None:
-    assert statuses(server.connect(post(b"\x1f\x8b", f"Transfer-Encoding: {coding}"))) == [501]
+@pytest.mark.parametrize(("coding", "status"), [("gzip", 400), ("gzip, chunked", 501), ("x-own", 400)])
+def test_a_transfer_coding_that_nobody_understands(server: Server, coding: str, status: int) -> None:
+    assert statuses(server.connect(post(b"2\r\n\x1f\x8b\r\n0\r\n\r\n", f"Transfer-Encoding: {coding}"))) == [status]
 
 
 def test_pipelined_requests_are_answered_in_order(server: Server) -> None:
@@ -259,61 +256,97 @@ def test_a_client_that_asks_before_it_sends(launch: Callable[..., Server], add_m
 
 
 def test_half_sent_requests_do_not_keep_it_from_stopping(launch: Callable[..., Server]) -> None:
-    server = launch(next_bytes=0.3)
+    server = launch(NEXT_BYTES=0.3)
     with crowd(server, HALVES):
         assert server.health()
         assert server.stop() == (0, "")
 
 
+# ── keep-alive ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_connection_is_used_again_after_longer_than_most_clients_wait(launch: Callable[..., Server]) -> None:
+    server = launch(KEEP_ALIVE=4)
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+    for pause in (0.0, 2.5, 2.5):
+        time.sleep(pause)
+        connection.request("GET", "/health")
+        assert connection.getresponse().read()
+    sock = connection.sock
+    assert sock is not None
+    sock.settimeout(10)
+    assert sock.recv(1) == b""  # closed in order, without a reset
+    connection.close()
+    assert server.stop() == (0, "")
+
+
+def test_a_body_that_is_refused_may_still_arrive_and_the_connection_is_kept(server: Server) -> None:
+    head = b"POST /nothing HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/plain\r\nContent-Length: 300000\r\n\r\n"
+    with server.connect(head + b"x" * 1000) as connection:
+        assert connection.recv(12) == b"HTTP/1.1 404"
+        connection.sendall(b"x" * 299_000 + GET)
+        data = b""
+        while b'"status"' not in data:
+            data += connection.recv(65536)
+        assert b"HTTP/1.1 200 OK" in data
+
+
+def test_a_body_that_is_refused_and_never_arrives_is_not_waited_for(launch: Callable[..., Server]) -> None:
+    server = launch(LINGER=0.3)
+    head = b"POST /nothing HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/plain\r\nContent-Length: 300000\r\n\r\n"
+    assert statuses(server.connect(head + b"x" * 1000)) == [404]
+    assert server.stop() == (0, "")
+
+
 # ── the parts ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_no_wait_for_bytes_goes_on_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gthread, "NEXT_BYTES", 0.05)
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
-        limited(ours)
-        with pytest.raises(BlockingIOError):
-            ours.recv(1)
+class Transport:
+    """Counts what waits for the client."""
+
+    waiting = 0
+
+    def get_write_buffer_size(self) -> int:
+        """Bytes that were written and not sent."""
+        return self.waiting
 
 
-@pytest.mark.parametrize(("length", "reads"), [(10, [4, 6]), (10, [100]), (None, [100, 1]), (None, [-1, -1])])
-def test_a_body_says_when_it_has_arrived(length: int | None, reads: list[int]) -> None:
-    said: list[bool] = []
-    with socket.socket() as sock:
-        body = LimitedBody(io.BytesIO(b"0123456789"), length, sock, Late(), lambda: said.append(True))
-        for size in reads[:-1]:
-            body.read(size)
-        assert not said
-        body.read(reads[-1])
-    assert said
+def lag(monkeypatch: pytest.MonkeyPatch, steps: list[tuple[float, int]]) -> list[float]:
+    """How far a client lags behind after each of (seconds, bytes that still wait), beginning with 10 * SLOWEST at second 0."""
+    moment = 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: moment)
+    connection = HttpConnection.__new__(HttpConnection)
+    connection.transport, connection.flow = Transport(), type("Flow", (), {"pause_writing": int, "resume_writing": int})()  # type: ignore[assignment]
+    connection._behind, connection._since = 0.0, None
+    connection.transport.waiting = 10 * SLOWEST  # type: ignore[attr-defined]
+    connection.pause_writing()
+    found = []
+    for moment, waiting in steps:
+        connection.transport.waiting = waiting  # type: ignore[attr-defined]
+        found.append(connection.behind(moment))
+    connection.resume_writing()
+    assert connection.behind(moment + 100) == found[-1]  # nothing waits, so no time counts
+    return found
 
 
-def test_a_body_gets_more_time_as_it_comes() -> None:
-    late = Late(deadline=100.0)
-    with socket.socket() as sock:
-        body = LimitedBody(io.BytesIO(b"x" * 3 * SLOWEST), None, sock, late, lambda: None)
-        body.read(SLOWEST)
-        assert late.deadline == 101.0
-        body.read()
-    assert late.deadline == 103.0
+def test_who_does_not_read_lags_behind_by_all_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert lag(monkeypatch, [(1.0, 10 * SLOWEST), (7.0, 10 * SLOWEST)]) == [1.0, 7.0]
 
 
-def test_malformed_chunks_are_the_clients_fault() -> None:
-    class Stream:
-        def read(self, size: int) -> bytes:
-            raise InvalidChunkSize(b"zz")
+def test_who_reads_at_the_least_rate_does_not_lag_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert lag(monkeypatch, [(1.0, 9 * SLOWEST), (10.0, 0)]) == [0.0, 0.0]
 
-    with socket.socket() as sock, pytest.raises(BadRequest, match="the chunks of the body are malformed"):
-        LimitedBody(Stream(), None, sock, None, lambda: None).read()
+
+def test_who_was_quick_gets_no_credit(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert lag(monkeypatch, [(1.0, 0)]) == [0.0]
 
 
 @pytest.mark.parametrize(("status", "kind"), [(408, "invalid_request_error"), (429, "rate_limit_error"), (503, "server_error")])
 def test_who_is_refused_before_the_application_sees_it_gets_the_one_shape(status: int, kind: str) -> None:
     head, body = refusal(status, "no").split(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 %d " % status)
-    assert f"Content-Length: {len(body)}".encode() in head
-    assert (b"Retry-After: 1" in head) == (status != 408)
+    assert f"content-length: {len(body)}".encode() in head
+    assert (b"retry-after: 1" in head) == (status != 408)
     error = json.loads(body)["error"]
     assert set(error) == {"message", "type", "param", "code"}
     assert (error["message"], error["type"]) == ("no", kind)

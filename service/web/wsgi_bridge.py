@@ -1,0 +1,381 @@
+"""Runs a WSGI application behind an ASGI server: in threads while there is work, and in none while a client is slow.
+
+A small body is gathered before a thread is needed. A large one, such as an upload, is read by the thread that handles its request, and
+few may arrive at the same time. A response passes through a bounded buffer: if its client reads slowly, the thread leaves the
+application's iterator as it is, and another one continues it when the client has read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import io
+import logging
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+from werkzeug.exceptions import ClientDisconnected, RequestTimeout
+
+from service.system.errors import TooManyBodies
+from service.web.http_connection import HEAD, LATE, SLOWEST, TOO_LONG, WHOLE_REQUEST, HttpConnection, OpenConnections, refusal_parts
+
+log = logging.getLogger("charloom")
+
+Application = Callable[[dict[str, Any], Any], Iterable[bytes]]
+Scope = dict[str, Any]
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+BODY = 2**16  # bytes of a body that is gathered without a thread, at most
+LONGEST_ADDRESS = 2**13  # bytes of a path with its query, at most
+NEXT_BYTES = 10.0  # seconds that a thread waits for more of a body
+PARTING = 2.0  # seconds for the rest of a body that is arriving when the service stops
+LARGE_BODIES = 16  # large bodies that may arrive at the same time, each in a thread
+BUFFER = 2**16  # bytes of a response that wait for the client before its thread is given back
+TICK = 0.5  # seconds between two looks for connections that are late
+
+
+class WsgiBridge:
+    """An ASGI application that answers with a WSGI application.
+
+    The environment of a request has ``charloom.left``, a function that tells whether the client has left, and ``charloom.stopping``, one
+    that tells whether the service stops.
+    """
+
+    def __init__(self, application: Application, *, threads: int, connections: int) -> None:
+        """Runs at most `threads` requests and holds at most `connections`."""
+        self.application = application
+        self.connections = OpenConnections(connections)
+        self.large = threading.BoundedSemaphore(LARGE_BODIES)
+        self.stops = float("inf")  # when bodies that are still arriving are given up
+        self.tick: Callable[[], None] = lambda: None  # called every half second by the event loop
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="request")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._lifespan(scope, receive, send)
+        else:
+            await self._answer(scope, receive, send)
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the service stops."""
+        return self.stops < float("inf")
+
+    def stop(self) -> None:
+        """Gives bodies that are arriving `PARTING` seconds more, and tells requests that the service stops."""
+        self.stops = min(self.stops, time.monotonic() + PARTING)
+
+    def run(self, work: Callable[[], object]) -> None:
+        """Runs `work` in a thread, as soon as one is free."""
+        self._pool.submit(work)
+
+    async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        scope["state"]["connections"] = self.connections
+        ticking = asyncio.create_task(self._keep_ticking())
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        ticking.cancel()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def _keep_ticking(self) -> None:
+        while True:
+            self.tick()
+            self.connections.end_late()
+            await asyncio.sleep(TICK)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if len(scope["raw_path"]) + len(scope["query_string"]) > LONGEST_ADDRESS:
+            await refuse(send, 414, f"the address has more than {LONGEST_ADDRESS:,} bytes, the limit; send a shorter one")
+            return
+        if sum(len(name) + len(value) for name, value in scope["headers"]) > HEAD:
+            await refuse(send, 431, TOO_LONG)
+            return
+        connection: HttpConnection = scope["state"]["connection"]
+        environ = environment(scope)
+        environ["charloom.left"] = lambda: connection.lost
+        environ["charloom.stopping"] = lambda: self.stopping
+        coding = environ.get("HTTP_TRANSFER_ENCODING", "chunked")
+        if coding.strip().lower() != "chunked":
+            await refuse(send, 501, f"the body is sent as {coding[:60]}; send it as it is, or in chunks and nothing else")
+            return
+        body = RequestBody(self, receive, environ)
+        try:
+            if not await body.gather():
+                await refuse(send, 408, LATE)
+                return
+            environ["wsgi.input"] = body.file
+            await Response(self, environ, connection, body).send(send)
+        finally:
+            body.close()
+
+
+async def refuse(send: Send, status: int, message: str) -> None:
+    """Sends an error response, for a request that the application never sees."""
+    head, body = refusal_parts(status, message)
+    await send({"type": "http.response.start", "status": status, "headers": head})
+    await send({"type": "http.response.body", "body": body})
+
+
+def environment(scope: Scope) -> dict[str, Any]:
+    """Returns the WSGI environment (PEP 3333) of an ASGI scope. Headers whose names have `_` could pass for others and are left out."""
+    server, client = scope.get("server") or ("localhost", 80), scope.get("client") or ("", 0)
+    path = unquote_to_bytes(scope["raw_path"]).decode("latin-1")
+    query = scope["query_string"].decode("latin-1")
+    found = {
+        "REQUEST_METHOD": scope["method"],
+        "SCRIPT_NAME": "",
+        "PATH_INFO": path,
+        "QUERY_STRING": query,
+        "REQUEST_URI": scope["raw_path"].decode("latin-1") + (f"?{query}" if query else ""),
+        "SERVER_NAME": server[0],
+        "SERVER_PORT": str(server[1]),
+        "SERVER_PROTOCOL": f"HTTP/{scope['http_version']}",
+        "REMOTE_ADDR": client[0],
+        "REMOTE_PORT": str(client[1]),
+        "wsgi.version": (1, 0),
+        "wsgi.url_scheme": scope["scheme"],
+        "wsgi.input": io.BytesIO(),
+        "wsgi.input_terminated": True,
+        "wsgi.errors": sys.stderr,
+        "wsgi.multithread": True,
+        "wsgi.multiprocess": False,
+        "wsgi.run_once": False,
+    }
+    for raw_name, raw_value in scope["headers"]:
+        name, value = raw_name.decode("latin-1").upper(), raw_value.decode("latin-1")
+        if "_" in name:
+            continue
+        name = name.replace("-", "_")
+        key = name if name in ("CONTENT_TYPE", "CONTENT_LENGTH") else f"HTTP_{name}"
+        found[key] = f"{found[key]}{';' if name == 'COOKIE' else ','}{value}" if key in found else value
+    return found
+
+
+class RequestBody:
+    """The body of one request. It is gathered by the event loop, or read by a thread if it is large."""
+
+    def __init__(self, bridge: WsgiBridge, receive: Receive, environ: dict[str, Any]) -> None:
+        self._bridge, self._receive = bridge, receive
+        length = int(environ.get("CONTENT_LENGTH") or 0)
+        self.asked_for = "HTTP_EXPECT" in environ  # such a client waits until the application reads
+        self.missing = length > 0 or "HTTP_TRANSFER_ENCODING" in environ  # whether a part has not arrived
+        self._large = self.asked_for or length > BODY
+        self._loop = asyncio.get_running_loop()
+        self._deadline = time.monotonic() + WHOLE_REQUEST
+        self._data = b""  # arrived, and not read yet
+        self._admitted = False
+
+    async def gather(self) -> bool:
+        """Waits for all of a small body; returns False if it does not arrive in time."""
+        parts: list[bytes] = []
+        while self.missing and not self._large:
+            left = min(self._deadline, self._bridge.stops) - time.monotonic()
+            if left < 0:
+                return False
+            try:
+                async with asyncio.timeout(min(left, TICK)):  # the service may stop meanwhile
+                    parts.append(await self._next())
+            except TimeoutError:
+                continue
+            except ClientDisconnected:
+                return False
+            self._large = sum(map(len, parts)) > BODY
+        self._data = b"".join(parts)
+        return True
+
+    @property
+    def file(self) -> Any:
+        """The body as a file for the application."""
+        return self if self.missing else io.BytesIO(self._data)
+
+    def read(self, size: int = -1) -> bytes:
+        """Returns up to `size` bytes, or all for -1, in a thread. Raises `TooManyBodies`, `RequestTimeout` and `ClientDisconnected`."""
+        if size < 0:
+            parts = [self._data]
+            while self.missing:
+                parts.append(self._wait())
+            self._data = b""
+            return b"".join(parts)
+        while self.missing and not self._data:
+            self._data = self._wait()
+        taken, self._data = self._data[:size], self._data[size:]
+        return taken
+
+    def close(self) -> None:
+        """Lets another large body arrive."""
+        if self._admitted:
+            self._admitted = False
+            self._bridge.large.release()
+
+    def _wait(self) -> bytes:
+        if not self._admitted:
+            if not self._bridge.large.acquire(blocking=False):
+                raise TooManyBodies(LARGE_BODIES)
+            self._admitted = True
+        left = min(self._deadline, self._bridge.stops) - time.monotonic()
+        future = asyncio.run_coroutine_threadsafe(self._next(), self._loop)
+        try:
+            data = future.result(max(0.0, min(NEXT_BYTES, left)))
+        except TimeoutError:
+            future.cancel()
+            raise RequestTimeout("the body did not arrive in time, or not as a whole; send it again") from None
+        self._deadline += len(data) / SLOWEST
+        if not self.missing:
+            self._loop.call_soon_threadsafe(self.close)  # in the event loop, as all calls of `close`
+        return data
+
+    async def _next(self) -> bytes:
+        message = await self._receive()
+        if message["type"] != "http.request":
+            raise ClientDisconnected
+        self.missing = message.get("more_body", False)
+        data: bytes = message.get("body", b"")
+        return data
+
+
+class Response:
+    """Runs the application for one request, and sends what it returns."""
+
+    def __init__(self, bridge: WsgiBridge, environ: dict[str, Any], connection: HttpConnection, body: RequestBody) -> None:
+        self._bridge, self._environ, self._connection, self._body = bridge, environ, connection, body
+        self._loop = asyncio.get_running_loop()
+        self._context = contextvars.copy_context()
+        # Of the thread
+        self._head: tuple[int, list[tuple[bytes, bytes]]] | None = None
+        self._iterable: Iterable[bytes] = ()
+        self._iterator: Iterator[bytes] | None = None
+        self._made = 0  # bytes
+        self._error: BaseException | None = None
+        # Of both
+        self._pieces: deque[bytes] = deque()
+        self._told = False  # whether the event loop will look at them soon
+        # Of the event loop
+        self._changed = asyncio.Event()
+        self._sent = 0  # bytes
+        self._parked = False  # whether the application waits for the client
+        self._finished = False  # whether nothing more will come
+        self._over = False  # whether nothing more will be sent
+
+    # ── in a thread ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _work(self) -> None:
+        """Runs the application until its response ends, the client leaves, or too much waits for the client."""
+        finished = self._context.run(self._run)
+        self._loop.call_soon_threadsafe(self._finish if finished else self._park)
+
+    def _run(self) -> bool:
+        try:
+            if self._iterator is None and not self._connection.lost:
+                self._iterable = self._bridge.application(self._environ, self._start)
+                self._iterator = iter(self._iterable)
+            while self._iterator is not None and not self._connection.lost:
+                piece = next(self._iterator, None)
+                if piece is None:
+                    break
+                if not piece:
+                    continue
+                self._made += len(piece)
+                self._pieces.append(piece)
+                if self._made - self._sent > BUFFER:
+                    return False
+                self._tell()
+        except BaseException as error:
+            self._error = error
+        try:
+            if (close := getattr(self._iterable, "close", None)) is not None:
+                close()
+        except BaseException as error:
+            self._error = self._error or error
+        return True
+
+    def _start(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Callable[[bytes], None]:
+        self._head = int(status[:3]), [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+        return self._pieces.append
+
+    def _tell(self) -> None:
+        if not self._told:
+            self._told = True
+            self._loop.call_soon_threadsafe(self._look)
+
+    # ── in the event loop ─────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _look(self) -> None:
+        self._told = False
+        self._changed.set()
+
+    def _finish(self) -> None:
+        self._finished = True
+        self._changed.set()
+
+    def _park(self) -> None:
+        self._parked = True
+        self._changed.set()
+        if self._over:
+            self._continue()  # which closes the application's response
+
+    def _continue(self) -> None:
+        self._parked = False
+        self._bridge.run(self._work)
+
+    async def send(self, send: Send) -> None:
+        """Sends the response; returns when all of it is sent, or the client has left."""
+        self._connection.on_lost = self._changed.set
+        self._bridge.run(self._work)
+        try:
+            await self._send_pieces(send)
+        finally:
+            self._connection.on_lost = None
+            self._over = True
+            if self._parked:
+                self._continue()
+
+    async def _send_pieces(self, send: Send) -> None:
+        length: int | None = None  # unknown until the headers are sent
+        while not self._connection.lost:
+            await self._changed.wait()
+            self._changed.clear()
+            while self._pieces and not self._connection.lost:
+                if length is None:
+                    length = await self._send_head(send)
+                piece = self._pieces.popleft()
+                for begin in range(0, len(piece), BUFFER):
+                    part = piece if len(piece) <= BUFFER else memoryview(piece)[begin : begin + BUFFER]
+                    self._sent += len(part)
+                    await send({"type": "http.response.body", "body": part, "more_body": self._sent != length})
+                if self._sent == length:
+                    return
+            if self._finished:
+                await self._send_end(send, started=length is not None)
+                return
+            if self._parked and self._made - self._sent <= BUFFER // 2:
+                self._continue()
+
+    async def _send_head(self, send: Send) -> int:
+        """Sends the status and the headers; returns the length that they announce, or -1."""
+        assert self._head is not None
+        status, headers = self._head
+        if self._body.asked_for and self._body.missing:  # it may come or not: nothing after it could be understood
+            headers.append((b"connection", b"close"))
+        self._connection.responds = True
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        return next((int(value) for name, value in headers if name.lower() == b"content-length"), -1)
+
+    async def _send_end(self, send: Send, *, started: bool) -> None:
+        if self._error is not None or self._head is None:
+            log.error("a request failed", exc_info=self._error)
+            if started:
+                self._connection.transport.abort()  # so that the client does not take a part for the whole
+            else:
+                await refuse(send, 500, "something went wrong inside the service; its log says what")
+            return
+        if not started:
+            await self._send_head(send)
+        await send({"type": "http.response.body", "body": b""})
