@@ -38,7 +38,9 @@
     │   └── DatabaseUnusable      not a database, not writable, disk full, ...
     └── ServiceError              the service cannot answer at this moment, or cannot start
         ├── TooManyRequests
-        │   ├── WaitedTooLong     the time limit was over before the request got its turn
+        │   ├── RateLimitExceeded     the minute of a caller is used up
+    │   ├── TooManyUploads        of one caller, at the same time
+    │   ├── WaitedTooLong     the time limit was over before the request got its turn
         │   ├── ModelsInUse       the memory for models is full of models that are generating
         │   ├── TooManyFollowers  of training jobs
         │   └── TooManyJobs       that wait or run
@@ -291,7 +293,7 @@ class DatabaseUnusable(StoreError):
 
 
 class ServiceError(CharloomError):
-    pass
+    retry_after: int | None = None  # seconds after which a client may try again, if they are known
 
 
 class TooManyRequests(ServiceError):
@@ -300,9 +302,31 @@ class TooManyRequests(ServiceError):
         super().__init__(f"{waiting:,} requests{whose} are waiting already, the limit; try again in a moment")
 
 
-class TooManyFollowers(TooManyRequests):
+class RateLimitExceeded(TooManyRequests):
+    def __init__(self, what: str, limit: int, seconds: int) -> None:
+        ServiceError.__init__(
+            self,
+            f"your {limit:,} {what} a minute, the limit for one caller (--caller-{what}), are used up; try again in {seconds:,} seconds",
+        )
+        self.retry_after = seconds
+
+
+class TooManyUploads(TooManyRequests):
     def __init__(self, limit: int) -> None:
-        ServiceError.__init__(self, f"{limit:,} clients follow training jobs already, the limit; list the events, or try again in a moment")
+        ServiceError.__init__(
+            self,
+            f"uploads and other large requests are arriving already; one caller may send {limit:,} at a time (--caller-uploads), and fewer"
+            " if others send some; try again when one has arrived",
+        )
+
+
+class TooManyFollowers(TooManyRequests):
+    def __init__(self, limit: int, each: int) -> None:
+        ServiceError.__init__(
+            self,
+            f"training jobs are followed already by as many clients as may, {limit:,} (--max-followers) and {each:,} of one caller;"
+            " list the events, or try again in a moment",
+        )
 
 
 class TooManyJobs(TooManyRequests):

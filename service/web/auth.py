@@ -15,20 +15,19 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from flask import Flask, Response, g, render_template, request
 
-from service.store.api_keys import Keyring
+from service.store.api_keys import Keyring, Keys
 from service.system.errors import ForeignHost, ForeignOrigin, InvalidApiKey
-from service.web.service_config import Network
-from service.web.state import Service
+from service.web.service_config import Network, ServiceConfig
 
 OPEN = frozenset({"health.health", "pages.index", "static"})  # endpoints that need no key
 SITE = 64  # bits of an IPv6 address that name a network
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
-def install(app: Flask, service: Service) -> None:
+def install(app: Flask, keys: Keys, config: ServiceConfig) -> None:
     """Check every request of `app`, and set `flask.g.caller`."""
-    keyring = Keyring(service.store.keys, service.config.keys)
-    closed = not service.config.loopback
+    keyring = Keyring(keys, config.keys)
+    closed = not config.loopback
 
     @app.before_request
     def check() -> None:

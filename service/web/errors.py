@@ -71,7 +71,7 @@ REASONS = {
     415: "the body is of another content type than the route takes, or packed (`Content-Encoding`)",
     416: "a file of the pages has no such bytes (`Range`)",
     417: "`Expect` asks for something other than `100-continue`",
-    429: "too many requests are waiting; `Retry-After` says when to try again",
+    429: "too many requests are waiting, or the caller has reached a limit of its own; `Retry-After` says when to try again",
     431: "the headers are too long",
     500: "an internal error, described in the log; or a stored checkpoint is damaged",
     501: "the body is in another transfer coding than `chunked`",
@@ -138,7 +138,7 @@ def install(app: Flask, service: Service) -> None:
         if status in (409, 507):
             response.headers["X-Should-Retry"] = "false"  # OpenAI's clients would send the same again
         if status in RETRY_AFTER:
-            response.headers["Retry-After"] = str(RETRY_AFTER[status])
+            response.headers["Retry-After"] = str(getattr(error, "retry_after", None) or RETRY_AFTER[status])
         return response
 
     app.register_error_handler(Exception, handle)

@@ -28,6 +28,8 @@ from service.web.api.protocol import Error
 from service.web.api.responses import answer
 from service.web.auth import OPEN
 from service.web.errors import REASONS, RETRY_AFTER, status_of_kind
+from service.web.rate_limits import HEADERS as RATE_LIMITS
+from service.web.rate_limits import is_limited
 from service.web.validation import ROUTE_FIELDS, Body, Query, annotation
 
 # ── operations ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -221,7 +223,12 @@ def _operation(route: Route, schemas: Schemas, links: dict[str, Any]) -> dict[st
         "parameters": _parameters(route, schemas),
         **({"security": []} if route.endpoint in OPEN else {}),
         "responses": {
-            "200": {"description": "The answer", "content": _content(declared, schemas), **({"links": links} if links else {})},
+            "200": {
+                "description": "The answer",
+                **_headers(RATE_LIMITS if is_limited(route.endpoint, route.method) else {}),
+                "content": _content(declared, schemas),
+                **({"links": links} if links else {}),
+            },
             **{str(status): {"description": meaning} for status, meaning in declared.others.items()},
             **{str(status): {"$ref": f"#/components/responses/Error{status}"} for status in route.statuses},
         },
@@ -272,12 +279,16 @@ def _content(declared: Operation, schemas: Schemas) -> dict[str, Any]:
 
 
 def _error(status: int, schemas: Schemas) -> dict[str, Any]:
-    headers = {name: {"description": meaning, "schema": {"type": "string"}} for name, meaning in HEADERS.get(status, {}).items()}
     return {
         "description": REASONS[status],
-        **({"headers": headers} if headers else {}),
+        **_headers(HEADERS.get(status, {})),
         "content": {"application/json": {"schema": schemas.of(Error)}},
     }
+
+
+def _headers(meanings: Mapping[str, str]) -> dict[str, Any]:
+    headers = {name: {"description": meaning, "schema": {"type": "string"}} for name, meaning in meanings.items()}
+    return {"headers": headers} if headers else {}
 
 
 def routes(version: str) -> Blueprint:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import re
-import threading
 import time
 from collections.abc import Callable, Iterator
 
@@ -13,6 +12,7 @@ from flask import Blueprint, Response, request
 from model.errors import CharloomError, InvalidSetting, TextTooShort
 from service.store import Run
 from service.store.runs import ENDED
+from service.system.concurrency import Places
 from service.system.errors import Conflict, ModelTooLarge, NoRoomLeft, NotFound, RunNotFound, ServiceStopping, TooManyFollowers, TooManyJobs
 from service.system.processes import POLL
 from service.training import jobs
@@ -21,6 +21,7 @@ from service.web.api.fine_tuning_protocol import Job, JobCheckpoint, JobEvent
 from service.web.api.protocol import Error, Page
 from service.web.api.request_body import client_left, json_body
 from service.web.api.responses import DONE, KEEP_ALIVE, answer, event, page
+from service.web.auth import caller
 from service.web.errors import about, body_of
 from service.web.openapi import operation
 from service.web.state import Service
@@ -32,26 +33,6 @@ SILENCE = 15.0  # seconds after which a comment keeps the stream open; proxies m
 PART = 100  # events that are read at once
 
 log = logging.getLogger("charloom")
-
-
-class EventStreams:
-    """Limits the number of clients that follow a job, since each holds a thread."""
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._free = threading.BoundedSemaphore(most)
-
-    def join(self) -> Callable[[], None]:
-        """Add a client, and return the function to call, at least once, when it leaves. Raises `TooManyFollowers`."""
-        if not self._free.acquire(blocking=False):
-            raise TooManyFollowers(self._most)
-        left = threading.Lock()
-
-        def leave() -> None:
-            if left.acquire(blocking=False):
-                self._free.release()
-
-        return leave
 
 
 def follow(service: Service, name: str, after: int, gone: Callable[[], bool], stopping: Callable[[], bool]) -> Iterator[bytes]:
@@ -98,7 +79,7 @@ def routes(service: Service) -> Blueprint:
     """Return the routes with their views."""
     blueprint = Blueprint("fine_tuning", __name__, url_prefix="/v1/fine_tuning/jobs")
     store = service.store
-    followers = EventStreams(service.config.max_followers)
+    followers = Places(service.config.max_followers)  # each client that follows a job holds a thread
 
     @blueprint.post("")
     @operation(
@@ -207,8 +188,10 @@ def routes(service: Service) -> Blueprint:
     return blueprint
 
 
-def _stream(service: Service, followers: EventStreams, run: Run, after: int) -> Response:
-    leave = followers.join()
+def _stream(service: Service, followers: Places, run: Run, after: int) -> Response:
+    leave = followers.take(caller())
+    if leave is None:
+        raise TooManyFollowers(followers.limit, followers.each)
     stopping = request.environ.get("charloom.stopping", lambda: False)
     events = follow(service, run.name, after, client_left(request), stopping)
     response = Response(events, mimetype="text/event-stream", headers={"X-Accel-Buffering": "no"})

@@ -26,7 +26,11 @@ def test_limits_are_checked() -> None:
 def test_every_setting_has_a_meaning_and_is_a_limit_or_about_the_log() -> None:
     names = {field.name for field, setting in settings_of(ServiceConfig) if setting.meaning}
     assert {"db", "loopback", "keys"}.isdisjoint(names)
-    assert {name for name in names if not name.startswith(("max_", "min_", "log_"))} == {"model_memory", "trusted_proxies", "workers"}
+    assert {name for name in names if not name.startswith(("max_", "min_", "log_", "caller_"))} == {
+        "model_memory",
+        "trusted_proxies",
+        "workers",
+    }
 
 
 def test_trusted_proxies_are_addresses_and_networks() -> None:

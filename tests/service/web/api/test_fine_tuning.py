@@ -415,10 +415,14 @@ def test_a_stream_ends_with_an_error_where_the_service_stops_or_the_job_is_delet
 
 def test_too_many_followers(app: Flask, client: FlaskClient, job: Run) -> None:
     limit = app.extensions["charloom"].config.max_followers
-    streams = [client.get(f"{JOBS}/a/events?stream=true", buffered=False) for _ in range(limit)]
+    streams = [client.get(f"{JOBS}/a/events?stream=true", buffered=False) for _ in range(3 * limit // 4)]
     answer = client.get(f"{JOBS}/a/events?stream=true")
     assert answer.status_code == 429
     assert answer.headers["Retry-After"]
+    assert "16 (--max-followers) and 12 of one caller" in error(answer)[2]
+    other = {"REMOTE_ADDR": "127.0.0.2"}
+    streams.insert(0, client.get(f"{JOBS}/a/events?stream=true", buffered=False, environ_base=other))
+    assert streams[0].status_code == 200, "the last places are for other callers"
     assert client.get(f"{JOBS}/a/events").status_code == 200
     streams.pop().close()
     streams.append(client.get(f"{JOBS}/a/events?stream=true", buffered=False))
