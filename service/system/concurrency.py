@@ -1,4 +1,4 @@
-"""Shares among callers what there is little of: turns to read (`Turns`), places (`Places`), amounts a minute (`Allowance`). Caches values.
+"""Shares turns, places and amounts among callers, and caches values.
 
 The rules are those of `service.generation.scheduler`: no caller can take all, and one that has nothing yet goes first.
 """

@@ -26,6 +26,8 @@
     │   └── RunCannotChange       it has ended, or is about to end
     ├── AccessRefused             the client may not do that
     │   ├── InvalidApiKey
+    │   │   └── ExpiredApiKey
+    │   ├── ScopeTooNarrow        the key may not do that
     │   ├── ForeignHost           the service was reached by a name that is not of this machine
     │   └── ForeignOrigin         a page of another site asks for a change
     ├── FileUnwritable            a file that should be written cannot be
@@ -215,13 +217,29 @@ class RunCannotChange(Conflict):
 
 
 class AccessRefused(CharloomError):
-    pass
+    retry_after: int | None = None  # seconds after which another attempt is answered at once
 
 
 class InvalidApiKey(AccessRefused):
     def __init__(self, given: bool) -> None:
         what = "the key that was sent is not valid here" if given else "this service needs a key, and none was sent"
         super().__init__(f"{what}; send one as 'Authorization: Bearer KEY' (make one with: charloom key new)")
+        self.given = given
+
+
+class ExpiredApiKey(InvalidApiKey):
+    def __init__(self, name: str, moment: str) -> None:
+        AccessRefused.__init__(
+            self, f"the key {name} expired at {moment[:16].replace('T', ' ')} UTC; use another (make one with: charloom key new)"
+        )
+
+
+class ScopeTooNarrow(AccessRefused):
+    def __init__(self, name: str, scope: str, needed: str) -> None:
+        super().__init__(
+            f"the key {name} has the scope {scope}, and this needs the scope {needed}; use another key"
+            f" (make one with: charloom key new --scope {needed})"
+        )
 
 
 class ForeignHost(AccessRefused):

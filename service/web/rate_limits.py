@@ -1,4 +1,4 @@
-"""Limits what each caller may ask for in a minute and how many large bodies it may send at a time, and tells the rest as OpenAI does.
+"""Limits what a caller may ask for in a minute, and the large bodies it sends at a time.
 
 The symbols that were read and written for a caller count once a request has ended, so that none is counted that was never written. A
 caller whose minute is used up waits until it has refilled; one request may take more than is left. The headers ``x-ratelimit-*`` have
@@ -15,10 +15,9 @@ from flask import Flask, Request, Response, current_app, g, request
 
 from service.system.concurrency import Allowance, Places
 from service.system.errors import RateLimitExceeded, TooManyUploads
-from service.web.auth import caller
+from service.web.auth import WRITING, caller
 from service.web.service_config import ServiceConfig
 
-LIMITED = frozenset({"completions", "generate", "inspect", "novelty", "score"})  # the blueprints whose requests are counted
 LARGE = 2**16  # bytes of a body; while a larger one arrives, it holds a thread
 LARGE_BODIES = 16  # that the server reads at the same time
 HEADERS = {
@@ -73,8 +72,8 @@ def install(app: Flask, limits: RateLimits) -> None:
 
 
 def is_limited(endpoint: str, method: str) -> bool:
-    """Return whether the requests of a route are counted."""
-    return method == "POST" and endpoint.partition(".")[0] in LIMITED
+    """Return whether the requests of a route are counted: those for texts, or about texts."""
+    return method == "POST" and endpoint.partition(".")[0] in WRITING
 
 
 @contextlib.contextmanager

@@ -21,7 +21,7 @@ from service.web.api.fine_tuning_protocol import Job, JobCheckpoint, JobEvent
 from service.web.api.protocol import Error, Page
 from service.web.api.request_body import client_left, json_body
 from service.web.api.responses import DONE, KEEP_ALIVE, answer, event, page
-from service.web.auth import caller
+from service.web.auth import caller, check_again
 from service.web.errors import about, body_of
 from service.web.openapi import operation
 from service.web.state import Service
@@ -35,16 +35,25 @@ PART = 100  # events that are read at once
 log = logging.getLogger("charloom")
 
 
-def follow(service: Service, name: str, after: int, gone: Callable[[], bool], stopping: Callable[[], bool]) -> Iterator[bytes]:
+def follow(
+    service: Service,
+    name: str,
+    after: int,
+    gone: Callable[[], bool],
+    stopping: Callable[[], bool],
+    check_key: Callable[[], object] = lambda: None,
+) -> Iterator[bytes]:
     """Yield server-sent events: those of a run after the event `after`, then each as it happens, and ``[DONE]`` once the run has ended.
 
-    The stream ends when the client is `gone`. An error is its last event, also if the run is deleted or the service is `stopping`.
+    The stream ends when the client is `gone`. An error is its last event, also if the run is deleted, the service is `stopping`, or
+    `check_key` raises.
     """
     try:
         sent = -SILENCE  # if there is no event yet, a comment is sent at once, so that the client gets the headers
         while not gone():
             if stopping():
                 raise ServiceStopping
+            check_key()
             ended = service.store.runs.get(name).state in ENDED  # before the events are read, so that its last are among them
             found = jobs.events(service.store, name, after=after, limit=PART)
             for each in found:
@@ -193,7 +202,7 @@ def _stream(service: Service, followers: Places, run: Run, after: int) -> Respon
     if leave is None:
         raise TooManyFollowers(followers.limit, followers.each)
     stopping = request.environ.get("charloom.stopping", lambda: False)
-    events = follow(service, run.name, after, client_left(request), stopping)
+    events = follow(service, run.name, after, client_left(request), stopping, check_again())
     response = Response(events, mimetype="text/event-stream", headers={"X-Accel-Buffering": "no"})
     response.call_on_close(leave)
     return response

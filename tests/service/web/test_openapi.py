@@ -152,7 +152,10 @@ def test_bytes_that_a_file_of_the_pages_has_not(client: FlaskClient, document: d
 def test_what_needs_no_key_says_so(document: dict[str, Any]) -> None:
     without = [path for _, path, operation in operations(document) if operation.get("security") == []]
     assert without == ["/", "/health", "/static/{filename}"]
-    assert document["security"] == [{}, {"key": []}]
+    needed = {path: [{}, {"key": ["train"]}] for path in ("/v1/files", "/v1/fine_tuning/jobs")}
+    assert {path: document["paths"][path]["post"]["security"] for path in needed} == needed
+    assert document["paths"]["/generate"]["post"]["security"] == [{}, {"key": ["write"]}]
+    assert document["paths"]["/v1/files/{file}"]["delete"]["security"] == [{}, {"key": ["admin"]}]
 
 
 def test_the_names_in_routes_are_in_the_table(app: Flask) -> None:

@@ -15,6 +15,7 @@ from werkzeug.test import TestResponse
 from model.config import ModelConfig, TrainingConfig
 from model.settings import settings_of
 from service.store import Corpus, Metric, Run, Store
+from service.store.api_keys import hashed
 from service.web.api import fine_tuning
 from service.web.app import create_app
 from service.web.service_config import ServiceConfig
@@ -411,6 +412,19 @@ def test_a_stream_ends_with_an_error_where_the_service_stops_or_the_job_is_delet
     assert json.loads(following_of(app, gone=iter([False]), stopping=True)[-1][6:])["error"]["code"] == "service_stopping"
     store.runs.remove("a")
     assert json.loads(following_of(app, gone=iter([False]))[-1][6:])["error"]["code"] == "run_not_found"
+
+
+def test_a_stream_ends_once_its_key_is_revoked(path: Path, corpus: Corpus, store: Store, job: Run) -> None:
+    app = create_app(ServiceConfig(db=path))
+    try:
+        store.keys.add(hashed("0123456789abcdef"), "laptop", scope="write")
+        headers = {"Authorization": "Bearer 0123456789abcdef"}
+        stream = app.test_client().get(f"{JOBS}/a/events?stream=true", headers=headers, buffered=False).iter_encoded()
+        assert next(stream).startswith(b"id: ")
+        store.keys.revoke("laptop")
+        assert json.loads(list(stream)[-1][6:])["error"]["code"] == "invalid_api_key"
+    finally:
+        app.extensions["charloom"].close()
 
 
 def test_too_many_followers(app: Flask, client: FlaskClient, job: Run) -> None:
