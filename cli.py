@@ -23,7 +23,7 @@ import click
 
 from model.config import ModelConfig, SamplingConfig, TrainingConfig
 from model.errors import TextError
-from service.terminal.click_support import PATH, READING, Commands, address, chosen, database, limits, options_of, reading
+from service.terminal.click_support import PATH, READING, Commands, DurationType, address, chosen, database, limits, options_of, reading
 
 if TYPE_CHECKING:
     from corpora import Source
@@ -465,6 +465,9 @@ def start(context: click.Context, /, db: Path, host: str, port: int, serving: bo
 # ── keys ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+SCOPE = click.Choice(["write", "train", "admin"])  # `api_keys.SCOPES`, which needs the store
+
+
 @main.group("key", cls=Commands)
 def key_group() -> None:
     """Make, list and revoke API keys."""
@@ -472,29 +475,40 @@ def key_group() -> None:
 
 @key_group.command("new")
 @click.argument("name", required=False)
+@click.option("--scope", type=SCOPE, default="admin", help="What it may do: write texts and read; also upload and train; everything.")
+@click.option("--expires", type=DurationType(), help="How long it is valid, for example 30d; by default until it is revoked.")
 @database
-def key_new(db: Path, name: str | None) -> None:
+def key_new(db: Path, name: str | None, scope: str, expires: float | None) -> None:
     """Make a key, and print it once: only its hash is stored.
 
     It is valid at once, also for a running service. From the first key on, every caller needs one, on this machine too."""
     from service.store import api_keys
+    from service.terminal.reports import lifetime
 
     key = api_keys.new()
     with opened(db, create=True) as store:
-        made = store.keys.add(api_keys.hashed(key), name)
+        made = store.keys.add(api_keys.hashed(key), name, scope=scope, seconds=expires)
     click.echo(key)
-    say(f"key {made.name} is made; send it as 'Authorization: Bearer KEY', or open the page as /#key=KEY", err=True)
+    say(f"key {made.name} is made (scope {made.scope}, {lifetime(made)})", err=True)
+    say("send it as 'Authorization: Bearer KEY', or open the page as /#key=KEY", err=True)
 
 
 @key_group.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
 @database
-def key_list(db: Path) -> None:
-    """List the keys, with the day and minute of their last use."""
-    from service.terminal.text import line_width, table
+def key_list(db: Path, as_json: bool) -> None:
+    """List the keys: what they may do, until when, and when they were last used."""
+    from dataclasses import asdict
+
+    from service.terminal.reports import keys_table
+    from service.terminal.text import line_width
 
     with opened(db) as store:
-        rows = [[key.name, key.created_at[:10], (key.used_at or "never")[:16].replace("T", " ")] for key in store.keys.list()]
-    click.echo(table(["name", "made", "used (UTC)"], rows, line_width()) if rows else "no key yet; make one with: charloom key new")
+        keys = store.keys.list()
+    if as_json:
+        click.echo("\n".join(json.dumps({**asdict(key), "expired": key.expired}) for key in keys), nl=bool(keys))
+    else:
+        click.echo(keys_table(keys, line_width()) if keys else "no key yet; make one with: charloom key new")
 
 
 @key_group.command("revoke")

@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import fields
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from click.testing import CliRunner, Result
 import cli
 from model.config import ModelConfig, SamplingConfig, TrainingConfig
 from service.store import Store
+from service.store.api_keys import SCOPES
 from service.system.errors import DatabaseUnusable
 from service.system.processes import THREAD_VARIABLES
 from service.terminal import click_support, info, training_display
@@ -670,14 +672,34 @@ def test_a_key_is_printed_once_listed_and_revoked(charloom: Charloom) -> None:
     assert "key laptop is made" in result.stderr
     assert key not in charloom("key", "list").output
     with Store("charloom.db") as store:
-        assert store.keys.hashes() == {"laptop": hashlib.sha256(key.encode()).hexdigest()}
+        assert list(store.keys.by_hash()) == [hashlib.sha256(key.encode()).hexdigest()]
         store.keys.used("laptop")
-    assert re.search(r"^laptop +\d{4}-\d\d-\d\d +\d{4}-\d\d-\d\d \d\d:\d\d$", charloom("key", "list").output, re.MULTILINE)
+    row = r"^laptop +admin +\d{4}-\d\d-\d\d +until it is revoked +\d{4}-\d\d-\d\d \d\d:\d\d$"
+    assert re.search(row, charloom("key", "list").output, re.MULTILINE)
     assert charloom("key", "revoke", "laptop").exit_code == 0
     assert charloom("key", "list").output == "no key yet; make one with: charloom key new\n"
     result = charloom("key", "revoke", "laptop")
     assert result.exit_code == 1
     assert "there is no key 'laptop'" in result.output
+
+
+def test_a_key_with_a_scope_and_a_lifetime(charloom: Charloom) -> None:
+    made = charloom("key", "new", "guest", "--scope", "write", "--expires", "30d")
+    assert re.search(r"^key guest is made \(scope write, until \d{4}-\d\d-\d\d \d\d:\d\d\)$", made.stderr, re.MULTILINE)
+    assert charloom("key", "new", "moment", "--scope", "train", "--expires", "0.001s").exit_code == 0
+    listed = charloom("key", "list").output
+    assert re.search(r"^guest +write +\S+ +until \S+ \S+ +never$", listed, re.MULTILINE)
+    assert re.search(r"^moment +train +\S+ +expired at \S+ \S+ +never$", listed, re.MULTILINE)
+    facts = [json.loads(line) for line in charloom("key", "list", "--json").stdout.splitlines()]
+    assert [(each["name"], each["scope"], each["expired"], each["used_at"]) for each in facts] == [
+        ("guest", "write", False, None),
+        ("moment", "train", True, None),
+    ]
+    made_at, expires_at = (datetime.fromisoformat(facts[0][name]) for name in ("created_at", "expires_at"))
+    assert abs((expires_at - made_at).total_seconds() - 30 * 86400) < 1
+    assert "expires is 0 seconds; it must be more than 0 and at most 36,500d" in charloom("key", "new", "--expires", "0").stderr
+    assert charloom("key", "new", "--scope", "root").exit_code == 2
+    assert tuple(cli.SCOPE.choices) == SCOPES
 
 
 def test_a_service_is_told_its_limits_and_keys(charloom: Charloom, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -131,6 +131,8 @@ class Request:
         self._held: list[Piece] = []  # pieces that are not delivered yet
         self._delivered = 0.0  # when pieces were last delivered
         self._messages: SimpleQueue[Message] = SimpleQueue()
+        self._symbols = [0] * self.choices  # that were written
+        self.settle: Callable[[int], None] | None = None  # called once, with the symbols that were read and written
 
     @property
     def seconds(self) -> float:
@@ -167,8 +169,11 @@ class Request:
         self._set_temperature(self, value)
 
     def cancel(self) -> None:
-        """Stop writing its unfinished texts."""
+        """Stop writing its unfinished texts. Its reader calls it at the end in any case."""
         self._cancel(self)
+        settle, self.settle = self.settle, None
+        if settle is not None:
+            settle(sum(self._symbols) + sum(part.accepted.prompt_symbols for part in self.parts if part.accepted))
 
     def __enter__(self) -> Request:
         return self
@@ -207,6 +212,7 @@ class Request:
     def hold(self, part: Part, piece: Piece) -> bool:
         """Keep a piece until it is delivered; returns whether it is the request's first one."""
         self._held.append(piece._replace(choice=part.first + piece.choice) if part.first else piece)
+        self._symbols[part.first + piece.choice] = piece.symbols
         self.unfinished -= piece.finish_reason is not None
         first, self._written = not self._written, True
         return first

@@ -12,12 +12,10 @@ from collections import Counter, deque
 from itertools import chain
 
 from service.generation.request import Part, Request
+from service.system.concurrency import may_wait
 from service.system.errors import TooManyRequests
 
 RequestPart = tuple[Request, Part]
-
-SHARE = 0.25  # of the queue that is free to each caller, however many others wait ...
-MOST = 0.75  # ... and that one caller takes at most
 
 
 class _Taken:
@@ -82,8 +80,7 @@ class Scheduler:
         """Append a request to the queue of its caller. Raises `TooManyRequests`."""
         with self._lock:
             mine, others = self._would_wait(request)
-            free = mine <= SHARE * self._max_waiting
-            if mine and not (free or (mine <= max(1, MOST * self._max_waiting) and mine + others <= self._max_waiting)):
+            if mine and not may_wait(mine, others, self._max_waiting):
                 raise TooManyRequests(mine - 1, others)
             self._queues.setdefault(request.caller, deque()).append(request)
 

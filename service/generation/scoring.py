@@ -16,7 +16,7 @@ from service.system.concurrency import Turns
 from service.system.errors import TookTooLong
 
 AT_ONCE = 2  # texts scored at the same time: more would only take processors from the engine
-WAITING = 6  # requests that may wait for their turn
+WAITING = 8  # requests that may wait for their turn
 
 
 class Judgement(NamedTuple):
@@ -41,11 +41,18 @@ class Scorer:
         self._turns = Turns(AT_ONCE, WAITING, seconds, writing)
 
     def judge(
-        self, find: Callable[[str], LoadedModel], names: Sequence[str], text: str, alternatives: int | None, left: Callable[[], bool]
+        self,
+        find: Callable[[str], LoadedModel],
+        names: Sequence[str],
+        text: str,
+        alternatives: int | None,
+        left: Callable[[], bool],
+        caller: str = "",
     ) -> list[Judgement]:
         """Return the score of a text by each named model, with `alternatives` for each symbol; None leaves symbols out.
 
-        Holds one model at a time. Stops if the client has `left`. Raises `TooManyRequests`, `WaitedTooLong`, `TookTooLong`,
+        Callers take turns. Holds one model at a time. Stops if the client has `left`.
+        Raises `TooManyRequests`, `WaitedTooLong`, `TookTooLong`,
         and as `find`.
         """
         deadline = time.monotonic() + self._seconds
@@ -56,7 +63,7 @@ class Scorer:
             self._turns.pause()
             return left()
 
-        with self._turns.turn():
+        with self._turns.turn(caller):
             return [judgement for name in names if (judgement := score_text(find(name), text, alternatives, is_over))]
 
 

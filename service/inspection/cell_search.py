@@ -115,7 +115,7 @@ def _found_gauge(gauge: unit_search.Gauge, fresh: float) -> FoundGauge:
 # ── shared among requests ────────────────────────────────────────────────────────────────────────────────────────────
 
 AT_ONCE = 1  # searches: each takes a processor for some seconds, and some 300 MB
-WAITING = 6  # requests that wait for a turn
+WAITING = 8  # requests that wait for a turn
 KEPT = 16  # reports in memory, a quarter of a megabyte each
 POLL = 0.1  # seconds between two checks whether the search is done, and whether the client has left
 
@@ -130,8 +130,8 @@ class CellReports:
         self._store, self._turns = store, Turns(AT_ONCE, WAITING, seconds)
         self._cache: LruCache[ReportKey, CellReport] = LruCache(KEPT)
 
-    def get(self, model: LoadedModel, corpus: str | None, left: Callable[[], bool]) -> CellReport:
-        """Returns the report of `find_cells`, from memory or from a search, which ends early if the client has `left`.
+    def get(self, model: LoadedModel, corpus: str | None, left: Callable[[], bool], caller: str = "") -> CellReport:
+        """Returns the report of `find_cells`, from memory or from a search, which ends early if the client has `left`. Callers take turns.
 
         Raises `MissingSetting` if an imported model is given no corpus, `CorpusNotFound`, `SearchFailed`, `TooManyRequests`,
         `WaitedTooLong`, `TookTooLong` and `ClientDisconnected`.
@@ -141,7 +141,7 @@ class CellReports:
         tick = self._turns.clock(left)
         report = self._cache.get(key)
         if report is None:
-            with self._turns.turn():
+            with self._turns.turn(caller):
                 report = self._cache.get(key)  # the request before this one may have been for the same
                 if report is None:
                     report = self._search(model.name, stored.name, tick)

@@ -176,7 +176,7 @@ def rounded(numbers: Array, digits: int) -> Any:
 # ── shared among requests ────────────────────────────────────────────────────────────────────────────────────────────
 
 AT_ONCE = 2  # texts that are read at the same time: more would only take processors from those that are generated
-WAITING = 6  # requests that wait for a turn
+WAITING = 8  # requests that wait for a turn
 MEMORY = 2**27  # bytes for activations of texts that were read
 
 
@@ -190,14 +190,14 @@ class Inspector:
         """
         self._store, self._turns, self._cache = store, Turns(AT_ONCE, WAITING, seconds, writing), activity_cache(memory)
 
-    def inspect(self, model: LoadedModel, text: str, options: InspectionOptions, left: Callable[[], bool]) -> Inspection:
-        """Returns what `inspect` does; ends early if the client has `left`.
+    def inspect(self, model: LoadedModel, text: str, options: InspectionOptions, left: Callable[[], bool], caller: str = "") -> Inspection:
+        """Returns what `inspect` does; callers take turns. Ends early if the client has `left`.
 
         Raises `InvalidSetting` as `inspect`, `TooManyRequests`, `WaitedTooLong`, `TookTooLong` and `ClientDisconnected`.
         """
         loaded = LoadedCheckpoint(model.run, model.stored, model.checkpoint)
         tick = self._turns.clock(left)
-        with self._turns.turn():
+        with self._turns.turn(caller):
             return inspect(self._store, loaded, text, options, self._cache, tick)
 
 

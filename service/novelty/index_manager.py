@@ -147,7 +147,7 @@ class Indexes:
 
 GENERATION_WAIT = 5.0  # seconds that a generated text waits for an index being built: enough for a corpus of some megabytes
 NOVELTY_WAIT = 30.0  # the same for a request of novelty alone
-AT_ONCE, WAITING = 4, 12  # requests of novelty alone
+AT_ONCE, WAITING = 4, 16  # requests of novelty alone
 
 
 class Comparer:
@@ -176,14 +176,22 @@ class Comparer:
         return self._wait(self._indexes.corpus_of(run), GENERATION_WAIT)
 
     def compare(
-        self, run: Run, text: str, left: Callable[[], bool], *, prompt: str = "", ended: bool = True, min_length: int = MIN_LENGTH
+        self,
+        run: Run,
+        text: str,
+        left: Callable[[], bool],
+        *,
+        prompt: str = "",
+        ended: bool = True,
+        min_length: int = MIN_LENGTH,
+        caller: str = "",
     ) -> TextNovelty:
         """Compares a text with a model's corpus, for whose index it waits `NOVELTY_WAIT` at most; stops once the client has `left`.
 
-        Raises `TooManyRequests`, `WaitedTooLong`, `TookTooLong`, `ClientDisconnected`, and as `source`.
+        Callers take turns. Raises `TooManyRequests`, `WaitedTooLong`, `TookTooLong`, `ClientDisconnected`, and as `source`.
         """
         tick = self._turns.clock(left)
-        with self._turns.turn():
+        with self._turns.turn(caller):
             return self._compare(run, text, prompt, ended, min_length, NOVELTY_WAIT, tick)
 
     def try_compare(self, run: Run, text: str, *, prompt: str, ended: bool) -> TextNovelty | CharloomError:

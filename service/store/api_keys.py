@@ -13,24 +13,39 @@ import re
 import secrets
 import time
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from model.errors import UnreadableSource
+from model.errors import InvalidSetting, UnreadableSource, Word
 from service.store import names
-from service.store.database import Connections, now
+from service.store.database import Connections, now, stored_time
 from service.system.errors import KeyNotFound, NameTaken, StoreError, WeakKey
 
 # ── stored keys ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+SCOPES = ("write", "train", "admin")  # what a key may do: write texts and read; also upload and train; everything
+LONGEST_LIFE = 36_500 * 86_400.0  # seconds
+
+
 @dataclass(frozen=True, kw_only=True)
 class ApiKey:
-    """A stored key without its secret; `used_at` is right to a minute, and None before the first use."""
+    """A key without its secret; `used_at` is right to a minute, and None before the first use."""
 
-    id: int
     name: str
+    scope: str = "admin"
     created_at: str
-    used_at: str | None
+    expires_at: str | None = None  # None: never
+    used_at: str | None = None
+
+    @property
+    def expired(self) -> bool:
+        """Whether its lifetime is over."""
+        return self.expires_at is not None and self.expires_at <= now()
+
+    def allows(self, scope: str) -> bool:
+        """Whether it may do what needs a scope, since each scope includes those before it."""
+        return SCOPES.index(self.scope) >= SCOPES.index(scope)
 
 
 class Keys:
@@ -39,25 +54,35 @@ class Keys:
     def __init__(self, connections: Connections) -> None:
         self._file = connections
 
-    def add(self, sha256: str, name: str | None = None) -> ApiKey:
-        """Stores the hash of a key, under a made-up name if none is given. Raises `InvalidName` and `NameTaken`."""
+    def add(self, sha256: str, name: str | None = None, *, scope: str = "admin", seconds: float | None = None) -> ApiKey:
+        """Stores the hash of a key, under a made-up name if none is given; it expires after some `seconds`, or never.
+
+        Raises `InvalidName`, `NameTaken` and `InvalidSetting`.
+        """
         if name is not None:
             names.checked("key", name)
+        if seconds is not None and not 0 < seconds <= LONGEST_LIFE:
+            raise InvalidSetting(
+                "expires", Word(f"{seconds:g} seconds"), "more than 0 and at most 36,500d", "leave it out if the key never expires"
+            )
+        expires_at = None if seconds is None else stored_time(datetime.now(UTC) + timedelta(seconds=seconds))
         with self._file.immediate() as db:
             if name is None:
                 name = names.free("key", "key", self._has)
             elif self._has(name):
                 raise NameTaken("key", name)
-            db.execute("INSERT INTO keys (name, sha256, created_at) VALUES (?, ?, ?)", (name, sha256, now()))
-            return next(key for key in self.list() if key.name == name)
+            values = name, sha256, scope, now(), expires_at
+            db.execute("INSERT INTO keys (name, sha256, scope, created_at, expires_at) VALUES (?, ?, ?, ?, ?)", values)
+            return self.by_hash()[sha256]
 
     def list(self) -> tuple[ApiKey, ...]:
         """Returns all keys, the oldest first."""
-        return tuple(ApiKey(**row) for row in self._file.rows("SELECT id, name, created_at, used_at FROM keys ORDER BY id"))
+        return tuple(self.by_hash().values())
 
-    def hashes(self) -> dict[str, str]:
-        """Returns name -> SHA-256 in hexadecimal."""
-        return {row["name"]: row["sha256"] for row in self._file.rows("SELECT name, sha256 FROM keys ORDER BY id")}
+    def by_hash(self) -> dict[str, ApiKey]:
+        """Returns the keys by their SHA-256 in hexadecimal, the oldest first."""
+        found = self._file.rows("SELECT sha256, name, scope, created_at, expires_at, used_at FROM keys ORDER BY id")
+        return {row.pop("sha256"): ApiKey(**row) for row in found}
 
     def revoke(self, name: str) -> None:
         """Deletes a key, which is invalid from now on. Raises `KeyNotFound`."""
@@ -133,22 +158,22 @@ class Keyring:
     def __init__(self, keys: Keys, from_outside: tuple[str, ...] = ()) -> None:
         """`from_outside` are hashes that are valid beside the stored ones."""
         self._keys = keys
-        self._outside = {f"given-{sha256[:8]}": sha256 for sha256 in from_outside}
+        self._outside = {sha256: ApiKey(name=f"given-{sha256[:8]}", created_at=now()) for sha256 in from_outside}
         self._noted: dict[str, float] = {}
 
     def __bool__(self) -> bool:
         """Returns whether there is any key. Raises `StoreError`."""
-        return bool(self._outside or self._keys.hashes())
+        return bool(self._outside or self._keys.by_hash())
 
-    def holder(self, key: str) -> str | None:
-        """Returns the name of a key, or None if it is invalid, in a time that depends on no key. Raises `StoreError`."""
-        sha256, found = hashed(key), None
-        stored = self._keys.hashes()
-        for name, known in (*self._outside.items(), *stored.items()):
+    def find(self, secret: str) -> ApiKey | None:
+        """Returns a key, which may have expired, or None if there is no such key; in a time that depends on no key. Raises `StoreError`."""
+        sha256, found = hashed(secret), None
+        stored = self._keys.by_hash()
+        for known, key in (*self._outside.items(), *stored.items()):
             if hmac.compare_digest(sha256, known):
-                found = name
-        if found in stored:
-            self._note(str(found))
+                found = key
+        if found is not None and sha256 in stored and not found.expired:
+            self._note(found.name)
         return found
 
     def _note(self, name: str) -> None:

@@ -28,7 +28,12 @@ from service.system.errors import DatabaseBusy, DatabaseTooNew, DatabaseUnusable
 
 def now() -> str:
     """Returns the time as it is stored, ``2026-07-04T12:00:00.000Z``: ISO 8601 in UTC, so that text order is time order."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return stored_time(datetime.now(UTC))
+
+
+def stored_time(moment: datetime) -> str:
+    """Returns a time in UTC as it is stored."""
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def age(moment: str | None) -> float:

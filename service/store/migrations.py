@@ -246,6 +246,13 @@ def separate_requests(db: Database) -> None:
         )
 
 
+@release()
+def scope_keys(db: Database) -> None:
+    """What a key may do, and until when. Keys of earlier releases may do everything, and never expire."""
+    db.execute("ALTER TABLE keys ADD COLUMN scope TEXT NOT NULL DEFAULT 'admin' CHECK (scope IN ('write', 'train', 'admin'))")
+    db.execute("ALTER TABLE keys ADD COLUMN expires_at TEXT")
+
+
 def _names() -> frozenset[str]:
     with Database(memory=True, execute_plugins=False) as empty:
         return frozenset(migration.name for migration in release.pending(empty))

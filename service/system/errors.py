@@ -26,6 +26,8 @@
     │   └── RunCannotChange       it has ended, or is about to end
     ├── AccessRefused             the client may not do that
     │   ├── InvalidApiKey
+    │   │   └── ExpiredApiKey
+    │   ├── ScopeTooNarrow        the key may not do that
     │   ├── ForeignHost           the service was reached by a name that is not of this machine
     │   └── ForeignOrigin         a page of another site asks for a change
     ├── FileUnwritable            a file that should be written cannot be
@@ -38,7 +40,9 @@
     │   └── DatabaseUnusable      not a database, not writable, disk full, ...
     └── ServiceError              the service cannot answer at this moment, or cannot start
         ├── TooManyRequests
-        │   ├── WaitedTooLong     the time limit was over before the request got its turn
+        │   ├── RateLimitExceeded     the minute of a caller is used up
+    │   ├── TooManyUploads        of one caller, at the same time
+    │   ├── WaitedTooLong     the time limit was over before the request got its turn
         │   ├── ModelsInUse       the memory for models is full of models that are generating
         │   ├── TooManyFollowers  of training jobs
         │   └── TooManyJobs       that wait or run
@@ -213,13 +217,29 @@ class RunCannotChange(Conflict):
 
 
 class AccessRefused(CharloomError):
-    pass
+    retry_after: int | None = None  # seconds after which another attempt is answered at once
 
 
 class InvalidApiKey(AccessRefused):
     def __init__(self, given: bool) -> None:
         what = "the key that was sent is not valid here" if given else "this service needs a key, and none was sent"
         super().__init__(f"{what}; send one as 'Authorization: Bearer KEY' (make one with: charloom key new)")
+        self.given = given
+
+
+class ExpiredApiKey(InvalidApiKey):
+    def __init__(self, name: str, moment: str) -> None:
+        AccessRefused.__init__(
+            self, f"the key {name} expired at {moment[:16].replace('T', ' ')} UTC; use another (make one with: charloom key new)"
+        )
+
+
+class ScopeTooNarrow(AccessRefused):
+    def __init__(self, name: str, scope: str, needed: str) -> None:
+        super().__init__(
+            f"the key {name} has the scope {scope}, and this needs the scope {needed}; use another key"
+            f" (make one with: charloom key new --scope {needed})"
+        )
 
 
 class ForeignHost(AccessRefused):
@@ -291,7 +311,7 @@ class DatabaseUnusable(StoreError):
 
 
 class ServiceError(CharloomError):
-    pass
+    retry_after: int | None = None  # seconds after which a client may try again, if they are known
 
 
 class TooManyRequests(ServiceError):
@@ -300,14 +320,31 @@ class TooManyRequests(ServiceError):
         super().__init__(f"{waiting:,} requests{whose} are waiting already, the limit; try again in a moment")
 
 
-class TooManyBodies(TooManyRequests):
+class RateLimitExceeded(TooManyRequests):
+    def __init__(self, what: str, limit: int, seconds: int) -> None:
+        ServiceError.__init__(
+            self,
+            f"your {limit:,} {what} a minute, the limit for one caller (--caller-{what}), are used up; try again in {seconds:,} seconds",
+        )
+        self.retry_after = seconds
+
+
+class TooManyUploads(TooManyRequests):
     def __init__(self, limit: int) -> None:
-        ServiceError.__init__(self, f"{limit:,} large requests are arriving already, the limit; try again in a moment")
+        ServiceError.__init__(
+            self,
+            f"uploads and other large requests are arriving already; one caller may send {limit:,} at a time (--caller-uploads), and fewer"
+            " if others send some; try again when one has arrived",
+        )
 
 
 class TooManyFollowers(TooManyRequests):
-    def __init__(self, limit: int) -> None:
-        ServiceError.__init__(self, f"{limit:,} clients follow training jobs already, the limit; list the events, or try again in a moment")
+    def __init__(self, limit: int, each: int) -> None:
+        ServiceError.__init__(
+            self,
+            f"training jobs are followed already by as many clients as may, {limit:,} (--max-followers) and {each:,} of one caller;"
+            " list the events, or try again in a moment",
+        )
 
 
 class TooManyJobs(TooManyRequests):

@@ -10,6 +10,7 @@ from typing import Any
 from service.generation.sample import SampledTexts
 from service.novelty import CopiedSpan, Index, Indexes, TextNovelty, compare
 from service.store import Corpus, Run, Store, StoredCheckpoint
+from service.store.api_keys import ApiKey
 from service.system.formatting import counted, duration, safe, size
 from service.terminal.text import clipped, indented, sentence, table, terminal_width, wrapped
 from service.terminal.training_display import plot
@@ -55,6 +56,24 @@ def corpora_table(corpora: Sequence[Corpus], width: int) -> str:
         for each in corpora
     ]
     return table(["name", "size", "characters", "alphabet", "added", "origin"], rows, width)
+
+
+def keys_table(keys: Sequence[ApiKey], width: int) -> str:
+    """Returns a line for each key, cut to `width`."""
+    rows = [[key.name, key.scope, key.created_at[:10], lifetime(key), minute(key.used_at)] for key in keys]
+    return table(["name", "scope", "made", "valid", "used (UTC)"], rows, width)
+
+
+def lifetime(key: ApiKey) -> str:
+    """Returns until when a key is valid, in words."""
+    if key.expires_at is None:
+        return "until it is revoked"
+    return f"{'expired at' if key.expired else 'until'} {minute(key.expires_at)}"
+
+
+def minute(moment: str | None) -> str:
+    """Returns a stored time to the minute."""
+    return "never" if moment is None else moment[:16].replace("T", " ")
 
 
 def corpus_report(corpus: Corpus, alphabet: Mapping[str, int], first_lines: Sequence[str]) -> str:

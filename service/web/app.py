@@ -7,7 +7,7 @@ from pathlib import Path
 
 from flask import Flask, Response
 
-from service.web import auth, errors, observability, openapi, pages
+from service.web import auth, errors, observability, openapi, pages, rate_limits
 from service.web.api import analysis, completions, files, fine_tuning, generate, inspect, models
 from service.web.service_config import ServiceConfig
 from service.web.state import Service
@@ -42,12 +42,14 @@ def create_app(config: ServiceConfig | str | Path) -> Flask:
     config = config if isinstance(config, ServiceConfig) else ServiceConfig(db=Path(config))
     service = Service(config, observability.EngineMetrics(registry))
     app = Flask("service.web")
+    app.wsgi_app = auth.TrustedProxies(app.wsgi_app, service.config.networks)  # type: ignore[method-assign]
     app.config["MAX_CONTENT_LENGTH"] = service.config.max_body
     app.extensions["charloom"] = service
     errors.install(app, service)
     observability.install_request_log(app)
     observability.install_metrics(app, service, registry)
-    auth.install(app, service)
+    auth.install(app, service.store.keys, service.config)
+    rate_limits.install(app, service.limits)
     for blueprint in (
         generate.routes(service),
         completions.routes(service, version()),

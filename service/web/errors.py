@@ -60,8 +60,8 @@ TYPES = {
 # When a client gets which status: for /openapi.json, /docs and docs/http.md.
 REASONS = {
     400: "a value is of the wrong type or out of its range, a field is not known, settings contradict each other, a text cannot be read",
-    401: "a key is needed, and none was sent or it is not valid",
-    403: "the request came under a foreign name, or from a foreign page",
+    401: "a key is needed, and none was sent, or it is not valid or has expired",
+    403: "the key has too narrow a scope; or the request came under a foreign name, or from a foreign page",
     404: "it does not exist; no model is trained yet",
     405: "another method is needed",
     408: "the request did not arrive in time",
@@ -70,8 +70,7 @@ REASONS = {
     414: "the address is too long",
     415: "the body is of another content type than the route takes, or packed (`Content-Encoding`)",
     416: "a file of the pages has no such bytes (`Range`)",
-    417: "`Expect` asks for something other than `100-continue`",
-    429: "too many requests are waiting; `Retry-After` says when to try again",
+    429: "too many requests are waiting, or the caller has reached a limit of its own; `Retry-After` says when to try again",
     431: "the headers are too long",
     500: "an internal error, described in the log; or a stored checkpoint is damaged",
     501: "the body is in another transfer coding than `chunked`",
@@ -137,8 +136,8 @@ def install(app: Flask, service: Service) -> None:
             response.headers["WWW-Authenticate"] = 'Bearer realm="Charloom"'
         if status in (409, 507):
             response.headers["X-Should-Retry"] = "false"  # OpenAI's clients would send the same again
-        if status in RETRY_AFTER:
-            response.headers["Retry-After"] = str(RETRY_AFTER[status])
+        if wait := getattr(error, "retry_after", None) or RETRY_AFTER.get(status):
+            response.headers["Retry-After"] = str(wait)
         return response
 
     app.register_error_handler(Exception, handle)

@@ -26,8 +26,10 @@ from flask import Blueprint, Flask, Response, current_app
 from service.system.errors import NotFound
 from service.web.api.protocol import Error
 from service.web.api.responses import answer
-from service.web.auth import OPEN
+from service.web.auth import OPEN, scope_of
 from service.web.errors import REASONS, RETRY_AFTER, status_of_kind
+from service.web.rate_limits import HEADERS as RATE_LIMITS
+from service.web.rate_limits import is_limited
 from service.web.validation import ROUTE_FIELDS, Body, Query, annotation
 
 # ── operations ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -75,7 +77,7 @@ def operation(tag: str, **facts: Any) -> Callable[[View], View]:
 
 # ── openapi ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-EVERY_ROUTE = (400, 401, 403, 408, 414, 417, 431, 500, 501, 503)
+EVERY_ROUTE = (400, 401, 403, 408, 414, 431, 500, 501, 503)
 WITH_BODY = (413, 415, 429)
 WITH_RANGES = (416,)  # of bytes, which Flask answers for files
 HEADERS = {
@@ -83,6 +85,7 @@ HEADERS = {
     409: {"X-Should-Retry": "always false"},
     **{status: {"Retry-After": "seconds to wait"} for status in RETRY_AFTER},
 }
+KEY = "needed unless only this machine can reach the service; the roles that routes name are the scopes of keys"
 EXAMPLES = {"model": "latest", "file": "tale", "job": "tale-lstm", "filename": "page.css"}  # of names in an address
 STATIC = Operation(tag="service", media="*/*", raises=(NotFound,))
 # Fields whose largest value is a setting of the service.
@@ -110,6 +113,11 @@ class Route(NamedTuple):
     def operation_id(self) -> str:
         """Its name without dots, which some generators of clients refuse."""
         return self.endpoint.replace(".", "_")
+
+    @property
+    def scope(self) -> str:
+        """The scope that a key needs for it."""
+        return scope_of(self.endpoint, self.method)
 
     @property
     def parameters(self) -> list[str]:
@@ -159,15 +167,12 @@ def document(app: Flask, version: str) -> dict[str, Any]:
             "license": {"name": "MIT", "identifier": "MIT"},
         },
         "servers": [{"url": "/"}],
-        "security": [{}, {"key": []}],
         "tags": [{"name": name, "description": meaning} for name, meaning in TAGS.items()],
         "paths": paths,
         "components": {
             "schemas": schemas.components,
             "responses": responses,
-            "securitySchemes": {
-                "key": {"type": "http", "scheme": "bearer", "description": "needed unless only this machine can reach the service"}
-            },
+            "securitySchemes": {"key": {"type": "http", "scheme": "bearer", "description": KEY}},
         },
     }
 
@@ -219,9 +224,14 @@ def _operation(route: Route, schemas: Schemas, links: dict[str, Any]) -> dict[st
         "summary": route.summary,
         **({"description": route.description} if route.description else {}),
         "parameters": _parameters(route, schemas),
-        **({"security": []} if route.endpoint in OPEN else {}),
+        "security": [] if route.endpoint in OPEN else [{}, {"key": [route.scope]}],
         "responses": {
-            "200": {"description": "The answer", "content": _content(declared, schemas), **({"links": links} if links else {})},
+            "200": {
+                "description": "The answer",
+                **_headers(RATE_LIMITS if is_limited(route.endpoint, route.method) else {}),
+                "content": _content(declared, schemas),
+                **({"links": links} if links else {}),
+            },
             **{str(status): {"description": meaning} for status, meaning in declared.others.items()},
             **{str(status): {"$ref": f"#/components/responses/Error{status}"} for status in route.statuses},
         },
@@ -272,12 +282,16 @@ def _content(declared: Operation, schemas: Schemas) -> dict[str, Any]:
 
 
 def _error(status: int, schemas: Schemas) -> dict[str, Any]:
-    headers = {name: {"description": meaning, "schema": {"type": "string"}} for name, meaning in HEADERS.get(status, {}).items()}
     return {
         "description": REASONS[status],
-        **({"headers": headers} if headers else {}),
+        **_headers(HEADERS.get(status, {})),
         "content": {"application/json": {"schema": schemas.of(Error)}},
     }
+
+
+def _headers(meanings: Mapping[str, str]) -> dict[str, Any]:
+    headers = {name: {"description": meaning, "schema": {"type": "string"}} for name, meaning in meanings.items()}
+    return {"headers": headers} if headers else {}
 
 
 def routes(version: str) -> Blueprint:

@@ -6,13 +6,17 @@ The fields with a `Setting` are the one table of the service's settings: the opt
 
 from __future__ import annotations
 
+import ipaddress
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from model.errors import InvalidSetting
 from model.settings import Settings, setting
 
 LOG_FORMATS = ("lines", "json")
 LOG_LEVELS = ("info", "warning", "error")
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +39,13 @@ class ServiceConfig(Settings):
     workers: int = setting(1, "training jobs that it carries out at once; 0: none", unit="jobs", at_least=0, at_most=256)
     max_jobs: int = setting(100, "training jobs that wait or run; more cannot be ordered", unit="jobs", at_least=0, at_most=10**6)
     max_job_steps: int | None = setting(None, "steps that a training job may have", unit="steps", at_least=1, at_most=1_000_000_000)
+    max_job_time: float = setting(86_400.0, "time that a training job may take", unit="seconds", above=0, at_most=10**9)
+    caller_requests: int = setting(60_000, "requests for texts that one caller may send", unit="a minute", at_least=1, at_most=10**9)
+    caller_symbols: int = setting(60_000_000, "symbols read and written for one caller", unit="a minute", at_least=1, at_most=10**12)
+    caller_uploads: int = setting(8, "uploads, and other large bodies, of one caller at a time", unit="bodies", at_least=1, at_most=12)
+    caller_jobs: int = setting(50, "training jobs of one caller that wait or run", unit="jobs", at_least=0, at_most=10**6)
     model_memory: int = setting(2**29, "memory of models that wait to be used again", unit="bytes", at_least=0, at_most=10**13)
+    trusted_proxies: tuple[str, ...] = setting((), "addresses or networks of proxies that tell who a client is; separated by commas")
     log_format: str = setting("lines", "how the log is written, which goes to standard error", choices=LOG_FORMATS)
     log_level: str = setting("info", "the least that is logged; info has a line for each request", choices=LOG_LEVELS)
     # fmt: on
@@ -43,3 +53,18 @@ class ServiceConfig(Settings):
     db: Path
     loopback: bool = True  # whether only this machine can reach it
     keys: tuple[str, ...] = field(default=(), repr=False)  # hashes of keys that are valid beside the stored ones
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        found = tuple(each for value in self.trusted_proxies for each in re.split(r"[,\s]+", value) if each)
+        object.__setattr__(self, "trusted_proxies", found)
+        assert self.networks is not None
+
+    @property
+    def networks(self) -> tuple[Network, ...]:
+        """`trusted_proxies` as networks. Raises `InvalidSetting`."""
+        try:
+            return tuple(ipaddress.ip_network(value := each, strict=False) for each in self.trusted_proxies)
+        except ValueError:
+            must = "a list of addresses or networks"
+            raise InvalidSetting("trusted_proxies", value, must, "such as 127.0.0.1 or 10.0.0.0/8; a name is not enough") from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 from model.config import SamplingConfig
 from model.errors import InvalidSetting, Word
@@ -20,6 +21,7 @@ from service.store.runs import RunProgress, training
 from service.system import hardware
 from service.system.disk import check_room
 from service.system.errors import ModelInTraining, NoModelYet
+from service.web.rate_limits import RateLimits
 from service.web.service_config import ServiceConfig
 
 Prompt = str | Sequence[int]  # text, or ids of symbols
@@ -41,6 +43,7 @@ class Service:
             observer=observer,
         )
         self.running = RunningRequests()
+        self.limits = RateLimits(config)
         self.scorer = Scorer(config.max_seconds, lambda: self.engine.rows > 0)
         self.comparer = Comparer(self.store, config.max_seconds, lambda: self.engine.rows > 0)
         self.inspector = Inspector(self.store, config.max_seconds, lambda: self.engine.rows > 0)
@@ -68,7 +71,9 @@ class Service:
         if novelty:
             self.comparer.prepare(found.run)
         source = self.comparer.source(found.run) if config.max_copy is not None else None
-        return self.engine.submit(found, configs, whole=whole, source=source, caller=caller)
+        request = self.engine.submit(found, configs, whole=whole, source=source, caller=caller)
+        request.settle = partial(self.limits.symbols.spend, caller)
+        return request
 
     def find(self, model: str) -> LoadedModel:
         """Return the model that a name means now. Raises as `ModelCache.get`, and `ModelInTraining` also for the very first model."""

@@ -1,8 +1,8 @@
 """Runs a WSGI application behind an ASGI server: in threads while there is work, and in none while a client is slow.
 
-A small body is gathered before a thread is needed. A large one, such as an upload, is read by the thread that handles its request, and
-few may arrive at the same time. A response passes through a bounded buffer: if its client reads slowly, the thread leaves the
-application's iterator as it is, and another one continues it when the client has read.
+A small body is gathered before a thread is needed. A large one, such as an upload, is read by the thread that handles its request. A
+response passes through a bounded buffer: if its client reads slowly, the thread leaves the application's iterator as it is, and
+another one continues it when the client has read.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import contextvars
 import io
 import logging
 import sys
-import threading
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator
@@ -22,7 +21,6 @@ from urllib.parse import unquote_to_bytes
 
 from werkzeug.exceptions import ClientDisconnected, RequestTimeout
 
-from service.system.errors import TooManyBodies
 from service.web.http_connection import HEAD, LATE, SLOWEST, TOO_LONG, WHOLE_REQUEST, HttpConnection, OpenConnections, refusal_parts
 
 log = logging.getLogger("charloom")
@@ -36,7 +34,6 @@ BODY = 2**16  # bytes of a body that is gathered without a thread, at most
 LONGEST_ADDRESS = 2**13  # bytes of a path with its query, at most
 NEXT_BYTES = 10.0  # seconds that a thread waits for more of a body
 PARTING = 2.0  # seconds for the rest of a body that is arriving when the service stops
-LARGE_BODIES = 16  # large bodies that may arrive at the same time, each in a thread
 BUFFER = 2**16  # bytes of a response that wait for the client before its thread is given back
 TICK = 0.5  # seconds between two looks for connections that are late
 
@@ -52,7 +49,6 @@ class WsgiBridge:
         """Runs at most `threads` requests and holds at most `connections`."""
         self.application = application
         self.connections = OpenConnections(connections)
-        self.large = threading.BoundedSemaphore(LARGE_BODIES)
         self.stops = float("inf")  # when bodies that are still arriving are given up
         self.tick: Callable[[], None] = lambda: None  # called every half second by the event loop
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="request")
@@ -107,14 +103,11 @@ class WsgiBridge:
             await refuse(send, 501, f"the body is sent as {coding[:60]}; send it as it is, or in chunks and nothing else")
             return
         body = RequestBody(self, receive, environ)
-        try:
-            if not await body.gather():
-                await refuse(send, 408, LATE)
-                return
-            environ["wsgi.input"] = body.file
-            await Response(self, environ, connection, body).send(send)
-        finally:
-            body.close()
+        if not await body.gather():
+            await refuse(send, 408, LATE)
+            return
+        environ["wsgi.input"] = body.file
+        await Response(self, environ, connection, body).send(send)
 
 
 async def refuse(send: Send, status: int, message: str) -> None:
@@ -171,7 +164,6 @@ class RequestBody:
         self._loop = asyncio.get_running_loop()
         self._deadline = time.monotonic() + WHOLE_REQUEST
         self._data = b""  # arrived, and not read yet
-        self._admitted = False
 
     async def gather(self) -> bool:
         """Waits for all of a small body; returns False if it does not arrive in time."""
@@ -197,7 +189,7 @@ class RequestBody:
         return self if self.missing else io.BytesIO(self._data)
 
     def read(self, size: int = -1) -> bytes:
-        """Returns up to `size` bytes, or all for -1, in a thread. Raises `TooManyBodies`, `RequestTimeout` and `ClientDisconnected`."""
+        """Returns up to `size` bytes, or all for -1, in a thread. Raises `RequestTimeout` and `ClientDisconnected`."""
         if size < 0:
             parts = [self._data]
             while self.missing:
@@ -209,17 +201,7 @@ class RequestBody:
         taken, self._data = self._data[:size], self._data[size:]
         return taken
 
-    def close(self) -> None:
-        """Lets another large body arrive."""
-        if self._admitted:
-            self._admitted = False
-            self._bridge.large.release()
-
     def _wait(self) -> bytes:
-        if not self._admitted:
-            if not self._bridge.large.acquire(blocking=False):
-                raise TooManyBodies(LARGE_BODIES)
-            self._admitted = True
         left = min(self._deadline, self._bridge.stops) - time.monotonic()
         future = asyncio.run_coroutine_threadsafe(self._next(), self._loop)
         try:
@@ -228,8 +210,6 @@ class RequestBody:
             future.cancel()
             raise RequestTimeout("the body did not arrive in time, or not as a whole; send it again") from None
         self._deadline += len(data) / SLOWEST
-        if not self.missing:
-            self._loop.call_soon_threadsafe(self.close)  # in the event loop, as all calls of `close`
         return data
 
     async def _next(self) -> bytes:

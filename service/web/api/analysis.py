@@ -20,6 +20,7 @@ from service.web.api.completion_adapter import completion_logprobs
 from service.web.api.protocol import Scored, TextScore
 from service.web.api.request_body import client_left, json_body
 from service.web.api.responses import answer
+from service.web.auth import caller
 from service.web.openapi import operation
 from service.web.state import Service
 from service.web.validation import Body, route_fields
@@ -56,7 +57,7 @@ def novelty_routes(service: Service) -> Blueprint:
             )
         run = service.find(values.get("model", "latest")).run
         options = {name: values[name] for name in ("prompt", "ended", "min_length") if name in values}
-        return answer(service.comparer.compare(run, text, client_left(request), **options))
+        return answer(service.comparer.compare(run, text, client_left(request), caller=caller(), **options))
 
     return blueprint
 
@@ -83,7 +84,8 @@ def score_routes(service: Service) -> Blueprint:
         names, text, alternatives = models_of(values), values["text"], values.get("logprobs", 0)
         if alternatives is not None and len(text) * (1 + alternatives) * len(names) > service.config.max_logprobs:
             raise InvalidSetting("logprobs", alternatives, "null for so long a text, or for so many models", "the limit of this service")
-        found = service.scorer.judge(service.find, names, text, alternatives, client_left(request))
+        found = service.scorer.judge(service.find, names, text, alternatives, client_left(request), caller())
+        service.limits.symbols.spend(caller(), sum(each.symbols for each in found))
         return answer(score_of(found, text, alternatives))
 
     return blueprint

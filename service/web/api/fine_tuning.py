@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import re
-import threading
 import time
 from collections.abc import Callable, Iterator
 
@@ -13,6 +12,7 @@ from flask import Blueprint, Response, request
 from model.errors import CharloomError, InvalidSetting, TextTooShort
 from service.store import Run
 from service.store.runs import ENDED
+from service.system.concurrency import Places
 from service.system.errors import Conflict, ModelTooLarge, NoRoomLeft, NotFound, RunNotFound, ServiceStopping, TooManyFollowers, TooManyJobs
 from service.system.processes import POLL
 from service.training import jobs
@@ -21,6 +21,7 @@ from service.web.api.fine_tuning_protocol import Job, JobCheckpoint, JobEvent
 from service.web.api.protocol import Error, Page
 from service.web.api.request_body import client_left, json_body
 from service.web.api.responses import DONE, KEEP_ALIVE, answer, event, page
+from service.web.auth import caller, check_again
 from service.web.errors import about, body_of
 from service.web.openapi import operation
 from service.web.state import Service
@@ -34,36 +35,25 @@ PART = 100  # events that are read at once
 log = logging.getLogger("charloom")
 
 
-class EventStreams:
-    """Limits the number of clients that follow a job, since each holds a thread."""
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._free = threading.BoundedSemaphore(most)
-
-    def join(self) -> Callable[[], None]:
-        """Add a client, and return the function to call, at least once, when it leaves. Raises `TooManyFollowers`."""
-        if not self._free.acquire(blocking=False):
-            raise TooManyFollowers(self._most)
-        left = threading.Lock()
-
-        def leave() -> None:
-            if left.acquire(blocking=False):
-                self._free.release()
-
-        return leave
-
-
-def follow(service: Service, name: str, after: int, gone: Callable[[], bool], stopping: Callable[[], bool]) -> Iterator[bytes]:
+def follow(
+    service: Service,
+    name: str,
+    after: int,
+    gone: Callable[[], bool],
+    stopping: Callable[[], bool],
+    check_key: Callable[[], object] = lambda: None,
+) -> Iterator[bytes]:
     """Yield server-sent events: those of a run after the event `after`, then each as it happens, and ``[DONE]`` once the run has ended.
 
-    The stream ends when the client is `gone`. An error is its last event, also if the run is deleted or the service is `stopping`.
+    The stream ends when the client is `gone`. An error is its last event, also if the run is deleted, the service is `stopping`, or
+    `check_key` raises.
     """
     try:
         sent = -SILENCE  # if there is no event yet, a comment is sent at once, so that the client gets the headers
         while not gone():
             if stopping():
                 raise ServiceStopping
+            check_key()
             ended = service.store.runs.get(name).state in ENDED  # before the events are read, so that its last are among them
             found = jobs.events(service.store, name, after=after, limit=PART)
             for each in found:
@@ -98,7 +88,7 @@ def routes(service: Service) -> Blueprint:
     """Return the routes with their views."""
     blueprint = Blueprint("fine_tuning", __name__, url_prefix="/v1/fine_tuning/jobs")
     store = service.store
-    followers = EventStreams(service.config.max_followers)
+    followers = Places(service.config.max_followers)  # each client that follows a job holds a thread
 
     @blueprint.post("")
     @operation(
@@ -207,10 +197,12 @@ def routes(service: Service) -> Blueprint:
     return blueprint
 
 
-def _stream(service: Service, followers: EventStreams, run: Run, after: int) -> Response:
-    leave = followers.join()
+def _stream(service: Service, followers: Places, run: Run, after: int) -> Response:
+    leave = followers.take(caller())
+    if leave is None:
+        raise TooManyFollowers(followers.limit, followers.each)
     stopping = request.environ.get("charloom.stopping", lambda: False)
-    events = follow(service, run.name, after, client_left(request), stopping)
+    events = follow(service, run.name, after, client_left(request), stopping, check_again())
     response = Response(events, mimetype="text/event-stream", headers={"X-Accel-Buffering": "no"})
     response.call_on_close(leave)
     return response

@@ -14,6 +14,7 @@ from service.inspection.results import CellReport, Inspection
 from service.system.errors import NotFound, ServiceError, TooManyRequests
 from service.web.api.request_body import client_left, json_body
 from service.web.api.responses import large_answer
+from service.web.auth import caller
 from service.web.errors import about
 from service.web.openapi import operation
 from service.web.state import Service
@@ -49,7 +50,9 @@ def routes(service: Service) -> Blueprint:
         with about("units"):
             for unit in options.units or ():
                 unit_activations.check(model.checkpoint.model, unit)
-        return large_answer(service.inspector.inspect(model, text, options, client_left(request)))
+        found = service.inspector.inspect(model, text, options, client_left(request), caller())
+        service.limits.symbols.spend(caller(), len(text))
+        return large_answer(found)
 
     @blueprint.post("/v1/inspect/cells")
     @operation("inside", body=CELLS, answer=CellReport, raises=RAISES)
@@ -61,7 +64,8 @@ def routes(service: Service) -> Blueprint:
         memory for this checkpoint and corpus.
         """
         values = CELLS.parse(json_body(request))
-        return large_answer(service.cells.get(service.find(values.get("model", "latest")), values.get("corpus"), client_left(request)))
+        model = service.find(values.get("model", "latest"))
+        return large_answer(service.cells.get(model, values.get("corpus"), client_left(request), caller()))
 
     return blueprint
 

@@ -18,6 +18,7 @@ from werkzeug.sansio.multipart import Data, Epilogue, Field, File, MultipartDeco
 
 from corpora.naming import printable
 from model.errors import InvalidSetting, MissingSetting, UnknownSetting, Word
+from service.web.rate_limits import place_for_body
 from service.web.validation import Query
 
 # ── bodies ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -26,12 +27,14 @@ from service.web.validation import Query
 def json_body(request: Request) -> bytes:
     """Return the body of a request that should be JSON; empty if none was sent.
 
-    Raises `UnsupportedMediaType`, which also refuses forms of foreign web pages, `RequestTimeout`, and `RequestEntityTooLarge`.
+    Raises `UnsupportedMediaType`, which also refuses forms of foreign web pages, `TooManyUploads`, `RequestTimeout`, and
+    `RequestEntityTooLarge`.
     """
     refuse_packed(request)
     late = RequestTimeout("the body did not arrive in time, or not as a whole; send it again")
     try:
-        data = request.get_data(cache=False)
+        with place_for_body(request):
+            data = request.get_data(cache=False)
     except ClientDisconnected:
         raise late from None
     if len(data) < (request.content_length or 0):
@@ -111,6 +114,7 @@ class Upload:
         self._data = self._file_data()
         self._held = b""
         self._read = 0
+        self._place = contextlib.ExitStack()
         self._begun = self._ended = False
 
     def begin(self) -> dict[str, Any]:
@@ -138,14 +142,17 @@ class Upload:
         return False
 
     def __enter__(self) -> Self:
+        """Raises `TooManyUploads`."""
+        self._place.enter_context(place_for_body(self._request))
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         enough = self._read + REST
-        if isinstance(error, Exception):
-            with contextlib.suppress(HTTPException):
-                while not self._ended and self._read < enough:
-                    self._more()
+        with self._place:
+            if isinstance(error, Exception):
+                with contextlib.suppress(HTTPException):
+                    while not self._ended and self._read < enough:
+                        self._more()
 
     # ── parsing ───────────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -15,9 +15,12 @@ from model.backend import network_for
 from service.generation.model_cache import ModelCache
 from service.generation.scoring import AT_ONCE, WAITING, Scorer, posterior
 from service.store import Run, Store
+from service.system.concurrency import MOST, Turns
 from service.system.errors import RunNotFound, TookTooLong, TooManyRequests, WaitedTooLong
 
 AddModel = Callable[..., Run]
+
+ONE_CALLERS = int(MOST * WAITING)  # requests of one caller that may wait
 
 
 @pytest.fixture
@@ -93,12 +96,12 @@ def test_few_texts_are_read_at_the_same_time(models: ModelCache) -> None:
         thread.start()
     for _ in first:
         at_work.acquire(timeout=30)
-    waiting = [threading.Thread(target=ask, args=(models.get,)) for _ in range(WAITING)]
+    waiting = [threading.Thread(target=ask, args=(models.get,)) for _ in range(ONE_CALLERS)]
     for thread in waiting:
         thread.start()
     for thread in waiting:
         thread.join()
-    assert outcomes == [WaitedTooLong] * WAITING
+    assert outcomes == [WaitedTooLong] * ONE_CALLERS
     go.set()
     for thread in first:
         thread.join()
@@ -110,10 +113,11 @@ def test_few_texts_are_read_at_the_same_time(models: ModelCache) -> None:
 
 def test_no_more_wait_than_there_are_places(models: ModelCache) -> None:
     scorer = Scorer(60)
-    for _ in range(AT_ONCE + WAITING):
-        assert scorer._turns._places.acquire(blocking=False)
-    with pytest.raises(TooManyRequests):
-        scorer.judge(models.get, ["one"], "a", 0, never)
+    scorer._turns = Turns(AT_ONCE, 0, 60)
+    with scorer._turns.turn(), scorer._turns.turn():
+        with pytest.raises(TooManyRequests):
+            scorer.judge(models.get, ["one"], "a", 0, never)
+        assert scorer.judge(models.get, ["one"], "a", 0, never, "another")[0].symbols == 1
 
 
 def test_a_model_that_is_not_there(models: ModelCache) -> None:

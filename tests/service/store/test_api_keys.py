@@ -9,13 +9,14 @@ import base64
 import hashlib
 import hmac
 import re
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
-from model.errors import UnreadableSource
+from model.errors import InvalidSetting, UnreadableSource
 from service.store import Store, api_keys
-from service.store.api_keys import Keyring, given, hashed
+from service.store.api_keys import SCOPES, ApiKey, Keyring, given, hashed
 from service.system.errors import InvalidName, KeyNotFound, NameTaken, StoreError, WeakKey
 
 # ── keys ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -25,9 +26,28 @@ def test_what_is_stored_can_be_listed_and_revoked(store: Store) -> None:
     made = [store.keys.add("11" * 32, "laptop"), store.keys.add("22" * 32), store.keys.add("33" * 32)]
     assert [key.name for key in made] == ["laptop", "key", "key-2"]
     assert store.keys.list() == tuple(made)
-    assert store.keys.hashes() == {"laptop": "11" * 32, "key": "22" * 32, "key-2": "33" * 32}
+    assert store.keys.by_hash() == dict(zip(("11" * 32, "22" * 32, "33" * 32), made, strict=True))
     store.keys.revoke("key")
-    assert list(store.keys.hashes()) == ["laptop", "key-2"]
+    assert [key.name for key in store.keys.list()] == ["laptop", "key-2"]
+
+
+def test_a_key_may_do_all_and_never_expires_unless_it_is_told(store: Store) -> None:
+    assert (store.keys.add("11" * 32).scope, store.keys.add("22" * 32).expires_at) == ("admin", None)
+    allowed = [[scope for scope in SCOPES if ApiKey(name="a", created_at="", scope=each).allows(scope)] for each in SCOPES]
+    assert allowed == [["write"], ["write", "train"], ["write", "train", "admin"]]
+
+
+def test_a_lifetime_ends_at_its_second(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = store.keys.add("11" * 32, scope="write", seconds=90.0)
+    moments = [datetime.fromisoformat(moment or "") for moment in (made.created_at, made.expires_at)]
+    assert abs((moments[1] - moments[0]).total_seconds() - 90) < 1
+    assert not made.expired
+    monkeypatch.setattr(api_keys, "now", lambda: made.expires_at)
+    assert made.expired
+    assert store.keys.list() == (made,), "it can still be listed and revoked"
+    for wrong in (0.0, -1.0, 1e12, float("nan"), float("inf")):
+        with pytest.raises(InvalidSetting, match=r"^expires is .* must be more than 0 and at most 36,500d"):
+            store.keys.add("22" * 32, seconds=wrong)
 
 
 def test_names(store: Store) -> None:
@@ -110,18 +130,23 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
         given(None, tmp_path / "binary")
 
 
+def name_of(ring: Keyring, key: str) -> str | None:
+    found = ring.find(key)
+    return found.name if found else None
+
+
 def test_who_holds_a_key(store: Store) -> None:
     ring = Keyring(store.keys)
     assert not ring
     store.keys.add(hashed(ONE), "laptop")
     assert ring
-    assert ring.holder(ONE) == "laptop"
-    assert ring.holder(TWO) is None
-    assert ring.holder("") is None
-    assert ring.holder("\udc80") is None
-    assert ring.holder(hashed(ONE)) is None  # who has read the database can do nothing with it
+    assert name_of(ring, ONE) == "laptop"
+    assert ring.find(TWO) is None
+    assert ring.find("") is None
+    assert ring.find("\udc80") is None
+    assert ring.find(hashed(ONE)) is None  # who has read the database can do nothing with it
     store.keys.revoke("laptop")
-    assert ring.holder(ONE) is None
+    assert ring.find(ONE) is None
     assert not ring
 
 
@@ -129,8 +154,8 @@ def test_keys_from_outside_are_valid_beside_the_stored_ones(store: Store) -> Non
     ring = Keyring(store.keys, given(f"{ONE},{TWO}"))
     assert ring
     store.keys.add(hashed(THREE), "laptop")
-    assert ring.holder(ONE) == f"given-{hashed(ONE)[:8]}"
-    assert {ring.holder(ONE), ring.holder(TWO), ring.holder(THREE)} == {
+    assert ring.find(ONE) == ApiKey(name=f"given-{hashed(ONE)[:8]}", created_at=ring.find(ONE).created_at)  # type: ignore[union-attr]
+    assert {name_of(ring, ONE), name_of(ring, TWO), name_of(ring, THREE)} == {
         f"given-{hashed(ONE)[:8]}",
         f"given-{hashed(TWO)[:8]}",
         "laptop",
@@ -146,7 +171,7 @@ def test_every_key_is_compared_in_constant_time_wherever_the_right_one_stands(st
     ring = Keyring(store.keys)
     for key in (ONE, TWO, THREE, "none of them at all"):
         compared.clear()
-        ring.holder(key)
+        ring.find(key)
         assert compared == [hashed(ONE), hashed(TWO), hashed(THREE)]
 
 
@@ -156,18 +181,18 @@ def test_its_use_is_noted_once_a_minute(store: Store, monkeypatch: pytest.Monkey
     monkeypatch.setattr(store.keys, "used", noted.append)
     ring = Keyring(store.keys)
     for _ in range(5):
-        ring.holder(ONE)
-        ring.holder(TWO)
+        ring.find(ONE)
+        ring.find(TWO)
     assert noted == ["laptop"]
     monkeypatch.setattr(api_keys, "NOTED", 0.0)
-    ring.holder(ONE)
+    ring.find(ONE)
     assert noted == ["laptop"] * 2
 
 
 def test_the_first_key_is_stored_as_a_hash_only(store: Store) -> None:
     key, unstored = api_keys.first(store.keys)
     assert unstored == ()
-    assert store.keys.hashes() == {api_keys.FIRST: hashed(key)}
+    assert list(store.keys.by_hash()) == [hashed(key)]
     kept = b"".join(file.read_bytes() for file in store.path.parent.iterdir())
     assert hashed(key).encode() in kept
     assert key.encode() not in kept
@@ -179,4 +204,4 @@ def test_a_database_that_cannot_be_written_keeps_nobody_out(store: Store, monkey
 
     monkeypatch.setattr(store.keys, "add", refuse)
     key, unstored = api_keys.first(store.keys)
-    assert Keyring(store.keys, unstored).holder(key)
+    assert Keyring(store.keys, unstored).find(key)

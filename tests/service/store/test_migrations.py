@@ -70,7 +70,10 @@ SCHEMA = FIRST | {
         " level TEXT NOT NULL CHECK (level IN ('info', 'warn', 'error')), type TEXT NOT NULL CHECK (type IN ('message', 'metrics')),"
         " message TEXT NOT NULL, data TEXT"
     ),
-    "keys": ("id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, sha256 TEXT NOT NULL UNIQUE, created_at TEXT NOT NULL, used_at TEXT"),
+    "keys": (
+        "id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, sha256 TEXT NOT NULL UNIQUE, created_at TEXT NOT NULL, used_at TEXT,"
+        " scope TEXT NOT NULL DEFAULT 'admin' CHECK (scope IN ('write', 'train', 'admin')), expires_at TEXT"
+    ),
     "runs": FIRST["runs"]
     + (
         ", wanted TEXT CHECK (wanted IN ('paused', 'cancelled')), queued INTEGER NOT NULL DEFAULT 0 CHECK (queued IN (0, 1)),"
@@ -180,9 +183,9 @@ def test_tables_are_strict_and_without_rowid_as_meant(store: Store) -> None:
 
 def test_names_of_migrations_never_change(store: Store) -> None:
     """Append only: a name that is missing here was released, and files that have it would be refused."""
-    later = ["create_queue", "create_keys", "keep_rates", "count_composed_characters", "separate_requests"]
+    later = ["create_queue", "create_keys", "keep_rates", "count_composed_characters", "separate_requests", "scope_keys"]
     assert [migration.name for migration in release.applied(store.db)] == [*FIRST_MIGRATIONS, *later]
-    assert len(KNOWN) == 8
+    assert len(KNOWN) == 9
 
 
 def test_a_file_of_a_newer_release_is_refused_and_left_alone(path: Path) -> None:

@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from werkzeug.test import create_environ, run_wsgi_app
 
-from service.store.api_keys import hashed
+from service.store import api_keys
+from service.store.api_keys import SCOPES, hashed
 from service.web.app import create_app
 from service.web.auth import is_loopback
 from service.web.service_config import ServiceConfig
@@ -243,6 +244,93 @@ def test_on_a_network_nobody_passes_without_any_key(service: Service) -> None:
     client.application.extensions["charloom"].store.keys.revoke("laptop")
     assert client.get("/whoami", headers=BEARER).status_code == 401
     assert client.get("/whoami").status_code == 401
+
+
+# ── scopes and lifetimes ──────────────────────────────────────────────────────────────────────────────────────────────
+
+NEED_TRAIN = {"files.upload", "fine_tuning.create", "fine_tuning.cancel", "fine_tuning.pause", "fine_tuning.resume"}
+NEED_ADMIN = {"files.delete", "models.delete", "models.pin", "models.unpin"}
+
+
+@pytest.mark.parametrize("scope", SCOPES)
+def test_each_route_has_a_scope(service: Service, scope: str) -> None:
+    """Of all routes that change something, those named above need more than `write`; a new one must be put where it belongs."""
+    client = service(loopback=False)
+    store = client.application.extensions["charloom"].store
+    store.keys.add(hashed(KEY), "laptop", scope=scope)
+    refused = set()
+    for rule in client.application.url_map.iter_rules():
+        if rule.endpoint in ("whoami", "number"):
+            continue
+        for method in (rule.methods or set()) - {"OPTIONS"}:
+            answer = client.open(re.sub("<[^>]*>", "none", rule.rule), method=method, headers=BEARER)
+            assert answer.status_code != 401
+            if answer.status_code != 403:
+                continue
+            refused.add(rule.endpoint)
+            error = answer.get_json()["error"]
+            needed = "train" if rule.endpoint in NEED_TRAIN else "admin"
+            assert (error["code"], error["type"]) == ("scope_too_narrow", "permission_error")
+            assert error["message"].startswith(f"the key laptop has the scope {scope}, and this needs the scope {needed};")
+            assert f"charloom key new --scope {needed}" in error["message"]
+    assert refused == {"write": NEED_TRAIN | NEED_ADMIN, "train": NEED_ADMIN, "admin": set()}[scope]
+
+
+def test_an_unknown_address_is_not_found_by_any_key(service: Service) -> None:
+    client = service(loopback=False)
+    client.application.extensions["charloom"].store.keys.add(hashed(KEY), scope="write")
+    assert client.get("/nothing", headers=BEARER).status_code == 404
+    assert client.post("/whoami", headers=BEARER).status_code == 403, "a route that is not known to need less needs admin"
+
+
+def test_a_key_expires_at_once(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = service(loopback=False)
+    key = client.application.extensions["charloom"].store.keys.add(hashed(KEY), "laptop", seconds=3600.0)
+    assert client.get("/whoami", headers=BEARER).get_data(as_text=True) == "key:laptop"
+    monkeypatch.setattr(api_keys, "now", lambda: key.expires_at)
+    answer = client.get("/whoami", headers=BEARER)
+    assert (answer.status_code, answer.headers["WWW-Authenticate"]) == (401, 'Bearer realm="Charloom"')
+    error = answer.get_json()["error"]
+    assert (error["code"], error["type"]) == ("expired_api_key", "authentication_error")
+    assert error["message"].startswith(f"the key laptop expired at {key.expires_at[:10]} ")
+    assert client.get("/whoami").status_code == 401
+
+
+# ── guessing ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def guess(client: FlaskClient, key: str, address: str = "192.0.2.7") -> tuple[int, float, str | None]:
+    """(status, seconds for which the server holds the answer back, Retry-After)"""
+    environ = create_environ("/whoami", headers={"Authorization": f"Bearer {key}"}, environ_base={"REMOTE_ADDR": address})
+    answers: list[tuple[str, dict[str, str]]] = []
+    client.application(environ, lambda status, headers, _=None: answers.append((status, dict(headers))))  # type: ignore[arg-type, return-value]
+    [(status, headers)] = answers
+    return int(status[:3]), environ.get("charloom.delay", 0), headers.get("Retry-After")
+
+
+def test_guessing_is_slowed_and_logged_and_valid_keys_are_not(service: Service, caplog: pytest.LogCaptureFixture) -> None:
+    client = service(loopback=False, keys=(hashed(KEY),))
+    with caplog.at_level("WARNING", logger="charloom"):
+        assert [guess(client, f"wrong-{number}") for number in range(10)] == [(401, 0, None)] * 10
+        assert not caplog.records
+        delays = [guess(client, f"wrong-{number}")[1] for number in range(100)]
+        assert delays == sorted(delays)
+        assert (delays[0], delays[-1]) == (1, 10)
+        assert guess(client, "wrong")[::2] == (401, "10")
+    [record] = caplog.records
+    assert "more than 10 wrong keys in a row came from 192.0.2.7" in record.getMessage()
+    assert "wrong-" not in record.getMessage()
+    assert guess(client, KEY) == (200, 0, None), "behind the same address"
+    assert guess(client, "wrong", "192.0.2.8") == (401, 0, None)
+    assert client.get("/whoami", environ_base={"REMOTE_ADDR": "192.0.2.7"}).headers.get("Retry-After") is None, "none was sent"
+
+
+def test_a_network_of_addresses_is_one_guesser(service: Service) -> None:
+    client = service(loopback=False, keys=(hashed(KEY),))
+    for number in range(10):
+        assert guess(client, "wrong", f"2001:db8::{number:x}")[1] == 0
+    assert guess(client, "wrong", "2001:db8::ffff:1")[1] == 1
+    assert guess(client, "wrong", "2001:db8:0:1::1")[1] == 0
 
 
 class Untouched(io.BytesIO):

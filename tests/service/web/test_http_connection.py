@@ -11,6 +11,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,10 +19,13 @@ import pytest
 from service.store import Run, Store
 from service.store.api_keys import hashed
 from service.web.http_connection import HEAD, SLOWEST, HttpConnection, refusal
-from service.web.wsgi_bridge import BODY, LARGE_BODIES
+from service.web.rate_limits import RateLimits
+from service.web.service_config import ServiceConfig
+from service.web.wsgi_bridge import BODY
 
 Server = Any  # of conftest.py
 KEY = "0123456789abcdef"
+LARGE_BODIES = RateLimits(ServiceConfig(db=Path("none"))).bodies.each  # of one caller
 
 
 def post(body: bytes, *headers: str) -> bytes:

@@ -55,7 +55,9 @@ def test_where_others_can_reach_it_a_key_is_made_once(path: Path, address: str) 
     assert access.asks
     assert access.key
     with Store(path) as store:
-        assert Keyring(store.keys, config.keys).holder(access.key) == FIRST
+        found = Keyring(store.keys, config.keys).find(access.key)
+        assert found is not None
+        assert (found.name, found.scope) == (FIRST, "admin")
         again = admitted(ServiceConfig(db=path), address)
         assert again == (config, Access(asks=True))
         assert len(store.keys.list()) == 1

@@ -26,7 +26,20 @@ def test_limits_are_checked() -> None:
 def test_every_setting_has_a_meaning_and_is_a_limit_or_about_the_log() -> None:
     names = {field.name for field, setting in settings_of(ServiceConfig) if setting.meaning}
     assert {"db", "loopback", "keys"}.isdisjoint(names)
-    assert {name for name in names if not name.startswith(("max_", "min_", "log_"))} == {"model_memory", "workers"}
+    assert {name for name in names if not name.startswith(("max_", "min_", "log_", "caller_"))} == {
+        "model_memory",
+        "trusted_proxies",
+        "workers",
+    }
+
+
+def test_trusted_proxies_are_addresses_and_networks() -> None:
+    found = ServiceConfig(db=Path("x"), trusted_proxies=("10.0.0.0/8, 127.0.0.1", "fd00::/8\t::1,"))
+    assert found.trusted_proxies == ("10.0.0.0/8", "127.0.0.1", "fd00::/8", "::1")
+    assert [str(network) for network in found.networks] == ["10.0.0.0/8", "127.0.0.1/32", "fd00::/8", "::1/128"]
+    for wrong in ("proxy.example.org", "10.0.0.0/33", "*", "10.0.0.0/8;127.0.0.1"):
+        with pytest.raises(InvalidSetting, match=r"^trusted_proxies is .*must be a list of addresses or networks"):
+            ServiceConfig(db=Path("x"), trusted_proxies=("127.0.0.1", wrong))
 
 
 def test_keys_are_not_shown() -> None:

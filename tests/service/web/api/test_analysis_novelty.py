@@ -206,6 +206,8 @@ def test_comparing_stops_once_the_client_has_left(app: Flask, tale: str) -> None
 
 def test_the_queue_is_limited(app: Flask, client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(app.extensions["charloom"].comparer, "_turns", Turns(1, 0, 60))
-    with app.extensions["charloom"].comparer._turns.turn():
+    with app.extensions["charloom"].comparer._turns.turn("address:127.0.0.1"):
         answer = client.post(URL, json={"text": "abc"})
+        other = client.post(URL, json={"text": "abc"}, environ_base={"REMOTE_ADDR": "127.0.0.2"})
     assert (answer.status_code, answer.headers["Retry-After"]) == (429, "1")
+    assert other.status_code == 200

@@ -15,6 +15,7 @@ from werkzeug.test import TestResponse
 from model.config import ModelConfig, TrainingConfig
 from model.settings import settings_of
 from service.store import Corpus, Metric, Run, Store
+from service.store.api_keys import hashed
 from service.web.api import fine_tuning
 from service.web.app import create_app
 from service.web.service_config import ServiceConfig
@@ -413,12 +414,29 @@ def test_a_stream_ends_with_an_error_where_the_service_stops_or_the_job_is_delet
     assert json.loads(following_of(app, gone=iter([False]))[-1][6:])["error"]["code"] == "run_not_found"
 
 
+def test_a_stream_ends_once_its_key_is_revoked(path: Path, corpus: Corpus, store: Store, job: Run) -> None:
+    app = create_app(ServiceConfig(db=path))
+    try:
+        store.keys.add(hashed("0123456789abcdef"), "laptop", scope="write")
+        headers = {"Authorization": "Bearer 0123456789abcdef"}
+        stream = app.test_client().get(f"{JOBS}/a/events?stream=true", headers=headers, buffered=False).iter_encoded()
+        assert next(stream).startswith(b"id: ")
+        store.keys.revoke("laptop")
+        assert json.loads(list(stream)[-1][6:])["error"]["code"] == "invalid_api_key"
+    finally:
+        app.extensions["charloom"].close()
+
+
 def test_too_many_followers(app: Flask, client: FlaskClient, job: Run) -> None:
     limit = app.extensions["charloom"].config.max_followers
-    streams = [client.get(f"{JOBS}/a/events?stream=true", buffered=False) for _ in range(limit)]
+    streams = [client.get(f"{JOBS}/a/events?stream=true", buffered=False) for _ in range(3 * limit // 4)]
     answer = client.get(f"{JOBS}/a/events?stream=true")
     assert answer.status_code == 429
     assert answer.headers["Retry-After"]
+    assert "16 (--max-followers) and 12 of one caller" in error(answer)[2]
+    other = {"REMOTE_ADDR": "127.0.0.2"}
+    streams.insert(0, client.get(f"{JOBS}/a/events?stream=true", buffered=False, environ_base=other))
+    assert streams[0].status_code == 200, "the last places are for other callers"
     assert client.get(f"{JOBS}/a/events").status_code == 200
     streams.pop().close()
     streams.append(client.get(f"{JOBS}/a/events?stream=true", buffered=False))

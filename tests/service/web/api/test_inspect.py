@@ -22,6 +22,7 @@ from model.vocabulary import SymbolCounts, Vocabulary
 from service.inspection import cell_search
 from service.inspection.inspector import Inspector
 from service.store import Metric, Run, Store
+from service.system.concurrency import Turns
 
 URL, CELLS = "/v1/inspect", "/v1/inspect/cells"
 NOTHING: dict[str, Any] = {"include": [], "units": []}
@@ -207,15 +208,15 @@ def test_half_a_surrogate_pair_is_an_unknown_character(client: FlaskClient) -> N
 
 def test_turns_and_time(app: Flask, client: FlaskClient) -> None:
     service = app.extensions["charloom"]
-    for turns in (service.inspector._turns, service.cells._turns):
-        while turns._places.acquire(blocking=False):
-            pass
-    for url, body in ((URL, {"text": "a"}), (CELLS, {"corpus": "tale"})):
-        if url == CELLS:
-            service.store.corpora.add("tale", ["a tale"], "tale.txt")
-        answer = client.post(url, json={"model": "one", **body})
-        assert (answer.status_code, answer.get_json()["error"]["code"]) == (429, "too_many_requests")
-        assert answer.headers["Retry-After"]
+    service.store.corpora.add("tale", ["a tale"], "tale.txt")
+    turns = service.inspector._turns = service.cells._turns = Turns(1, 0, 60)
+    with turns.turn("address:127.0.0.1"):
+        for url, body in ((URL, {"text": "a"}), (CELLS, {"corpus": "tale"})):
+            answer = client.post(url, json={"model": "one", **body})
+            assert (answer.status_code, answer.get_json()["error"]["code"]) == (429, "too_many_requests")
+            assert answer.headers["Retry-After"]
+        other = client.post(URL, json={"model": "one", "text": "a"}, environ_base={"REMOTE_ADDR": "127.0.0.2"})
+        assert other.status_code == 200
     service.inspector = Inspector(service.store, 1e-4)
     answer = client.post(URL, json={"model": "one", "text": "ab c" * 1000})
     assert (answer.status_code, answer.get_json()["error"]["code"]) == (503, "took_too_long")
