@@ -81,6 +81,7 @@ class LruCache(Generic[K, V]):
         """The `size` of all values together is at most `limit`; without a `size`, that is the number of values."""
         self.limit, self._size = limit, size
         self._values: OrderedDict[K, V] = OrderedDict()  # the most recently used one is the last
+        self._total = 0  # size
         self._lock = threading.Lock()
 
     def get(self, key: K) -> V | None:
@@ -93,7 +94,10 @@ class LruCache(Generic[K, V]):
     def put(self, key: K, value: V) -> None:
         """Keeps a value, and drops the least recently used ones until all fit."""
         with self._lock:
+            if key in self._values:
+                self._total -= self._size(self._values.pop(key))
             self._values[key] = value
-            self._values.move_to_end(key)
-            while sum(map(self._size, self._values.values())) > self.limit:
-                self._values.popitem(last=False)
+            self._total += self._size(value)
+            while self._total > self.limit:
+                _, dropped = self._values.popitem(last=False)
+                self._total -= self._size(dropped)
