@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 
 from werkzeug.exceptions import ClientDisconnected
 
-from service.system.errors import TookTooLong, TooManyRequests, WaitedTooLong
+from service.system.errors import MemoryTaken, TookTooLong, TooManyRequests, WaitedTooLong
 
 T = TypeVar("T")
 
@@ -66,6 +66,39 @@ class Turns:
             self.pause()
 
         return tick
+
+
+class MemoryBudget:
+    """Memory that requests share, and take before they use it. May be used from any thread."""
+
+    def __init__(self, limit: int, seconds: float) -> None:
+        """`limit`: bytes that all may take together; `seconds`: how long one waits for others to give theirs back."""
+        self._limit, self._seconds = limit, seconds
+        self._taken = 0
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def share(self) -> Iterator[Callable[[int], None]]:
+        """Yields a function by which one request takes bytes, all of which it gives back at the end.
+
+        A request may take any number of bytes while no other one has any; otherwise the function raises `MemoryTaken`.
+        """
+        mine = 0
+
+        def take(size: int) -> None:
+            nonlocal mine
+            with self._changed:
+                if not self._changed.wait_for(lambda: self._taken in (0, mine) or self._taken + size <= self._limit, self._seconds):
+                    raise MemoryTaken(size, self._limit)
+                self._taken += size
+                mine += size
+
+        try:
+            yield take
+        finally:
+            with self._changed:
+                self._taken -= mine
+                self._changed.notify_all()
 
 
 # ── caches ───────────────────────────────────────────────────────────────────────────────────────────────────────────

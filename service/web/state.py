@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from threading import Semaphore
 
 from model.config import SamplingConfig
 from model.errors import InvalidSetting, Word
@@ -18,10 +19,13 @@ from service.novelty.index_manager import Comparer
 from service.store import Store
 from service.store.runs import RunProgress, training
 from service.system import hardware
+from service.system.concurrency import MemoryBudget
 from service.system.disk import check_room
 from service.system.errors import ModelInTraining, NoModelYet
 from service.web.service_config import ServiceConfig
 
+UPLOADS_AT_WORK = 2  # at a time: each takes a processor and some 30 MB, while the others wait or receive
+MEMORY_WAIT = 5.0  # seconds that an upload waits until others give memory back
 Prompt = str | Sequence[int]  # text, or ids of symbols
 
 
@@ -41,6 +45,8 @@ class Service:
             observer=observer,
         )
         self.running = RunningRequests()
+        self.upload_memory = MemoryBudget(config.upload_memory, MEMORY_WAIT)
+        self.upload_places = Semaphore(UPLOADS_AT_WORK)
         self.scorer = Scorer(config.max_seconds, lambda: self.engine.rows > 0)
         self.comparer = Comparer(self.store, config.max_seconds, lambda: self.engine.rows > 0)
         self.inspector = Inspector(self.store, config.max_seconds, lambda: self.engine.rows > 0)
