@@ -11,8 +11,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -106,11 +104,11 @@ def size_of(path: Path) -> int:
     return 0
 
 
-def put_model(store: Store, name: str, text: str, seed: int = 0, **config: Any) -> None:
+def put_model(store: Store, name: str, text: str, seed: int = 0, corpus: str | None = None, **config: Any) -> None:
     """Store a model that was drawn and never trained as a finished run."""
     chosen = ModelConfig.from_dict({"cell": "lstm", "hidden_size": 64, **config})
     vocabulary = Vocabulary.build(SymbolCounts(chosen.level, chosen.normalization).add([text]))
-    store.runs.create(name, corpus=None, model_config=chosen.to_dict(), training_config={})
+    store.runs.create(name, corpus=corpus, model_config=chosen.to_dict(), training_config={})
     run = store.runs.claim(name)
     checkpoint = Checkpoint(LanguageModel.new(chosen, vocabulary.size, seed), vocabulary, {"step": 0})
     store.checkpoints.save(run, Metric(step=0), checkpoint.to_bytes(), None)
@@ -167,31 +165,46 @@ def command_of(pid: int) -> bytes:
     return b""
 
 
-class HealthWatch:
-    """Asks ``/health`` again and again in a thread of its own: `seconds` has how long each answer took."""
+HEALTH = """
+import http.client, json, sys, threading, time
+found, failures, over = [], [], threading.Event()
+def ask():
+    while not over.is_set():
+        began = time.monotonic()
+        try:
+            connection = http.client.HTTPConnection("127.0.0.1", int(sys.argv[1]), timeout=130)
+            connection.request("GET", "/health")
+            answer = connection.getresponse()
+            answer.read()
+            connection.close()
+            if answer.status != 200:
+                failures.append(f"/health has status {answer.status}")
+        except Exception as error:
+            failures.append(f"/health: {error!r}")
+        found.append(time.monotonic() - began)
+        over.wait(0.05)
+thread = threading.Thread(target=ask)
+thread.start()
+sys.stdin.read()
+over.set()
+thread.join()
+json.dump([found, failures], sys.stdout)
+"""
 
-    def __init__(self, service: WatchedService, every: float = 0.05) -> None:
+
+class HealthWatch:
+    """Asks ``/health`` again and again in a process of its own: `seconds` has how long each answer took."""
+
+    def __init__(self, service: WatchedService) -> None:
         self.seconds: list[float] = []
         self.failures: list[str] = []
-        self._service, self._every, self._over = service, every, threading.Event()
-        self._thread = threading.Thread(target=self._ask, daemon=True)
+        self._service = service
 
     def __enter__(self) -> HealthWatch:
-        self._thread.start()
+        command = [sys.executable, "-c", HEALTH, str(self._service.port)]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._over.set()
-        self._thread.join()
-
-    def _ask(self) -> None:
-        while not self._over.is_set():
-            began = time.monotonic()
-            try:
-                status, _ = self._service.ask("GET", "/health", timeout=130)
-                if status != 200:
-                    self.failures.append(f"status {status}")
-            except OSError as error:
-                self.failures.append(repr(error))
-            self.seconds.append(time.monotonic() - began)
-            self._over.wait(self._every)
+        output, _ = self._process.communicate()
+        self.seconds, self.failures = json.loads(output)

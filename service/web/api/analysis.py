@@ -19,7 +19,7 @@ from service.system.errors import NotFound, ServiceError, TooManyRequests
 from service.web.api.completion_adapter import completion_logprobs
 from service.web.api.protocol import Scored, TextScore
 from service.web.api.request_body import client_left, json_body
-from service.web.api.responses import answer
+from service.web.api.responses import answer, large_answer
 from service.web.openapi import operation
 from service.web.state import Service
 from service.web.validation import Body, route_fields
@@ -84,7 +84,7 @@ def score_routes(service: Service) -> Blueprint:
         if alternatives is not None and len(text) * (1 + alternatives) * len(names) > service.config.max_logprobs:
             raise InvalidSetting("logprobs", alternatives, "null for so long a text, or for so many models", "the limit of this service")
         found = service.scorer.judge(service.find, names, text, alternatives, client_left(request))
-        return answer(score_of(found, text, alternatives))
+        return (answer if alternatives is None else large_answer)(score_of(found, text, alternatives))
 
     return blueprint
 
