@@ -71,10 +71,10 @@ class Turns:
 class MemoryBudget:
     """Memory that requests share, and take before they use it. May be used from any thread."""
 
-    def __init__(self, limit: int, seconds: float) -> None:
-        """`limit`: bytes that all may take together; `seconds`: how long one waits for others to give theirs back."""
-        self._limit, self._seconds = limit, seconds
-        self._taken = 0
+    def __init__(self, limit: int, seconds: float, waiting: int) -> None:
+        """`limit`: bytes that all may take together; `seconds`: how long one waits for others to give theirs back; at most `waiting` do."""
+        self._limit, self._seconds, self._most_waiting = limit, seconds, waiting
+        self._taken = self._waiting = 0
         self._changed = threading.Condition()
 
     @contextmanager
@@ -88,8 +88,13 @@ class MemoryBudget:
         def take(size: int) -> None:
             nonlocal mine
             with self._changed:
-                if not self._changed.wait_for(lambda: self._taken in (0, mine) or self._taken + size <= self._limit, self._seconds):
-                    raise MemoryTaken(size, self._limit)
+                self._waiting += 1
+                try:
+                    seconds = self._seconds if self._waiting <= self._most_waiting else 0
+                    if not self._changed.wait_for(lambda: self._taken in (0, mine) or self._taken + size <= self._limit, seconds):
+                        raise MemoryTaken(size, self._limit)
+                finally:
+                    self._waiting -= 1
                 self._taken += size
                 mine += size
 

@@ -25,7 +25,7 @@ from service.system.errors import ModelInTraining, NoModelYet
 from service.web.service_config import ServiceConfig
 
 UPLOADS_AT_WORK = 2  # at a time: each takes a processor and some 30 MB, while the others wait or receive
-MEMORY_WAIT = 5.0  # seconds that an upload waits until others give memory back
+MEMORY_WAIT, WAITING_UPLOADS = 5.0, 16  # seconds that an upload waits until others give memory back, and how many do, each in a thread
 Prompt = str | Sequence[int]  # text, or ids of symbols
 
 
@@ -45,7 +45,7 @@ class Service:
             observer=observer,
         )
         self.running = RunningRequests()
-        self.upload_memory = MemoryBudget(config.upload_memory, MEMORY_WAIT)
+        self.upload_memory = MemoryBudget(config.upload_memory, MEMORY_WAIT, WAITING_UPLOADS)
         self.upload_places = Semaphore(UPLOADS_AT_WORK)
         self.scorer = Scorer(config.max_seconds, lambda: self.engine.rows > 0)
         self.comparer = Comparer(self.store, config.max_seconds, lambda: self.engine.rows > 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 
 import pytest
 from werkzeug.exceptions import ClientDisconnected
@@ -73,7 +74,7 @@ def test_values_may_have_sizes_and_too_large_ones_are_not_kept() -> None:
 
 
 def test_memory_is_taken_together_up_to_a_limit_and_given_back() -> None:
-    budget = MemoryBudget(100, seconds=0.02)
+    budget = MemoryBudget(100, seconds=0.02, waiting=1)
     with budget.share() as take:
         take(60)
         take(1000)  # alone, one may take any number
@@ -88,8 +89,17 @@ def test_memory_is_taken_together_up_to_a_limit_and_given_back() -> None:
     assert budget._taken == 0
 
 
+def until(condition: Callable[[], bool]) -> None:
+    pause = threading.Event()
+    for _ in range(2000):
+        if condition():
+            return
+        pause.wait(0.005)
+    raise AssertionError("it did not happen")
+
+
 def test_memory_that_is_given_back_goes_to_who_waits() -> None:
-    budget, order = MemoryBudget(100, seconds=30), []
+    budget, order = MemoryBudget(100, seconds=30, waiting=1), []
 
     def wait() -> None:
         with budget.share() as other:
@@ -100,6 +110,9 @@ def test_memory_that_is_given_back_goes_to_who_waits() -> None:
         take(80)
         thread = threading.Thread(target=wait)
         thread.start()
+        until(lambda: budget._waiting == 1)
+        with budget.share() as third, pytest.raises(MemoryTaken):
+            third(50)  # at once, since one waits already
         order.append("first")
     thread.join(10)
     assert order == ["first", "waited"]
