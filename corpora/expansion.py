@@ -15,6 +15,10 @@ from corpora.naming import printable
 from corpora.reading import PeekedStream, ReadOptions
 from model.errors import CharloomError, TextTooLarge, UnreadableSource, UnsafeArchive, shown
 
+MEMBER = 400  # bytes of memory for a member that is kept, beside its name: measured in CPython 3.11
+XZ_HEADER = 2**11  # bytes, at most: of a stream 12, of its first block 1024 (the .xz file format, sections 2.1.1 and 3.1)
+TAKEN = 2**20  # bytes for members that are taken at once
+
 
 class Expanding:
     """Decompressed bytes; stops a decompression bomb and turns errors into Charloom's."""
@@ -47,13 +51,16 @@ class Members:
     def __init__(self, options: ReadOptions, packed: Callable[[], int]) -> None:
         """`packed()` returns the bytes of the archive read so far, still compressed."""
         self._options, self._packed = options, packed
-        self._number = self._names = 0
+        self._number = self._names = self._taken = 0
 
     def admit(self, name: str) -> None:
         """Raises `UnsafeArchive` if a member's path leaves the archive's folder, or if there are too many members, or too long names."""
         limits = self._options.limits
         self._number += 1
         self._names += len(name)
+        while self._number * MEMBER + self._names > self._taken:
+            self._options.take(TAKEN)
+            self._taken += TAKEN
         if len(name) > limits.name:
             raise self._refused(f"a path in it has {len(name):,} characters, more than {limits.name:,}")
         if re.match(r"[/\\]|[A-Za-z]:[/\\]", name) or ".." in re.split(r"[/\\]", name):
@@ -74,10 +81,13 @@ class Xz:
 
     def __init__(self, packed: Readable, options: ReadOptions) -> None:
         self._packed, self._options = packed, options
+        self._limit = options.limits.usual_memory
+        options.take(self._limit)
         self._stream = self._new()
 
     def _new(self) -> lzma.LZMADecompressor:
-        return lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=self._options.limits.memory)
+        self._head: bytes | None = b""  # what a stream began with, until something of it is unpacked
+        return lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=self._limit)
 
     def read(self, size: int, /) -> bytes:
         """Raises `UnsafeArchive`, `lzma.LZMAError` and `EOFError`."""
@@ -92,15 +102,30 @@ class Xz:
                 self._stream = self._new()
             elif self._stream.needs_input and not (fresh := self._packed.read(BLOCK)):
                 raise EOFError("it ends too early")
-            try:
-                data = self._stream.decompress(fresh, size)
-            except lzma.LZMAError as error:
-                if "limit" not in str(error):
-                    raise
-                most = self._options.limits.memory
-                raise UnsafeArchive(self._options.origin, f"unpacking it takes more than {most:,} bytes of memory, the limit") from None
-            if data:
+            if data := self._unpack(fresh, size):
                 return data
+
+    def _unpack(self, fresh: bytes, size: int) -> bytes:
+        """Unpacks more, in more memory if the header of the stream asks for it."""
+        if self._head is not None:
+            self._head += fresh
+        try:
+            data = self._stream.decompress(fresh, size)
+        except lzma.LZMAError as error:
+            if "limit" not in str(error):
+                raise
+            most = self._options.limits.memory
+            if self._head is None or self._limit == most:
+                raise UnsafeArchive(
+                    self._options.origin, f"unpacking it takes more than {self._limit:,} bytes of memory, the limit"
+                ) from None
+            self._options.take(most - self._limit)
+            self._limit, head = most, self._head
+            self._stream = self._new()
+            return self._unpack(head, size)
+        if data or len(self._head or b"") > XZ_HEADER:
+            self._head = None
+        return data
 
 
 @contextlib.contextmanager

@@ -33,7 +33,12 @@ class Limits:
     name: int = 4096  # characters of a member's path
     names: int = 2**24  # ... and of all paths together
     table: int = 2**24  # bytes of a zip's table of contents, which is read as a whole
-    memory: int = 66 * 2**20  # bytes for unpacking xz: 65 MiB at its highest level
+    memory: int = 66 * 2**20  # bytes for unpacking xz: 65 MiB at its highest level ...
+    usual_memory: int = 10 * 2**20  # ... and 9 MiB at the usual one
+
+
+def untaken(size: int) -> None:
+    """Counts no memory: a user of the command line may take all there is."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,7 @@ class ReadOptions:
     encoding: str | None = None
     limits: Limits = field(default_factory=Limits)
     scratch: str | None = None  # folder for temporary files; None is the system's
+    take: Callable[[int], None] = untaken  # called with bytes of memory before they are used for unpacking; may raise
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from corpora.expansion import temporary_copy
 from corpora.folders import documents_of
 from corpora.naming import printable, suggested_name
 from corpora.read_report import ReadReport
-from corpora.reading import MAX_SIZE, PIECE, Limits, ReadOptions, in_pieces, read_documents
+from corpora.reading import MAX_SIZE, PIECE, Limits, ReadOptions, in_pieces, read_documents, untaken
 from corpora.selection import selection
 from model.errors import InvalidSetting, SourceNotFound, UnreadableSource
 
@@ -112,14 +112,16 @@ def open_stream(
     max_size: int = MAX_SIZE,
     scratch: str | None = None,
     piece: int = PIECE,
+    take: Callable[[int], None] = untaken,
 ) -> Source:
     """Opens a file that arrives as a stream, such as an upload; it can be read once. The options are those of `open_source`.
 
-    Only the stream's `read`, `seek` and `seekable` are used. Raises `UnknownEncoding`.
+    `take(bytes)` is called before memory is used for unpacking, and may raise. Only the stream's `read`, `seek` and `seekable` are used.
+    Raises `UnknownEncoding`.
     """
     check_encoding(encoding)
     name = suggested_name(file_name, frozenset(BUILTINS))
-    options = ReadOptions(printable(file_name) or "the file", selection(glob), encoding, _limits(max_size), scratch)
+    options = ReadOptions(printable(file_name) or "the file", selection(glob), encoding, _limits(max_size), scratch, take)
 
     def read(report: ReadReport) -> Iterator[str]:
         return in_pieces(read_stream(stream, options, report), options, report, piece)

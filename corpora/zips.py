@@ -17,6 +17,7 @@ from corpora.read_report import ReadReport
 from corpora.reading import Document, ReadOptions
 from model.errors import UnreadableSource, UnsafeArchive
 
+TABLE = 10  # bytes of memory for each of a table of contents: measured in CPython 3.11
 _ENCRYPTED = 0x1  # bit 0 of a member's flags (APPNOTE.TXT 4.4.4)
 _DAMAGES = (zipfile.BadZipFile, struct.error, ValueError, OverflowError, NotImplementedError, RuntimeError)
 
@@ -30,7 +31,9 @@ def zip_documents(file: BinaryIO, options: ReadOptions, report: ReadReport) -> I
     size = file.seek(0, 2)
     file.seek(0)
     with _wrapping_errors(options):
-        archive = zipfile.ZipFile(cast(BinaryIO, _Reader(file, options)))
+        reader = _Reader(file, options)
+        archive = zipfile.ZipFile(cast(BinaryIO, reader))
+        reader.opening = False
     with archive:
         members, admitted = {}, Members(options, lambda: size)
         expanded = 0
@@ -63,12 +66,15 @@ class _Reader:
     def __init__(self, file: BinaryIO, options: ReadOptions) -> None:
         self.file, self.options = file, options
         self.seek, self.tell, self.seekable, self.close = file.seek, file.tell, file.seekable, file.close
+        self.opening = True
 
     def read(self, size: int = -1, /) -> bytes:
         """Raises `UnsafeArchive`."""
         most = self.options.limits.table
         if size > most:
             raise UnsafeArchive(self.options.origin, f"its table of contents is larger than {most:,} bytes, the limit")
+        if self.opening:
+            self.options.take(TABLE * max(0, size))
         return self.file.read(size)
 
 

@@ -102,6 +102,11 @@ class TextTooShort(TextError):
         )
 
 
+class TooManyCharacters(TextError):
+    def __init__(self, origin: str, limit: int) -> None:
+        super().__init__(f"{origin} has more than {limit:,} different characters, the limit, so it is hardly a text; check its encoding")
+
+
 class BinaryText(TextError):
     def __init__(self, origin: str, offset: int) -> None:
         super().__init__(

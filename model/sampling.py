@@ -81,13 +81,19 @@ class Sampler:
         self._prompts: list[_Prompt] = []
         self._texts: list[OutputText] = []
         self._batch: SamplingBatch | None = None  # made anew when texts join or leave
+        self._paused: dict[int, tuple[list[OutputText], Array]] = {}  # by request: texts that rest, with their states (L, S, B, H)
         self._state = self.model.zero_state(0)  # (L, S, B, H), column b belongs to self._texts[b]
         self._requests = 0
 
     @property
     def active(self) -> int:
-        """The number of texts being written and of prompts being read."""
-        return len(self._texts) + len(self._prompts)
+        """The number of texts being written, those that rest included, and of prompts being read."""
+        return len(self._all_texts()) + len(self._prompts)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a step has something to do."""
+        return bool(self._texts or self._prompts)
 
     def add(self, config: SamplingConfig, source: CopySource | None = None) -> Accepted:
         """Adds a request, whose texts the following steps write. With `max_copy`, `source` is the text they must not copy.
@@ -113,14 +119,26 @@ class Sampler:
     def cancel(self, request: int) -> None:
         """Removes a request; its rows are free at once."""
         self._prompts = [prompt for prompt in self._prompts if prompt.request != request]
+        self._paused.pop(request, None)
         self._keep([text.request != request for text in self._texts])
 
     def end(self, request: int) -> list[Piece]:
         """Ends the texts of a request as if their length were reached; returns their last pieces."""
         reading = [prompt for prompt in self._prompts if prompt.request == request]
-        texts = [text for prompt in reading for text in self._texts_of(prompt)] + [text for text in self._texts if text.request == request]
+        texts = [text for prompt in reading for text in self._texts_of(prompt)]
+        texts += [text for text in self._all_texts() if text.request == request]
         self.cancel(request)
         return [text.finish() for text in texts]
+
+    def pause(self, request: int) -> None:
+        """Lets the texts of a request rest until `resume`. Its symbols stay the same, and its prompt is still read."""
+        mine = [text.request == request for text in self._texts]
+        self._paused[request] = [text for text in self._texts if text.request == request], self._state[:, :, np.array(mine, bool)]
+        self._keep([not each for each in mine])
+
+    def resume(self, request: int) -> None:
+        """Writes the texts of a paused request on."""
+        self._join(*self._paused.pop(request))
 
     # ── temperature ───────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -129,7 +147,7 @@ class Sampler:
 
         Raises `KeyError` for a request that is not active.
         """
-        positions = [text.symbols for text in self._texts if text.request == request]
+        positions = [text.symbols for text in self._all_texts() if text.request == request]
         position = max(positions, default=0)  # the texts of a request advance together
         self._temperatures(request).change(position, value)
         if self._batch:
@@ -141,7 +159,7 @@ class Sampler:
         return self._temperatures(request).pairs
 
     def _temperatures(self, request: int) -> TemperatureSchedule:
-        writing: list[OutputText | _Prompt] = [*self._texts, *self._prompts]
+        writing: list[OutputText | _Prompt] = [*self._all_texts(), *self._prompts]
         for each in writing:
             if each.request == request:
                 return each.temperatures
@@ -201,10 +219,13 @@ class Sampler:
         config = prompt.config
         texts = self._texts_of(prompt)
         if not config.length:
+            self._paused.pop(prompt.request, None)
             return [text.finish() for text in texts]
-        self._texts += texts
-        self._state = np.concatenate([self._state, np.repeat(prompt.state, config.n, axis=2)], axis=2)
-        self._batch = None
+        state = np.repeat(prompt.state, config.n, axis=2)
+        if prompt.request in self._paused:
+            self._paused[prompt.request] = texts, state
+        else:
+            self._join(texts, state)
         return [text.prompt_piece() for text in texts] if config.echo else []
 
     def _read(self, prompt: _Prompt, until: int) -> None:
@@ -240,6 +261,15 @@ class Sampler:
             return None
         self._copy_rules = self._copy_rules or CopyRules(self.vocabulary)
         return CopyGuard(self._copy_rules, prompt.source, prompt.config.max_copy)
+
+    def _all_texts(self) -> list[OutputText]:
+        return self._texts + [text for texts, _ in self._paused.values() for text in texts]
+
+    def _join(self, texts: list[OutputText], state: Array) -> None:
+        """Adds texts with their states (L, S, B, H) to those that are written."""
+        self._texts += texts
+        self._state = np.concatenate([self._state, state], axis=2)
+        self._batch = None
 
     def _keep(self, which: list[bool]) -> None:
         """Keeps the texts whose entry is true, with their rows of the state."""

@@ -28,6 +28,7 @@ from model.utf8_constraint import Utf8Guide
 Ids = NDArray[np.integer[Any]]
 
 RARE = 1_000_000  # by default a symbol must occur once in this many
+SYMBOL_BYTES = 200  # that the number and the name of a symbol take, measured in CPython 3.11
 PIECE = 2**20  # ids that are decoded at once if only the length of their text is needed
 
 
@@ -110,8 +111,8 @@ class Vocabulary:
         self.size = len(self.symbols)
         self.unknown = self.size
         self.dtype = np.dtype(np.uint8 if self.size < 256 else np.uint16 if self.size < 65536 else np.uint32)
-        limit = 256 if level == "byte" else CODE_POINTS
-        self._ids: Ids = np.full(limit, self.unknown, self.dtype)
+        # By code point or byte. The last entry stands for all behind it, since a table of all code points would take a megabyte or two.
+        self._ids: Ids = np.full(max(self.symbols, default=0) + 2, self.unknown, self.dtype)
         self._ids[list(self.symbols)] = np.arange(self.size)
 
     @classmethod
@@ -132,12 +133,17 @@ class Vocabulary:
         """Nats that an unknown symbol costs: any code point, or any byte, could have been meant."""
         return math.log(256) if self.level == "byte" else UNKNOWN_COST
 
+    @property
+    def nbytes(self) -> int:
+        """About its size in memory."""
+        return self._ids.nbytes + SYMBOL_BYTES * self.size
+
     def encode(self, text: str) -> Ids:
         """The ids (N,) of a text after normalisation; what is outside the alphabet becomes the unknown symbol."""
         return self._look_up(normalize(text, self.normalization))
 
     def _look_up(self, text: str) -> Ids:
-        return self._ids.take(codes(text, self.level))  # half the time of indexing
+        return self._ids.take(codes(text, self.level), mode="clip")  # half the time of indexing
 
     def encode_pieces(self, pieces: Iterable[str], normal: bool = False) -> Iterator[Ids]:
         """The ids of a text given in pieces; joined, they are `encode` of the whole. `normal` says that it is in normal form already."""

@@ -1,7 +1,8 @@
 """Runs the thread that writes every text: each text of each request is a row in the batch of its model's `Sampler`.
 
 Requests join and leave between steps (continuous batching). A reader takes its pieces from its request's own queue, so that the thread
-never waits for a reader; it sleeps while there is nothing to write. A fault in a step fails the requests of that batch only.
+never waits for a reader; the texts of a request whose reader falls behind rest until it has caught up. The thread sleeps while there is
+nothing to write. A fault in a step fails the requests of that batch only.
 """
 
 from __future__ import annotations
@@ -64,6 +65,8 @@ class Engine:
         self._requests: set[Request] = set()  # that are not finished
         self._scheduler = Scheduler(max_rows, max_waiting, max_logprobs)
         self._leaving: list[Request] = []
+        self._resuming: list[Request] = []
+        self._woken = False  # whether there may be something to do beside the steps
         self._changes: deque[TemperatureChange] = deque()
         self._stopping = False
         self._thread: threading.Thread | None = None
@@ -104,6 +107,7 @@ class Engine:
             caller=caller,
             cancel=self.cancel,
             set_temperature=self.set_temperature,
+            resume=self._resume,
         )
         with self._changed:
             if self._stopping:
@@ -114,7 +118,7 @@ class Engine:
             self._scheduler.add(request)
             self._requests.add(request)
             self._deadline = min(self._deadline, request.deadline)
-            self._changed.notify()
+            self._wake()
         return request
 
     def cancel(self, request: Request) -> None:
@@ -123,7 +127,7 @@ class Engine:
             self._scheduler.remove(request)
             if request in self._requests:
                 self._leaving.append(request)
-                self._changed.notify()
+                self._wake()
 
     def set_temperature(self, request: Request, value: float) -> None:
         """Change the temperature of the symbols that are not drawn yet; returns when it is in force. Raises `ServiceStopping`."""
@@ -132,14 +136,23 @@ class Engine:
             if self._stopping:
                 raise ServiceStopping
             self._changes.append((request, value, done))
-            self._changed.notify()
+            self._wake()
         done.get()
+
+    def _resume(self, request: Request) -> None:
+        with self._changed:
+            self._resuming.append(request)
+            self._wake()
+
+    def _wake(self) -> None:
+        self._woken = True
+        self._changed.notify()
 
     def stop(self) -> None:
         """Fail all requests with `ServiceStopping` and end the thread."""
         with self._changed:
             self._stopping = True
-            self._changed.notify()
+            self._wake()
             thread = self._thread
         if thread is not None:
             thread.join()
@@ -159,11 +172,15 @@ class Engine:
     def _turn(self) -> None:
         """Let requests leave, change and join, then step each model that has something to write."""
         with self._changed:
-            while not (self._batches or self._leaving or self._scheduler.waiting or self._changes or self._stopping):
-                self._changed.wait()
+            while not (self._woken or self._busy() or time.monotonic() >= self._deadline):
+                self._changed.wait(None if self._deadline == NEVER else max(0.0, self._deadline - time.monotonic()))
+            self._woken = False
             leaving, self._leaving = self._leaving, []
+            resuming, self._resuming = self._resuming, []
         for request in leaving:
             self._leave(request)  # the request may have finished meanwhile
+        for request in resuming:
+            request.resume()
         while self._changes:
             request, value, done = self._changes[0]  # it stays in the queue until it is done, so that its caller also hears of a fault
             self._change(request, value)
@@ -178,8 +195,13 @@ class Engine:
                 self._join(request, part)
             else:  # another part of it could not begin
                 self._scheduler.release(request, part)
-        for model in list(self._batches):
+        for model in self._busy():
             self._step(model)
+            self._woken = True  # rows may be free now
+
+    def _busy(self) -> list[LoadedModel]:
+        """Return the models that have something to write."""
+        return [model for model in self._batches if model.sampler is not None and model.sampler.busy]
 
     def _join(self, request: Request, part: Part) -> None:
         model = request.model
@@ -275,6 +297,7 @@ class Engine:
             changes, self._changes = self._changes, deque()
             self._scheduler.clear()
             self._leaving.clear()
+            self._resuming.clear()
         for model in self._batches:
             model.sampler = None
         self._batches = {}

@@ -15,6 +15,7 @@ from model.sampling import MAX_PROMPT, Sampler
 from service.store import Metric, Run, Store
 from service.store import StoredCheckpoint as Stored
 from service.store.runs import share_done
+from service.system.concurrency import LruCache
 from service.system.disk import write_whole
 from service.system.errors import CheckpointNotFound, ModelInTraining, ModelsInUse, NotFound
 
@@ -90,7 +91,9 @@ def import_file(store: Store, file: Path, name: str, *, exact: bool = True) -> R
 ModelKey = tuple[int, int, str]  # run, step and content: a run that trains on, or a name that is used anew, is another model
 
 
-COPIES = 2  # of a model's parameters in memory: the model's own, and those that are packed for its network
+COPIES = 2  # of a model's parameters in memory: the model's own, and at most as many that are packed for its network
+OBJECTS = 20_000  # bytes of a model's Python objects, beside its arrays and its alphabet; measured in CPython 3.11
+SIZES = 10_000  # runs whose sizes are remembered: those of the longest list
 
 
 class LoadedModel:
@@ -113,7 +116,12 @@ class LoadedModel:
     @property
     def bytes(self) -> int:
         """About its size in memory."""
-        return COPIES * self.checkpoint.model.parameters.flat.nbytes
+        return bytes_in_memory(self.checkpoint)
+
+
+def bytes_in_memory(checkpoint: Checkpoint) -> int:
+    """Return about how much memory a checkpoint takes once it is ready to write."""
+    return OBJECTS + COPIES * checkpoint.model.parameters.flat.nbytes + checkpoint.vocabulary.nbytes
 
 
 class ModelSize(NamedTuple):
@@ -136,7 +144,7 @@ class ModelCache:
         self._alive: weakref.WeakValueDictionary[ModelKey, LoadedModel] = (
             weakref.WeakValueDictionary()
         )  # those, and others that still write
-        self._sizes: dict[tuple[int, str], ModelSize] = {}
+        self._sizes: LruCache[tuple[int, str], ModelSize] = LruCache(SIZES)
         self._lock = threading.Lock()
         self._loading = threading.Lock()
 
@@ -177,12 +185,23 @@ class ModelCache:
             model = self._in_memory(_key(run, stored))  # another thread may have loaded it meanwhile
             if model:
                 return model
-            self._make_room(name, COPIES * stored.model_bytes)
-            model = LoadedModel(*load(self._store, name), self._max_prompt, self._threads)
+            self.forget_deleted()
+            loaded = load(self._store, name)
+            self._make_room(name, bytes_in_memory(loaded.checkpoint))
+            model = LoadedModel(*loaded, self._max_prompt, self._threads)
             with self._lock:
                 key = _key(model.run, model.stored)
                 self._loaded[key] = self._alive[key] = model
             return model
+
+    def forget_deleted(self) -> None:
+        """Drop the models whose checkpoints are no longer stored; texts that they are writing keep them until they end."""
+        with self._lock:
+            keys = list(self._loaded)
+        gone = [key for key in keys if not self._store.checkpoints.exists(*key)]
+        with self._lock:
+            for key in gone:
+                self._loaded.pop(key, None)
 
     def _make_room(self, name: str, wanted: int) -> None:
         """Drop the least recently used models until `wanted` bytes are free. Raises `ModelsInUse`."""
@@ -198,14 +217,16 @@ class ModelCache:
     def size(self, run: Run) -> ModelSize | None:
         """Return the size of a run's model, which never changes and is read once; None if no checkpoint can be read."""
         key = (run.id, run.created_at)
-        if key not in self._sizes:
+        size = self._sizes.get(key)
+        if size is None:
             try:
                 stored, data = self._store.checkpoints.load(run, "last")
                 checkpoint = Checkpoint.from_bytes(data, f"checkpoint {run.name}@{stored.step}")
             except CharloomError:
                 return None
-            self._sizes[key] = ModelSize(len(checkpoint.model.parameters.flat), checkpoint.vocabulary.size)
-        return self._sizes[key]
+            size = ModelSize(len(checkpoint.model.parameters.flat), checkpoint.vocabulary.size)
+            self._sizes.put(key, size)
+        return size
 
 
 def _key(run: Run, stored: Stored) -> ModelKey:

@@ -11,12 +11,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from io import StringIO
 from queue import Empty, SimpleQueue
 
 from model.config import SamplingConfig
 from model.copy_guard import CopySource
 from model.errors import CharloomError
-from model.output_text import Piece
+from model.output_text import Piece, SymbolLogprob
 from model.sampling import Accepted, Sampler
 from model.settings import SchedulePairs
 from service.generation.model_cache import LoadedModel
@@ -27,6 +28,11 @@ from service.system.errors import CompletionNotFound
 CLIENT_CHECK = 0.25  # seconds without a message after which a reader checks whether its client is still connected
 
 Message = list[Piece] | CharloomError
+
+# Bytes that a reader may leave unread before its texts rest: some hundred pieces, milliseconds of the fastest model. Two such lots can
+# be in memory for one request, the second in the hands of its reader.
+BACKLOG = 2**17
+PIECE_BYTES, LOGPROB_BYTES = 200, 100  # of a piece without its text, and of a log-probability; measured in CPython 3.11
 
 SYMBOLS_PER_CHARACTER = 4  # at most: the bytes of a character; its letters after normalisation are fewer
 
@@ -80,6 +86,18 @@ class Part:
         sampler, number = self._place
         return sampler.end(number)
 
+    def pause(self) -> None:
+        """Let its texts rest, if a sampler writes them."""
+        if self._place is not None:
+            sampler, number = self._place
+            sampler.pause(number)
+
+    def resume(self) -> None:
+        """Write its texts on after `pause`."""
+        if self._place is not None:
+            sampler, number = self._place
+            sampler.resume(number)
+
     def cancel(self) -> None:
         """Drop its unfinished texts from the sampler."""
         if self._place is not None:
@@ -93,10 +111,27 @@ class Part:
         return number
 
 
+class _Joined:
+    """Joins the pieces of one text, which take ten times the memory while they are apart."""
+
+    def __init__(self) -> None:
+        self._text = StringIO()
+        self._logprobs: list[SymbolLogprob] = []
+
+    def add(self, piece: Piece) -> None:
+        self._text.write(piece.text)
+        self._logprobs += piece.logprobs
+        self._last = piece
+
+    def piece(self) -> Piece:
+        return self._last._replace(text=self._text.getvalue(), logprobs=self._logprobs)
+
+
 class Request:
     """Made by `Engine.submit` and read by one thread, as a context manager: leaving it early frees its rows at once.
 
-    The facts about its parts are set before their first pieces arrive. `cut` tells whether its time ran out before all was written.
+    The facts about its parts are set before their first pieces arrive. `cut` tells whether its time ran out before all was written. Its
+    texts are `paused` while its reader leaves more than `BACKLOG` bytes unread.
     """
 
     def __init__(
@@ -110,11 +145,12 @@ class Request:
         caller: str,
         cancel: Callable[[Request], None],
         set_temperature: Callable[[Request, float], None],
+        resume: Callable[[Request], None],
     ) -> None:
         """`configs` ask for the same number of texts each; `seconds` is the time the request may take, its time in the queue included.
 
-        `source` is the text that `max_copy` forbids to copy from, `caller` the name of who asks. `cancel` and `set_temperature` are the
-        engine's.
+        `source` is the text that `max_copy` forbids to copy from, `caller` the name of who asks. `cancel`, `set_temperature` and `resume`
+        are the engine's.
         """
         self.model, self.whole, self.source = model, whole, source
         self.caller = caller
@@ -123,12 +159,14 @@ class Request:
         self.unfinished = self.choices
         self.submitted = time.monotonic()
         self.deadline = self.submitted + seconds
-        self.cut = False
-        self._cancel, self._set_temperature = cancel, set_temperature
+        self.cut = self.paused = False
+        self._cancel, self._set_temperature, self._resume = cancel, set_temperature, resume
         self._admitted = 0  # parts that were given rows
         self._began = self._ended = 0.0  # when its first part joined the batch, and when its last text was finished
         self._written = False  # whether it has a piece
         self._held: list[Piece] = []  # pieces that are not delivered yet
+        self._joined = [_Joined() for _ in range(self.choices)] if whole else []
+        self._given = self._taken = 0  # bytes: counted by the engine's thread, and by the reader
         self._delivered = 0.0  # when pieces were last delivered
         self._messages: SimpleQueue[Message] = SimpleQueue()
         self._symbols = [0] * self.choices  # that were written
@@ -161,6 +199,9 @@ class Request:
                 if isinstance(more, CharloomError):
                     raise more
                 message += more
+            self._taken += _bytes(message)
+            if self.paused:
+                self._resume(self)
             unfinished -= sum(piece.finish_reason is not None for piece in message)
             yield message
 
@@ -206,13 +247,20 @@ class Request:
     def begin(self, part: Part, sampler: Sampler) -> int:
         """Add a part to the sampler; returns its number there."""
         number = part.begin(sampler, self.source)
+        if self.paused:
+            part.pause()
         self._began = self._began or time.monotonic()
         return number
 
     def hold(self, part: Part, piece: Piece) -> bool:
         """Keep a piece until it is delivered; returns whether it is the request's first one."""
-        self._held.append(piece._replace(choice=part.first + piece.choice) if part.first else piece)
-        self._symbols[part.first + piece.choice] = piece.symbols
+        if part.first:
+            piece = piece._replace(choice=part.first + piece.choice)
+        self._symbols[piece.choice] = piece.symbols
+        if self.whole:
+            self._joined[piece.choice].add(piece)
+        else:
+            self._held.append(piece)
         self.unfinished -= piece.finish_reason is not None
         first, self._written = not self._written, True
         return first
@@ -222,11 +270,28 @@ class Request:
         return not self.unfinished or (not self.whole and now - self._delivered >= pause)
 
     def deliver(self, now: float) -> None:
-        """Give the reader the pieces that are held."""
+        """Give the reader the pieces that are held. If it leaves too much unread, the texts rest until it takes that."""
         if not self.unfinished:
             self._ended = now
+        if self.whole:
+            self._held = [each.piece() for each in self._joined]
+            self._joined = []
+        self._given += _bytes(self._held)
         self._messages.put(self._held)
         self._held, self._delivered = [], now
+        if self.unfinished and not self.paused and self._given - self._taken > BACKLOG:
+            self.paused = True
+            for part in self.running:
+                part.pause()
+            if self._given - self._taken <= BACKLOG:  # the reader took all just before it could see that the texts rest
+                self.resume()
+
+    def resume(self) -> None:
+        """Write its texts on, if they rest."""
+        if self.paused:
+            self.paused = False
+            for part in self.running:
+                part.resume()
 
     def fail(self, error: CharloomError) -> None:
         """Raise an error in the reader."""
@@ -241,6 +306,12 @@ class Request:
         """End all unfinished texts with what is written of them; returns their last pieces."""
         self.cut = True
         return [(part, piece) for part in self.parts for piece in part.end()]
+
+
+def _bytes(pieces: list[Piece]) -> int:
+    """Return about how much memory pieces take."""
+    logprobs = sum(1 + len(each.alternatives) for piece in pieces for each in piece.logprobs)
+    return sum(len(piece.text) for piece in pieces) + PIECE_BYTES * len(pieces) + LOGPROB_BYTES * logprobs
 
 
 # ── completions ──────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -116,7 +116,7 @@ def _found_gauge(gauge: unit_search.Gauge, fresh: float) -> FoundGauge:
 
 AT_ONCE = 1  # searches: each takes a processor for some seconds, and some 300 MB
 WAITING = 8  # requests that wait for a turn
-KEPT = 16  # reports in memory, a quarter of a megabyte each
+MEMORY = 2**22  # bytes of reports that are kept as JSON: a quarter of a megabyte each
 POLL = 0.1  # seconds between two checks whether the search is done, and whether the client has left
 
 ReportKey = tuple[int, int, str, str, str]  # a run that trains on, or a name that is used anew, is another model or corpus
@@ -128,7 +128,7 @@ class CellReports:
     def __init__(self, store: Store, seconds: float) -> None:
         """`seconds` limits one request, waiting included."""
         self._store, self._turns = store, Turns(AT_ONCE, WAITING, seconds)
-        self._cache: LruCache[ReportKey, CellReport] = LruCache(KEPT)
+        self._cache: LruCache[ReportKey, bytes] = LruCache(MEMORY, len)
 
     def get(self, model: LoadedModel, corpus: str | None, left: Callable[[], bool], caller: str = "") -> CellReport:
         """Returns the report of `find_cells`, from memory or from a search, which ends early if the client has `left`. Callers take turns.
@@ -146,13 +146,13 @@ class CellReports:
                 if report is None:
                     report = self._search(model.name, stored.name, tick)
                     self._cache.put(key, report)
-        return report
+        return msgspec.json.decode(report, type=CellReport)
 
-    def _search(self, model: str, corpus: str, tick: Callable[[], None]) -> CellReport:
+    def _search(self, model: str, corpus: str, tick: Callable[[], None]) -> bytes:
         with _process(self._store.path, model, corpus) as process:
             output, errors = _outcome(process, tick)
         if process.returncode == 0:
-            return msgspec.json.decode(output, type=CellReport)
+            return output
         if process.returncode == REFUSED:
             raise SearchFailed(model, corpus, errors.decode())
         if process.returncode < 0:

@@ -177,7 +177,7 @@ def rounded(numbers: Array, digits: int) -> Any:
 
 AT_ONCE = 2  # texts that are read at the same time: more would only take processors from those that are generated
 WAITING = 8  # requests that wait for a turn
-MEMORY = 2**27  # bytes for activations of texts that were read
+MEMORY = 2**26  # bytes for activations of texts that were read: 100,000 characters of 320 units
 
 
 class Inspector:

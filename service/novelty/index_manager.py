@@ -73,7 +73,8 @@ class Indexes:
                     raise IndexNotReady(corpus.name, self.progress(corpus) or 0.0)
                 del self._builders[corpus.sha256]
                 error = IndexUnavailable(corpus.name, self._failure_of(corpus, builder))
-                self._failures[corpus.sha256] = _Failure(error, time.monotonic())
+                recent = {key: each for key, each in self._failures.items() if time.monotonic() - each.when < RETRY_PERIOD}
+                self._failures = recent | {corpus.sha256: _Failure(error, time.monotonic())}
             failure = self._failures.get(corpus.sha256)
             if failure and time.monotonic() - failure.when < RETRY_PERIOD:
                 raise failure.error

@@ -195,6 +195,11 @@ class Checkpoints:
         rows = self._file.rows(f"{SELECT} ORDER BY step", run=run.id)
         return tuple(_checkpoint(run, row) for row in rows)
 
+    def exists(self, run: int, step: int, model_sha256: str) -> bool:
+        """Returns whether the run with an id has a checkpoint of a step and content."""
+        query = "SELECT 1 FROM checkpoints WHERE run = ? AND step = ? AND model_sha256 = ?"
+        return self._file.row(query, run, step, model_sha256) is not None
+
     def get(self, run: Run, which: Which = "best") -> StoredCheckpoint:
         """Returns one checkpoint by step or merit; ``best`` is the last one if none was validated. Raises `CheckpointNotFound`."""
         found = self.list(run)

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from model.errors import EmptyText, UndecodableText
+from model.errors import EmptyText, TooManyCharacters, UndecodableText
 from model.functions import CODE_POINTS
 from model.quick_check import CompositionCounts, normalized
 from model.vocabulary import SymbolCounts
@@ -32,6 +32,7 @@ from service.system.errors import CorpusInUse, CorpusNotFound, DatabaseUnusable,
 
 CHUNK = 2**20  # characters
 LEVEL = 2  # zlib's default, 6, takes 4 times as long for 14 % less room, and 3 takes 1.6 times for 4 % (measured on tinyshakespeare)
+MOST_CHARACTERS = 2**16  # different ones of a text; the largest dictionaries of Chinese have 55,000
 CHUNKS_A_STEP = 32  # chunks freed in one transaction
 
 
@@ -55,7 +56,10 @@ class TextCounter:
         self.composition = CompositionCounts()
 
     def add(self, chunk: str) -> bytes:
-        """Counts ``chunk``; returns its UTF-8. Raises `UndecodableText` for half a surrogate pair, which UTF-8 cannot encode."""
+        """Counts ``chunk``; returns its UTF-8.
+
+        Raises `TooManyCharacters`, and `UndecodableText` for half a surrogate pair, which UTF-8 cannot encode.
+        """
         try:
             data = chunk.encode()
         except UnicodeEncodeError as error:
@@ -67,6 +71,8 @@ class TextCounter:
         self.sha256.update(data)
         counts = np.bincount(np.frombuffer(chunk.encode("utf-32-le"), "<u4"))  # ten times as fast as a Counter
         self.counts[: len(counts)] += counts
+        if np.count_nonzero(self.counts) > MOST_CHARACTERS:  # each takes time and hundreds of bytes from here on
+            raise TooManyCharacters(self.origin, MOST_CHARACTERS)
         self.composition.add(chunk, np.flatnonzero(counts))
         return data
 

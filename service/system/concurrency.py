@@ -15,7 +15,7 @@ from typing import Generic, TypeVar
 
 from werkzeug.exceptions import ClientDisconnected
 
-from service.system.errors import TookTooLong, TooManyRequests, WaitedTooLong
+from service.system.errors import MemoryTaken, TookTooLong, TooManyRequests, WaitedTooLong
 
 T = TypeVar("T")
 
@@ -177,6 +177,44 @@ class Allowance:
         return max(0.0, (amount - self.left(caller)) / self._per_second)
 
 
+class MemoryBudget:
+    """Memory that requests share, and take before they use it. May be used from any thread."""
+
+    def __init__(self, limit: int, seconds: float, waiting: int) -> None:
+        """`limit`: bytes that all may take together; `seconds`: how long one waits for others to give theirs back; at most `waiting` do."""
+        self._limit, self._seconds, self._most_waiting = limit, seconds, waiting
+        self._taken = self._waiting = 0
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def share(self) -> Iterator[Callable[[int], None]]:
+        """Yields a function by which one request takes bytes, all of which it gives back at the end.
+
+        A request may take any number of bytes while no other one has any; otherwise the function raises `MemoryTaken`.
+        """
+        mine = 0
+
+        def take(size: int) -> None:
+            nonlocal mine
+            with self._changed:
+                self._waiting += 1
+                try:
+                    seconds = self._seconds if self._waiting <= self._most_waiting else 0
+                    if not self._changed.wait_for(lambda: self._taken in (0, mine) or self._taken + size <= self._limit, seconds):
+                        raise MemoryTaken(size, self._limit)
+                finally:
+                    self._waiting -= 1
+                self._taken += size
+                mine += size
+
+        try:
+            yield take
+        finally:
+            with self._changed:
+                self._taken -= mine
+                self._changed.notify_all()
+
+
 # ── caches ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 K = TypeVar("K")
@@ -190,6 +228,7 @@ class LruCache(Generic[K, V]):
         """The `size` of all values together is at most `limit`; without a `size`, that is the number of values."""
         self.limit, self._size = limit, size
         self._values: OrderedDict[K, V] = OrderedDict()  # the most recently used one is the last
+        self._total = 0  # size
         self._lock = threading.Lock()
 
     def get(self, key: K) -> V | None:
@@ -202,7 +241,10 @@ class LruCache(Generic[K, V]):
     def put(self, key: K, value: V) -> None:
         """Keeps a value, and drops the least recently used ones until all fit."""
         with self._lock:
+            if key in self._values:
+                self._total -= self._size(self._values.pop(key))
             self._values[key] = value
-            self._values.move_to_end(key)
-            while sum(map(self._size, self._values.values())) > self.limit:
-                self._values.popitem(last=False)
+            self._total += self._size(value)
+            while self._total > self.limit:
+                _, dropped = self._values.popitem(last=False)
+                self._total -= self._size(dropped)

@@ -354,6 +354,15 @@ class TooManyJobs(TooManyRequests):
         )
 
 
+class MemoryTaken(TooManyRequests):
+    def __init__(self, wanted: int, limit: int) -> None:
+        ServiceError.__init__(
+            self,
+            f"the upload needs {wanted / 1e6:,.0f} MB more memory, and others take what there is for uploads ({limit / 1e6:,.0f} MB, "
+            "--upload-memory); try again in a moment",
+        )
+
+
 class WaitedTooLong(TooManyRequests):
     def __init__(self, seconds: float) -> None:
         ServiceError.__init__(self, f"the request waited {seconds:g} seconds for its turn, all the time that it had; try again in a moment")

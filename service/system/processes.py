@@ -14,6 +14,7 @@ This module does not import numpy: `THREAD_VARIABLES` count only if they are set
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import functools
 import json
 import os
@@ -153,6 +154,22 @@ def _wait_for_parent(number: int | None) -> None:
     if number is None:
         os._exit(1)
     os.kill(os.getpid(), number)
+
+
+ARENAS = 2  # pools of malloc: each of a hundred threads could take one of 16, of which none shrinks
+MAPPED = 2**18  # bytes; what is as large goes back to the system at once. By default glibc raises this to 32 MB as it goes
+M_MMAP_THRESHOLD, M_ARENA_MAX = -3, -8  # of malloc.h
+
+
+def return_memory() -> None:
+    """Lets freed memory of this process and its forks go back to the system soon; call it before threads start.
+
+    This is for glibc's malloc. Other systems keep their own ways.
+    """
+    with contextlib.suppress(AttributeError, OSError, TypeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(M_ARENA_MAX, ARENAS)
+        mallopt(M_MMAP_THRESHOLD, MAPPED)
 
 
 def lower_priority() -> None:

@@ -25,7 +25,7 @@ from model.kernels.library import library, shortcoming
 from service.store import api_keys
 from service.system.errors import AddressUnusable
 from service.system.log_format import log_to_stderr
-from service.system.processes import THREAD_VARIABLES
+from service.system.processes import THREAD_VARIABLES, return_memory
 from service.web.service_config import ServiceConfig
 from service.web.supervisor import Pulse, Supervisor
 
@@ -100,6 +100,7 @@ def serve(settings: ServerSettings) -> NoReturn:
 
     Raises `StoreError`, `InvalidSetting` for an impossible port, `AddressUnusable` and `KernelsUnusable`, before any process starts.
     """
+    return_memory()
     library()
     for name in THREAD_VARIABLES:
         os.environ[name] = "1"

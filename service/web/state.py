@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from threading import Semaphore
 
 from model.config import SamplingConfig
 from model.errors import InvalidSetting, Word
@@ -19,11 +20,14 @@ from service.novelty.index_manager import Comparer
 from service.store import Store
 from service.store.runs import RunProgress, training
 from service.system import hardware
+from service.system.concurrency import MemoryBudget
 from service.system.disk import check_room
 from service.system.errors import ModelInTraining, NoModelYet
 from service.web.rate_limits import RateLimits
 from service.web.service_config import ServiceConfig
 
+UPLOADS_AT_WORK = 2  # at a time: each takes a processor and some 30 MB, while the others wait or receive
+MEMORY_WAIT, WAITING_UPLOADS = 5.0, 16  # seconds that an upload waits until others give memory back, and how many do, each in a thread
 Prompt = str | Sequence[int]  # text, or ids of symbols
 
 
@@ -44,6 +48,8 @@ class Service:
         )
         self.running = RunningRequests()
         self.limits = RateLimits(config)
+        self.upload_memory = MemoryBudget(config.upload_memory, MEMORY_WAIT, WAITING_UPLOADS)
+        self.upload_places = Semaphore(UPLOADS_AT_WORK)
         self.scorer = Scorer(config.max_seconds, lambda: self.engine.rows > 0)
         self.comparer = Comparer(self.store, config.max_seconds, lambda: self.engine.rows > 0)
         self.inspector = Inspector(self.store, config.max_seconds, lambda: self.engine.rows > 0)

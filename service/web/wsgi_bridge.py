@@ -42,7 +42,8 @@ class WsgiBridge:
     """An ASGI application that answers with a WSGI application.
 
     The environment of a request has ``charloom.left``, a function that tells whether the client has left, and ``charloom.stopping``, one
-    that tells whether the service stops.
+    that tells whether the service stops. If the application sets ``charloom.delay``, its response waits for that many seconds, without a
+    thread.
     """
 
     def __init__(self, application: Application, *, threads: int, connections: int) -> None:
@@ -342,6 +343,8 @@ class Response:
         """Sends the status and the headers; returns the length that they announce, or -1."""
         assert self._head is not None
         status, headers = self._head
+        if delay := self._environ.get("charloom.delay", 0):  # seconds
+            await asyncio.sleep(delay)
         if self._body.asked_for and self._body.missing:  # it may come or not: nothing after it could be understood
             headers.append((b"connection", b"close"))
         self._connection.responds = True

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import bz2
 import errno
+import functools
 import gzip
 import io
 import lzma
+import tarfile
 import tracemalloc
+import zipfile
 from collections.abc import Callable
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -99,6 +103,64 @@ def test_xz_takes_no_more_memory_than_allowed() -> None:
         Xz(io.BytesIO(packed), ReadOptions("a.xz")).read(10)
     highest = lzma.compress(b"text " * 1000, preset=9)
     assert Xz(io.BytesIO(highest), ReadOptions("a.xz")).read(10) == b"text text "
+
+
+@pytest.mark.parametrize(("preset", "expected"), [(0, [10]), (6, [10]), (9, [10, 56])])
+def test_xz_takes_the_memory_that_its_header_asks_for(preset: int, expected: list[int]) -> None:
+    """Before it is used: a decompressor of the size that was taken must do."""
+    taken: list[int] = []
+    packed = lzma.compress(b"text " * 1000, preset=preset)
+
+    class Trickle(io.BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            return super().read(1)
+
+    for stream in (io.BytesIO(packed), Trickle(packed), io.BytesIO(packed + packed)):
+        taken.clear()
+        unpacked = Xz(stream, ReadOptions("a.xz", take=taken.append))
+        found = b"".join(iter(functools.partial(unpacked.read, 1000), b""))
+        assert found in (b"text " * 1000, b"text " * 2000)
+        assert [size // 2**20 for size in taken] == expected
+        memory = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=sum(taken))
+        assert memory.decompress(packed) == b"text " * 1000
+
+
+def test_who_gets_no_memory_unpacks_nothing(tmp_path: Path) -> None:
+    def refuse(size: int) -> None:
+        raise MemoryError(size)
+
+    names = io.BytesIO()
+    with zipfile.ZipFile(names, "w") as archive:
+        for number in range(300):
+            archive.writestr(f"{number}.txt", "text")
+    for packed in (lzma.compress(b"text"), names.getvalue()):
+        with pytest.raises(MemoryError):
+            list(read_stream(io.BytesIO(packed), ReadOptions("a", take=refuse, scratch=str(tmp_path)), ReadReport()))
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar"])
+def test_the_members_of_an_archive_take_what_was_counted(kind: str, tmp_path: Path) -> None:
+    file, count = io.BytesIO(), 4000
+    names = [f"a folder/of many files/{number:06}.txt" for number in range(count)]
+    if kind == "zip":
+        with zipfile.ZipFile(file, "w") as archive:
+            for name in names:
+                archive.writestr(name, "text of a file")
+    else:
+        with tarfile.open(fileobj=file, mode="w") as tar:
+            for name in names:
+                member = tarfile.TarInfo(name)
+                member.size = 4
+                tar.addfile(member, io.BytesIO(b"text"))
+    taken: list[int] = []
+    data = file.getvalue()
+    tracemalloc.start()
+    try:
+        list(read_stream(io.BytesIO(data), ReadOptions("a", take=taken.append, scratch=str(tmp_path)), ReadReport()))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert 0.5 * peak < sum(taken) + 2**21 < 3 * peak + 2**21
 
 
 @pytest.mark.parametrize("damage", [lambda data: data[:-9], lambda data: data + b"more", lambda data: data[:40] + b"x" * 40 + data[80:]])

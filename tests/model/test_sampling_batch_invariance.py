@@ -92,14 +92,14 @@ def again(model: LanguageModel, words: Vocabulary, config: SamplingConfig) -> li
 def test_what_others_do_changes_nothing(
     kind: tuple[str, str, str], requests: list[SamplingConfig], rng: random.Random, threads: int
 ) -> None:
-    """Others join and leave at any moment, and their temperatures are moved; so are those of a request itself, and then it is
+    """Others join, leave and rest at any moment, and their temperatures are moved; so are those of a request itself, and then it is
     made again by itself from the course that was told. Rows may be divided among threads."""
     model, words = MODELS[kind]
     sampler = Sampler(network_for(model, threads), words)
     numbers: dict[int, int] = {}  # of a request -> its place in the list
     found: dict[int, list[Piece]] = {}
     courses: dict[int, Any] = {}
-    waiting, cancelled = list(requests), set()
+    waiting, cancelled, resting = list(requests), set(), {}
     while waiting or sampler.active:
         while waiting and rng.random() < 0.6:
             config = waiting.pop(0)
@@ -107,6 +107,7 @@ def test_what_others_do_changes_nothing(
             numbers[number], found[number], courses[number] = len(numbers), [], config.temperature_schedule
         for piece in sampler.step():
             found[piece.request].append(piece)
+        assert all(symbols(found[number]) == drawn for number, drawn in resting.items()), "one that rests was written on"
         alive = [number for number in numbers if number not in cancelled and not ended(found[number], requests[numbers[number]].n)]
         if alive and rng.random() < 0.3:
             number = rng.choice(alive)
@@ -116,10 +117,24 @@ def test_what_others_do_changes_nothing(
             number = rng.choice(alive)
             sampler.cancel(number)
             cancelled.add(number)
+            resting.pop(number, None)
+        resumed = [number for number in resting if rng.random() < 0.5 or not sampler.busy]
+        for number in resumed:
+            sampler.resume(number)
+            del resting[number]
+        if alive and rng.random() < 0.3:
+            number = rng.choice(alive)
+            if number not in cancelled and number not in resting:
+                sampler.pause(number)
+                resting[number] = symbols(found[number])
     for number, index in numbers.items():
         config = dataclasses.replace(requests[index], temperature=courses[number])
         if number not in cancelled:
             assert written(found[number], config.n) == again(model, words, config)
+
+
+def symbols(pieces: list[Piece]) -> int:
+    return max((piece.symbols for piece in pieces), default=0)
 
 
 def ended(pieces: list[Piece], n: int) -> bool:

@@ -19,7 +19,7 @@ from service.system.errors import NotFound, ServiceError, TooManyRequests
 from service.web.api.completion_adapter import completion_logprobs
 from service.web.api.protocol import Scored, TextScore
 from service.web.api.request_body import client_left, json_body
-from service.web.api.responses import answer
+from service.web.api.responses import answer, large_answer
 from service.web.auth import caller
 from service.web.openapi import operation
 from service.web.state import Service
@@ -86,7 +86,7 @@ def score_routes(service: Service) -> Blueprint:
             raise InvalidSetting("logprobs", alternatives, "null for so long a text, or for so many models", "the limit of this service")
         found = service.scorer.judge(service.find, names, text, alternatives, client_left(request), caller())
         service.limits.symbols.spend(caller(), sum(each.symbols for each in found))
-        return answer(score_of(found, text, alternatives))
+        return (answer if alternatives is None else large_answer)(score_of(found, text, alternatives))
 
     return blueprint
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from io import StringIO
 from typing import Any, NamedTuple
 
 import msgspec
@@ -134,7 +135,7 @@ class RequestOutput:
     def __init__(self, request: Request, *, keep_logprobs: bool = True) -> None:
         """Log-probabilities that are sent in pieces need not be kept."""
         self.request, self._keep_logprobs = request, keep_logprobs
-        self._texts: list[list[str]] = [[] for _ in range(request.choices)]
+        self._texts = [StringIO() for _ in range(request.choices)]
         self._scores: list[list[SymbolLogprob]] = [[] for _ in range(request.choices)]
         self._last = [Piece(0, choice, "", 0, None) for choice in range(request.choices)]
         self._unfinished = request.choices
@@ -148,7 +149,7 @@ class RequestOutput:
             for choice, pieces in of_choice.items():
                 text = "".join(piece.text for piece in pieces)
                 scores = [score for piece in pieces for score in piece.logprobs]
-                self._texts[choice].append(text)
+                self._texts[choice].write(text)
                 if self._keep_logprobs:
                     self._scores[choice] += scores
                 self._last[choice] = pieces[-1]
@@ -163,7 +164,7 @@ class RequestOutput:
 
     def text(self, choice: int) -> Piece:
         """Returns all that is there of a text."""
-        return self._last[choice]._replace(text="".join(self._texts[choice]), logprobs=self._scores[choice])
+        return self._last[choice]._replace(text=self._texts[choice].getvalue(), logprobs=self._scores[choice])
 
     def texts(self) -> list[Piece]:
         """Returns all that is there of each text."""

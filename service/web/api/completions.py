@@ -16,7 +16,7 @@ from service.web.api.completion_adapter import (
 )
 from service.web.api.protocol import Completion, CompletionFacts, Error
 from service.web.api.request_body import client_left, json_body
-from service.web.api.responses import answer
+from service.web.api.responses import answer, large_answer
 from service.web.auth import caller
 from service.web.openapi import operation
 from service.web.state import Service
@@ -51,7 +51,7 @@ def routes(service: Service, version: str) -> Blueprint:
         name = service.running.add(caller(), generation) if asked.stream else service.running.new()
         builder, left = CompletionBuilder(name, asked, generation, service, version), client_left(request)
         if not asked.stream:
-            return answer(builder.whole(left))
+            return (answer if asked.logprobs is None else large_answer)(builder.whole(left))
         response = event_stream(generation, builder.events(left), service)
         response.call_on_close(lambda: service.running.remove(name))
         return response

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any, BinaryIO, cast
 
@@ -23,6 +23,7 @@ from service.web.state import Service
 from service.web.validation import Query, route_fields
 
 UPLOADED = "uploaded "  # the origin of an uploaded corpus begins with it; the file's name follows
+UPLOAD_BYTES = 2**24  # memory of one that is not packed; texts of rare characters take a little more
 MOST_CHARACTERS = 1000  # of an alphabet that are listed
 FORM = Query("Upload", route_fields("file"))
 LIST = Query("Files", {**route_fields("list"), **route_fields("file", "purpose")})
@@ -48,15 +49,25 @@ def routes(service: Service) -> Blueprint:
         while it arrives. Fields must come before the file.
         """
         expect_large(request, service.config.max_upload)
-        with Upload(request, FORM) as arriving:
+        with service.upload_memory.share() as take, Upload(request, FORM, service.upload_places) as arriving:
+
+            def take_memory(size: int) -> None:
+                with arriving.waiting():
+                    take(size)
+
+            def rest(characters: int) -> None:
+                with arriving.waiting():  # else an archive that has arrived would keep its place to its end
+                    service.check_room()
+
+            take_memory(UPLOAD_BYTES)
             service.check_room(request.content_length or 0)
             stored = len(corpora.list())
             if stored >= service.config.max_files:
                 raise TooManyFiles(stored, service.config.max_files)
             given = arriving.begin()
-            source = _source(service, arriving, given)
+            source = _source(service, arriving, given, take_memory)
             try:
-                corpus = corpus_import.add(service.store, source, given["name"], lambda characters: service.check_room(), anew=True)
+                corpus = corpus_import.add(service.store, source, given["name"], rest, anew=True)
             except (TextError, SourceError) as error:
                 error.param = error.param or "file"
                 error.args = (in_words_of_the_form(str(error)),)
@@ -112,7 +123,7 @@ def in_words_of_the_form(message: str) -> str:
     return message
 
 
-def _source(service: Service, arriving: Upload, given: dict[str, Any]) -> Source:
+def _source(service: Service, arriving: Upload, given: dict[str, Any], take: Callable[[int], None]) -> Source:
     """Return the text of an upload, whose reading ends with the rest of the form."""
     source = open_stream(
         cast(BinaryIO, arriving),
@@ -121,6 +132,7 @@ def _source(service: Service, arriving: Upload, given: dict[str, Any]) -> Source
         encoding=given["encoding"],
         max_size=service.config.max_upload,
         scratch=str(service.store.path.absolute().parent),
+        take=take,
     )
 
     def read(report: ReadReport) -> Iterator[str]:

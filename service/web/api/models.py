@@ -59,6 +59,7 @@ def routes(service: Service) -> Blueprint:
                 service.store.checkpoints.remove(run, _step(run, which, "a run or RUN@STEP"))
             else:
                 service.store.runs.remove(name)
+        service.models.forget_deleted()
         return answer(Deleted(id=model, object="model"))
 
     @blueprint.post("/v1/models/<model>/pin")

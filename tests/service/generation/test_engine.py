@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import threading
+import tracemalloc
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,11 +16,12 @@ from hypothesis import strategies as st
 from model.backend import network_for
 from model.checkpoint import Checkpoint
 from model.config import SamplingConfig
+from model.errors import CharloomError
 from model.output_text import Piece
 from model.sampling import generate
 from service.generation.engine import Engine, Observer
 from service.generation.model_cache import LoadedModel, ModelCache
-from service.generation.request import Request
+from service.generation.request import BACKLOG, PIECE_BYTES, Request
 from service.store import Run, Store
 from service.system.errors import GenerationFailed, ServiceStopping, TooManyRequests, WaitedTooLong
 
@@ -222,6 +224,84 @@ def test_cancelling_twice_and_after_the_end_is_harmless(engine: Engine, model: L
     request.cancel()
     request.cancel()
     assert texts(engine.submit(model, [config()]).pieces()) == alone(model.checkpoint, config())
+
+
+# ── readers that fall behind ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_texts_that_are_not_read_rest_while_others_are_written(engine: Engine, model: LoadedModel) -> None:
+    """The one that rests has several prompts, of which some have no rows yet."""
+    unread = engine.submit(model, [config(length=100_000, n=2, seed=seed, prompt="ab"[:seed]) for seed in range(3)])
+    until(lambda: unread.paused and not engine._busy())
+    assert tracked(unread) < 2 * BACKLOG
+    with engine.submit(model, [config(n=2)], caller="another") as request:
+        assert texts(request.pieces(), 2) == alone(model.checkpoint, config(n=2))
+    assert texts(unread.pieces(), 6) == [text for part in unread.parts for text in alone(model.checkpoint, part.config)]
+    until(lambda: engine.rows == 0)
+
+
+def tracked(request: Request) -> int:
+    """Bytes of the messages that a request holds."""
+    messages = [request._messages.get() for _ in range(request._messages.qsize())]
+    for message in messages:
+        request._messages.put(message)
+    return sum(len(piece.text) + PIECE_BYTES for message in messages for piece in message if not isinstance(message, CharloomError))
+
+
+def test_a_reader_that_comes_and_goes_gets_the_same_text(engine: Engine, model: LoadedModel) -> None:
+    asked = config(length=60_000, n=2, temperature=1.5)
+    with engine.submit(model, [asked]) as request:
+        found, rests = [], 0
+        for pieces in request.pieces():
+            found.append(pieces)
+            if rests < 5:
+                until(lambda: request.paused or not request.unfinished)
+                rests += 1
+        assert texts(iter([piece for pieces in found for piece in pieces]), 2) == alone(model.checkpoint, asked)
+    until(lambda: engine.rows == 0)
+
+
+def test_a_request_that_rests_ends_in_time_or_with_its_reader_and_hears_of_its_temperature(model: LoadedModel) -> None:
+    engine = Engine(max_rows=4, max_seconds=1.0)
+    late, left = (engine.submit(model, [config(length=LONG)], caller=caller) for caller in "ab")
+    until(lambda: late.paused and left.paused)
+    late.set_temperature(2.0)
+    left.cancel()
+    waits = engine.submit(model, [config(length=LONG, n=4)], caller="a", whole=True)  # for the rows of the one that rests
+    until(lambda: late.cut)
+    [written] = texts(late.pieces())
+    [part] = late.parts
+    last_symbols = len(written)
+    assert [written] == alone(model.checkpoint, dataclasses.replace(part.config, length=last_symbols, temperature=part.course))
+    assert list(waits.pieces())
+    until(lambda: engine.rows == 0)
+    engine.stop()
+
+
+def test_an_engine_whose_texts_all_rest_sleeps(engine: Engine, model: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also if other requests wait for their rows."""
+    unread = engine.submit(model, [config(length=LONG, n=4)])
+    waiting = engine.submit(model, [config(length=LONG)])
+    until(lambda: unread.paused and not engine._woken)
+    turns = []
+    monkeypatch.setattr(engine, "_turn", lambda turn=engine._turn: (turns.append(1), turn()))
+    engine.set_temperature(waiting, 1.0)  # two turns: the one that slept, and the next one
+    until(lambda: not engine._woken)
+    assert len(turns) <= 2
+    assert (engine.rows, engine.waiting) == (4, 1)
+
+
+def test_a_text_that_is_read_as_a_whole_is_kept_in_one_piece(model: LoadedModel) -> None:
+    """The pieces of 64 texts of 100,000 symbols would take hundreds of megabytes."""
+    engine, asked = Engine(max_rows=64), config(length=20_000, n=16)
+    tracemalloc.start()
+    with engine.submit(model, [asked], whole=True) as request:
+        [pieces] = list(request.pieces())
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    engine.stop()
+    assert texts(iter(pieces), 16) == alone(model.checkpoint, asked)
+    assert peak < 8 * asked.length * asked.n
 
 
 # ── several prompts, time, temperature ────────────────────────────────────────────────────────────────────────────────

@@ -5,9 +5,11 @@ Models in and out of the store: the same model, or a refusal.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import threading
+import tracemalloc
 import warnings
 import weakref
 from collections.abc import Callable
@@ -306,11 +308,44 @@ def test_a_name_that_is_used_anew_is_another_model(store: Store, add_model: AddM
     assert models.get("first") is not before
 
 
+def test_deleted_models_do_not_stay_in_memory(store: Store, add_model: AddModel) -> None:
+    run = add_model("old", steps=(100, 200))
+    models = ModelCache(store, 2**30)
+    gone = [weakref.ref(models.get("old@100")), weakref.ref(models.get("old@200"))]
+    store.checkpoints.remove(run, 100)
+    models.forget_deleted()
+    assert gone[0]() is None
+    assert gone[1]() is models.get("old")
+    store.runs.remove("old")
+    writing = gone[1]()
+    add_model("new")
+    models.get("new")
+    assert gone[1]() is writing, "texts that are being written keep it"
+    assert set(models._loaded) == {(store.runs.get("new").id, 100, store.checkpoints.get(store.runs.get("new")).model_sha256)}
+    del writing
+    assert gone[1]() is None
+
+
+def test_a_model_costs_what_is_counted(store: Store, add_model: AddModel) -> None:
+    """Python's and numpy's memory, beside the packed weights of the C library, which are no more than the weights."""
+    for name, text in (("small", "abc"), ("wide", "".join(map(chr, range(0x4E00, 0x4E00 + 2000))))):
+        add_model(name, text=text, hidden_size=32)
+        add_model(f"{name}-again", text=text, hidden_size=32)
+        models = ModelCache(store, 2**30)
+        models.get(name)  # what is loaded once for all
+        tracemalloc.start()
+        model = models.get(f"{name}-again")
+        gc.collect()
+        measured, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        packed = model.checkpoint.model.parameters.flat.nbytes
+        assert 0.5 * model.bytes < measured + packed < 1.3 * model.bytes
+
+
 def test_the_model_used_longest_ago_makes_room(store: Store, add_model: AddModel) -> None:
     for name in ("one", "two", "three"):
         add_model(name)
-    size = 2 * store.checkpoints.get(store.runs.get("one")).model_bytes
-    models = ModelCache(store, 2 * size)
+    models = ModelCache(store, 2 * ModelCache(store, 0).get("one").bytes)
     one, two = models.get("one"), weakref.ref(models.get("two"))
     assert models.get("one") is one
     models.get("three")
@@ -321,8 +356,7 @@ def test_the_model_used_longest_ago_makes_room(store: Store, add_model: AddModel
 def test_models_that_are_writing_are_not_doubled_by_others(store: Store, add_model: AddModel) -> None:
     for name in ("one", "two", "three"):
         add_model(name)
-    size = 2 * store.checkpoints.get(store.runs.get("one")).model_bytes
-    models = ModelCache(store, 2 * size)
+    models = ModelCache(store, 2 * ModelCache(store, 0).get("one").bytes)
     writing = [models.get("one"), models.get("two")]
     with pytest.raises(ModelsInUse, match="the model three@100 cannot be loaded") as raised:
         models.get("three")

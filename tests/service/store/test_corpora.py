@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.errors import EmptyText, UndecodableText
+from model.errors import EmptyText, TooManyCharacters, UndecodableText
 from model.normalization import normalize
 from service.store import Store, corpora
 from service.system import processes
@@ -100,6 +100,14 @@ def test_memory_stays_flat(path: Path, start: Callable[..., subprocess.Popen[str
         """
     output, errors = start(script, path).communicate(timeout=60)
     assert int(output or 2**40) < 16 * 2**20, errors  # a third of the text
+
+
+def test_what_has_too_many_different_characters_is_no_text(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(corpora, "MOST_CHARACTERS", 100)
+    store.corpora.add("many", ["".join(map(chr, range(100, 200)))] * 3, "many.txt")
+    with pytest.raises(TooManyCharacters, match=r"more\.txt has more than 100 different characters"):
+        store.corpora.add("more", ["".join(map(chr, range(100, 200))), "a", chr(250)], "more.txt")
+    assert [each.name for each in store.corpora.list()] == ["many"]
 
 
 def test_a_damaged_chunk_is_told(store: Store) -> None:

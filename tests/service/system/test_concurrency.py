@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from werkzeug.exceptions import ClientDisconnected
 
-from service.system.concurrency import Allowance, LruCache, Places, Turns, _Ticket
-from service.system.errors import TookTooLong, TooManyRequests, WaitedTooLong
+from service.system.concurrency import Allowance, LruCache, MemoryBudget, Places, Turns, _Ticket
+from service.system.errors import MemoryTaken, TookTooLong, TooManyRequests, WaitedTooLong
 
 # ── turns ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -195,3 +195,51 @@ def test_values_may_have_sizes_and_too_large_ones_are_not_kept() -> None:
     assert [cache.get(key) for key in "abc"] == [None, None, b"1234"]
     cache.put("d", b"123456")
     assert [cache.get(key) for key in "cd"] == [None, None]
+
+
+# ── memory ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_memory_is_taken_together_up_to_a_limit_and_given_back() -> None:
+    budget = MemoryBudget(100, seconds=0.02, waiting=1)
+    with budget.share() as take:
+        take(60)
+        take(1000)  # alone, one may take any number
+        with budget.share() as other, pytest.raises(MemoryTaken, match="needs 0 MB more memory"):
+            other(1)
+    with budget.share() as take, budget.share() as other:
+        take(60)
+        other(40)
+        for each in (take, other):
+            with pytest.raises(MemoryTaken):
+                each(1)
+    assert budget._taken == 0
+
+
+def test_memory_that_is_given_back_goes_to_who_waits() -> None:
+    budget, order = MemoryBudget(100, seconds=30, waiting=1), []
+
+    def wait() -> None:
+        with budget.share() as other:
+            other(50)
+            order.append("waited")
+
+    with budget.share() as take:
+        take(80)
+        thread = threading.Thread(target=wait)
+        thread.start()
+        until(lambda: budget._waiting == 1)
+        with budget.share() as third, pytest.raises(MemoryTaken):
+            third(50)  # at once, since one waits already
+        order.append("first")
+    thread.join(10)
+    assert order == ["first", "waited"]
+
+
+def test_the_cache_counts_what_it_holds() -> None:
+    cache: LruCache[str, bytes] = LruCache(10, len)
+    for key, size in (("a", 4), ("b", 4), ("a", 6), ("c", 1)):
+        cache.put(key, bytes(size))
+    assert (cache.get("b"), cache._total) == (None, 7)
+    cache.put("d", bytes(11))
+    assert (cache.get("d"), cache._total) == (None, 0)

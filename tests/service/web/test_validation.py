@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import time
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -96,8 +97,11 @@ def test_what_is_accepted(data: bytes) -> None:
         (b'{"length": -Infinity}', "it has no -Infinity"),
         (b'{"length": 5,}', "the body is not JSON"),
         (b'{"prompt": "\xff"}', "the body is not UTF-8: byte 12 cannot be decoded"),
-        (b"[" * 100_000, "nested too deeply"),
-        (b'{"a":' * 100_000, "nested too deeply"),
+        (b"[" * 10_000, "nested too deeply"),
+        (b'{"a":' * 10_000, "nested too deeply"),
+        (b"[" * 100_000, "more than 10,000 lists and objects"),
+        (b'{"a":' * 100_000, "more than 10,000 lists and objects"),
+        (b'{"prompt": [' + b"[1]," * 100_000, "more than 10,000 lists and objects"),
         (b'{"length": 1' + b"0" * 5000 + b"}", "the body is not JSON"),
         (b"[]", "the body is a list; it must be a JSON object"),
         (b'"text"', "the body is a string"),
@@ -110,6 +114,17 @@ def test_what_is_no_object(data: bytes, sentence: str) -> None:
     with pytest.raises(BadRequest) as raised:
         GENERATE.parse(data)
     assert sentence in str(raised.value.description)
+
+
+def test_brackets_in_strings_are_no_lists_and_are_told_from_lists_in_linear_time() -> None:
+    brackets = r"[{\"[" * 100_000 + "\\\\"
+    parsed = GENERATE.parse(b'{"prompt": "' + brackets.encode() + b'", "stop": ["[", "\\""]}')
+    assert parsed["prompt"] == brackets.replace(r"\"", '"').replace("\\\\", "\\")
+    for data in (b'"' * 1_000_000, b'\\"' * 500_000, b'"\\"' * 300_000, b'"' + b"\\" * 1_000_000, b'"\\\n' * 200_000):
+        began = time.monotonic()
+        with pytest.raises(BadRequest, match="not JSON"):
+            GENERATE.parse(data)
+        assert time.monotonic() - began < 5
 
 
 def test_a_long_unknown_name_is_not_repeated_as_a_whole() -> None:

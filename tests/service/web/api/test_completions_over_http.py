@@ -144,6 +144,11 @@ def test_log_probabilities_have_a_limit(server: Any) -> None:
 
 
 def test_very_many_prompts_are_refused_before_anything_is_made_of_them(server: Any) -> None:
+    for prompts in ([[1]] * 9_000, ["", "a"] * 50_000):
+        status, answer = server.ask("POST", PATH, {"prompt": prompts})
+        assert status == 400
+        expected = f"prompt is a list of {len(prompts):,}; it must be a list of at most 64 (the limit of this service)"
+        assert answer["error"]["message"] == expected
     status, answer = server.ask("POST", PATH, {"prompt": [[1]] * 100_000})
     assert status == 400
-    assert answer["error"]["message"] == "prompt is a list of 100,000; it must be a list of at most 64 (the limit of this service)"
+    assert answer["error"]["message"] == "the body has more than 10,000 lists and objects, the limit; send fewer"
