@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from model.config import ModelConfig, SamplingConfig, TrainingConfig
-from model.errors import TextError
+from model.errors import InvalidSetting, TextError
 from service.terminal.click_support import PATH, READING, Commands, address, chosen, database, limits, options_of, reading
 
 if TYPE_CHECKING:
@@ -41,8 +41,20 @@ def opened(db: Path, *, create: bool = False) -> Iterator[Store]:
     """Open the store, and close it at the end. Raises `DatabaseUnusable` if there is no file and `create` is false."""
     from service.store import Store
 
-    with Store(db, create=create) as store:
+    with Store(db, create=create, min_disk=min_disk()) as store:
         yield store
+
+
+def min_disk() -> int:
+    """Return the bytes that what is stored leaves on the disk, as in the settings of a service. Raises `InvalidSetting`."""
+    given = os.environ.get("CHARLOOM_MIN_DISK")
+    from service.system.formatting import parse_size
+    from service.web.service_config import ServiceConfig
+
+    size = ServiceConfig.min_disk if given is None else parse_size(given)
+    if size is None:
+        raise InvalidSetting("CHARLOOM_MIN_DISK", given, "a size, for example 500MB")
+    return size
 
 
 def say(text: str = "", *, err: bool = False) -> None:
@@ -429,7 +441,7 @@ def worker(db: Path, workers: int) -> None:
     one_blas_thread()
     from service.training import worker
 
-    worker.carry_out(db, workers)
+    worker.carry_out(db, workers, min_disk())
 
 
 @main.command()

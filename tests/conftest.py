@@ -26,8 +26,10 @@ from model.kernels.library import NUMPY, VARIABLE, shortcoming
 from model.language_model import LanguageModel
 from model.vocabulary import SymbolCounts, Vocabulary
 from service.store import Corpus, Metric, Run, Store
+from service.system import disk
 from tests.served import Server, end, start
 
+disk.RESERVE = 0  # bytes: one for each of a thousand databases would take much room; subprocesses have a real one
 if shortcoming():
     os.environ[VARIABLE] = NUMPY  # chosen, so that no run and no text says what is missing
 

@@ -20,7 +20,6 @@ from service.novelty.report import MIN_LENGTH, TextNovelty, compare
 from service.novelty.suffix_array import Index
 from service.store import Corpus, Run, Store
 from service.system.concurrency import Turns
-from service.system.disk import Cache
 from service.system.errors import IndexNotReady, IndexUnavailable, NothingToCompare, WaitedTooLong
 from service.system.processes import start_child
 
@@ -43,7 +42,7 @@ class Indexes:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._cache = Cache(store.path)
+        self._cache = store.cache
         self._lock = threading.Lock()
         self._open: OrderedDict[str, Index] = OrderedDict()  # by the corpus' SHA-256, the most recently used last
         self._builders: dict[str, subprocess.Popen[bytes]] = {}
@@ -112,7 +111,7 @@ class Indexes:
         return index
 
     def _start(self, corpus: Corpus) -> subprocess.Popen[bytes]:
-        return start_child("service.novelty.index_builder", self._store.path, corpus.name, stderr=subprocess.PIPE)
+        return start_child("service.novelty.index_builder", self._store.path, corpus.name, self._store.room.least, stderr=subprocess.PIPE)
 
     def _failure_of(self, corpus: Corpus, builder: subprocess.Popen[bytes]) -> str:
         """Returns why a builder that has ended left no index."""

@@ -88,6 +88,10 @@ class Runs:
         """Returns all runs, the newest first."""
         return tuple(select(self._file, "ORDER BY runs.id DESC"))
 
+    def any_owned(self) -> bool:
+        """Returns whether a process, alive or not, has any run."""
+        return self._file.row("SELECT 1 FROM runs WHERE owner IS NOT NULL LIMIT 1") is not None
+
     def latest(self) -> Run:
         """Returns the run that succeeded last, else the one with the newest checkpoint. Raises `NoModelYet`."""
         found = select(
@@ -202,12 +206,12 @@ class Runs:
 
     def remove(self, name: str) -> None:
         """Deletes a run with its checkpoints, metrics and samples. Raises `RunNotFound`, and `RunBusy` while it is trained."""
-        with self._file.immediate() as db:
+        with self._file.immediate(frees=True) as db:
             run = self._idle(name)
             kept = blobs.used_by(self._file, run.id)
             db.execute("DELETE FROM runs WHERE id = ?", (run.id,))
             blobs.drop_unused(self._file, kept)
-        self._file.reclaim()
+        self._file.given_back()
 
     # ── ownership ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -234,13 +238,13 @@ class Runs:
 
     def heartbeat(self, run: Run) -> None:
         """Write the heartbeat, by which other machines and containers know that the run's process lives. Raises as `check_owner`."""
-        with self._file.immediate() as db:
+        with self._file.immediate(durable=False) as db:
             self.check_owner(run)
             db.execute("UPDATE runs SET heartbeat_at = ? WHERE id = ?", (now(), run.id))
 
     def release(self, run: Run, state: str, message: str | None = None) -> Run:
         """Gives a claimed run back in ``state``, any but `running`. Raises as `check_owner`."""
-        with self._file.immediate():
+        with self._file.immediate(frees=True):
             self.check_owner(run)
             return self.put_state(run, state, message)
 
@@ -278,10 +282,12 @@ class Runs:
 
 def select(file: Connections, where: str, *values: Any) -> list[Run]:
     """Returns the runs that the end of an SQL query selects."""
-    return [_run(row) for row in file.rows(f"{SELECT} {where}", *values)]
+    rows = file.rows(f"{SELECT} {where}", *values)
+    shortage = file.room.shortage() if any(row["state"] == "queued" and row["queued"] for row in rows) else None
+    return [_run(row, shortage) for row in rows]
 
 
-def _run(row: dict[str, Any]) -> Run:
+def _run(row: dict[str, Any], shortage: str | None) -> Run:
     row["corpus"], row["validation_corpus"], row["queued"] = row.pop("corpus_name"), row.pop("validation_corpus_name"), bool(row["queued"])
     for column in ("model_config", "training_config", "environment", "request", "extended_from"):
         row[column] = json.loads(row[column] or "null")
@@ -289,6 +295,8 @@ def _run(row: dict[str, Any]) -> Run:
         row["state"] = row["wanted"] or ("queued" if row["queued"] else "paused")
         next_step = "a worker goes on with it" if row["state"] == "queued" else f"go on with: charloom train --resume {row['name']}"
         row["message"] = f"its {owners.describe(row['owner'])} is gone; {next_step}"
+    if shortage and row["state"] == "queued" and row["queued"]:  # told when it is read, since on a full disk nothing can be stored
+        row["message"] = f"waits for room: {shortage}"
     return Run(**row)
 
 

@@ -104,12 +104,11 @@ def test_a_disk_that_is_full(small_disk: Path, launch: Callable[..., Server], pu
     server = launch(db=path, min_disk=least, workers=0)
     for _ in range(2):
         status, body = uploaded(server, NOISE)
-        assert (status, body["error"]["code"]) == ((507, "no_room_left") if least else (503, "database_unusable"))
+        assert status == 507
+        assert body["error"]["code"] in (("no_room_left",) if least else ("no_room_left", "disk_full"))
         assert "make room" in body["error"]["message"]
         assert still_works(server)
     assert server.ask("GET", "/v1/files")[1]["data"] == []
-    if not least:  # nothing can be written, not even what would free room: that takes somebody who makes some
-        subprocess.run(["mount", "-o", "remount,size=40m", str(small_disk)], check=True)
     assert uploaded(server, b"a short tale, told in a few words. " * 20)[0] == 200
     assert still_works(server)
     assert server.stop()[0] == 0
