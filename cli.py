@@ -130,6 +130,23 @@ def corpus_add(db: Path, source: str, name: str | None, **how: Any) -> None:
     report_corpus(corpus, found)
 
 
+def watch_owner(store: Store, name: str) -> None:
+    """Wait until it is known whether the process of a run lives, if that is uncertain, and tell about it. Raises `RunNotFound`."""
+    from service.store.database import age
+    from service.system.formatting import duration
+    from service.system.processes import LEASE, describe
+
+    run = store.runs.get(name)
+    if store.runs.is_uncertain(run):
+        silent = duration(abs(age(run.heartbeat_at)))
+        say(
+            f"Run {name} belongs to {describe(run.owner)}, whose last sign of life differs by {silent} from the clock of this machine;"
+            f" watching for up to {duration(LEASE)} whether it lives.",
+            err=True,
+        )
+        store.runs.watch(name)
+
+
 def report_reading(source: Source | None) -> None:
     """Print what the reader left out."""
     for warning in source.report.warnings if source else []:
@@ -183,6 +200,8 @@ def removing(group: click.Group, what: str, metavar: str, part: Callable[[Store]
     @database
     def remove(db: Path, name: str) -> None:
         with opened(db) as store:
+            if part(store) is store.runs:
+                watch_owner(store, name)
             part(store).remove(name)
         say(f"{what} {name} is removed")
 
@@ -239,6 +258,7 @@ def train(
                 option = fixed[0].rstrip("_").replace("_", "-")
                 raise click.UsageError(f"--{option} cannot be changed when a run is resumed; train a new one for that")
             longer = {key: settings[key] for key in lengths}
+            watch_owner(store, resume_run)
             work = trainer.resume(store, resume_run, **longer, began=BEGAN, ranks=ranks, threads=threads)
         else:
             by_user = {key: value for key, value in settings.items() if context.get_parameter_source(key) is not FROM_DEFAULT}

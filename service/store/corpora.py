@@ -25,7 +25,7 @@ from model.functions import CODE_POINTS
 from model.quick_check import CompositionCounts, normalized
 from model.vocabulary import SymbolCounts
 from service.store import names
-from service.store.database import Connections, age, now
+from service.store.database import Connections, now
 from service.system import processes
 from service.system.array_cache import Cache
 from service.system.errors import CorpusInUse, CorpusNotFound, DatabaseBusy, DatabaseUnusable, NameTaken, StoreError
@@ -191,7 +191,7 @@ class TextChunks:
     def sweep(self) -> None:
         """Frees what dead processes left behind."""
         for row in self._file.rows("SELECT id, owner, heartbeat_at FROM texts WHERE state != 'ready'"):
-            if not processes.is_alive(row["owner"], age(row["heartbeat_at"])):
+            if not processes.is_alive(row["owner"], row["heartbeat_at"]):
                 self.discard(row["id"])
 
     def chunk(self, text: int, number: int) -> str | None:
@@ -248,6 +248,7 @@ class Corpora:
         if exact:
             names.checked("corpus", name)
             self._refuse_taken(name)
+        self._texts.sweep()  # a leftover from another machine is known as such only some time after the start
         arrived = self._texts.receive(pieces, origin)
         text = None
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -87,6 +88,19 @@ class Runs:
     def list(self) -> tuple[Run, ...]:
         """Returns all runs, the newest first."""
         return tuple(select(self._file, "ORDER BY runs.id DESC"))
+
+    def is_uncertain(self, run: Run) -> bool:
+        """Returns whether a running run's heartbeat seems too old. Its process may be gone, or a clock may be wrong."""
+        return run.state == "running" and abs(age(run.heartbeat_at)) > owners.LEASE
+
+    def watch(self, name: str) -> Run:
+        """Returns a run when it is known whether its process lives: after `owners.LEASE` seconds at most. Raises `RunNotFound`."""
+        run = first = self.get(name)
+        end = time.monotonic() + owners.LEASE + owners.POLL
+        while self.is_uncertain(run) and run.heartbeat_at == first.heartbeat_at and time.monotonic() < end:
+            time.sleep(owners.POLL)
+            run = self.get(name)
+        return run
 
     def any_owned(self) -> bool:
         """Returns whether a process, alive or not, has any run."""
@@ -291,7 +305,7 @@ def _run(row: dict[str, Any], shortage: str | None) -> Run:
     row["corpus"], row["validation_corpus"], row["queued"] = row.pop("corpus_name"), row.pop("validation_corpus_name"), bool(row["queued"])
     for column in ("model_config", "training_config", "environment", "request", "extended_from"):
         row[column] = json.loads(row[column] or "null")
-    if row["state"] == "running" and not owners.is_alive(row["owner"], age(row["heartbeat_at"])):
+    if row["state"] == "running" and not owners.is_alive(row["owner"], row["heartbeat_at"]):
         row["state"] = row["wanted"] or ("queued" if row["queued"] else "paused")
         next_step = "a worker goes on with it" if row["state"] == "queued" else f"go on with: charloom train --resume {row['name']}"
         row["message"] = f"its {owners.describe(row['owner'])} is gone; {next_step}"
