@@ -98,6 +98,13 @@ class Indexes:
         """Returns the share of a corpus' index that any process has built, or None if none is building it."""
         return build_progress(self._cache.folder, index_key(corpus))
 
+    def forget_removed(self) -> None:
+        """Closes the indexes of corpora that are not stored any more, so that nothing of their texts stays on the disk."""
+        kept = {corpus.sha256 for corpus in self._store.corpora.list()}
+        with self._lock:
+            for text in self._open.keys() - kept:
+                del self._open[text]
+
     def _load(self, corpus: Corpus) -> Index | None:
         index = self._open.get(corpus.sha256)
         if index is None:
@@ -213,6 +220,10 @@ class Comparer:
             tick()
 
         return self._indexes.wait(corpus, watch)
+
+    def forget_removed(self) -> None:
+        """Closes the indexes of corpora that were removed. Raises `StoreError`."""
+        self._indexes.forget_removed()
 
     def close(self) -> None:
         """Closes all indexes."""

@@ -108,7 +108,8 @@ class Room:
     def keep_reserve(self) -> None:
         """Makes the reserve if it is missing and there is plenty of room. A disk that cannot be written has none."""
         with contextlib.suppress(OSError):
-            if self._reserve.exists() or self.free < self.least + PLENTY * RESERVE:
+            present = self._reserve.stat().st_size if self._reserve.exists() else -1
+            if present >= RESERVE or self.free < self.least + PLENTY * RESERVE:
                 return
             # Random, so that a file system that compresses keeps the room, too; under another name, so that no reserve is shorter.
             part = Path(f"{self._reserve}{PART}")

@@ -42,7 +42,7 @@ def corpus_for(store: Store, what: str, watch: Watch | None = None, **reading: A
                 raise InvalidSetting(setting.rstrip("_"), reading[setting], f"left out for {what}", "that text is stored already")
         return found, None
     try:
-        source = open_source(what, scratch=str(store.path.absolute().parent), **reading)
+        source = open_source(what, scratch=str(store.path.absolute().parent), room=store.room.check, **reading)
     except SourceNotFound:
         if is_builtin(what):
             raise

@@ -96,6 +96,7 @@ def routes(service: Service) -> Blueprint:
         """Delete a file, unless runs need it."""
         with about("file"):
             corpora.remove(file)
+        service.comparer.forget_removed()
         return answer(Deleted(id=file, object="file"))
 
     return blueprint
@@ -121,6 +122,7 @@ def _source(service: Service, arriving: Upload, given: dict[str, Any]) -> Source
         encoding=given["encoding"],
         max_size=service.config.max_upload,
         scratch=str(service.store.path.absolute().parent),
+        room=service.check_room,
     )
 
     def read(report: ReadReport) -> Iterator[str]:

@@ -205,3 +205,15 @@ def test_a_folder_that_cannot_be_made_is_a_sentence(store: Store, corpus: Corpus
     Path(f"{store.path}.cache").write_text("a file stands there")
     with pytest.raises(IndexUnavailable, match="cannot be kept"):
         build(store, corpus)
+
+
+def test_an_index_that_is_ready_after_its_text_was_removed_is_not_kept(
+    store: Store, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def removed(*arguments: Any) -> Iterator[np.ndarray[Any, Any]]:
+        yield from index_parts(*arguments)
+        store.corpora.remove(corpus.name)
+
+    monkeypatch.setattr(index_builder, "index_parts", removed)
+    build(store, corpus)
+    assert list(store.cache.folder.iterdir()) == []
