@@ -362,15 +362,18 @@ class Sweep:
     def carry_out(self, tell: bool = True) -> dict[str, Tally]:
         """Sweeps; returns the tally of each kind. Raises `Lost` if anything was lost or damaged."""
         began = time.monotonic()
+        found: dict[str, Tally] = {}
         with self._child():
             self._live_undisturbed()
-            found = {kind: self._sweep(kind) for kind in self.kinds}
+            if tell:
+                print(f"{'':12}{'points':>8}{'lost':>8}{'damaged':>9}")
+            for kind in self.kinds:
+                tally = found[kind] = self._sweep(kind)
+                if tell:
+                    print(f"{kind:12}{tally.tried:8,}{len(tally.lost):8,}{len(tally.damaged):9,}", flush=True)
+                    for fault in (*tally.lost, *tally.damaged):
+                        print(f"    {fault}")
         if tell:
-            print(f"{'':12}{'points':>8}{'lost':>8}{'damaged':>9}")
-            for kind, tally in found.items():
-                print(f"{kind:12}{tally.tried:8,}{len(tally.lost):8,}{len(tally.damaged):9,}")
-                for fault in (*tally.lost, *tally.damaged):
-                    print(f"    {fault}")
             print(f"a life of {len(LIFE)} acts and {self.operations:,} operations; {time.monotonic() - began:.0f} s")
         faults = [fault for tally in found.values() for fault in (*tally.lost, *tally.damaged)]
         require(not faults, "; ".join(faults[:3]))
