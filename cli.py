@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from model.config import ModelConfig, SamplingConfig, TrainingConfig
-from model.errors import TextError
+from model.errors import InvalidSetting, TextError
 from service.terminal.click_support import PATH, READING, Commands, DurationType, address, chosen, database, limits, options_of, reading
 
 if TYPE_CHECKING:
@@ -41,8 +41,20 @@ def opened(db: Path, *, create: bool = False) -> Iterator[Store]:
     """Open the store, and close it at the end. Raises `DatabaseUnusable` if there is no file and `create` is false."""
     from service.store import Store
 
-    with Store(db, create=create) as store:
+    with Store(db, create=create, min_disk=min_disk()) as store:
         yield store
+
+
+def min_disk() -> int:
+    """Return the bytes that what is stored leaves on the disk, as in the settings of a service. Raises `InvalidSetting`."""
+    given = os.environ.get("CHARLOOM_MIN_DISK")
+    from service.system.formatting import parse_size
+    from service.web.service_config import ServiceConfig
+
+    size = ServiceConfig.min_disk if given is None else parse_size(given)
+    if size is None:
+        raise InvalidSetting("CHARLOOM_MIN_DISK", given, "a size, for example 500MB")
+    return size
 
 
 def say(text: str = "", *, err: bool = False) -> None:
@@ -118,6 +130,23 @@ def corpus_add(db: Path, source: str, name: str | None, **how: Any) -> None:
     report_corpus(corpus, found)
 
 
+def watch_owner(store: Store, name: str) -> None:
+    """Wait until it is known whether the process of a run lives, if that is uncertain, and tell about it. Raises `RunNotFound`."""
+    from service.store.database import age
+    from service.system.formatting import duration
+    from service.system.processes import LEASE, describe
+
+    run = store.runs.get(name)
+    if store.runs.is_uncertain(run):
+        silent = duration(abs(age(run.heartbeat_at)))
+        say(
+            f"Run {name} belongs to {describe(run.owner)}, whose last sign of life differs by {silent} from the clock of this machine;"
+            f" watching for up to {duration(LEASE)} whether it lives.",
+            err=True,
+        )
+        store.runs.watch(name)
+
+
 def report_reading(source: Source | None) -> None:
     """Print what the reader left out."""
     for warning in source.report.warnings if source else []:
@@ -171,6 +200,8 @@ def removing(group: click.Group, what: str, metavar: str, part: Callable[[Store]
     @database
     def remove(db: Path, name: str) -> None:
         with opened(db) as store:
+            if part(store) is store.runs:
+                watch_owner(store, name)
             part(store).remove(name)
         say(f"{what} {name} is removed")
 
@@ -227,6 +258,7 @@ def train(
                 option = fixed[0].rstrip("_").replace("_", "-")
                 raise click.UsageError(f"--{option} cannot be changed when a run is resumed; train a new one for that")
             longer = {key: settings[key] for key in lengths}
+            watch_owner(store, resume_run)
             work = trainer.resume(store, resume_run, **longer, began=BEGAN, ranks=ranks, threads=threads)
         else:
             by_user = {key: value for key, value in settings.items() if context.get_parameter_source(key) is not FROM_DEFAULT}
@@ -429,7 +461,7 @@ def worker(db: Path, workers: int) -> None:
     one_blas_thread()
     from service.training import worker
 
-    worker.carry_out(db, workers)
+    worker.carry_out(db, workers, min_disk())
 
 
 @main.command()

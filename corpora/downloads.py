@@ -98,6 +98,7 @@ def _received(url: str, file: IO[bytes], options: ReadOptions, progress: Progres
                 count += len(data)
                 if count > options.limits.size:
                     raise TextTooLarge(url, options.limits.size)
+                options.check_room(len(data))
                 file.write(data)
                 if progress:
                     progress(count, total)

@@ -149,6 +149,7 @@ def temporary_copy(stream: Readable, options: ReadOptions) -> Iterator[BinaryIO]
             size += len(data)
             if size > options.limits.size:
                 raise TextTooLarge(options.origin, options.limits.size)
+            options.check_room(len(data))
             file.write(data)
         file.seek(0)
         yield cast(BinaryIO, file)

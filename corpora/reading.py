@@ -51,6 +51,12 @@ class ReadOptions:
     limits: Limits = field(default_factory=Limits)
     scratch: str | None = None  # folder for temporary files; None is the system's
     take: Callable[[int], None] = untaken  # called with bytes of memory before they are used for unpacking; may raise
+    room: Callable[[int], object] | None = None  # is called with the bytes that a temporary file grows by, and raises if there is no room
+
+    def check_room(self, size: int) -> None:
+        """Raises what `room` raises for so many bytes."""
+        if self.room:
+            self.room(size)
 
 
 @dataclass(frozen=True)

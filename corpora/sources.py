@@ -56,6 +56,7 @@ def open_source(
     from_: str | None = None,
     progress: Progress | None = None,
     scratch: str | None = None,
+    room: Callable[[int], object] | None = None,
     piece: int = PIECE,
 ) -> Source:
     """Opens the text that `what` names: a built-in corpus, ``-`` (stdin), an http(s) URL, a file, a folder.
@@ -68,7 +69,7 @@ def open_source(
     - `max_size` limits the bytes of text and of a download.
     - `from_` reads the built-in linux or shakespeare from another place.
     - `progress(bytes, total)` is called during a download.
-    - `scratch` is the folder for temporary files, which have no name.
+    - `scratch` is the folder for temporary files, which have no name; `room(bytes)` is called before they grow, and may raise.
     - `piece` is the size of a piece in characters.
 
     Raises at once `InvalidSetting`, `UnknownEncoding`, `SourceNotFound` and `UnreadableSource`, if they show without reading.
@@ -95,7 +96,7 @@ def open_source(
         if from_ is None or not builtin.packed:
             expected = expected or builtin.sha256
     _check_place(place, expected)
-    options = ReadOptions(origin, chosen, encoding, _limits(max_size), scratch)
+    options = ReadOptions(origin, chosen, encoding, _limits(max_size), scratch, room=room)
 
     def read(report: ReadReport) -> Iterator[str]:
         return in_pieces(_texts(place, options, expected, progress, report), options, report, piece)
@@ -111,6 +112,7 @@ def open_stream(
     encoding: str | None = None,
     max_size: int = MAX_SIZE,
     scratch: str | None = None,
+    room: Callable[[int], object] | None = None,
     piece: int = PIECE,
     take: Callable[[int], None] = untaken,
 ) -> Source:
@@ -121,7 +123,7 @@ def open_stream(
     """
     check_encoding(encoding)
     name = suggested_name(file_name, frozenset(BUILTINS))
-    options = ReadOptions(printable(file_name) or "the file", selection(glob), encoding, _limits(max_size), scratch, take)
+    options = ReadOptions(printable(file_name) or "the file", selection(glob), encoding, _limits(max_size), scratch, take, room)
 
     def read(report: ReadReport) -> Iterator[str]:
         return in_pieces(read_stream(stream, options, report), options, report, piece)

@@ -116,6 +116,7 @@ class _Kept:
 
     def read(self, size: int, /) -> bytes:
         data = self.body.read(size)
+        self.options.check_room(len(data))
         self.kept.write(data)
         if self.kept.tell() > self.options.limits.size:
             raise TextTooLarge(self.options.origin, self.options.limits.size)

@@ -26,8 +26,10 @@ from model.kernels.library import NUMPY, VARIABLE, shortcoming
 from model.language_model import LanguageModel
 from model.vocabulary import SymbolCounts, Vocabulary
 from service.store import Corpus, Metric, Run, Store
+from service.system import disk, processes
 from tests.served import Server, end, start
 
+disk.RESERVE = 0  # bytes: one for each of a thousand databases would take much room; subprocesses have a real one
 if shortcoming():
     os.environ[VARIABLE] = NUMPY  # chosen, so that no run and no text says what is missing
 
@@ -60,6 +62,19 @@ def path(tmp_path: Path) -> Path:
 def store(path: Path) -> Iterator[Store]:
     with Store(path) as opened:
         yield opened
+
+
+@pytest.fixture
+def later(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Let so many seconds pass for what this process waits for from processes that it cannot see."""
+
+    processes._first_seen.cache_clear()
+
+    def pass_(seconds: float) -> None:
+        now = processes.monotonic
+        monkeypatch.setattr(processes, "monotonic", lambda: now() + seconds)
+
+    return pass_
 
 
 @pytest.fixture

@@ -25,6 +25,7 @@ import cli
 from model.config import ModelConfig, SamplingConfig, TrainingConfig
 from service.store import Store
 from service.store.api_keys import SCOPES
+from service.system import processes
 from service.system.errors import DatabaseUnusable
 from service.system.processes import THREAD_VARIABLES
 from service.terminal import click_support, info, training_display
@@ -484,6 +485,19 @@ def test_runs_are_listed_shown_and_removed(charloom: Charloom, trained: str) -> 
     assert charloom("runs", "show", "first").exit_code == 1
 
 
+def test_a_run_of_another_machine_that_is_silent_is_watched_before_it_is_taken(
+    charloom: Charloom, trained: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processes, "LEASE", 1.0)
+    with Store("charloom.db") as store:
+        store.runs.claim("first", '{"host": "elsewhere", "pid": 4711}')
+        store.db.execute("UPDATE runs SET heartbeat_at = '2022-01-01T00:00:00.000Z'")
+    removed = charloom("runs", "remove", "first")
+    assert removed.exit_code == 0
+    assert re.search(r"^Run first belongs to process 4711 on elsewhere, whose last sign of life differs by \d+:\d\d:\d\d", removed.stderr)
+    assert removed.stderr.endswith("watching for up to 0:01 whether it lives.\n")
+
+
 def test_a_backup_is_a_database(charloom: Charloom, trained: str) -> None:
     assert charloom("backup", "copy.db").exit_code == 0
     assert charloom("backup", "copy.db").exit_code == 1
@@ -640,12 +654,16 @@ def test_a_service_has_as_many_workers_as_are_asked_for(charloom: Charloom, monk
     assert "workers is -1; it must be a whole number from 0 to 256" in result.output
 
 
-def test_a_worker_is_told_its_database(charloom: Charloom, monkeypatch: pytest.MonkeyPatch) -> None:
-    given: list[tuple[Path, int]] = []
-    monkeypatch.setattr(worker, "carry_out", lambda db, jobs: given.append((db, jobs)))
+def test_a_worker_is_told_its_database_and_what_to_leave_on_the_disk(charloom: Charloom, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[tuple[Path, int, int]] = []
+    monkeypatch.setattr(worker, "carry_out", lambda db, jobs, min_disk: given.append((db, jobs, min_disk)))
     assert charloom("worker").exit_code == 0
+    monkeypatch.setenv("CHARLOOM_MIN_DISK", "5MB")
     assert charloom("worker", "--workers", "3").exit_code == 0
-    assert given == [(Path("charloom.db").absolute(), 1), (Path("charloom.db").absolute(), 3)]
+    assert given == [(Path("charloom.db").absolute(), 1, 200_000_000), (Path("charloom.db").absolute(), 3, 5_000_000)]
+    monkeypatch.setenv("CHARLOOM_MIN_DISK", "some")
+    assert "CHARLOOM_MIN_DISK is 'some'; it must be a size, for example 500MB" in charloom("worker").output
+    monkeypatch.delenv("CHARLOOM_MIN_DISK")
     assert charloom("worker", "--workers", "0").exit_code == 2
 
 

@@ -13,7 +13,8 @@ of the run that was never interrupted. A summary is printed; the status is 1 if 
 take a minute or two; `--seed` chooses other moments, `--folder` keeps the databases.
 
 With ``--victim trainer``, ``worker`` or ``service`` it is a service with jobs, under load, of which such processes are killed ten
-times (`tools.kill_jobs`): a few minutes each.
+times (`tools.kill_jobs`): a few minutes each. With ``--victim store`` it is everything that the database keeps, ended at chosen
+operations, by SIGKILL, power cuts, errors of the disk, a full disk and want of memory (`tools.crash_points`).
 """
 
 from __future__ import annotations
@@ -273,15 +274,19 @@ def _errors(process: subprocess.Popen[str]) -> str:
 def main() -> None:
     """Read the arguments, torture, exit 1 where something was lost."""
     parser = argparse.ArgumentParser(prog="python -m tools.kill_test", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--victim", choices=("run", "trainer", "worker", "service"), default="run", help="what is killed (default run)")
-    parser.add_argument("--kills", type=int, help="how many times it is killed (default 25; of a service ten)")
+    parser.add_argument(
+        "--victim", choices=("run", "trainer", "worker", "service", "store"), default="run", help="what is killed (default run)"
+    )
+    parser.add_argument(
+        "--kills", type=int, help="how many times it is killed (default 25; of a service ten; of the store 200 of each kind)"
+    )
     parser.add_argument("--steps", type=int, help="length of the run (default 3000), or of each job (1500)")
     parser.add_argument("--seed", type=int, default=0, help="of the moments, the text and the weights (default 0)")
     parser.add_argument("--hidden-size", type=int, default=32, help="units in each of two layers of the run (default 32)")
     parser.add_argument("--folder", type=Path, help="where the databases are made, and stay; by default one that is removed")
     given = parser.parse_args()
     alone = given.victim == "run"
-    kills, steps = given.kills or (25 if alone else 10), given.steps or (3000 if alone else 1500)
+    kills, steps = given.kills or {"run": 25, "store": 200}.get(given.victim, 10), given.steps or (3000 if alone else 1500)
     least = (VALIDATIONS + 1) * (kills + 1)
     if kills < 0 or (alone and steps < least):
         parser.error(f"{kills} kills need a run of at least {least} steps")
@@ -291,6 +296,10 @@ def main() -> None:
         try:
             if alone:
                 Torture(folder, kills, steps, given.seed, given.hidden_size).carry_out()
+            elif given.victim == "store":
+                from tools.crash_points import Sweep
+
+                Sweep(folder, kills, given.seed).carry_out()
             else:
                 from tools.kill_jobs import Siege
 

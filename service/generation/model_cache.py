@@ -58,7 +58,7 @@ def import_file(store: Store, file: Path, name: str, *, exact: bool = True) -> R
 
     A `name` that need not be `exact` is made free by a number.
 
-    Raises `UnreadableSource`, `CheckpointError`, `NameTaken`, `InvalidName`.
+    Raises `UnreadableSource`, `CheckpointError`, `NameTaken`, `InvalidName`, `NoRoomLeft`.
     """
     try:
         if file.stat().st_size > LARGEST_FILE:
@@ -69,21 +69,16 @@ def import_file(store: Store, file: Path, name: str, *, exact: bool = True) -> R
     checkpoint = Checkpoint.from_bytes(data, str(file))
     facts = checkpoint.facts
     step, loss, bits = (facts.get(key) for key in ("step", "validation_loss", "bits_per_char"))
-    run = store.runs.create(
-        name,
-        corpus=None,
-        model_config=checkpoint.model.config.to_dict(),
-        training_config={},
-        exact=exact,
-    )
-    run = store.runs.claim(run.name)
     metric = Metric(
         step=step if type(step) is int and 0 <= step < 2**62 else 0,
         validation_loss=loss if type(loss) is float else None,
         bits_per_char=bits if type(bits) is float else None,
     )
-    store.checkpoints.save(run, metric, checkpoint.to_bytes(), None)
-    return store.runs.release(run, "succeeded", f"imported from {file.name}")
+    with store.immediate():  # the run is there with its checkpoint, or not at all
+        config = checkpoint.model.config.to_dict()
+        run = store.runs.claim(store.runs.create(name, corpus=None, model_config=config, training_config={}, exact=exact).name)
+        store.checkpoints.save(run, metric, checkpoint.to_bytes(), None)
+        return store.runs.release(run, "succeeded", f"imported from {file.name}")
 
 
 # ── models in memory ─────────────────────────────────────────────────────────────────────────────────────────────────

@@ -2,7 +2,7 @@
 
 ::
 
-    python -m service.novelty.index_builder DATABASE CORPUS
+    python -m service.novelty.index_builder DATABASE CORPUS [MIN_DISK]
 
 The process ends when its standard input is closed. If it exits with status `REFUSED`, standard error says why in a few words.
 
@@ -33,7 +33,7 @@ from model.quick_check import normalized
 from service.novelty.suffix_array import BLOCK, NEWLINE, file_size, offsets_of, starts_character
 from service.store import Corpus, Store
 from service.system import hardware
-from service.system.disk import Cache, CacheKey
+from service.system.array_cache import Cache, CacheKey
 from service.system.errors import IndexTooLarge, IndexUnavailable
 from service.system.processes import end_with_parent, lower_priority
 
@@ -194,8 +194,8 @@ def build(store: Store, corpus: Corpus) -> None:
 
     Raises `IndexUnavailable` (`IndexTooLarge`), `StoreError` and `MemoryError`.
     """
-    cache, key = Cache(store.path), index_key(corpus)
-    cache.tidy(each.sha256 for each in store.corpora.list())
+    cache, key = store.cache, index_key(corpus)
+    store.corpora.sweep()
     try:
         with Claim(cache.folder, key) as claim:
             if cache.load(key, np.uint8) is not None:
@@ -203,17 +203,18 @@ def build(store: Store, corpus: Corpus) -> None:
             check_resources(corpus, cache)
             pieces = normalized(store.corpora.pieces(corpus.name), "nfc", store.corpora.alphabet(corpus.name))
             cache.store(key, np.uint8, index_parts(pieces, corpus.bytes, claim.report), disk_needed(corpus))
+        store.corpora.sweep()  # the corpus may have been removed meanwhile
     except MemoryError as error:
         raise IndexTooLarge(corpus.name, memory_needed(corpus), hardware.free_memory(), "memory") from error
     except OSError as error:
         raise IndexUnavailable(corpus.name, f"its index cannot be kept in {cache.folder.name} ({error.strerror or error})") from error
 
 
-def main(path: str, name: str) -> None:
+def main(path: str, name: str, min_disk: str = "0") -> None:
     """Runs the process."""
     end_with_parent()
     lower_priority()
-    with Store(Path(path), create=False) as store:
+    with Store(Path(path), create=False, min_disk=int(min_disk)) as store:
         try:
             build(store, store.corpora.get(name))
         except CharloomError as error:

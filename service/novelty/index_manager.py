@@ -20,7 +20,6 @@ from service.novelty.report import MIN_LENGTH, TextNovelty, compare
 from service.novelty.suffix_array import Index
 from service.store import Corpus, Run, Store
 from service.system.concurrency import Turns
-from service.system.disk import Cache
 from service.system.errors import IndexNotReady, IndexUnavailable, NothingToCompare, WaitedTooLong
 from service.system.processes import start_child
 
@@ -43,7 +42,7 @@ class Indexes:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._cache = Cache(store.path)
+        self._cache = store.cache
         self._lock = threading.Lock()
         self._open: OrderedDict[str, Index] = OrderedDict()  # by the corpus' SHA-256, the most recently used last
         self._builders: dict[str, subprocess.Popen[bytes]] = {}
@@ -100,6 +99,13 @@ class Indexes:
         """Returns the share of a corpus' index that any process has built, or None if none is building it."""
         return build_progress(self._cache.folder, index_key(corpus))
 
+    def forget_removed(self) -> None:
+        """Closes the indexes of corpora that are not stored any more, so that nothing of their texts stays on the disk."""
+        kept = {corpus.sha256 for corpus in self._store.corpora.list()}
+        with self._lock:
+            for text in self._open.keys() - kept:
+                del self._open[text]
+
     def _load(self, corpus: Corpus) -> Index | None:
         index = self._open.get(corpus.sha256)
         if index is None:
@@ -113,7 +119,7 @@ class Indexes:
         return index
 
     def _start(self, corpus: Corpus) -> subprocess.Popen[bytes]:
-        return start_child("service.novelty.index_builder", self._store.path, corpus.name, stderr=subprocess.PIPE)
+        return start_child("service.novelty.index_builder", self._store.path, corpus.name, self._store.room.least, stderr=subprocess.PIPE)
 
     def _failure_of(self, corpus: Corpus, builder: subprocess.Popen[bytes]) -> str:
         """Returns why a builder that has ended left no index."""
@@ -223,6 +229,10 @@ class Comparer:
             tick()
 
         return self._indexes.wait(corpus, watch)
+
+    def forget_removed(self) -> None:
+        """Closes the indexes of corpora that were removed. Raises `StoreError`."""
+        self._indexes.forget_removed()
 
     def close(self) -> None:
         """Closes all indexes."""

@@ -28,6 +28,7 @@ from service.store.database import BUSY_TIMEOUT, Connections
 from service.store.job_queue import JobQueue
 from service.store.run_history import Event, Events, Metric, Metrics, Sample, Samples
 from service.store.runs import STATES, Run, Runs, Which
+from service.system.array_cache import Cache
 from service.system.errors import StoreError
 
 __all__ = ["STATES", "ApiKey", "Corpus", "Event", "Metric", "Run", "Sample", "Store", "StoredCheckpoint", "Which"]
@@ -36,16 +37,19 @@ __all__ = ["STATES", "ApiKey", "Corpus", "Event", "Metric", "Run", "Sample", "St
 class Store:
     """Opens the database file at ``path``, and makes it if it does not exist (unless ``create`` is False).
 
-    Opening brings an older file to this release's schema and frees what killed processes left behind.
+    Opening brings an older file to this release's schema and frees what killed processes left behind. What is stored leaves
+    ``min_disk`` bytes on the disk.
     Raises `DatabaseUnusable`, `DatabaseTooNew` and `DatabaseBusy`, as does every method.
     """
 
-    def __init__(self, path: str | Path, *, create: bool = True, busy_timeout: float = BUSY_TIMEOUT) -> None:
-        self._file = Connections(path, create=create, busy_timeout=busy_timeout)
+    def __init__(self, path: str | Path, *, create: bool = True, busy_timeout: float = BUSY_TIMEOUT, min_disk: int = 0) -> None:
+        self._file = Connections(path, create=create, busy_timeout=busy_timeout, min_disk=min_disk)
         self.path = self._file.path
+        self.room = self._file.room
+        self.cache = Cache(self.path, room=self.room)
         self.sqlite_version = self._file.sqlite_version
         self.journal_mode = self._file.journal_mode
-        self.corpora = Corpora(self._file)
+        self.corpora = Corpora(self._file, self.cache)
         self.runs = Runs(self._file, self.corpora)
         self.events = Events(self._file)
         self.queue = JobQueue(self._file, self.runs, self.events)
@@ -54,19 +58,27 @@ class Store:
         self.samples = Samples(self._file)
         self.checkpoints = Checkpoints(self._file, self.runs, self.metrics, self.samples, self.events)
         with contextlib.suppress(StoreError):  # leftovers can wait for a better moment
-            self.corpora.sweep()
+            self.sweep()
+        self.room.keep_reserve()
 
     @property
     def db(self) -> Database:
         """This thread's connection."""
         return self._file.db
 
-    def immediate(self, *, durable: bool = False) -> contextlib.AbstractContextManager[Database]:
+    def sweep(self) -> None:
+        """Frees what killed processes left behind: texts, cached arrays of texts that are gone, and pages that were not given back."""
+        self.corpora.sweep()
+        with self._file.without_waiting():
+            if not self.runs.any_owned():  # a trainer keeps some pages for its next checkpoint
+                self._file.reclaim()
+
+    def immediate(self, *, durable: bool = True, frees: bool = False) -> contextlib.AbstractContextManager[Database]:
         """Opens a transaction with the write lock from its start; methods of the store that are called inside are part of it.
 
-        With ``durable`` it survives a power cut once it has ended.
+        It survives a power cut once it has ended, unless it need not be ``durable``; with ``frees`` it has a reserve on a full disk.
         """
-        return self._file.immediate(durable=durable)
+        return self._file.immediate(durable=durable, frees=frees)
 
     def backup(self, file: str | Path) -> None:
         """Copies the state of this moment to a new file while others write. Raises `FileTaken`."""

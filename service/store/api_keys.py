@@ -86,8 +86,9 @@ class Keys:
 
     def revoke(self, name: str) -> None:
         """Deletes a key, which is invalid from now on. Raises `KeyNotFound`."""
-        if not self._file.execute("DELETE FROM keys WHERE name = ?", name):
-            raise KeyNotFound(name, [key.name for key in self.list()])
+        with self._file.immediate(frees=True) as db:
+            if not db.execute("DELETE FROM keys WHERE name = ?", (name,)).rowcount:
+                raise KeyNotFound(name, [key.name for key in self.list()])
 
     def used(self, name: str) -> None:
         """Notes that a key was used, unless the file is locked at this moment: no request waits for that."""

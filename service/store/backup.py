@@ -10,6 +10,7 @@ from sqlite_utils.utils import sqlite3  # type: ignore[attr-defined]
 
 from service.store import database
 from service.store.database import Connections
+from service.system.disk import sync_folder
 from service.system.errors import DatabaseUnusable, FileTaken
 
 
@@ -24,12 +25,15 @@ def backup(connections: Connections, file: str | Path) -> None:
         raise FileTaken(str(target))
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
+        with contextlib.suppress(OSError):  # SQLite says what is wrong
+            part.touch(mode=0o600)  # as private as the database; SQLite fills an empty file
         with connections.held() as db:
             db.execute("VACUUM INTO ?", (str(part.absolute()),))
         _finish(part)
         with part.open("rb+") as copied:
             os.fsync(copied.fileno())
         _publish(part, target)
+        sync_folder(target.absolute().parent)
     except sqlite3.Error as error:
         at_fault = connections.path if database.code(error) in (database.CORRUPT, database.NOTADB, database.BUSY) else target
         raise database.sentence(at_fault, error, connections.busy_timeout) from error

@@ -96,9 +96,12 @@ class Checkpoints:
 
         A metric without a validation loss is a save between two validations. A step that is stored again replaces the older one
         (and keeps its validation loss if the model is the same). Checkpoints beyond the history are deleted.
-        Raises `RunNotFound`, `RunBusy` or `RunCannotGoOn` if ``run`` is not the caller's any more; `StoreError`.
+        Raises `NoRoomLeft` if they do not fit on the disk beside what must be left; `RunNotFound`, `RunBusy` or `RunCannotGoOn` if
+        ``run`` is not the caller's any more; `StoreError`.
         """
-        with self._file.immediate(durable=True) as db:
+        size = len(model) + len(state or b"")
+        self._file.check_room(size)
+        with self._file.immediate() as db:
             self._runs.check_owner(run)
             before = blobs.used_by(self._file, run.id)
             values: dict[str, Any] = {
@@ -130,7 +133,7 @@ class Checkpoints:
             if event:
                 self._events.add(run, event.message, data=event.data)
             saved = self.get(run, metric.step)
-        self._file.reclaim(keep=2 * (len(model) + len(state or b"")))
+        self._file.reclaim(keep=2 * size)
         return saved
 
     def begin_with(self, run: Run, model: StoredCheckpoint) -> None:
@@ -175,7 +178,7 @@ class Checkpoints:
 
     def remove(self, run: Run, step: int) -> None:
         """Deletes a checkpoint, also a pinned one. Raises `CheckpointNotFound`, and `CheckpointInUse` for the last one of the run."""
-        with self._file.immediate() as db:
+        with self._file.immediate(frees=True) as db:
             if self.get(run, step).last:
                 raise CheckpointInUse(run.name, step)
             before = blobs.used_by(self._file, run.id)
@@ -186,7 +189,7 @@ class Checkpoints:
                 (best.validation_loss, best.bits_per_char, run.id),
             )
             blobs.drop_unused(self._file, before - blobs.used_by(self._file, run.id))
-        self._file.reclaim()
+        self._file.given_back()
 
     # ── reading ───────────────────────────────────────────────────────────────────────────────────────────────────────
 

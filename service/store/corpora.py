@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import time
 import unicodedata
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -24,9 +25,10 @@ from model.functions import CODE_POINTS
 from model.quick_check import CompositionCounts, normalized
 from model.vocabulary import SymbolCounts
 from service.store import names
-from service.store.database import Connections, age, now
+from service.store.database import Connections, now
 from service.system import processes
-from service.system.errors import CorpusInUse, CorpusNotFound, DatabaseUnusable, NameTaken, StoreError
+from service.system.array_cache import Cache
+from service.system.errors import CorpusInUse, CorpusNotFound, DatabaseBusy, DatabaseUnusable, NameTaken, StoreError
 
 # ── texts ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -131,11 +133,11 @@ class TextChunks:
         Raises `EmptyText`, `UndecodableText`, and what ``pieces`` raises.
         """
         counter = TextCounter(origin)
-        with self._file.immediate() as db:
+        with self._file.immediate(durable=False) as db:
             row = db.execute("INSERT INTO texts (state, owner, heartbeat_at) VALUES ('arriving', ?, ?)", (processes.identity(), now()))
             text = int(row.lastrowid or 0)
         try:
-            for number, chunk in enumerate(cut(pieces, CHUNK)):
+            for number, chunk in enumerate(cut(self._watched(pieces, text), CHUNK)):
                 self._write(text, number, zlib.compress(counter.add(chunk), LEVEL))
             if not counter.characters:
                 raise EmptyText(origin)
@@ -144,8 +146,19 @@ class TextChunks:
             raise
         return Arrived(id=text, facts=counter.facts())
 
+    def _watched(self, pieces: Iterable[str], text: int) -> Iterator[str]:
+        """Passes pieces on, and writes the heartbeat: of a slow client a chunk can take longer than `processes.LEASE`."""
+        last = time.monotonic()
+        for piece in pieces:
+            yield piece
+            if time.monotonic() - last > processes.HEARTBEAT:
+                last = time.monotonic()
+                with contextlib.suppress(DatabaseBusy):  # the next one follows soon
+                    self._file.execute("UPDATE texts SET heartbeat_at = ? WHERE id = ?", now(), text, durable=False)
+
     def _write(self, text: int, number: int, data: bytes) -> None:
-        with self._file.immediate() as db:
+        self._file.check_room(len(data))
+        with self._file.immediate(durable=False) as db:
             if not db.execute("UPDATE texts SET heartbeat_at = ? WHERE id = ? AND state = 'arriving'", (now(), text)).rowcount:
                 raise DatabaseUnusable(
                     str(self._file.path), "the text that was being added was taken for a leftover and removed; add it again"
@@ -173,18 +186,18 @@ class TextChunks:
     def discard(self, text: int) -> None:
         """Frees a text that is not published, in small steps. If the file cannot be written now, a later start frees it."""
         with contextlib.suppress(StoreError):
-            while self._file.execute(
-                "DELETE FROM text_chunks WHERE rowid IN (SELECT rowid FROM text_chunks WHERE text = ? LIMIT ?)", text, CHUNKS_A_STEP
-            ):
-                pass
-            self._file.execute("DELETE FROM texts WHERE id = ? AND state != 'ready'", text)
-            self._file.reclaim()
-            self._file.shorten_log()  # what could not be stored may have filled the disk
+            while True:
+                with self._file.immediate(durable=False, frees=True) as db:
+                    sql = "DELETE FROM text_chunks WHERE rowid IN (SELECT rowid FROM text_chunks WHERE text = ? LIMIT ?)"
+                    if not db.execute(sql, (text, CHUNKS_A_STEP)).rowcount:
+                        db.execute("DELETE FROM texts WHERE id = ? AND state != 'ready'", (text,))
+                        break
+        self._file.given_back()
 
     def sweep(self) -> None:
         """Frees what dead processes left behind."""
         for row in self._file.rows("SELECT id, owner, heartbeat_at FROM texts WHERE state != 'ready'"):
-            if not processes.is_alive(row["owner"], age(row["heartbeat_at"])):
+            if not processes.is_alive(row["owner"], row["heartbeat_at"]):
                 self.discard(row["id"])
 
     def chunk(self, text: int, number: int) -> str | None:
@@ -224,31 +237,38 @@ class Corpus:
 
 
 class Corpora:
-    """The table `corpora`, and the texts behind it."""
+    """The table `corpora`, the texts behind it, and what is cached of them."""
 
-    def __init__(self, connections: Connections) -> None:
-        self._file = connections
+    def __init__(self, connections: Connections, cache: Cache) -> None:
+        self._file, self._cache = connections, cache
         self._texts = TextChunks(connections)
 
-    def add(self, name: str, pieces: Iterable[str], origin: str, *, exact: bool = True) -> Corpus:
+    def add(self, name: str, pieces: Iterable[str], origin: str, *, exact: bool = True, anew: bool = True) -> Corpus:
         """Stores a text (decoded, with LF line ends) under ``name``; it is read piece by piece and never held as a whole.
 
-        ``origin`` says in words where it came from. With ``exact=False`` the name is only a wish, made free as by `free_name`.
+        ``origin`` says in words where it came from. With ``exact=False`` the name is only a wish, made free as by `free_name`; with
+        ``anew=False`` too, a text that is stored already gets no second name instead, and its corpus is returned.
         The corpus appears when its last piece is stored; what fails half-way leaves nothing.
         Raises `InvalidName`, `NameTaken`, `EmptyText`, `UndecodableText`, `StoreError`, and what ``pieces`` raises.
         """
         if exact:
             names.checked("corpus", name)
             self._refuse_taken(name)
+        self._texts.sweep()  # a leftover from another machine is known as such only some time after the start
         arrived = self._texts.receive(pieces, origin)
         text = None
         try:
             with self._file.immediate() as db:
+                wished = name
                 if exact:
                     self._refuse_taken(name)
                 else:
                     name = self.free_name(name)
                 text = self._texts.publish(arrived)
+                if name != wished and not anew:
+                    twin = self._file.row(f"{COLUMNS} WHERE text = ? ORDER BY name LIMIT 1", text)
+                    if twin is not None:
+                        return Corpus(**twin)
                 db.execute("INSERT INTO corpora (name, text, origin, created_at) VALUES (?, ?, ?, ?)", (name, text, origin, now()))
                 corpus = self.get(name)
         finally:
@@ -284,8 +304,11 @@ class Corpora:
         return tuple(Corpus(**row) for row in self._file.rows(f"{COLUMNS} ORDER BY name"))
 
     def remove(self, name: str) -> None:
-        """Removes a corpus, and its text if no other corpus has it. Raises `CorpusNotFound`, and `CorpusInUse` while runs need it."""
-        with self._file.immediate() as db:
+        """Removes a corpus; if no other has its text, that too, with all that is cached of it.
+
+        Raises `CorpusNotFound`, and `CorpusInUse` while runs need it.
+        """
+        with self._file.immediate(frees=True) as db:
             corpus = self.get(name)
             runs = self._file.rows("SELECT name FROM runs WHERE corpus = ?1 OR validation_corpus = ?1 ORDER BY name", corpus.id)
             if runs:
@@ -295,6 +318,7 @@ class Corpora:
             if shared is None:
                 self._texts.hide(corpus.text_id)
         if shared is None:
+            self._tidy_cache()
             self._texts.discard(corpus.text_id)
 
     def pieces(self, name: str) -> Iterator[str]:
@@ -350,9 +374,13 @@ class Corpora:
             counts.add([piece], normal=True)
         composed = _by_character(counts.counts)
         with contextlib.suppress(StoreError):  # it can be counted again
-            self._file.execute("UPDATE texts SET nfc = ? WHERE id = ?", _packed(composed), text)
+            self._file.execute("UPDATE texts SET nfc = ? WHERE id = ?", _packed(composed), text, durable=False)
         return composed
 
     def sweep(self) -> None:
-        """Frees what processes left behind that were killed while adding or removing."""
+        """Frees what processes left behind that were killed while adding or removing, and what is cached of texts that are gone."""
         self._texts.sweep()
+        self._tidy_cache()
+
+    def _tidy_cache(self) -> None:
+        self._cache.tidy(row["sha256"] for row in self._file.rows("SELECT sha256 FROM texts WHERE sha256 IS NOT NULL"))

@@ -21,7 +21,9 @@ from sqlite_utils.utils import sqlite3  # type: ignore[attr-defined]
 
 from model.errors import listed
 from service.store.migrations import KNOWN, release
-from service.system.errors import DatabaseBusy, DatabaseTooNew, DatabaseUnusable, StoreError
+from service.system import disk
+from service.system.disk import Room
+from service.system.errors import DatabaseBusy, DatabaseTooNew, DatabaseUnusable, DiskFull, StoreError
 
 # ── times ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -52,7 +54,6 @@ WHY = {
     PERM: "access is denied; give write permission to the file and its folder, or name another with --db",
     READONLY: "it is read-only; give write permission to the file and its folder, or name another with --db",
     CORRUPT: "it is damaged; restore a backup (what can be read of it: sqlite3 FILE .recover)",
-    FULL: "the disk is full; make room and try again, nothing that was stored is lost",
     TOOBIG: "what should be stored is larger than SQLite can hold (1,000,000,000 bytes); choose a smaller model",
     NOTADB: "it is not an SQLite database; name another file with --db",
 }
@@ -77,11 +78,20 @@ def sentence(path: Path, error: sqlite3.Error, busy_timeout: float) -> StoreErro
     result = code(error)
     if result in (BUSY, LOCKED):
         return DatabaseBusy(str(path), busy_timeout)
+    if result == FULL or (result in (IOERR, CANTOPEN) and _is_full(path)):
+        return DiskFull(str(path))
     if result == CANTOPEN:
         return DatabaseUnusable(str(path), _why_not_opened(path))
     if result == IOERR:
         return DatabaseUnusable(str(path), f"reading or writing it failed ({error}); check the disk")
     return DatabaseUnusable(str(path), WHY.get(result, str(error)))
+
+
+def _is_full(path: Path) -> bool:
+    """Returns whether not even the files fit that SQLite keeps beside a database."""
+    with contextlib.suppress(OSError):
+        return Room(path).free < SMALLEST
+    return False
 
 
 def _why_not_opened(path: Path) -> str:
@@ -102,11 +112,13 @@ BUSY_TIMEOUT = 10.0  # seconds
 CLOSING = 5.0  # seconds that closing waits for another thread's statement or transaction
 LARGEST_LOG = 64 * 2**20  # bytes that the write-ahead log keeps on disk when it starts anew
 PAGE_CACHE = 512  # KiB of pages that a connection keeps; SQLite's default, 2,000, would take 300 MB in as many threads as serve
+SMALLEST = 2**16  # bytes of the shared memory and of the log of a database that is opened, about
 PAGES_A_STEP = 1000  # pages given back in one transaction (4 MB): others wait for about 10 ms
 # A bug in earlier releases can corrupt a WAL database that two connections write and checkpoint at the same time
 # (https://sqlite.org/wal.html, "The WAL-Reset Bug").
 WAL_IS_SAFE = sqlite3.sqlite_version_info >= (3, 51, 3)
 
+_making = threading.Lock()  # held while a new file is made
 _inherited: list[Database] = []  # connections of a parent process: never closed here, that would take the parent's log away
 
 
@@ -154,8 +166,10 @@ class Connections:
     Raises `DatabaseUnusable`, `DatabaseTooNew` or `DatabaseBusy`; SQLite's own errors never leave `immediate`, `rows` and `execute`.
     """
 
-    def __init__(self, path: str | Path, *, create: bool = True, busy_timeout: float = BUSY_TIMEOUT) -> None:
+    def __init__(self, path: str | Path, *, create: bool = True, busy_timeout: float = BUSY_TIMEOUT, min_disk: int = 0) -> None:
+        """`min_disk` are the bytes that what is stored leaves on the disk."""
         self.path = Path(path)
+        self.room = Room(self.path, min_disk)
         self.sqlite_version: str = sqlite3.sqlite_version
         self.busy_timeout = busy_timeout
         self._file = str(self.path.absolute())  # stays right after chdir, and SQLite never takes it for a URI
@@ -168,12 +182,14 @@ class Connections:
                 str(path),
                 "there is no such file yet; train a model first, for example with: charloom train python, or name another file with --db",
             )
-        with self.translated():
-            db = self._connect()
-            try:
-                self.journal_mode = self._prepare(db)
-            finally:
-                db.close()
+        if create:
+            self._make_private()
+        try:
+            self.journal_mode = self._open_first()
+        except DiskFull:
+            if not self.room.give_up_reserve():
+                raise
+            self.journal_mode = self._open_first()
 
     def translated(self) -> contextlib.AbstractContextManager[None]:
         """Turns SQLite's errors inside into a `StoreError` about this file."""
@@ -181,10 +197,26 @@ class Connections:
 
     # ── opening ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
+    def _make_private(self) -> None:
+        """Makes the file if there is none, readable by its owner only; SQLite gives the files beside it the same rights."""
+        with _making, contextlib.suppress(OSError):  # SQLite says what is wrong
+            # Closing it would end the locks that other threads of this process have on it; but then it exists already.
+            os.close(os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+
+    def _open_first(self) -> str:
+        with self.translated():
+            db = self._connect()
+            try:
+                return self._prepare(db)
+            finally:
+                db.close()
+
     def _connect(self) -> Database:
         conn = sqlite3.connect(self._file, timeout=self.busy_timeout, isolation_level=None, check_same_thread=False)
         db = Database(conn, execute_plugins=False)
         db.execute("PRAGMA foreign_keys = ON")
+        db.execute("PRAGMA synchronous = FULL")  # whatever this SQLite was compiled with: what was answered survives a power cut
+        db.execute("PRAGMA secure_delete = FAST")  # what is deleted from a page is overwritten; whole pages are given back: `reclaim`
         return db
 
     def _prepare(self, db: Database) -> str:
@@ -259,11 +291,9 @@ class Connections:
             return handle
         with self.translated():
             handle = _Handle(self._connect())
-            mode = self._set_journal_mode(handle.db)
+            self._set_journal_mode(handle.db)
             handle.db.execute(f"PRAGMA journal_size_limit = {LARGEST_LOG}")
             handle.db.execute(f"PRAGMA cache_size = -{PAGE_CACHE}")
-            # NORMAL is safe against corruption in WAL mode only: https://sqlite.org/pragma.html#pragma_synchronous
-            handle.db.execute(f"PRAGMA synchronous = {'NORMAL' if mode == 'wal' else 'FULL'}")
         self._local.handle = handle
         with self._lock:
             self._handles.add(handle)
@@ -280,11 +310,13 @@ class Connections:
     # ── reading and writing ───────────────────────────────────────────────────────────────────────────────────────────
 
     @contextlib.contextmanager
-    def immediate(self, *, durable: bool = False) -> Iterator[Database]:
+    def immediate(self, *, durable: bool = True, frees: bool = False) -> Iterator[Database]:
         """Opens a transaction that has the write lock from its start, so that what is read in it holds until it is written.
 
-        Inside another one it joins that one as a savepoint. With ``durable`` it survives a power cut once it has ended, at
-        the price of one fsync (an outer transaction decides for its inner ones).
+        Inside another one it joins that one as a savepoint. Once it has ended it survives a power cut, at the price of one fsync,
+        unless it need not be ``durable``: what can be lost because it is made again, or follows from what is kept (an outer
+        transaction decides for its inner ones). A durable one makes all earlier ones durable. With ``frees``, for what must be
+        possible on a full disk, the reserve is given up if that is needed.
         Raises `DatabaseBusy` when another process keeps the lock for `busy_timeout` seconds.
         """
         with self.using() as db:
@@ -292,10 +324,9 @@ class Connections:
                 with db.atomic():
                     yield db
                 return
-            synced = durable and self.journal_mode == "wal"
-            if synced:
-                db.execute("PRAGMA synchronous = FULL")  # it cannot change inside a transaction
-            try:
+            if frees:
+                self.room.give_up_reserve()
+            with contextlib.nullcontext() if durable else self._unsynced(db):
                 db.execute("BEGIN IMMEDIATE")
                 try:
                     yield db
@@ -304,9 +335,18 @@ class Connections:
                     with contextlib.suppress(sqlite3.Error):  # the first error is the one to tell
                         db.rollback()
                     raise
-            finally:
-                if synced:
-                    db.execute("PRAGMA synchronous = NORMAL")
+
+    @contextlib.contextmanager
+    def _unsynced(self, db: Database) -> Iterator[None]:
+        """Lets writes inside wait for no disk. Only in WAL mode, where it is safe: https://sqlite.org/pragma.html#pragma_synchronous."""
+        if self.journal_mode != "wal" or db.conn.in_transaction:  # it cannot change inside a transaction
+            yield
+            return
+        db.execute("PRAGMA synchronous = NORMAL")
+        try:
+            yield
+        finally:
+            db.execute("PRAGMA synchronous = FULL")
 
     def rows(self, sql: str, *values: Any, **named: Any) -> list[dict[str, Any]]:
         """Returns all rows of a query as dicts, with values for ``?`` or ``:name``; gives the read lock back at once."""
@@ -320,15 +360,15 @@ class Connections:
         found = self.rows(sql, *values)
         return found[0] if found else None
 
-    def execute(self, sql: str, *values: Any) -> int:
-        """Runs one statement that writes; returns how many rows it changed."""
-        with self.using() as db:
+    def execute(self, sql: str, *values: Any, durable: bool = True) -> int:
+        """Runs one statement that writes, ``durable`` as in `immediate`; returns how many rows it changed."""
+        with self.using() as db, contextlib.nullcontext() if durable else self._unsynced(db):
             return int(db.execute(sql, values).rowcount)
 
     @contextlib.contextmanager
     def without_waiting(self) -> Iterator[Database]:
-        """As `using`, but raises `DatabaseBusy` at once if another process holds the lock."""
-        with self.using() as db:
+        """As `using`, but raises `DatabaseBusy` at once if another process holds the lock; what is written is not durable."""
+        with self.using() as db, self._unsynced(db):
             db.execute("PRAGMA busy_timeout = 0")
             try:
                 yield db
@@ -340,16 +380,36 @@ class Connections:
         with contextlib.suppress(StoreError), self.without_waiting() as db:
             db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
+    def check_room(self, size: int) -> None:
+        """Raises `NoRoomLeft` if ``size`` bytes cannot be stored: they go into the log, and from there into pages of the file.
+
+        Free pages are used again. Pages that are in the log alone will need room in the file, too.
+        """
+        with self.using() as db:
+            pages, free, page_size = (db.execute(f"PRAGMA {of}").fetchone()[0] for of in ("page_count", "freelist_count", "page_size"))
+        in_log = max(0, pages * page_size - self.path.stat().st_size)
+        self.room.check(size + max(0, size - free * page_size) + in_log)
+
+    def given_back(self) -> None:
+        """Gives all freed pages back, also those in the log, after something was deleted; the reserve is made again if it can be."""
+        self.reclaim()
+        self.shorten_log()
+        self.room.keep_reserve()
+
     def reclaim(self, keep: int = 0) -> None:
         """Gives freed pages back to the file system, in short transactions, except ``keep`` bytes that the next write will need.
 
-        If another process holds the lock, the pages stay for the next call.
+        If another process holds the lock, the pages stay for the next call. On a nearly full disk the steps are small and the log is
+        emptied after each, since it must not grow for want of room.
         """
-        with contextlib.suppress(StoreError), self.using() as db:
+        with contextlib.suppress(StoreError), self.using() as db, self._unsynced(db):
             page_size = db.execute("PRAGMA page_size").fetchone()[0]
             free = db.execute("PRAGMA freelist_count").fetchone()[0]
             while (surplus := free - keep // page_size) > 0:
-                db.execute(f"PRAGMA incremental_vacuum({min(surplus, PAGES_A_STEP)})").fetchall()
+                tight = self.room.free < disk.PLENTY * disk.RESERVE and not db.conn.in_transaction
+                db.execute(f"PRAGMA incremental_vacuum({min(surplus, PAGES_A_STEP // 20 if tight else PAGES_A_STEP)})").fetchall()
+                if tight:
+                    self.shorten_log()
                 before, free = free, db.execute("PRAGMA freelist_count").fetchone()[0]
                 if free >= before:
                     return

@@ -27,10 +27,12 @@ class JobQueue:
     def claim_next(self, owner: str | None = None) -> Run | None:
         """Claims the oldest run that waits, or whose process is gone, for this process (or ``owner``); returns None if there is none.
 
-        A run whose process is gone counts as one more attempt; a requested pause or cancellation happens instead. Raises `StoreError`.
+        A run whose process is gone counts as one more attempt; a requested pause or cancellation happens instead. Raises
+        `StoreError`; `NoRoomLeft` if a run waits and could store nothing.
         """
         if not self._waiting():  # without the write lock, since workers ask all the time
             return None
+        self._file.room.check()
         with self._file.immediate():
             for run in self._waiting():
                 if run.owner is not None and self._left(run, run.message or "").state != "queued":
@@ -59,7 +61,7 @@ class JobQueue:
         ``message`` says how the child ended; without ``blame`` it is no failed attempt. Returns None if the run is not the child's
         any more. Raises `StoreError`.
         """
-        with self._file.immediate():
+        with self._file.immediate(frees=True):
             run = next(iter(select(self._file, "WHERE runs.id = ?", claimed.id)), None)
             if run is None or run.owner is None or (run.state == "running" and run.owner != claimed.owner):
                 return None
@@ -67,7 +69,7 @@ class JobQueue:
 
     def give_back(self, run: Run, message: str) -> Run:
         """Queues or fails the run of this process, which cannot go on though another attempt might. Raises as `Runs.check_owner`."""
-        with self._file.immediate():
+        with self._file.immediate(frees=True):
             self._runs.check_owner(run)
             return self._left(self._runs.get(run.name), message)
 

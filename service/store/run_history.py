@@ -151,8 +151,8 @@ class Events:
     def __init__(self, connections: Connections) -> None:
         self._file = connections
 
-    def add(self, run: Run, message: str, *, level: str = "info", data: Mapping[str, Any] | None = None) -> None:
-        """Stores an event of a run; with `data` it is of type ``metrics``. Raises `StoreError`."""
+    def add(self, run: Run, message: str, *, level: str = "info", data: Mapping[str, Any] | None = None, durable: bool = True) -> None:
+        """Stores an event of a run, ``durable`` as in `Store.immediate`; with `data` it is of type ``metrics``. Raises `StoreError`."""
         self._file.execute(
             "INSERT INTO events (run, created_at, level, type, message, data) VALUES (?, ?, ?, ?, ?, ?)",
             run.id,
@@ -161,6 +161,7 @@ class Events:
             "message" if data is None else "metrics",
             message,
             None if data is None else json.dumps(dict(data), ensure_ascii=False),
+            durable=durable,
         )
 
     def list(

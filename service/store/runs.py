@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -87,6 +88,23 @@ class Runs:
     def list(self) -> tuple[Run, ...]:
         """Returns all runs, the newest first."""
         return tuple(select(self._file, "ORDER BY runs.id DESC"))
+
+    def is_uncertain(self, run: Run) -> bool:
+        """Returns whether a running run's heartbeat seems too old. Its process may be gone, or a clock may be wrong."""
+        return run.state == "running" and abs(age(run.heartbeat_at)) > owners.LEASE
+
+    def watch(self, name: str) -> Run:
+        """Returns a run when it is known whether its process lives: after `owners.LEASE` seconds at most. Raises `RunNotFound`."""
+        run = first = self.get(name)
+        end = time.monotonic() + owners.LEASE + owners.POLL
+        while self.is_uncertain(run) and run.heartbeat_at == first.heartbeat_at and time.monotonic() < end:
+            time.sleep(owners.POLL)
+            run = self.get(name)
+        return run
+
+    def any_owned(self) -> bool:
+        """Returns whether a process, alive or not, has any run."""
+        return self._file.row("SELECT 1 FROM runs WHERE owner IS NOT NULL LIMIT 1") is not None
 
     def latest(self) -> Run:
         """Returns the run that succeeded last, else the one with the newest checkpoint. Raises `NoModelYet`."""
@@ -202,12 +220,12 @@ class Runs:
 
     def remove(self, name: str) -> None:
         """Deletes a run with its checkpoints, metrics and samples. Raises `RunNotFound`, and `RunBusy` while it is trained."""
-        with self._file.immediate() as db:
+        with self._file.immediate(frees=True) as db:
             run = self._idle(name)
             kept = blobs.used_by(self._file, run.id)
             db.execute("DELETE FROM runs WHERE id = ?", (run.id,))
             blobs.drop_unused(self._file, kept)
-        self._file.reclaim()
+        self._file.given_back()
 
     # ── ownership ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -234,13 +252,13 @@ class Runs:
 
     def heartbeat(self, run: Run) -> None:
         """Write the heartbeat, by which other machines and containers know that the run's process lives. Raises as `check_owner`."""
-        with self._file.immediate() as db:
+        with self._file.immediate(durable=False) as db:
             self.check_owner(run)
             db.execute("UPDATE runs SET heartbeat_at = ? WHERE id = ?", (now(), run.id))
 
     def release(self, run: Run, state: str, message: str | None = None) -> Run:
         """Gives a claimed run back in ``state``, any but `running`. Raises as `check_owner`."""
-        with self._file.immediate():
+        with self._file.immediate(frees=True):
             self.check_owner(run)
             return self.put_state(run, state, message)
 
@@ -278,17 +296,21 @@ class Runs:
 
 def select(file: Connections, where: str, *values: Any) -> list[Run]:
     """Returns the runs that the end of an SQL query selects."""
-    return [_run(row) for row in file.rows(f"{SELECT} {where}", *values)]
+    rows = file.rows(f"{SELECT} {where}", *values)
+    shortage = file.room.shortage() if any(row["state"] == "queued" and row["queued"] for row in rows) else None
+    return [_run(row, shortage) for row in rows]
 
 
-def _run(row: dict[str, Any]) -> Run:
+def _run(row: dict[str, Any], shortage: str | None) -> Run:
     row["corpus"], row["validation_corpus"], row["queued"] = row.pop("corpus_name"), row.pop("validation_corpus_name"), bool(row["queued"])
     for column in ("model_config", "training_config", "environment", "request", "extended_from"):
         row[column] = json.loads(row[column] or "null")
-    if row["state"] == "running" and not owners.is_alive(row["owner"], age(row["heartbeat_at"])):
+    if row["state"] == "running" and not owners.is_alive(row["owner"], row["heartbeat_at"]):
         row["state"] = row["wanted"] or ("queued" if row["queued"] else "paused")
         next_step = "a worker goes on with it" if row["state"] == "queued" else f"go on with: charloom train --resume {row['name']}"
         row["message"] = f"its {owners.describe(row['owner'])} is gone; {next_step}"
+    if shortage and row["state"] == "queued" and row["queued"]:  # told when it is read, since on a full disk nothing can be stored
+        row["message"] = f"waits for room: {shortage}"
     return Run(**row)
 
 

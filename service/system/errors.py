@@ -37,6 +37,7 @@
     │   ├── DatabaseTooNew
     │   ├── DatabaseBusy
     │   ├── NoRoomLeft            the disk has less room than must be left
+    │   │   └── DiskFull
     │   └── DatabaseUnusable      not a database, not writable, disk full, ...
     └── ServiceError              the service cannot answer at this moment, or cannot start
         ├── TooManyRequests
@@ -298,11 +299,17 @@ class DatabaseBusy(StoreError):
 
 
 class NoRoomLeft(StoreError):
-    def __init__(self, path: str, left: int, least: int) -> None:
+    def __init__(self, path: str, left: int, least: int, extra: int = 0) -> None:
+        needed = f", {extra / 1e6:,.0f} MB are to be written" if extra >= 1e6 else ""
         super().__init__(
-            f"the disk of {path} has {left / 1e6:,.0f} MB left, and uploads and jobs leave at least {least / 1e6:,.0f} MB;"
-            " make room, or lower --min-disk"
+            f"the disk of {path} has {left / 1e6:,.0f} MB left{needed}, and what is stored leaves at least {least / 1e6:,.0f} MB;"
+            " make room, or lower min_disk (CHARLOOM_MIN_DISK)"
         )
+
+
+class DiskFull(NoRoomLeft):
+    def __init__(self, path: str) -> None:
+        StoreError.__init__(self, f"the disk of {path} is full; make room and try again, nothing that was stored is lost")
 
 
 class DatabaseUnusable(StoreError):

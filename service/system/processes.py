@@ -3,7 +3,8 @@
 A process writes its `identity()` beside what it works on. Another process, maybe in another container or after a reboot,
 asks `is_alive()`: this is how a killed trainer is told from a busy one. On the same Linux, in the same pid namespace, /proc
 gives an exact answer: a process is its pid *and* its start time, because pids are used again. From elsewhere only the
-heartbeat can tell: alive while it is younger than `LEASE`.
+heartbeat can tell: alive while it changes at least every `LEASE` seconds. These are seconds of the process that asks, on a clock that
+cannot be set. What time the heartbeat says does not count, because clocks of different machines differ, and jump.
 
 A parent calls `start_child`, and the child calls `end_with_parent`. Between them is a pipe: the child's standard input, whose
 other end only the parent has. The system closes it however the parent ends, SIGKILL included.
@@ -23,10 +24,11 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from time import monotonic
 from typing import IO, Any
 
 HEARTBEAT = 15.0  # seconds between two heartbeats of a trainer
-LEASE = 4 * HEARTBEAT  # seconds without a heartbeat after which a process that cannot be seen counts as gone: three may be missed
+LEASE = 4 * HEARTBEAT  # seconds without a new heartbeat after which a process that cannot be seen counts as gone: three may be missed
 POLL = 0.5  # seconds between two looks into the store for new jobs, requests and events
 DEAD_STATES = "ZXx"  # proc_pid_stat(5): a zombie still has its pid, but works on nothing any more
 
@@ -46,15 +48,16 @@ def identity() -> str:
     return json.dumps({**_place(), "pid": os.getpid(), "started": _started(os.getpid())}, sort_keys=True)
 
 
-def is_alive(owner: str | None, heartbeat_age: float) -> bool:
-    """Returns whether the process that `identity()` described as ``owner`` still runs; its last heartbeat is ``heartbeat_age`` seconds old.
+def is_alive(owner: str | None, heartbeat: str | None) -> bool:
+    """Returns whether the process that `identity()` described as ``owner`` still runs, or may still run; ``heartbeat`` is its last.
 
-    False for None, and for JSON that describes no process.
+    False for None, and for JSON that describes no process. If only the heartbeat tells, a process that asks for the first time knows
+    nothing yet, and gets True.
     """
     known = _parsed(owner)
     if known is None:
         return False
-    lease_holds = heartbeat_age < LEASE
+    lease_holds = monotonic() - _first_seen(owner, heartbeat) < LEASE
     if any(known.get(key) != value for key, value in _place().items()):
         return lease_holds
     pid = known["pid"]
@@ -63,6 +66,12 @@ def is_alive(owner: str | None, heartbeat_age: float) -> bool:
         return bool(started == known["started"])
     # No /proc entry: the process is gone, or this system has no /proc, or hides other users' processes there.
     return _exists(pid) and lease_holds
+
+
+@functools.lru_cache(maxsize=4096)
+def _first_seen(owner: str | None, heartbeat: str | None) -> float:
+    """Returns when this process saw that heartbeat for the first time, in seconds of `monotonic`."""
+    return monotonic()
 
 
 def describe(owner: str | None) -> str:

@@ -25,13 +25,8 @@ def add(store: Store, source: Source, name: str | None = None, watch: Watch | No
     """
     if name is not None and is_builtin(name) and source.name != name:
         raise InvalidName("corpus", name, reserved=True)
-    corpus = store.corpora.add(source.name if name is None else name, _watched(source, watch), source.origin, exact=name is not None)
-    if name is None and not anew and corpus.name != source.name:
-        twins = [each for each in store.corpora.list() if each.text_id == corpus.text_id and each.id != corpus.id]
-        if twins:
-            store.corpora.remove(corpus.name)
-            return twins[0]
-    return corpus
+    wished = source.name if name is None else name
+    return store.corpora.add(wished, _watched(source, watch), source.origin, exact=name is not None, anew=anew)
 
 
 def corpus_for(store: Store, what: str, watch: Watch | None = None, **reading: Any) -> tuple[Corpus, Source | None]:
@@ -47,7 +42,7 @@ def corpus_for(store: Store, what: str, watch: Watch | None = None, **reading: A
                 raise InvalidSetting(setting.rstrip("_"), reading[setting], f"left out for {what}", "that text is stored already")
         return found, None
     try:
-        source = open_source(what, scratch=str(store.path.absolute().parent), **reading)
+        source = open_source(what, scratch=str(store.path.absolute().parent), room=store.room.check, **reading)
     except SourceNotFound:
         if is_builtin(what):
             raise

@@ -1,6 +1,6 @@
 """Encodes a stored corpus as ids: the alphabet, the training part and the validation part.
 
-The ids of a long text lie in a memory-mapped file (see `service.system.disk`), so that neither memory nor the next start grows with
+The ids of a long text lie in a memory-mapped file (see `service.system.array_cache`), so that neither memory nor the next start grows with
 the text. A chunk of text goes one way: `Corpora.pieces`, normalised, encoded, into that file; `model.batches.Streams` reads it from there.
 """
 
@@ -19,7 +19,7 @@ from model.quick_check import normalized
 from model.vocabulary import SymbolCounts, Vocabulary
 from service.store import Corpus, Store
 from service.system import hardware
-from service.system.disk import Cache, CacheKey, release
+from service.system.array_cache import Cache, CacheKey, release
 from service.training.corpus_import import LEAST_TEXT
 
 SMALL = 8_000_000  # symbols: fewer are encoded in about 0.1 s and need no file
@@ -77,7 +77,7 @@ def read(
     With a `validation_corpus` all of `corpus` is trained on.
     Raises `CorpusNotFound`, `TextTooShort`, `InvalidSetting` if `min_count` leaves no alphabet, `DatabaseUnusable`.
     """
-    Cache(store.path).tidy(each.sha256 for each in store.corpora.list())
+    store.corpora.sweep()
     counts = store.corpora.counts(corpus, model.level, model.normalization, tick)
     if vocabulary is None:
         vocabulary = Vocabulary.build(counts, model.min_count)
@@ -113,7 +113,7 @@ def _encode(store: Store, corpus: Corpus, vocabulary: Vocabulary, total: int, ti
 
     note = None
     if total >= SMALL:
-        cache, size = Cache(store.path), total * vocabulary.dtype.itemsize
+        cache, size = store.cache, total * vocabulary.dtype.itemsize
         key = CacheKey(corpus.sha256, "ids", (vocabulary.to_dict(), vocabulary.dtype.str, unicodedata.unidata_version))
         known = cache.load(key, vocabulary.dtype)
         if known is not None and len(known) == total:

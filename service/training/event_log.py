@@ -15,7 +15,7 @@ from model.baselines import name
 from model.errors import CharloomError
 from service.store import Metric, Run, Sample, Store
 from service.store.run_history import NewEvent
-from service.system.errors import DatabaseBusy, OutOfMemory, StoreError
+from service.system.errors import DatabaseBusy, NoRoomLeft, OutOfMemory, StoreError
 from service.training.dataset import Dataset
 from service.training.learning_curve import Standing
 from service.training.progress import Prepared, Stepped, Window
@@ -30,7 +30,7 @@ def begun(store: Store, prepared: Prepared) -> None:
     """Writes the notes for the user, and that the run is ready to train. If the database is locked, the events are left out."""
     run = prepared.run
     where = f"goes on from step {run.step:,}" if run.step else "begins"
-    with contextlib.suppress(DatabaseBusy), store.immediate():  # the run does not need these events
+    with contextlib.suppress(DatabaseBusy), store.immediate(durable=False):  # the run does not need these events
         for note in prepared.notes:
             store.events.add(run, note)
         store.events.add(
@@ -45,7 +45,7 @@ def ended(store: Store, run: Run, state: str, message: str | None = None) -> Run
 
     Raises as `Runs.release`.
     """
-    with store.immediate():
+    with store.immediate(frees=True):
         wanted = store.queue.wanted(run) if state in ("paused", "queued") else None
         if wanted:
             state, message = wanted, f"{wanted} on request"
@@ -59,12 +59,13 @@ def ended(store: Store, run: Run, state: str, message: str | None = None) -> Run
 def given_up(store: Store, run: Run, error: BaseException) -> Run:
     """Gives a run back after an error. Raises as `Runs.release`.
 
-    A queued run is tried again, at most three times at the same step, unless another attempt would meet the same error.
+    A queued run is tried again, at most three times at the same step, unless another attempt would meet the same error. Without room
+    on the disk it pauses.
     """
     message = str(error) if isinstance(error, CharloomError) else f"{type(error).__name__}: {error}"
     if isinstance(error, STOPPED):
         return ended(store, run, "queued" if run.queued else "paused", "stopped before the last steps were saved")
-    if run.queued and (isinstance(error, TRANSIENT) or not isinstance(error, CharloomError)):
+    if run.queued and not isinstance(error, NoRoomLeft) and (isinstance(error, TRANSIENT) or not isinstance(error, CharloomError)):
         return store.queue.give_back(run, message)
     return ended(store, run, "paused" if isinstance(error, StoreError) else "failed", message)
 
@@ -117,7 +118,7 @@ class MetricsLog:
             facts |= self._sample(draw())
         new = metrics_event(metric, facts)
         with contextlib.suppress(DatabaseBusy):  # the next event follows soon
-            self._store.events.add(run, new.message, data=new.data)
+            self._store.events.add(run, new.message, data=new.data, durable=False)
         self._is_first = False
         self._recent.restart()
 

@@ -86,6 +86,7 @@ def submit(store: Store, spec: JobSpec, *, queued: bool = True) -> Run:
             training_config=training.to_dict(),
             request=_request(spec, model if parent else None),
             exact=spec.name is not None and spec.exact,
+            state="queued" if queued else "paused",  # until the process that ordered it claims it
             queued=queued,
             parent=f"{parent.run}@{parent.step}" if parent else None,
             validation_corpus=spec.validation_corpus,
@@ -211,7 +212,7 @@ def cancel(store: Store, name: str) -> Run:
 
 
 def _ask(store: Store, name: str, state: str, refused: tuple[str, ...]) -> Run:
-    with store.immediate():
+    with store.immediate(frees=True):
         run = store.runs.get(name)
         if run.state in refused:
             raise RunCannotChange(name, state, "it is cancelled already" if run.state == "cancelled" else f"it has {run.state}")

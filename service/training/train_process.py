@@ -1,4 +1,4 @@
-"""Trains one claimed run in a process of its own: ``python -m service.training.train_process DB RUN``, as a worker starts it.
+"""Trains one claimed run in a process of its own: ``python -m service.training.train_process DB RUN MIN_DISK``, as a worker starts it.
 
 The worker writes the run's owner to standard input and keeps that pipe open. When the pipe closes, the worker is gone: this process
 then saves and gives the run back to the queue, as it does after SIGTERM. A crash harms only this run, and the worker notices it.
@@ -53,14 +53,14 @@ class TrainProcess:
 
 def main() -> int:
     """Trains the run that the arguments name, and returns the exit status."""
-    database, name = sys.argv[1:]
+    database, name, min_disk = sys.argv[1:]
     early: list[str] = []
     signal.signal(signal.SIGTERM, lambda *_: early.append(STOPPED))
     lower_priority()
     owner = sys.stdin.readline().strip()
     end_with_parent(signal.SIGTERM)
     try:
-        with Store(database, create=False) as store:
+        with Store(database, create=False, min_disk=int(min_disk)) as store:
             job = TrainProcess(store, store.queue.adopt(name, owner))
             signal.signal(signal.SIGTERM, lambda *_: job.stop(STOPPED))
             if early:

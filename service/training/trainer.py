@@ -218,7 +218,7 @@ class Trainer:
             seconds=self._earlier,
         )
         packed = self._saver.pack(self.run, material.model, state, metric)
-        with self._store.immediate(durable=True):  # the settings and the state that follows them: both or neither
+        with self._store.immediate():  # the settings and the state that follows them: both or neither
             self._adopt_extension()
             self.run = self._saver.store(self.run, packed)
         self._control.saved()
@@ -312,6 +312,8 @@ class Trainer:
         self._release()
         self.run = self._saver.store(self.run, self._saver.pack(self.run, material.model, material.state, metric, sample, event))
         self._control.saved()
+        if shortage := self._store.room.shortage():  # now, while all is stored: the next checkpoint would be refused
+            self._control.stop(shortage, "paused")
 
     def _release(self) -> None:
         """Frees the memory of a step: validating and packing a checkpoint, which is made of several copies, need some of their own."""

@@ -22,6 +22,7 @@ from typing import IO, NamedTuple
 
 from model.errors import CharloomError
 from service.store import Run, Store
+from service.system.disk import LEAST
 from service.system.errors import StoreError
 from service.system.log_format import log_to_stderr
 from service.system.processes import POLL, end_with_parent, start_child
@@ -53,8 +54,9 @@ class Child(NamedTuple):
 class Worker:
     """Trains up to `jobs` runs at the same time. `stop` may be called from a signal handler."""
 
-    def __init__(self, db: Path, jobs: int = 1) -> None:
-        self._db, self._jobs = db, jobs
+    def __init__(self, db: Path, jobs: int = 1, min_disk: int = 0) -> None:
+        """What is stored leaves `min_disk` bytes on the disk; no run is begun with less."""
+        self._db, self._jobs, self._min_disk = db, jobs, min_disk
         self._children: list[Child] = []
         self._stopping = False
         self._rest = 0.0  # no run is claimed before this moment
@@ -69,7 +71,7 @@ class Worker:
 
         Raises `StoreError` if the database cannot be opened.
         """
-        with Store(self._db) as store:
+        with Store(self._db, min_disk=self._min_disk) as store:
             try:
                 while not self._stopping:
                     self._look(store)
@@ -82,6 +84,7 @@ class Worker:
         """Removes ended processes, and starts others."""
         try:
             self._reap(store)
+            store.room.keep_reserve()
             while not self._stopping and len(self._children) < self._jobs and time.monotonic() >= self._rest:
                 run = store.queue.claim_next()
                 if run is None:
@@ -100,7 +103,7 @@ class Worker:
         with contextlib.suppress(OSError):
             errors = tempfile.TemporaryFile()  # noqa: SIM115  (closed when the process is reaped)
         try:
-            process = start_child("service.training.train_process", self._db, run.name, blas_threads=None, stderr=errors)
+            process = start_child("service.training.train_process", self._db, run.name, self._min_disk, blas_threads=None, stderr=errors)
         except OSError as error:
             self._rest = time.monotonic() + AFTER_TROUBLE
             if errors:
@@ -178,10 +181,10 @@ def woken_by_signals(worker: Worker) -> Iterator[int]:
         os.close(writing)
 
 
-def carry_out(db: Path, jobs: int, form: str = "lines", level: str = "info") -> None:
-    """Runs a worker until SIGTERM or Ctrl-C, and logs in `form`. Raises `StoreError`, as `Worker.carry_out`."""
+def carry_out(db: Path, jobs: int, min_disk: int, form: str = "lines", level: str = "info") -> None:
+    """Runs a worker until SIGTERM or Ctrl-C, and logs in `form`. Raises as `Worker.carry_out`."""
     handler = log_to_stderr(form, level)
-    worker = Worker(db, jobs)
+    worker = Worker(db, jobs, min_disk)
     try:
         with woken_by_signals(worker) as wake:
             log.info("this worker trains the jobs of %s, up to %s at a time", db, "1 job" if jobs == 1 else f"{jobs} jobs")
@@ -195,12 +198,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m service.training.worker")
     parser.add_argument("db", type=Path)
     parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--min-disk", type=int, default=LEAST)
     parser.add_argument("--log-format", default="lines")
     parser.add_argument("--log-level", default="info")
     given = parser.parse_args()
     end_with_parent(signal.SIGTERM)
     try:
-        carry_out(given.db, given.jobs, given.log_format, given.log_level)
+        carry_out(given.db, given.jobs, given.min_disk, given.log_format, given.log_level)
     except CharloomError as error:
         sys.exit(str(error))
 

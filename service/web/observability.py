@@ -215,6 +215,8 @@ def health_routes(service: Service, version: str) -> Blueprint:
                 training=Training(**asdict(training)) if training else None,
                 rows=service.engine.rows,
                 waiting=service.engine.waiting,
+                disk_free=service.store.room.free,
+                no_room=service.store.room.shortage(),
             )
         )
 

@@ -21,7 +21,6 @@ from service.store import Store
 from service.store.runs import RunProgress, training
 from service.system import hardware
 from service.system.concurrency import MemoryBudget
-from service.system.disk import check_room
 from service.system.errors import ModelInTraining, NoModelYet
 from service.web.rate_limits import RateLimits
 from service.web.service_config import ServiceConfig
@@ -37,7 +36,7 @@ class Service:
     def __init__(self, config: ServiceConfig, observer: Observer | None = None) -> None:
         """`observer` receives the engine's measurements. Raises `StoreError`."""
         self.config = config
-        self.store = Store(config.db)
+        self.store = Store(config.db, min_disk=config.min_disk)
         self.models = ModelCache(self.store, config.model_memory, config.max_prompt, hardware.cores())
         self.engine = Engine(
             max_rows=config.max_rows,
@@ -113,7 +112,8 @@ class Service:
 
     def check_room(self, extra: int = 0) -> None:
         """Raise `NoRoomLeft` if the disk has too little room to begin something that takes `extra` bytes or more."""
-        check_room(self.store.path, self.config.min_disk, extra)
+        self.store.room.keep_reserve()
+        self.store.room.check(extra)
 
     def training(self) -> RunProgress | None:
         """Return the progress of the run that is being trained or waits for it, if any."""

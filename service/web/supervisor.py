@@ -187,7 +187,8 @@ class TrainingWorker:
 
     def __init__(self, settings: ServiceConfig) -> None:
         self._jobs = settings.workers
-        self._options = ["--jobs", str(settings.workers), "--log-format", settings.log_format, "--log-level", settings.log_level]
+        self._options = ["--jobs", str(settings.workers), "--min-disk", str(settings.min_disk)]
+        self._options += ["--log-format", settings.log_format, "--log-level", settings.log_level]
         self._db = settings.db
         self._process: subprocess.Popen[bytes] | None = None
         self._started = float("-inf")

@@ -151,3 +151,22 @@ def test_temporary_files_have_no_name(tmp_path: Path, text_of: Text, tar_of: Pac
     assert text_of(tmp_path / "a.tar", scratch=str(scratch)) == JOINED
     assert made == [str(scratch)]
     assert list(scratch.iterdir()) == []
+
+
+def test_temporary_files_ask_for_room(tmp_path: Path, text_of: Text, tar_of: Pack) -> None:
+    class Refused(CharloomError):
+        pass
+
+    def room(size: int) -> None:
+        asked.append(size)
+        if sum(asked) > 100:
+            raise Refused("no room")
+
+    (tmp_path / "a.tar").write_bytes(tar_of({"a.txt": b"some text " * 9}))
+    asked: list[int] = []
+    assert text_of(tmp_path / "a.tar", room=room) == "some text " * 9 + "\n"
+    assert sum(asked) == 90
+    (tmp_path / "b.tar").write_bytes(tar_of({"a.txt": b"some text " * 11}))
+    asked.clear()
+    with pytest.raises(Refused):
+        text_of(tmp_path / "b.tar", room=room)

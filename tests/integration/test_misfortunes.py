@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
+import re
 import resource
+import shutil
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +22,9 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from model.checkpoint import Checkpoint
-from service.store import Metric, Run, Store
+from service.store import Metric, Run, Store, api_keys
+from service.training import jobs
+from service.training.jobs import JobSpec
 from service.web.app import create_app
 from service.web.service_config import ServiceConfig
 
@@ -37,15 +43,24 @@ def form(text: bytes) -> tuple[bytes, dict[str, str]]:
     return b"".join(parts), {"Content-Type": "multipart/form-data; boundary=b"}
 
 
-def uploaded(server: Server, text: bytes) -> tuple[int, Any]:
+def uploaded(server: Server, text: bytes, key: str = "") -> tuple[int, Any]:
     """(status, JSON) of an upload to a real service, which is not told how long it is"""
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
     body, headers = form(text)
+    headers["Authorization"] = f"Bearer {key}"
     connection.request("POST", "/v1/files", iter([body[:100_000], body[100_000:]]), headers, encode_chunked=True)
     answer = connection.getresponse()
     body = json.loads(answer.read())
     connection.close()
     return answer.status, body
+
+
+def eventually(condition: Callable[[], Any]) -> None:
+    """Wait for what another process does; the limit only keeps a broken one from hanging the tests."""
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.05)
 
 
 def still_works(server: Server) -> bool:
@@ -85,11 +100,16 @@ def test_files_that_cannot_grow(launch: Callable[..., Server], add_model: Callab
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A folder on a disk of 12 MB."""
+def disk_size() -> str:
+    return "12m"
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path, disk_size: str) -> Iterator[Path]:
+    """A folder on a disk of its own."""
     folder = tmp_path / "small"
     folder.mkdir()
-    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=12m", "tmpfs", str(folder)], check=False, capture_output=True)
+    made = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={disk_size}", "tmpfs", str(folder)], check=False, capture_output=True)
     if made.returncode:
         pytest.skip("this user may not mount a disk")
     yield folder
@@ -104,15 +124,90 @@ def test_a_disk_that_is_full(small_disk: Path, launch: Callable[..., Server], pu
     server = launch(db=path, min_disk=least, workers=0)
     for _ in range(2):
         status, body = uploaded(server, NOISE)
-        assert (status, body["error"]["code"]) == ((507, "no_room_left") if least else (503, "database_unusable"))
+        assert status == 507
+        assert body["error"]["code"] in (("no_room_left",) if least else ("no_room_left", "disk_full"))
         assert "make room" in body["error"]["message"]
         assert still_works(server)
     assert server.ask("GET", "/v1/files")[1]["data"] == []
-    if not least:  # nothing can be written, not even what would free room: that takes somebody who makes some
-        subprocess.run(["mount", "-o", "remount,size=40m", str(small_disk)], check=True)
     assert uploaded(server, b"a short tale, told in a few words. " * 20)[0] == 200
     assert still_works(server)
     assert server.stop()[0] == 0
+
+
+def fill(disk: Path, left: int = 0) -> Path:
+    """Another program's file that takes all room but so many bytes."""
+    file = disk / "filler"
+    with contextlib.suppress(OSError), file.open("wb", 0) as filler:
+        while (free := shutil.disk_usage(disk).free - left) > 0:
+            filler.write(bytes(min(free, 2**20)))
+    return file
+
+
+@pytest.mark.parametrize("disk_size", ["60m"])
+def test_on_a_full_disk_what_makes_room_works_and_the_rest_says_why(
+    small_disk: Path, launch: Callable[..., Server], put_model: Callable[..., Run], tale: str
+) -> None:
+    path = small_disk / "charloom.db"
+    with Store(path) as store:
+        put_model(store, "old", steps=(1, 2), hidden_size=200)
+        store.corpora.add("tale", [tale], "tale.txt")
+        store.corpora.add("noise", [NOISE[:2_000_000].decode()], "noise.txt")
+        store.keys.add(api_keys.hashed(key := api_keys.new()), "reader")
+    server = launch(db=path, min_disk=1_000_000, workers=0)
+
+    def order(**name: str) -> int:
+        return server.ask("POST", "/v1/fine_tuning/jobs", {"model": "lstm", "training_file": "tale", **name}, key)[0]
+
+    assert [order(name="a"), order(name="b")] == [200, 200]
+    assert server.health()["no_room"] is None
+    assert path.with_name("charloom.db.reserve").stat().st_size == 2 * 2**20
+    filler = fill(small_disk)
+    health = server.health()
+    assert health["disk_free"] == 0
+    assert "the disk of charloom.db has 0 MB left" in health["no_room"]
+    message = server.answer("GET", "/v1/fine_tuning/jobs/a", key=key)["meta"]["message"]
+    assert message.startswith("waits for room: the disk of charloom.db has 0 MB left")
+    assert order() == uploaded(server, b"a short tale, told in a few words. " * 20, key)[0] == 507
+    assert [server.ask("POST", f"/v1/fine_tuning/jobs/{what}", key=key)[0] for what in ("a/cancel", "b/pause")] == [200, 200]
+    server.process.kill()  # without a process that has it open, even opening the database takes room
+    server.process.communicate()
+    for command in (("key", "revoke", "reader"), ("runs", "list"), ("runs", "remove", "old"), ("corpus", "remove", "noise")):
+        done = subprocess.run(
+            [sys.executable, "cli.py", *command, "--db", str(path)], cwd=ROOT, capture_output=True, text=True, check=False
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+    filler.unlink()
+    with Store(path) as store:
+        assert {run.name: run.state for run in store.runs.list()} == {"a": "cancelled", "b": "paused"}
+        assert [corpus.name for corpus in store.corpora.list()] == ["tale"]
+        assert store.keys.list() == ()
+        assert store.db.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
+
+
+@pytest.mark.parametrize("disk_size", ["60m"])
+def test_a_job_that_finds_no_room_pauses_says_why_and_goes_on_later(small_disk: Path, tale: str) -> None:
+    path = small_disk / "charloom.db"
+    with Store(path, min_disk=10_000_000) as store:
+        store.corpora.add("tale", [tale], "tale.txt")
+        small = {"batch_size": 2, "seq_length": 8, "validation_interval": 50}
+        jobs.submit(store, JobSpec(corpus="tale", name="run", model={"hidden_size": 8}, training={**small, "steps": 10**6}))
+        command = [sys.executable, "-m", "service.training.worker", str(path), "--min-disk", "10000000"]
+        with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL) as worker:
+            eventually(lambda: store.runs.get("run").step > 0)
+            filler = fill(small_disk, left=9_000_000)
+            eventually(lambda: store.runs.get("run").state != "running")
+            run = store.runs.get("run")
+            assert run.state == "paused"
+            assert re.search(r"^the disk of .*charloom.db has 9 MB left.*leaves at least 10 MB; make room", run.message or "")
+            assert store.checkpoints.load_state(run)[0].step == run.step
+            assert run.message in store.events.list(run, newest_first=True)[0].message
+            jobs.resume(store, "run")
+            assert (store.runs.get("run").message or "").startswith("waits for room: ")
+            filler.unlink()
+            eventually(lambda: store.runs.get("run").step > run.step)
+            worker.terminate()
+            assert worker.wait(60) == 0
+        assert store.runs.get("run").state == "queued"
 
 
 # ── the database ──────────────────────────────────────────────────────────────────────────────────────────────────────

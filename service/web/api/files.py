@@ -107,6 +107,7 @@ def routes(service: Service) -> Blueprint:
         """Delete a file, unless runs need it."""
         with about("file"):
             corpora.remove(file)
+        service.comparer.forget_removed()
         return answer(Deleted(id=file, object="file"))
 
     return blueprint
@@ -133,6 +134,7 @@ def _source(service: Service, arriving: Upload, given: dict[str, Any], take: Cal
         max_size=service.config.max_upload,
         scratch=str(service.store.path.absolute().parent),
         take=take,
+        room=service.check_room,
     )
 
     def read(report: ReadReport) -> Iterator[str]:

@@ -70,7 +70,10 @@ class Training(Shape, kw_only=True):
 
 
 class Health(Shape, kw_only=True):
-    """The state of the service. `rows` are texts being generated, `waiting` requests in the queue; `arithmetic` is what computes them."""
+    """The state of the service. `rows` are texts being generated, `waiting` requests in the queue; `arithmetic` is what computes them.
+
+    `disk_free` are the bytes left on the disk; `no_room` says why nothing can be stored now, if so: jobs wait or pause.
+    """
 
     status: Literal["ok", "training"]
     version: str
@@ -82,6 +85,8 @@ class Health(Shape, kw_only=True):
     training: Training | None
     rows: Count
     waiting: Count
+    disk_free: Count
+    no_room: str | None
 
 
 # ── texts ────────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -19,7 +19,7 @@ from service.novelty.index_builder import Claim, build, build_progress, check_re
 from service.novelty.suffix_array import Index
 from service.store import Corpus, Store
 from service.system import hardware
-from service.system.disk import Cache, CacheKey
+from service.system.array_cache import Cache, CacheKey
 from service.system.errors import IndexTooLarge, IndexUnavailable
 
 # ── claim ────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -82,7 +82,8 @@ def test_the_others_wait_for_their_turn(folder: Path) -> None:
 
 def test_the_claim_of_a_killed_process_is_free(folder: Path) -> None:
     code = (
-        "import sys\nfrom pathlib import Path\nfrom service.system.disk import CacheKey\nfrom service.novelty.index_builder import Claim\n"
+        "import sys\nfrom pathlib import Path\nfrom service.system.array_cache import CacheKey\n"
+        "from service.novelty.index_builder import Claim\n"
         f"with Claim(Path({str(folder)!r}), CacheKey('a' * 64, 'suffixes', ())) as claim:\n"
         "    claim.report(0.5)\n    print('mine', flush=True)\n    sys.stdin.read()\n"
     )
@@ -204,3 +205,15 @@ def test_a_folder_that_cannot_be_made_is_a_sentence(store: Store, corpus: Corpus
     Path(f"{store.path}.cache").write_text("a file stands there")
     with pytest.raises(IndexUnavailable, match="cannot be kept"):
         build(store, corpus)
+
+
+def test_an_index_that_is_ready_after_its_text_was_removed_is_not_kept(
+    store: Store, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def removed(*arguments: Any) -> Iterator[np.ndarray[Any, Any]]:
+        yield from index_parts(*arguments)
+        store.corpora.remove(corpus.name)
+
+    monkeypatch.setattr(index_builder, "index_parts", removed)
+    build(store, corpus)
+    assert list(store.cache.folder.iterdir()) == []

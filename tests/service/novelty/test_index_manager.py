@@ -232,6 +232,19 @@ def test_few_stay_open(at_hand: Indexes, store: Store, monkeypatch: pytest.Monke
     assert at_hand.get(corpora[0]) is not found[0]
 
 
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="this system does not tell what is mapped")
+def test_nothing_of_a_removed_text_stays(at_hand: Indexes, store: Store, corpus: Corpus) -> None:
+    def mapped() -> bool:
+        return corpus.sha256[:16] in Path("/proc/self/maps").read_text()
+
+    at_hand.wait(corpus)
+    assert mapped()
+    store.corpora.remove(corpus.name)
+    at_hand.forget_removed()
+    assert not mapped()
+    assert list(store.cache.folder.iterdir()) == []
+
+
 def test_a_model_without_a_corpus_cannot_be_compared(at_hand: Indexes, store: Store, corpus: Corpus, add_model: Callable[..., Run]) -> None:
     with pytest.raises(NothingToCompare, match="model first"):
         at_hand.corpus_of(add_model("first"))

@@ -31,7 +31,9 @@ def test_a_backup_holds_everything(store: Store, make_run: Callable[..., Run], t
     run = make_run()
     store.checkpoints.save(run, Metric(step=5, validation_loss=2.0), b"model", b"state")
     store.backup(tmp_path / "copy.db")
-    assert {file.name for file in tmp_path.iterdir()} - {f"charloom.db{end}" for end in ("", "-wal", "-shm", "-journal")} == {"copy.db"}
+    assert {file.name for file in tmp_path.iterdir()} - {f"charloom.db{end}" for end in ("", "-wal", "-shm", "-journal", ".reserve")} == {
+        "copy.db"
+    }
     with Store(tmp_path / "copy.db", create=False) as copy:
         assert "".join(copy.corpora.pieces("tale")) == "It was the best"
         assert copy.checkpoints.load_state(copy.runs.get("first"))[1:] == (b"model", b"state")

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import random
 import subprocess
 import threading
 import unicodedata
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,7 +21,9 @@ from hypothesis import strategies as st
 from model.errors import EmptyText, TooManyCharacters, UndecodableText
 from model.normalization import normalize
 from service.store import Store, corpora
+from service.store.corpora import LEVEL
 from service.system import processes
+from service.system.array_cache import CacheKey
 from service.system.errors import CorpusInUse, CorpusNotFound, DatabaseUnusable, InvalidName, NameTaken
 
 
@@ -333,3 +338,43 @@ def test_an_add_whose_rows_were_taken_for_leftovers_says_so(store: Store, monkey
     with pytest.raises(DatabaseUnusable, match="taken for a leftover"):
         store.corpora.add("tale", interrupted(), "here")
     assert store.corpora.list() == ()
+
+
+def test_nothing_of_a_removed_text_is_left_in_any_file(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the text nor its compressed form, its alphabet or its origin: not in free pages, the log, or what is cached."""
+    monkeypatch.setattr("service.store.corpora.CHUNK", 30_000)
+    text = "".join(random.Random(1).choices("abcdefgh zyxw", k=100_000))
+    parts = [zlib.compress(text[start : start + 30_000].encode(), LEVEL) for start in range(0, 100_000, 30_000)]
+    traces = [each[at : at + 40] for each in parts for at in range(100, len(each) - 100, 1000)]
+    traces += [b"a very secret diary", *(text[at : at + 40].encode() for at in range(0, 99_000, 1000))]
+    with Store(path) as store:
+        store.corpora.add("kept", ["another text, which stays here"], "here")
+        corpus = store.corpora.add("diary", [text], "a very secret diary")
+        key = CacheKey(corpus.sha256, "suffixes", ())
+        used = store.cache.store(key, np.uint8, [np.frombuffer(text.encode(), np.uint8)], len(text))
+        assert len(found(path.parent, traces)) == len(traces)
+        store.corpora.remove("diary")
+        assert found(path.parent, traces) == []
+        assert used[:10].tobytes().decode() == text[:10], "it can be read where it is mapped"
+        assert store.corpora.get("kept").characters == 30
+    assert found(path.parent, traces) == []
+
+
+def found(folder: Path, traces: list[bytes]) -> list[bytes]:
+    """Those of the traces that are in any file."""
+    data = b"".join(file.read_bytes() for file in folder.rglob("*") if file.is_file())
+    return [trace for trace in traces if trace in data]
+
+
+def test_files_are_readable_by_their_owner_alone(path: Path) -> None:
+    before = os.umask(0)
+    try:
+        with Store(path) as store:
+            store.corpora.add("tale", ["text"], "here")
+            store.cache.store(CacheKey("a" * 64, "ids", ()), np.uint8, [np.zeros(9, np.uint8)], 9)
+            store.backup(path.with_name("backup.db"))
+            kept = [file for file in path.parent.rglob("*") if not file.name.endswith(".reserve")]
+            assert {file.name.partition(".db")[2] for file in kept} >= {"", "-wal", "-shm", ".cache"}
+            assert {file.stat().st_mode & 0o077 for file in kept} == {0}
+    finally:
+        os.umask(before)

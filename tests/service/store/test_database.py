@@ -19,7 +19,7 @@ from sqlite_utils.utils import sqlite3
 
 from service.store import Store, database
 from service.store.database import sqlite_facts
-from service.system.errors import CorpusNotFound, DatabaseBusy, DatabaseUnusable
+from service.system.errors import CorpusNotFound, DatabaseBusy, DatabaseUnusable, DiskFull
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -39,8 +39,8 @@ def test_settings_of_a_connection(store: Store) -> None:
     assert pragma(store, "auto_vacuum") == 2
     assert pragma(store, "busy_timeout") == 10_000
     assert pragma(store, "journal_mode") == store.journal_mode
-    if store.journal_mode == "wal":
-        assert pragma(store, "synchronous") == 1
+    assert pragma(store, "synchronous") == 2
+    assert pragma(store, "secure_delete") == 2
 
 
 def test_without_a_safe_wal_the_journal_is_truncated_and_synced(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -48,7 +48,7 @@ def test_without_a_safe_wal_the_journal_is_truncated_and_synced(path: Path, monk
     with Store(path) as store:
         assert store.journal_mode == pragma(store, "journal_mode") == "truncate"
         assert pragma(store, "synchronous") == 2
-        with store.immediate(durable=True):
+        with store.immediate(durable=False):
             assert pragma(store, "synchronous") == 2
         store.corpora.add("tale", ["text"], "here")
 
@@ -57,12 +57,16 @@ def test_wal_only_since_the_release_that_mended_it() -> None:
     assert (sqlite3.sqlite_version_info >= (3, 51, 3)) == database.WAL_IS_SAFE
 
 
-def test_durable_only_while_it_lasts(store: Store) -> None:
-    with store.immediate(durable=True):
+def test_what_is_stored_is_durable_unless_it_need_not_be(store: Store) -> None:
+    with store.immediate():
         assert pragma(store, "synchronous") == 2
-    with pytest.raises(KeyError), store.immediate(durable=True):
+    with store.immediate(durable=False):
+        assert pragma(store, "synchronous") == (1 if store.journal_mode == "wal" else 2)
+        with store.immediate():  # the outer one decides
+            assert pragma(store, "synchronous") == (1 if store.journal_mode == "wal" else 2)
+    with pytest.raises(KeyError), store.immediate(durable=False):
         raise KeyError
-    assert pragma(store, "synchronous") == (1 if store.journal_mode == "wal" else 2)
+    assert pragma(store, "synchronous") == 2
 
 
 def test_what_is_stored_is_there_after_opening_again(path: Path) -> None:
@@ -297,7 +301,7 @@ def test_an_empty_file_is_a_new_database(path: Path) -> None:
 
 def test_a_full_disk(store: Store) -> None:
     store.db.execute(f"PRAGMA max_page_count = {int(pragma(store, 'page_count')) + 20}")
-    with pytest.raises(DatabaseUnusable, match="disk is full"):
+    with pytest.raises(DiskFull, match=r"^the disk of .*charloom.db is full; make room"):
         store.corpora.add("noise", [os.urandom(500_000).hex()], "urandom")
     assert store.corpora.list() == ()
     assert store.db.execute("SELECT count(*) FROM texts").fetchone()[0] == 0

@@ -122,13 +122,41 @@ def test_a_run_whose_process_was_killed_reads_as_paused_and_can_be_claimed(
     assert store.runs.claim("first").state == "running"
 
 
-def test_a_process_that_cannot_be_seen_has_a_lease(store: Store) -> None:
+def test_a_run_whose_clock_cannot_be_trusted_is_watched(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "LEASE", 0.3)
+    monkeypatch.setattr(processes, "POLL", 0.05)
+    create(store, "first")
+    run = store.runs.claim("first", elsewhere())
+    assert not store.runs.is_uncertain(run)
+    assert store.runs.watch("first") == run, "nothing is waited for"
+    polls: list[float] = []
+
+    def beat(seconds: float) -> None:
+        polls.append(seconds)
+        store.runs.heartbeat(run)
+
+    for moment in ("2021-01-01T00:00:00.000Z", "2091-01-01T00:00:00.000Z"):
+        polls.clear()
+        store.db.execute("UPDATE runs SET heartbeat_at = ?", (moment,))
+        assert store.runs.is_uncertain(store.runs.get("first"))
+        with monkeypatch.context() as patch:
+            patch.setattr("time.sleep", beat)
+            assert store.runs.watch("first").state == "running"
+        assert len(polls) == 1
+        store.db.execute("UPDATE runs SET heartbeat_at = ?", (moment.replace("1", "2"),))
+        assert store.runs.watch("first").state == "paused"
+
+
+def test_a_process_that_cannot_be_seen_has_a_lease(store: Store, later: Callable[[float], None]) -> None:
     create(store, "first")
     theirs = store.runs.claim("first", elsewhere())
     assert theirs.state == "running"
     with pytest.raises(RunBusy, match="process 4711 on elsewhere"):
         store.runs.remove("first")
-    store.db.execute("UPDATE runs SET heartbeat_at = '2020-01-01T00:00:00.000Z'")
+    store.db.execute("UPDATE runs SET heartbeat_at = '2020-01-01T00:00:00.000Z'")  # its clock, or ours, was set
+    later(processes.LEASE + 1)
+    assert store.runs.get("first").state == "running"
+    later(processes.LEASE + 1)
     assert store.runs.get("first").state == "paused"
     mine = store.runs.claim("first")
     for late in (

@@ -16,7 +16,7 @@ import pytest
 from service.system import processes
 
 needs_proc = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="this system has no /proc")
-LONG_AGO = 10 * processes.LEASE
+NOW, LONG_AGO = "2026-01-01T00:00:00.000Z", "1970-01-01T00:00:00.000Z"
 
 
 def changed(**values: Any) -> str:
@@ -24,7 +24,7 @@ def changed(**values: Any) -> str:
 
 
 def test_this_process_is_alive() -> None:
-    assert processes.is_alive(processes.identity(), 0)
+    assert processes.is_alive(processes.identity(), NOW)
     assert processes.identity() == processes.identity()
 
 
@@ -35,7 +35,7 @@ def test_on_this_machine_no_heartbeat_is_needed() -> None:
 
 @needs_proc
 def test_a_pid_that_was_used_again_is_another_process() -> None:
-    assert not processes.is_alive(changed(started=1), 0)
+    assert not processes.is_alive(changed(started=1), NOW)
 
 
 @needs_proc
@@ -48,28 +48,38 @@ def test_a_process_is_alive_until_it_is_killed_even_before_its_parent_takes_noti
         child.kill()
         while Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
             pass
-        assert not processes.is_alive(theirs, 0)
-    assert not processes.is_alive(theirs, 0)
+        assert not processes.is_alive(theirs, NOW)
+    assert not processes.is_alive(theirs, NOW)
 
 
 @pytest.mark.parametrize("key", ["host", "boot", "namespace"])
-def test_elsewhere_the_lease_decides(key: str) -> None:
-    assert processes.is_alive(changed(**{key: "elsewhere"}), processes.LEASE - 1)
-    assert not processes.is_alive(changed(**{key: "elsewhere"}), processes.LEASE + 1)
+def test_elsewhere_a_process_lives_while_its_heartbeat_changes_whatever_the_clocks_say(key: str, later: Callable[[float], None]) -> None:
+    theirs = changed(**{key: "elsewhere"})
+    for heartbeat in (NOW, LONG_AGO, "2099-01-01T00:00:00.000Z"):  # the clock of the other machine is set twice
+        assert processes.is_alive(theirs, heartbeat)
+        later(processes.LEASE - 1)
+        assert processes.is_alive(theirs, heartbeat)
+    later(2)
+    assert not processes.is_alive(theirs, "2099-01-01T00:00:00.000Z")
+    assert processes.is_alive(changed(**{key: "elsewhere", "pid": 1}), "2099-01-01T00:00:00.000Z"), "of another process it is new"
+    assert processes.is_alive(theirs, None), "a new claim"
 
 
-def test_without_proc_a_missing_pid_is_dead_and_a_present_one_has_the_lease(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_proc_a_missing_pid_is_dead_and_a_present_one_has_the_lease(
+    monkeypatch: pytest.MonkeyPatch, later: Callable[[float], None]
+) -> None:
     monkeypatch.setattr(processes, "_started", lambda pid: None)
-    assert processes.is_alive(processes.identity(), processes.LEASE - 1)
-    assert not processes.is_alive(processes.identity(), processes.LEASE + 1)
+    assert processes.is_alive(changed(started=2), NOW)
+    later(processes.LEASE + 1)
+    assert not processes.is_alive(changed(started=2), NOW)
     with subprocess.Popen([sys.executable, "-c", ""]) as child:
         pass
-    assert not processes.is_alive(changed(pid=child.pid), 0)
+    assert not processes.is_alive(changed(pid=child.pid), NOW)
 
 
 @pytest.mark.parametrize("nobody", [None, "", "null", "[]", "{}", "not JSON", '{"pid": "1"}'])
 def test_nobody_is_not_alive(nobody: str | None) -> None:
-    assert not processes.is_alive(nobody, 0)
+    assert not processes.is_alive(nobody, NOW)
     assert processes.describe(nobody) == "nobody"
 
 

@@ -17,7 +17,7 @@ from model.vocabulary import Vocabulary
 from service.store import Store
 from service.store import corpora as stored_corpora
 from service.store import corpora as stored_texts
-from service.system import disk, hardware
+from service.system import array_cache, hardware
 from service.system.errors import CorpusNotFound
 from service.training import dataset
 from service.training.dataset import Dataset, read
@@ -119,7 +119,7 @@ def test_a_disk_that_fills_up_costs_nothing_but_memory(store: Store, monkeypatch
     def fill_up(file: object, *rest: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(disk, "_write", fill_up)
+    monkeypatch.setattr(array_cache, "_write", fill_up)
     found = read_text(store)
     assert np.array_equal(found.ids, found.vocabulary.encode(MELTING))
     assert list(folder(store).iterdir()) == []

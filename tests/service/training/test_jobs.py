@@ -42,7 +42,7 @@ from tests.claimed import claimed_run
 def test_a_run_is_created_with_what_its_bits_depend_on(store: Store, corpus: Corpus) -> None:
     spec = JobSpec(corpus="tale", model={"cell": "gru"}, threads=1, extra={"asked_by": "a test"})
     run = jobs.submit(store, spec, queued=False)
-    assert (run.name, run.state, run.queued, run.corpus, run.environment) == ("tale-gru", "queued", False, "tale", {})
+    assert (run.name, run.state, run.queued, run.corpus, run.environment) == ("tale-gru", "paused", False, "tale", {})
     assert store.queue.claim_next() is None  # it waits for the process that ordered it
     run = trainer.resume(store, run.name, new=True).run
     assert (run.state, run.training_config["budget"]) == ("running", 180.0)

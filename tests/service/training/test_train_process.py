@@ -28,7 +28,7 @@ def start(path: Path) -> Iterator[Start]:
     started: list[subprocess.Popen[str]] = []
 
     def begin(name: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "service.training.train_process", str(path), name]
+        command = [sys.executable, "-m", "service.training.train_process", str(path), name, "0"]
         process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         started.append(process)
         assert process.stdin is not None

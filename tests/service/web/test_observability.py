@@ -151,9 +151,10 @@ def test_two_services_of_one_process_count_apart(path: Path, tmp_path: Path) -> 
 
 
 def test_an_empty_store(client: FlaskClient, store: Store) -> None:
-    assert client.get("/health").get_json() == {
+    health = client.get("/health").get_json()
+    assert health == {
         "status": "ok",
-        "version": client.get("/health").get_json()["version"],
+        "version": health["version"],
         "arithmetic": hardware.arithmetic(),
         "threads": hardware.cores(),
         "sqlite_version": store.sqlite_version,
@@ -162,6 +163,8 @@ def test_an_empty_store(client: FlaskClient, store: Store) -> None:
         "training": None,
         "rows": 0,
         "waiting": 0,
+        "disk_free": health["disk_free"],
+        "no_room": None,
     }
     answer = client.post("/generate")
     assert answer.status_code == 404

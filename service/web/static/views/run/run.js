@@ -119,10 +119,11 @@ class RunView {
 
   // Changes only if something is new, because screen readers read it.
   #showState(job, cut) {
-    const now = JSON.stringify([stateOf(job), cut, job.error]);
+    const why = ["queued", "paused"].includes(job.status) ? job.meta.message : null; // such as a full disk
+    const now = JSON.stringify([stateOf(job), cut, job.error, why]);
     if (now === this.shownState) return;
     this.shownState = now;
-    this.state.replaceChildren(badge(job), cut ? el("span", { class: "quiet-text" }, t("run.cut")) : "");
+    this.state.replaceChildren(badge(job), why ? el("span", { class: "quiet-text" }, why) : "", cut ? el("span", { class: "quiet-text" }, t("run.cut")) : "");
     this.fault.show(job.error?.message ?? "");
   }
 
