@@ -169,7 +169,7 @@ class Connections:
     def __init__(self, path: str | Path, *, create: bool = True, busy_timeout: float = BUSY_TIMEOUT, min_disk: int = 0) -> None:
         """`min_disk` are the bytes that what is stored leaves on the disk."""
         self.path = Path(path)
-        self.room = Room(self.path, min_disk)
+        self.room = Room(self.path.absolute(), min_disk)
         self.sqlite_version: str = sqlite3.sqlite_version
         self.busy_timeout = busy_timeout
         self._file = str(self.path.absolute())  # stays right after chdir, and SQLite never takes it for a URI
@@ -387,7 +387,7 @@ class Connections:
         """
         with self.using() as db:
             pages, free, page_size = (db.execute(f"PRAGMA {of}").fetchone()[0] for of in ("page_count", "freelist_count", "page_size"))
-        in_log = max(0, pages * page_size - self.path.stat().st_size)
+        in_log = max(0, pages * page_size - Path(self._file).stat().st_size)
         self.room.check(size + max(0, size - free * page_size) + in_log)
 
     def given_back(self) -> None:
