@@ -10,6 +10,7 @@ from sqlite_utils.utils import sqlite3  # type: ignore[attr-defined]
 
 from service.store import database
 from service.store.database import Connections
+from service.store.migrations import new_number
 from service.system.disk import sync_folder
 from service.system.errors import DatabaseUnusable, FileTaken
 
@@ -53,6 +54,7 @@ def _finish(part: Path) -> None:
             """UPDATE runs SET state = 'paused', owner = NULL, heartbeat_at = NULL, message = 'it was being trained when this copy was made'
             WHERE owner IS NOT NULL"""
         )
+        conn.execute(f"PRAGMA user_version = {new_number()}")
         conn.execute("COMMIT")
 
 

@@ -20,10 +20,11 @@ from sqlite_utils import Database
 from sqlite_utils.utils import sqlite3  # type: ignore[attr-defined]
 
 from model.errors import listed
+from service.store.file_identity import FileIdentity
 from service.store.migrations import KNOWN, release
 from service.system import disk
 from service.system.disk import Room
-from service.system.errors import DatabaseBusy, DatabaseTooNew, DatabaseUnusable, DiskFull, StoreError
+from service.system.errors import DatabaseBusy, DatabaseReplaced, DatabaseTooNew, DatabaseUnusable, DiskFull, ForeignLog, StoreError
 
 # ── times ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -134,8 +135,9 @@ class _Handle:
     closing hold `lock`.
     """
 
-    def __init__(self, db: Database) -> None:
+    def __init__(self, db: Database, identity: FileIdentity) -> None:
         self.db = db
+        self._identity = identity  # held until the connection is closed
         self.lock = threading.RLock()
         self.closed = False
         self._process = os.getpid()
@@ -177,6 +179,8 @@ class Connections:
         self._handles: weakref.WeakSet[_Handle] = weakref.WeakSet()
         self._lock = threading.Lock()
         self._closed = False
+        self._gone: str | None = None  # what happened to the file, once this was noticed
+        self._log_is_settled = False
         if not create and not self.path.exists():
             raise DatabaseUnusable(
                 str(path),
@@ -207,7 +211,9 @@ class Connections:
         with self.translated():
             db = self._connect()
             try:
-                return self._prepare(db)
+                mode = self._prepare(db)
+                self._identity = self._identified(db, mode)
+                return mode
             finally:
                 db.close()
 
@@ -246,6 +252,35 @@ class Connections:
                 str(self.path), f"it belongs to another program (it has the tables {listed(tables)}); name another file with --db"
             )
 
+    def _identified(self, db: Database, mode: str) -> FileIdentity:
+        number = int(db.execute("PRAGMA user_version").fetchone()[0])
+        try:
+            identity = FileIdentity(Path(self._file))
+        except OSError:
+            raise DatabaseReplaced(str(self.path), "it was moved or deleted") from None
+        if not identity.settle(number, growing=mode == "wal"):
+            raise ForeignLog(str(self.path))
+        return identity
+
+    def _refuse_if_gone(self, db: Database | None = None) -> None:
+        """Raises `DatabaseReplaced` if the file is not the same any more, from then on each time.
+
+        Its log lies beside the file, under its name: whoever opens the file that is there now would take it for part of that. So it is
+        written into the file to which it belongs, or emptied if that was overwritten.
+        """
+        self._gone = self._gone or self._identity.why_gone()
+        if self._gone is None:
+            return
+        if db is not None and not self._log_is_settled and not db.conn.in_transaction:
+            self._log_is_settled = True
+            with contextlib.suppress(sqlite3.Error, OSError):
+                if self._identity.overwritten:
+                    os.truncate(f"{self._file}-wal", 0)
+                elif self.journal_mode == "wal":
+                    db.execute("PRAGMA busy_timeout = 0")
+                    db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        raise DatabaseReplaced(str(self.path), self._gone)
+
     def _set_journal_mode(self, db: Database) -> str:
         wanted = "wal" if WAL_IS_SAFE else "truncate"
         deadline = time.monotonic() + self.busy_timeout
@@ -275,6 +310,7 @@ class Connections:
         with handle.lock:
             if handle.closed:
                 raise DatabaseUnusable(str(self.path), "it was closed")
+            self._refuse_if_gone(handle.db)
             yield handle.db
 
     @contextlib.contextmanager
@@ -289,8 +325,9 @@ class Connections:
             raise DatabaseUnusable(str(self.path), "it was closed")
         if handle is not None and not handle.inherited:
             return handle
+        self._refuse_if_gone()  # or SQLite would open what is there now, or make a new file
         with self.translated():
-            handle = _Handle(self._connect())
+            handle = _Handle(self._connect(), self._identity)
             self._set_journal_mode(handle.db)
             handle.db.execute(f"PRAGMA journal_size_limit = {LARGEST_LOG}")
             handle.db.execute(f"PRAGMA cache_size = -{PAGE_CACHE}")
@@ -331,6 +368,7 @@ class Connections:
                 try:
                     yield db
                     db.execute("COMMIT")
+                    self._refuse_if_gone(db)  # what was committed to a file that has gone is not stored
                 except BaseException:
                     with contextlib.suppress(sqlite3.Error):  # the first error is the one to tell
                         db.rollback()
@@ -363,7 +401,10 @@ class Connections:
     def execute(self, sql: str, *values: Any, durable: bool = True) -> int:
         """Runs one statement that writes, ``durable`` as in `immediate`; returns how many rows it changed."""
         with self.using() as db, contextlib.nullcontext() if durable else self._unsynced(db):
-            return int(db.execute(sql, values).rowcount)
+            changed = int(db.execute(sql, values).rowcount)
+            if not db.conn.in_transaction:
+                self._refuse_if_gone(db)
+            return changed
 
     @contextlib.contextmanager
     def without_waiting(self) -> Iterator[Database]:

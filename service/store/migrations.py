@@ -7,6 +7,7 @@ Blobs stand apart from the rest, so that listing runs and checkpoints never read
 from __future__ import annotations
 
 import json
+import secrets
 
 from sqlite_utils import Database, Migrations
 
@@ -251,6 +252,17 @@ def scope_keys(db: Database) -> None:
     """What a key may do, and until when. Keys of earlier releases may do everything, and never expire."""
     db.execute("ALTER TABLE keys ADD COLUMN scope TEXT NOT NULL DEFAULT 'admin' CHECK (scope IN ('write', 'train', 'admin'))")
     db.execute("ALTER TABLE keys ADD COLUMN expires_at TEXT")
+
+
+@release()
+def number_the_file(db: Database) -> None:
+    """A random number in the file's header, by which it is told from others (`service.store.file_identity`)."""
+    db.execute(f"PRAGMA user_version = {new_number()}")
+
+
+def new_number() -> int:
+    """Returns a random number for a file's header, never 0."""
+    return secrets.randbelow(2**31 - 1) + 1
 
 
 def _names() -> frozenset[str]:

@@ -39,6 +39,8 @@
     │   ├── NoRoomLeft            the disk has less room than must be left
     │   │   └── DiskFull
     │   └── DatabaseUnusable      not a database, not writable, disk full, ...
+    │       ├── DatabaseReplaced  moved, deleted or overwritten while it was in use
+    │       └── ForeignLog        the write-ahead log beside it is not of this file
     └── ServiceError              the service cannot answer at this moment, or cannot start
         ├── TooManyRequests
         │   ├── RateLimitExceeded     the minute of a caller is used up
@@ -315,6 +317,24 @@ class DiskFull(NoRoomLeft):
 class DatabaseUnusable(StoreError):
     def __init__(self, path: str, why: str) -> None:
         super().__init__(f"{path} cannot be used as the database: {why}")
+
+
+class DatabaseReplaced(DatabaseUnusable):
+    def __init__(self, path: str, how: str) -> None:
+        super().__init__(
+            path,
+            f"{how} while it was in use, so nothing more is read from it or stored; end this process and start it anew"
+            " (to put a backup in its place, end it first: charloom restore BACKUP)",
+        )
+
+
+class ForeignLog(DatabaseUnusable):
+    def __init__(self, path: str) -> None:
+        super().__init__(
+            path,
+            f"the log beside it, {path}-wal, belongs to another file that was there before; end all processes that use it, and move the"
+            " log away (to put a backup in place: charloom restore BACKUP)",
+        )
 
 
 class ServiceError(CharloomError):
