@@ -80,6 +80,11 @@ class Store:
         """
         return self._file.immediate(durable=durable, frees=frees)
 
+    @property
+    def damaged(self) -> list[str]:
+        """What was found damaged while it was read, such as ``checkpoint first@100``, and has not been replaced since."""
+        return self._file.damage.found()
+
     def backup(self, file: str | Path) -> None:
         """Copies the state of this moment to a new file while others write. Raises `FileTaken`."""
         backup(self._file, file)

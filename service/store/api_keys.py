@@ -171,7 +171,7 @@ class Keyring:
         sha256, found = hashed(secret), None
         stored = self._keys.by_hash()
         for known, key in (*self._outside.items(), *stored.items()):
-            if hmac.compare_digest(sha256, known):
+            if hmac.compare_digest(sha256.encode(), known.encode()):  # a damaged one may hold other than ASCII
                 found = key
         if found is not None and sha256 in stored and not found.expired:
             self._note(found.name)

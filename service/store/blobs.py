@@ -12,16 +12,25 @@ LARGEST = 1_000_000_000 - 1000  # bytes; SQLite's default limit for a row (https
 
 
 def put(file: Connections, data: bytes) -> str:
-    """Stores ``data`` once and returns its sha256. Raises `DatabaseUnusable` if it is larger than SQLite can hold."""
+    """Stores ``data`` once and returns its sha256; what is stored under it already is replaced if it is damaged.
+
+    Raises `DatabaseUnusable` if it is larger than SQLite can hold.
+    """
     if len(data) > LARGEST:
         raise DatabaseUnusable(
             str(file.path), f"a part of the checkpoint has {len(data):,} bytes, {LARGEST:,} is the limit; choose a smaller hidden_size"
         )
     sha256 = hashlib.sha256(data).hexdigest()
-    if file.row("SELECT 1 FROM blobs WHERE sha256 = ?", sha256) is None:
-        insert = "INSERT OR IGNORE INTO blobs (sha256, size, data) VALUES (?, ?, ?)"
-        file.execute(insert, sha256, len(data), data)
-        file.execute(insert, sha256, 0, b"")  # SQLite keeps a copy of what a statement was given last; this is ignored
+    stored = file.row("SELECT size, data FROM blobs WHERE sha256 = ?", sha256)
+    if stored is None:
+        write = "INSERT OR IGNORE INTO blobs (sha256, size, data) VALUES (?, ?, ?)"
+    elif stored["data"] != data or stored["size"] != len(data):
+        file.damage.is_sound(sha256)
+        write = "UPDATE blobs SET size = ?2, data = ?3 WHERE sha256 = ?1"
+    else:
+        return sha256
+    file.execute(write, sha256, len(data), data)
+    file.execute(write, sha256 if stored is None else "", 0, b"")  # SQLite keeps a copy of what a statement was given last
     return sha256
 
 

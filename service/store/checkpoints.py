@@ -18,6 +18,7 @@ from typing import Any
 from model.errors import DamagedCheckpoint
 from service.store import blobs
 from service.store.database import Connections, now
+from service.store.row_checksums import COLUMN
 from service.store.run_history import Events, Metric, Metrics, NewEvent, Sample, Samples, finite
 from service.store.runs import Run, Runs, Which
 from service.system.errors import CheckpointInUse, CheckpointNotFound, RunCannotGoOn
@@ -242,10 +243,14 @@ class Checkpoints:
             return None
         data: bytes = row["data"]
         if hashlib.sha256(data).hexdigest() != sha256:
+            thing = f"checkpoint {checkpoint.run}@{checkpoint.step}"
+            self._file.damage.note(thing, "its bytes changed after they were stored", key=sha256)
             raise DamagedCheckpoint(
                 f"the checkpoint of step {checkpoint.step:,} of run {checkpoint.run} in {self._file.path}",
-                "its bytes changed after they were stored; use another checkpoint of the run, or a backup",
+                "its bytes changed after they were stored; use another checkpoint of the run, import a file that was exported from it,"
+                " or mend it from a backup: charloom check --repair --from BACKUP",
             )
+        self._file.damage.is_sound(sha256)
         return data
 
     def _missing(self, run: Run, step: int | None) -> CheckpointNotFound:
@@ -253,5 +258,6 @@ class Checkpoints:
 
 
 def _checkpoint(run: Run, row: dict[str, Any]) -> StoredCheckpoint:
+    row.pop(COLUMN)
     flags = {name: bool(row[name]) for name in ("pinned", "last", "best")}
     return StoredCheckpoint(**{**row, **flags, "run": run.name})

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from model.errors import EmptyText, TooManyCharacters, UndecodableText
+from model.errors import EmptyText, TooManyCharacters, UndecodableText, listed
 from model.functions import CODE_POINTS
 from model.quick_check import CompositionCounts, normalized
 from model.vocabulary import SymbolCounts
@@ -28,7 +28,16 @@ from service.store import names
 from service.store.database import Connections, now
 from service.system import processes
 from service.system.array_cache import Cache
-from service.system.errors import CorpusInUse, CorpusNotFound, DatabaseBusy, DatabaseUnusable, NameTaken, StoreError
+from service.system.errors import (
+    CorpusInUse,
+    CorpusNotFound,
+    DamagedText,
+    DatabaseBusy,
+    DatabaseDamaged,
+    DatabaseUnusable,
+    NameTaken,
+    StoreError,
+)
 
 # ── texts ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -36,6 +45,7 @@ CHUNK = 2**20  # characters
 LEVEL = 2  # zlib's default, 6, takes 4 times as long for 14 % less room, and 3 takes 1.6 times for 4 % (measured on tinyshakespeare)
 MOST_CHARACTERS = 2**16  # different ones of a text; the largest dictionaries of Chinese have 55,000
 CHUNKS_A_STEP = 32  # chunks freed in one transaction
+FACTS = ("sha256", "characters", "bytes", "lines", "alphabet_size", "alphabet")  # the columns of `texts` that every reading gives again
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,8 +175,20 @@ class TextChunks:
                 )
             db.execute("INSERT INTO text_chunks (text, chunk, zlib) VALUES (?, ?, ?)", (text, number, data))
 
-    def publish(self, arrived: Arrived) -> int:
-        """Publishes a text inside the caller's transaction; returns the id of its content, which an older text may have already."""
+    def damaged_twin(self, arrived: Arrived) -> int | None:
+        """Returns the older text of the same content if that is damaged. Reads it whole."""
+        twin = self._file.row("SELECT id FROM texts WHERE sha256 = ?", arrived.facts["sha256"])
+        return int(twin["id"]) if twin is not None and self.why_damaged(twin["id"]) else None
+
+    def publish(self, arrived: Arrived, damaged: int | None) -> int:
+        """Publishes a text inside the caller's transaction; returns the id of its content, which an older text may have already.
+
+        The corpora of the text ``damaged`` get this one instead, and that is hidden.
+        """
+        if damaged is not None:
+            self._file.execute("UPDATE corpora SET text = ? WHERE text = ?", arrived.id, damaged)
+            self.hide(damaged)
+            self._file.damage.is_sound(("text", damaged))
         twin = self._file.row("SELECT id FROM texts WHERE sha256 = ?", arrived.facts["sha256"])
         if twin is not None:
             return int(twin["id"])
@@ -201,14 +223,29 @@ class TextChunks:
                 self.discard(row["id"])
 
     def chunk(self, text: int, number: int) -> str | None:
-        """Returns one chunk of a text, or None behind its end. Raises `DatabaseUnusable` if it is damaged."""
+        """Returns one chunk of a text, or None behind its end. Raises `DamagedText`."""
         row = self._file.row("SELECT zlib FROM text_chunks WHERE text = ? AND chunk = ?", text, number)
         try:
             return zlib.decompress(row["zlib"]).decode() if row else None
         except (zlib.error, UnicodeDecodeError) as error:
-            raise DatabaseUnusable(
-                str(self._file.path), f"chunk {number} of text {text} in it is damaged ({error}); remove that corpus and add it again"
-            ) from error
+            corpora = listed(each["name"] for each in self._file.rows("SELECT name FROM corpora WHERE text = ?", text))
+            self._file.damage.note(f"text of corpus {corpora}", f"chunk {number} cannot be read: {error}", key=("text", text))
+            raise DamagedText(str(self._file.path), corpora, f"chunk {number} cannot be read ({error})") from error
+
+    def why_damaged(self, text: int) -> str | None:
+        """Reads a text whole; returns what of it or of the numbers about it is not as it was stored, or None."""
+        counter = TextCounter("")
+        number = 0
+        try:
+            while chunk := self.chunk(text, number):
+                counter.add(chunk)
+                number += 1
+        except (DamagedText, DatabaseDamaged) as error:
+            return str(error)
+        stored = self._file.row(f"SELECT {', '.join(FACTS)} FROM texts WHERE id = ?", text) or {}
+        found = counter.facts() if number else {}
+        wrong = [name for name in FACTS if stored.get(name) != found.get(name)]
+        return f"{listed(wrong)} in its row, or its chunks, changed" if wrong else None
 
 
 # ── corpora ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -246,9 +283,10 @@ class Corpora:
     def add(self, name: str, pieces: Iterable[str], origin: str, *, exact: bool = True, anew: bool = True) -> Corpus:
         """Stores a text (decoded, with LF line ends) under ``name``; it is read piece by piece and never held as a whole.
 
-        ``origin`` says in words where it came from. With ``exact=False`` the name is only a wish, made free as by `free_name`; with
-        ``anew=False`` too, a text that is stored already gets no second name instead, and its corpus is returned.
-        The corpus appears when its last piece is stored; what fails half-way leaves nothing.
+        It replaces the same text if that is stored already and damaged. ``origin`` says in words where it came from. With
+        ``exact=False`` the name is only a wish, made free as by `free_name`; with ``anew=False`` too, a text that is stored already gets
+        no second name instead, and its corpus is returned. The corpus appears when its last piece is stored; what fails half-way leaves
+        nothing.
         Raises `InvalidName`, `NameTaken`, `EmptyText`, `UndecodableText`, `StoreError`, and what ``pieces`` raises.
         """
         if exact:
@@ -256,24 +294,27 @@ class Corpora:
             self._refuse_taken(name)
         self._texts.sweep()  # a leftover from another machine is known as such only some time after the start
         arrived = self._texts.receive(pieces, origin)
-        text = None
+        text = damaged = None
+        stored = False
         try:
+            damaged = self._texts.damaged_twin(arrived)
             with self._file.immediate() as db:
                 wished = name
                 if exact:
                     self._refuse_taken(name)
                 else:
                     name = self.free_name(name)
-                text = self._texts.publish(arrived)
-                if name != wished and not anew:
-                    twin = self._file.row(f"{COLUMNS} WHERE text = ? ORDER BY name LIMIT 1", text)
-                    if twin is not None:
-                        return Corpus(**twin)
-                db.execute("INSERT INTO corpora (name, text, origin, created_at) VALUES (?, ?, ?, ?)", (name, text, origin, now()))
-                corpus = self.get(name)
+                text = self._texts.publish(arrived, damaged)
+                twin = None if name == wished or anew else self._file.row(f"{COLUMNS} WHERE text = ? ORDER BY name LIMIT 1", text)
+                if twin is None:
+                    db.execute("INSERT INTO corpora (name, text, origin, created_at) VALUES (?, ?, ?, ?)", (name, text, origin, now()))
+                corpus = self.get(name if twin is None else twin["name"])
+            stored = True
         finally:
-            if text != arrived.id:
+            if not stored or text != arrived.id:
                 self._texts.discard(arrived.id)
+            elif damaged is not None:
+                self._texts.discard(damaged)
         return corpus
 
     def _refuse_taken(self, name: str) -> None:
@@ -292,16 +333,33 @@ class Corpora:
         row = self._file.row(f"{COLUMNS} WHERE name = ?", name)
         if row is None:
             raise CorpusNotFound(name, [corpus.name for corpus in self.list()])
-        return Corpus(**row)
+        return self._sound(row)
 
     def find(self, name: str) -> Corpus | None:
         """Returns the corpus of that name, or None: for arguments that may also be a path."""
         row = self._file.row(f"{COLUMNS} WHERE name = ?", name)
-        return Corpus(**row) if row else None
+        return self._sound(row) if row else None
 
     def list(self) -> tuple[Corpus, ...]:
-        """Returns all corpora by name."""
-        return tuple(Corpus(**row) for row in self._file.rows(f"{COLUMNS} ORDER BY name"))
+        """Returns all corpora that can be read, by name."""
+        found: list[Corpus] = []
+        for row in self._file.all_rows("corpora", COLUMNS):
+            with contextlib.suppress(DatabaseDamaged):
+                found.append(self._sound(row))
+        return tuple(sorted(found, key=lambda corpus: corpus.name))
+
+    def _sound(self, row: dict[str, Any]) -> Corpus:
+        """Returns the corpus of a row. Raises `DatabaseDamaged` if it holds what cannot be."""
+        thing = f"corpus {row['name']}"
+        try:
+            age(row["created_at"])
+            if row["characters"] is None:
+                raise ValueError("it has no length")
+        except (TypeError, ValueError) as error:
+            self._file.damage.note(thing, f"its row cannot be read: {error}")
+            raise DatabaseDamaged(str(self._file.path), f"the row of {thing}") from error
+        self._file.damage.is_sound(thing)
+        return Corpus(**row)
 
     def remove(self, name: str) -> None:
         """Removes a corpus; if no other has its text, that too, with all that is cached of it.

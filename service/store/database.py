@@ -20,11 +20,22 @@ from sqlite_utils import Database
 from sqlite_utils.utils import sqlite3  # type: ignore[attr-defined]
 
 from model.errors import listed
+from service.store import row_checksums, salvage
+from service.store.damage_log import DamageLog
 from service.store.file_identity import FileIdentity
 from service.store.migrations import KNOWN, release
 from service.system import disk
 from service.system.disk import Room
-from service.system.errors import DatabaseBusy, DatabaseReplaced, DatabaseTooNew, DatabaseUnusable, DiskFull, ForeignLog, StoreError
+from service.system.errors import (
+    DatabaseBusy,
+    DatabaseDamaged,
+    DatabaseReplaced,
+    DatabaseTooNew,
+    DatabaseUnusable,
+    DiskFull,
+    ForeignLog,
+    StoreError,
+)
 
 # ── times ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -54,7 +65,6 @@ PERM, BUSY, LOCKED, READONLY, IOERR, CORRUPT, FULL, CANTOPEN, TOOBIG, NOTADB = 3
 WHY = {
     PERM: "access is denied; give write permission to the file and its folder, or name another with --db",
     READONLY: "it is read-only; give write permission to the file and its folder, or name another with --db",
-    CORRUPT: "it is damaged; restore a backup (what can be read of it: sqlite3 FILE .recover)",
     TOOBIG: "what should be stored is larger than SQLite can hold (1,000,000,000 bytes); choose a smaller model",
     NOTADB: "it is not an SQLite database; name another file with --db",
 }
@@ -83,6 +93,8 @@ def sentence(path: Path, error: sqlite3.Error, busy_timeout: float) -> StoreErro
         return DiskFull(str(path))
     if result == CANTOPEN:
         return DatabaseUnusable(str(path), _why_not_opened(path))
+    if result == CORRUPT:
+        return DatabaseDamaged(str(path))
     if result == IOERR:
         return DatabaseUnusable(str(path), f"reading or writing it failed ({error}); check the disk")
     return DatabaseUnusable(str(path), WHY.get(result, str(error)))
@@ -126,6 +138,11 @@ _inherited: list[Database] = []  # connections of a parent process: never closed
 def sqlite_facts() -> dict[str, str]:
     """Returns the SQLite in use: its `version`, and the Python `module` that brings it."""
     return {"version": sqlite3.sqlite_version, "module": sqlite3.__name__}
+
+
+def _text(data: bytes) -> str:
+    """Decodes a text of the file. One that is damaged must not take down the list in which it stands."""
+    return str(data, "utf-8", "replace")
 
 
 class _Handle:
@@ -174,6 +191,7 @@ class Connections:
         self.room = Room(self.path.absolute(), min_disk)
         self.sqlite_version: str = sqlite3.sqlite_version
         self.busy_timeout = busy_timeout
+        self.damage = DamageLog()
         self._file = str(self.path.absolute())  # stays right after chdir, and SQLite never takes it for a URI
         self._local = threading.local()
         self._handles: weakref.WeakSet[_Handle] = weakref.WeakSet()
@@ -195,9 +213,15 @@ class Connections:
                 raise
             self.journal_mode = self._open_first()
 
-    def translated(self) -> contextlib.AbstractContextManager[None]:
+    @contextlib.contextmanager
+    def translated(self) -> Iterator[None]:
         """Turns SQLite's errors inside into a `StoreError` about this file."""
-        return translated(self.path, self.busy_timeout)
+        try:
+            with translated(self.path, self.busy_timeout):
+                yield
+        except DatabaseDamaged as error:
+            self.damage.note("a part of the file", str(error.__cause__ or error))
+            raise
 
     # ── opening ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -213,12 +237,15 @@ class Connections:
             try:
                 mode = self._prepare(db)
                 self._identity = self._identified(db, mode)
+                self._columns = row_checksums.tables(db)
+                self._keys = {table: row_checksums.keys(db, table) for table in self._columns}
                 return mode
             finally:
                 db.close()
 
     def _connect(self) -> Database:
         conn = sqlite3.connect(self._file, timeout=self.busy_timeout, isolation_level=None, check_same_thread=False)
+        conn.text_factory = _text
         db = Database(conn, execute_plugins=False)
         db.execute("PRAGMA foreign_keys = ON")
         db.execute("PRAGMA synchronous = FULL")  # whatever this SQLite was compiled with: what was answered survives a power cut
@@ -235,7 +262,9 @@ class Connections:
             db.execute("BEGIN IMMEDIATE")
             try:
                 self._refuse_foreign(db)  # another process may just have migrated it
+                known_wrong = row_checksums.wrong(db)
                 release.apply(db)
+                row_checksums.seal(db, known_wrong)
             except BaseException:
                 db.rollback()
                 raise
@@ -329,6 +358,7 @@ class Connections:
         with self.translated():
             handle = _Handle(self._connect(), self._identity)
             self._set_journal_mode(handle.db)
+            row_checksums.install(handle.db, self._columns, self._keys)
             handle.db.execute(f"PRAGMA journal_size_limit = {LARGEST_LOG}")
             handle.db.execute(f"PRAGMA cache_size = -{PAGE_CACHE}")
         self._local.handle = handle
@@ -397,6 +427,21 @@ class Connections:
         """Returns the first row of a query, or None."""
         found = self.rows(sql, *values)
         return found[0] if found else None
+
+    def all_rows(self, table: str, select: str) -> list[dict[str, Any]]:
+        """As `rows`, of a query that lists a table with an `id`, in no order: a damaged page costs only the rows that it has."""
+        try:
+            return self.rows(select)
+        except DatabaseDamaged:
+            found: list[dict[str, Any]] = []
+            with self.using() as db:
+                keys = salvage.keys(db, table)
+            for key in keys:
+                with contextlib.suppress(DatabaseDamaged):
+                    found += self.rows(f"{select} WHERE {table}.id = ?", *key)
+            if not found:  # an empty list would say that there is nothing
+                raise
+            return found
 
     def execute(self, sql: str, *values: Any, durable: bool = True) -> int:
         """Runs one statement that writes, ``durable`` as in `immediate`; returns how many rows it changed."""

@@ -1,4 +1,4 @@
-"""Notices that the database file was moved, deleted, replaced or overwritten while this process uses it.
+"""Notices if the database file is moved, deleted, replaced or overwritten while it is in use.
 
 SQLite does not: it would go on writing to a file that has no name any more, or mix its log with foreign pages. What the file is:
 its device and inode, and in its header (https://sqlite.org/fileformat.html, 1.3) a random number that each database has of its own,

@@ -260,6 +260,13 @@ def number_the_file(db: Database) -> None:
     db.execute(f"PRAGMA user_version = {new_number()}")
 
 
+@release()
+def add_row_checksums(db: Database) -> None:
+    """A CRC-32 of each row beside blobs and chunks, which have their sha256; `service.store.row_checksums` writes it."""
+    for table in ("texts", "corpora", "runs", "metrics", "samples", "checkpoints", "events", "keys"):
+        db.execute(f"ALTER TABLE {table} ADD COLUMN crc INTEGER")
+
+
 def new_number() -> int:
     """Returns a random number for a file's header, never 0."""
     return secrets.randbelow(2**31 - 1) + 1

@@ -12,8 +12,9 @@ from model.errors import InvalidSetting
 from service.store import blobs, names
 from service.store.corpora import Corpora
 from service.store.database import Connections, age, now
+from service.store.row_checksums import COLUMN
 from service.system import processes as owners
-from service.system.errors import NameTaken, NoModelYet, RunBusy, RunCannotGoOn, RunNotFound
+from service.system.errors import DatabaseDamaged, NameTaken, NoModelYet, RunBusy, RunCannotGoOn, RunNotFound
 
 ENDED = ("succeeded", "failed", "cancelled")
 STATES = ("queued", "running", "paused", *ENDED)
@@ -80,14 +81,17 @@ class Runs:
 
     def get(self, name: str) -> Run:
         """Returns a run; one whose process is gone is paused or queued, and its message says so. Raises `RunNotFound`."""
-        found = select(self._file, "WHERE runs.name = ?", name)
+        found = self._file.rows(f"{SELECT} WHERE runs.name = ?", name)
         if not found:
             raise RunNotFound(name, [run["name"] for run in self._file.rows("SELECT name FROM runs ORDER BY id DESC")])
-        return found[0]
+        run = _readable(self._file, found)
+        if not run:
+            raise DatabaseDamaged(str(self._file.path), f"the row of run {name}")
+        return run[0]
 
     def list(self) -> tuple[Run, ...]:
-        """Returns all runs, the newest first."""
-        return tuple(select(self._file, "ORDER BY runs.id DESC"))
+        """Returns all runs that can be read, the newest first."""
+        return tuple(sorted(_readable(self._file, self._file.all_rows("runs", SELECT)), key=lambda run: run.id, reverse=True))
 
     def is_uncertain(self, run: Run) -> bool:
         """Returns whether a running run's heartbeat seems too old. Its process may be gone, or a clock may be wrong."""
@@ -108,12 +112,10 @@ class Runs:
 
     def latest(self) -> Run:
         """Returns the run that succeeded last, else the one with the newest checkpoint. Raises `NoModelYet`."""
-        found = select(
-            self._file,
-            """WHERE EXISTS (SELECT 1 FROM checkpoints WHERE checkpoints.run = runs.id)
+        order = """WHERE EXISTS (SELECT 1 FROM checkpoints WHERE checkpoints.run = runs.id)
             ORDER BY state = 'succeeded' DESC, CASE state WHEN 'succeeded' THEN ended_at END DESC,
-                (SELECT max(created_at) FROM checkpoints WHERE checkpoints.run = runs.id) DESC, runs.id DESC LIMIT 1""",
-        )
+                (SELECT max(created_at) FROM checkpoints WHERE checkpoints.run = runs.id) DESC, runs.id DESC"""
+        found = select(self._file, f"{order} LIMIT 1") or select(self._file, order)  # the first one may be damaged
         if not found:
             raise NoModelYet
         return found[0]
@@ -295,16 +297,36 @@ class Runs:
 
 
 def select(file: Connections, where: str, *values: Any) -> list[Run]:
-    """Returns the runs that the end of an SQL query selects."""
-    rows = file.rows(f"{SELECT} {where}", *values)
+    """Returns the runs that the end of an SQL query selects; those whose row is damaged are left out."""
+    return _readable(file, file.rows(f"{SELECT} {where}", *values))
+
+
+def _readable(file: Connections, rows: list[dict[str, Any]]) -> list[Run]:
+    """Returns the runs of rows, without those that are damaged."""
     shortage = file.room.shortage() if any(row["state"] == "queued" and row["queued"] for row in rows) else None
-    return [_run(row, shortage) for row in rows]
+    found: list[Run] = []
+    for row in rows:
+        thing = f"run {row['name']}"
+        try:
+            found.append(_run(row, shortage))
+        except (TypeError, ValueError) as error:
+            file.damage.note(thing, f"its row cannot be read: {error}")
+        else:
+            file.damage.is_sound(thing)
+    return found
 
 
 def _run(row: dict[str, Any], shortage: str | None) -> Run:
+    row.pop(COLUMN)
+    for column in ("created_at", "started_at", "ended_at", "heartbeat_at"):
+        age(row[column])
     row["corpus"], row["validation_corpus"], row["queued"] = row.pop("corpus_name"), row.pop("validation_corpus_name"), bool(row["queued"])
     for column in ("model_config", "training_config", "environment", "request", "extended_from"):
-        row[column] = json.loads(row[column] or "null")
+        row[column] = None if row[column] is None else json.loads(row[column])
+        if not isinstance(row[column], dict) and (row[column] is not None or column != "extended_from"):
+            raise ValueError(f"{column} is {row[column]!r}")
+    if row["state"] not in STATES:
+        raise ValueError(f"state is {row['state']!r}")
     if row["state"] == "running" and not owners.is_alive(row["owner"], row["heartbeat_at"]):
         row["state"] = row["wanted"] or ("queued" if row["queued"] else "paused")
         next_step = "a worker goes on with it" if row["state"] == "queued" else f"go on with: charloom train --resume {row['name']}"

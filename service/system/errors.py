@@ -39,6 +39,8 @@
     │   ├── NoRoomLeft            the disk has less room than must be left
     │   │   └── DiskFull
     │   └── DatabaseUnusable      not a database, not writable, disk full, ...
+    │       ├── DatabaseDamaged   SQLite cannot read a part of it
+    │       ├── DamagedText       the text of a corpus is not what was stored
     │       ├── DatabaseReplaced  moved, deleted or overwritten while it was in use
     │       └── ForeignLog        the write-ahead log beside it is not of this file
     └── ServiceError              the service cannot answer at this moment, or cannot start
@@ -317,6 +319,23 @@ class DiskFull(NoRoomLeft):
 class DatabaseUnusable(StoreError):
     def __init__(self, path: str, why: str) -> None:
         super().__init__(f"{path} cannot be used as the database: {why}")
+
+
+class DatabaseDamaged(DatabaseUnusable):
+    def __init__(self, path: str, what: str = "it") -> None:
+        super().__init__(
+            path,
+            f"{what} is damaged; charloom check says what is lost, and charloom check --repair or charloom restore BACKUP mends it",
+        )
+
+
+class DamagedText(DatabaseUnusable):
+    def __init__(self, path: str, corpus: str, why: str) -> None:
+        super().__init__(
+            path,
+            f"the text of corpus {corpus} in it is damaged: {why}; add the same text again, which replaces it, or mend it from a backup:"
+            " charloom check --repair --from BACKUP",
+        )
 
 
 class DatabaseReplaced(DatabaseUnusable):

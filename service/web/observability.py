@@ -217,6 +217,7 @@ def health_routes(service: Service, version: str) -> Blueprint:
                 waiting=service.engine.waiting,
                 disk_free=service.store.room.free,
                 no_room=service.store.room.shortage(),
+                damaged=service.store.damaged,
             )
         )
 

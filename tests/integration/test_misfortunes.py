@@ -293,8 +293,11 @@ def test_a_damaged_database(app: Flask, client: FlaskClient, store: Store, path:
     answer = app.test_client().get("/v1/files")
     assert answer.status_code == 503
     error = answer.get_json()["error"]
-    assert error["code"] == "database_unusable"
-    assert "it is damaged; restore a backup" in error["message"]
+    assert error["code"] == "database_damaged"
+    assert (
+        "it is damaged; charloom check says what is lost, and charloom check --repair or charloom restore BACKUP mends it"
+        in error["message"]
+    )
     assert str(path.parent) not in error["message"]
     assert app.test_client().get("/").status_code == 200
     app.extensions["charloom"].close()
@@ -313,7 +316,7 @@ def test_a_damaged_checkpoint(client: FlaskClient, store: Store, cached: bool) -
     if not cached:
         error = answer.get_json()["error"]
         assert error["code"] == "damaged_checkpoint"
-        assert "its bytes changed after they were stored; use another checkpoint of the run, or a backup" in error["message"]
+        assert "its bytes changed after they were stored; use another checkpoint of the run, import a file" in error["message"]
     assert client.post("/generate", json={"model": "good", "length": 5}).status_code == 200
     listed = client.get("/v1/models").get_json()["data"]
     assert {model["id"] for model in listed} >= {"good", "bad"}

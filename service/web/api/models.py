@@ -8,7 +8,7 @@ from model.errors import InvalidSetting
 from service.store import Run, StoredCheckpoint, Which
 from service.system.errors import CheckpointInUse, NoModelYet, NotFound, RunBusy
 from service.web.api.protocol import Deleted, Model, ModelFacts, Page
-from service.web.api.responses import answer, seconds
+from service.web.api.responses import answer, seconds, sound
 from service.web.errors import about
 from service.web.openapi import operation
 from service.web.state import Service
@@ -26,7 +26,8 @@ def routes(service: Service) -> Blueprint:
         Every run that has a checkpoint, whatever its state, the newest first.
         """
         latest = _latest(service)
-        data = [described(service, run, latest) for run in service.store.runs.list() if run.checkpoints]
+        with_model = (run for run in service.store.runs.list() if run.checkpoints)
+        data = list(sound(with_model, lambda run: described(service, run, latest)))
         return answer(Page(data=data, first_id=data[0].id if data else None, last_id=data[-1].id if data else None))
 
     @blueprint.get("/v1/models/<model>")

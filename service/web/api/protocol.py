@@ -73,6 +73,7 @@ class Health(Shape, kw_only=True):
     """The state of the service. `rows` are texts being generated, `waiting` requests in the queue; `arithmetic` is what computes them.
 
     `disk_free` are the bytes left on the disk; `no_room` says why nothing can be stored now, if so: jobs wait or pause.
+    `damaged` names what was found damaged in the database while it was read; `charloom check` says more.
     """
 
     status: Literal["ok", "training"]
@@ -87,6 +88,7 @@ class Health(Shape, kw_only=True):
     waiting: Count
     disk_free: Count
     no_room: str | None
+    damaged: list[str]
 
 
 # ── texts ────────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+import logging
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -11,7 +12,10 @@ import msgspec
 from flask import Response
 
 from model.errors import InvalidSetting
+from service.system.errors import DatabaseDamaged
 from service.web.api.protocol import Page
+
+log = logging.getLogger("charloom")
 
 # ── answers ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -61,6 +65,15 @@ S = TypeVar("S")
 T = TypeVar("T")
 
 
+def sound(items: Iterable[S], shown: Callable[[S], T]) -> Iterator[T]:
+    """Yield each item as `shown`, without those that cannot be: what is damaged in one takes down no list."""
+    for item in items:
+        try:
+            yield shown(item)
+        except (DatabaseDamaged, KeyError, TypeError, ValueError):
+            log.exception("left out of a list, since its rows are damaged: %r", item)
+
+
 def page(items: Iterable[S], id_of: Callable[[S], str], shown: Callable[[S], T], after: str | None, limit: int) -> Page[T]:
     """Return the page of `limit` items after the id `after`, each as `shown`. Raises `InvalidSetting` if no item has that id."""
     items = list(items)
@@ -72,7 +85,7 @@ def page(items: Iterable[S], id_of: Callable[[S], str], shown: Callable[[S], T],
         start = ids.index(after) + 1
     shown_ids = ids[start : start + limit]
     return Page(
-        data=[shown(item) for item in items[start : start + limit]],
+        data=list(sound(items[start : start + limit], shown)),
         has_more=start + limit < len(items),
         first_id=shown_ids[0] if shown_ids else None,
         last_id=shown_ids[-1] if shown_ids else None,

@@ -118,7 +118,7 @@ def test_what_has_too_many_different_characters_is_no_text(store: Store, monkeyp
 def test_a_damaged_chunk_is_told(store: Store) -> None:
     store.corpora.add("tale", ["text"], "here")
     store.db.execute("UPDATE text_chunks SET zlib = x'00'")
-    with pytest.raises(DatabaseUnusable, match="chunk 0 of text 1 in it is damaged"):
+    with pytest.raises(DatabaseUnusable, match="the text of corpus tale in it is damaged: chunk 0 cannot be read"):
         list(store.corpora.pieces("tale"))
     store.db.execute("DELETE FROM text_chunks")
     with pytest.raises(DatabaseUnusable, match="chunk 0 of corpus tale is gone"):

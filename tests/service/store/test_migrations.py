@@ -83,6 +83,10 @@ SCHEMA = FIRST | {
     "sqlite_sequence": "name,seq",
     "texts": FIRST["texts"].replace(", CHECK", ", nfc TEXT, CHECK"),
 }
+CONSTRAINTS = {"texts": ", CHECK ((state", "checkpoints": ", PRIMARY KEY", "metrics": ", PRIMARY KEY"}  # of the table, after its columns
+for table in ("texts", "corpora", "runs", "metrics", "samples", "checkpoints", "events", "keys"):
+    before, constraint, rest = SCHEMA[table].partition(CONSTRAINTS.get(table, "\0"))
+    SCHEMA[table] = f"{before}, crc INTEGER{constraint}{rest}"
 INDEXES = {*FIRST_INDEXES, "events_run", "runs_queue", "runs_validation_corpus"}
 WITHOUT_ROWID = {"checkpoints", "metrics"}
 
@@ -183,9 +187,10 @@ def test_tables_are_strict_and_without_rowid_as_meant(store: Store) -> None:
 
 def test_names_of_migrations_never_change(store: Store) -> None:
     """Append only: a name that is missing here was released, and files that have it would be refused."""
-    later = ["create_queue", "create_keys", "keep_rates", "count_composed_characters", "separate_requests", "scope_keys", "number_the_file"]
+    later = ["create_queue", "create_keys", "keep_rates", "count_composed_characters", "separate_requests", "scope_keys"]
+    later += ["number_the_file", "add_row_checksums"]
     assert [migration.name for migration in release.applied(store.db)] == [*FIRST_MIGRATIONS, *later]
-    assert len(KNOWN) == 10
+    assert len(KNOWN) == 11
 
 
 def test_a_file_of_a_newer_release_is_refused_and_left_alone(path: Path) -> None:

@@ -165,6 +165,7 @@ def test_an_empty_store(client: FlaskClient, store: Store) -> None:
         "waiting": 0,
         "disk_free": health["disk_free"],
         "no_room": None,
+        "damaged": [],
     }
     answer = client.post("/generate")
     assert answer.status_code == 404

@@ -1,0 +1,80 @@
+"""Keeps a checksum with each row, so that `charloom check` finds a changed bit anywhere.
+
+Blobs and texts have their sha256. All other rows have a CRC-32 in their column `crc`, which triggers write. They belong to a connection
+and not to the file (`TEMP`), so every program can write to it; `check` then says that such a row was changed.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterable, Mapping
+
+from sqlite_utils import Database
+
+COLUMN = "crc"
+FUNCTION = "row_crc"
+UNKNOWN = -1  # no CRC-32 is negative: the row was wrong before a migration, and stays so
+Value = int | float | str | None
+
+
+def crc(*values: Value) -> int:
+    """Returns the CRC-32 of the values of a row, in the order of its columns."""
+    return zlib.crc32(b"".join(map(_encoded, values)))
+
+
+def _encoded(value: Value) -> bytes:
+    if value is None:
+        return b"n"
+    if isinstance(value, int):
+        return b"i%d," % value
+    if isinstance(value, float):
+        return b"f" + struct.pack(">d", value)
+    data = value.encode("utf-8", "replace")
+    return b"s%d," % len(data) + data
+
+
+def tables(db: Database) -> dict[str, list[str]]:
+    """Returns table -> its columns, except the checksum's, of the tables that have one."""
+    found = {name: [column.name for column in db[name].columns] for name in db.table_names()}  # type: ignore[union-attr]
+    return {name: [column for column in columns if column != COLUMN] for name, columns in found.items() if COLUMN in columns}
+
+
+def keys(db: Database, table: str) -> list[str]:
+    """Returns the columns of a table's primary key."""
+    return list(db[table].pks)
+
+
+def install(db: Database, columns_of: Mapping[str, Iterable[str]], keys_of: Mapping[str, Iterable[str]]) -> None:
+    """Lets this connection keep the checksums of the rows that it writes."""
+    db.conn.create_function(FUNCTION, -1, crc, deterministic=True)
+    for table, columns in columns_of.items():
+        columns = list(columns)
+        new = ", ".join(f"NEW.{column}" for column in columns)
+        same = " AND ".join(f"{key} = NEW.{key}" for key in keys_of[table])
+        for when in ("INSERT", f"UPDATE OF {', '.join(columns)}"):
+            db.execute(
+                f"CREATE TEMP TRIGGER {COLUMN}_{when[:6].lower()}_{table} AFTER {when} ON main.{table}"
+                f" BEGIN UPDATE {table} SET {COLUMN} = {FUNCTION}({new}) WHERE {same}; END"
+            )
+
+
+def wrong(db: Database) -> dict[str, list[tuple[Value, ...]]]:
+    """Returns table -> the keys of the rows whose checksum does not fit."""
+    db.conn.create_function(FUNCTION, -1, crc, deterministic=True)
+    return {
+        table: db.execute(
+            f"SELECT {', '.join(keys(db, table))} FROM {table} WHERE {COLUMN} IS NOT {FUNCTION}({', '.join(columns)})"
+        ).fetchall()
+        for table, columns in tables(db).items()
+    }
+
+
+def seal(db: Database, known_wrong: Mapping[str, Iterable[tuple[Value, ...]]]) -> None:
+    """Computes all checksums anew, after a migration that changed the columns; rows that were wrong before it stay so."""
+    db.conn.create_function(FUNCTION, -1, crc, deterministic=True)
+    for table, columns in tables(db).items():
+        db.execute(f"UPDATE {table} SET {COLUMN} = {FUNCTION}({', '.join(columns)})")
+        same = " AND ".join(f"{key} = ?" for key in keys(db, table))
+        for key in known_wrong.get(table, ()):
+            db.execute(f"UPDATE {table} SET {COLUMN} = {UNKNOWN} WHERE {same}", key)
