@@ -658,13 +658,53 @@ def info(context: click.Context, /, db: Path, as_json: bool) -> None:
 @main.command("backup")
 @click.argument("file", type=PATH)
 @database
-def backup_command(db: Path, file: Path) -> None:
-    """Copy the database to FILE, even while it is in use."""
+@click.pass_context
+def backup_command(context: click.Context, /, db: Path, file: Path) -> None:
+    """Copy the database to FILE, even while it is in use.
+
+    The copy is checked. If something in it is damaged, as in the database, it is kept and named, and the status is 1."""
     from service.system.formatting import size
+    from service.terminal.reports import integrity_report
+    from service.terminal.text import line_width
 
     with opened(db) as store:
-        store.backup(file)
+        found = store.backup(file)
     say(f"{file}: {size(file.stat().st_size)}")
+    if not found.sound:
+        say(integrity_report(found, line_width()), err=True)
+        context.exit(1)
+
+
+@main.command("restore")
+@click.argument("backup", type=PATH)
+@database
+def restore_command(db: Path, backup: Path) -> None:
+    """Put a copy of BACKUP in the place of the database.
+
+    BACKUP is checked first. The file that was there is kept beside it, under another name. While a service or a training run uses the
+    database, nothing is done."""
+    from service.store.backup import restore
+
+    kept = restore(backup, db)
+    say(f"{db} is now as {backup}" + (f"; what was there before is kept as {kept}" if kept else ""))
+
+
+@main.command("check")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@database
+@click.pass_context
+def check_command(context: click.Context, /, db: Path, as_json: bool) -> None:
+    """Check the database, even while it is in use: every page, text, model and row.
+
+    It says what is damaged, what is lost by that, and what mends it. The status is 1 if anything is."""
+    from service.store.integrity import check
+    from service.terminal.reports import integrity_json, integrity_report
+    from service.terminal.text import line_width
+
+    found = check(db)
+    click.echo(integrity_json(found) if as_json else integrity_report(found, line_width()))
+    if not found.sound:
+        context.exit(1)
 
 
 def run_named(store: Store, name: str | None) -> Run:

@@ -25,6 +25,7 @@ from service.store.backup import backup
 from service.store.checkpoints import Checkpoints, StoredCheckpoint
 from service.store.corpora import Corpora, Corpus
 from service.store.database import BUSY_TIMEOUT, Connections
+from service.store.integrity import IntegrityReport
 from service.store.job_queue import JobQueue
 from service.store.run_history import Event, Events, Metric, Metrics, Sample, Samples
 from service.store.runs import STATES, Run, Runs, Which
@@ -85,9 +86,9 @@ class Store:
         """What was found damaged while it was read, such as ``checkpoint first@100``, and has not been replaced since."""
         return self._file.damage.found()
 
-    def backup(self, file: str | Path) -> None:
-        """Copies the state of this moment to a new file while others write. Raises `FileTaken`."""
-        backup(self._file, file)
+    def backup(self, file: str | Path) -> IntegrityReport:
+        """Copies the state of this moment to a new file while others write, and checks it. Raises `FileTaken`."""
+        return backup(self._file, file)
 
     def close(self) -> None:
         """Closes the connections of all threads."""

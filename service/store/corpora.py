@@ -15,6 +15,7 @@ import unicodedata
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -234,18 +235,25 @@ class TextChunks:
 
     def why_damaged(self, text: int) -> str | None:
         """Reads a text whole; returns what of it or of the numbers about it is not as it was stored, or None."""
-        counter = TextCounter("")
-        number = 0
+        stored = self._file.row(f"SELECT {', '.join(FACTS)} FROM texts WHERE id = ?", text) or {}
         try:
-            while chunk := self.chunk(text, number):
-                counter.add(chunk)
-                number += 1
+            return why_damaged(partial(self.chunk, text), stored)
         except (DamagedText, DatabaseDamaged) as error:
             return str(error)
-        stored = self._file.row(f"SELECT {', '.join(FACTS)} FROM texts WHERE id = ?", text) or {}
-        found = counter.facts() if number else {}
-        wrong = [name for name in FACTS if stored.get(name) != found.get(name)]
-        return f"{listed(wrong)} in its row, or its chunks, changed" if wrong else None
+
+
+def why_damaged(chunk: Callable[[int], str | None], stored: Mapping[str, Any]) -> str | None:
+    """Returns which columns of a row of `texts` do not fit its chunks, or None. Raises what ``chunk`` raises."""
+    counter = TextCounter("")
+    number = 0
+    while piece := chunk(number):
+        counter.add(piece)
+        number += 1
+    if not number:
+        return "it has no chunks"
+    found = counter.facts()
+    wrong = [name for name in FACTS if stored.get(name) != found[name]]
+    return f"{listed(wrong)} does not fit its chunks" if wrong else None
 
 
 # ── corpora ──────────────────────────────────────────────────────────────────────────────────────────────────────────

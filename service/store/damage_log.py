@@ -20,7 +20,7 @@ class DamageLog:
 
     def note(self, thing: str, why: str, key: Hashable = None) -> None:
         """Remembers that a thing, such as ``checkpoint first@100``, is damaged; logs it if that was not known. `key` names it, too."""
-        key = key or thing
+        key = thing if key is None else key
         with self._lock:
             if key in self._found or len(self._found) >= MOST:
                 return

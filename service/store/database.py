@@ -140,7 +140,7 @@ def sqlite_facts() -> dict[str, str]:
     return {"version": sqlite3.sqlite_version, "module": sqlite3.__name__}
 
 
-def _text(data: bytes) -> str:
+def decoded(data: bytes) -> str:
     """Decodes a text of the file. One that is damaged must not take down the list in which it stands."""
     return str(data, "utf-8", "replace")
 
@@ -237,15 +237,14 @@ class Connections:
             try:
                 mode = self._prepare(db)
                 self._identity = self._identified(db, mode)
-                self._columns = row_checksums.tables(db)
-                self._keys = {table: row_checksums.keys(db, table) for table in self._columns}
+                self._triggers = row_checksums.triggers(db)
                 return mode
             finally:
                 db.close()
 
     def _connect(self) -> Database:
         conn = sqlite3.connect(self._file, timeout=self.busy_timeout, isolation_level=None, check_same_thread=False)
-        conn.text_factory = _text
+        conn.text_factory = decoded
         db = Database(conn, execute_plugins=False)
         db.execute("PRAGMA foreign_keys = ON")
         db.execute("PRAGMA synchronous = FULL")  # whatever this SQLite was compiled with: what was answered survives a power cut
@@ -358,7 +357,7 @@ class Connections:
         with self.translated():
             handle = _Handle(self._connect(), self._identity)
             self._set_journal_mode(handle.db)
-            row_checksums.install(handle.db, self._columns, self._keys)
+            row_checksums.install(handle.db, self._triggers)
             handle.db.execute(f"PRAGMA journal_size_limit = {LARGEST_LOG}")
             handle.db.execute(f"PRAGMA cache_size = -{PAGE_CACHE}")
         self._local.handle = handle

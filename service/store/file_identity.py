@@ -61,7 +61,7 @@ class FileIdentity:
 
         `growing` says that the change counter never goes back: only where a write-ahead log keeps what is not committed.
         """
-        header = self._header()
+        header = self.header()
         self._number = number.to_bytes(4, "big")
         self._counter = header[COUNTER] if growing else b""
         return self._has_number(header)
@@ -86,7 +86,7 @@ class FileIdentity:
         return not self._is_same()
 
     def _is_same(self) -> bool:
-        header = self._header()
+        header = self.header()
         if not self._has_number(header) or (self._counter and header[COUNTER] < self._counter):
             return False
         if self._counter:
@@ -98,5 +98,6 @@ class FileIdentity:
             return not self._counter.strip(b"\0")  # a new file in WAL mode, whose first page is still in the log
         return header[NUMBER] in (self._number, b"\0\0\0\0")
 
-    def _header(self) -> bytes:
+    def header(self) -> bytes:
+        """Returns the file's header as it lies on the disk, without the log."""
         return os.pread(self._descriptor.number, HEADER, 0)

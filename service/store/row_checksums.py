@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from sqlite_utils import Database
 
@@ -36,27 +36,35 @@ def _encoded(value: Value) -> bytes:
 
 def tables(db: Database) -> dict[str, list[str]]:
     """Returns table -> its columns, except the checksum's, of the tables that have one."""
-    found = {name: [column.name for column in db[name].columns] for name in db.table_names()}  # type: ignore[union-attr]
+    found = {name: [column.name for column in db.table(name).columns] for name in db.table_names()}
     return {name: [column for column in columns if column != COLUMN] for name, columns in found.items() if COLUMN in columns}
 
 
 def keys(db: Database, table: str) -> list[str]:
     """Returns the columns of a table's primary key."""
-    return list(db[table].pks)
+    return list(db.table(table).pks)
 
 
-def install(db: Database, columns_of: Mapping[str, Iterable[str]], keys_of: Mapping[str, Iterable[str]]) -> None:
-    """Lets this connection keep the checksums of the rows that it writes."""
+def triggers(db: Database) -> list[str]:
+    """Returns the statements that let a connection keep the checksums of the rows that it writes."""
+    return [statement for table, columns in tables(db).items() for statement in _triggers(table, columns, keys(db, table))]
+
+
+def _triggers(table: str, columns: Iterable[str], key_columns: Iterable[str]) -> Iterator[str]:
+    new = ", ".join(f"NEW.{column}" for column in columns)
+    same = " AND ".join(f"{key} = NEW.{key}" for key in key_columns)
+    for name, when in (("insert", "INSERT"), ("update", f"UPDATE OF {', '.join(columns)}")):
+        yield (
+            f"CREATE TEMP TRIGGER {COLUMN}_{name}_{table} AFTER {when} ON main.{table}"
+            f" BEGIN UPDATE {table} SET {COLUMN} = {FUNCTION}({new}) WHERE {same}; END"
+        )
+
+
+def install(db: Database, statements: Iterable[str] | None = None) -> None:
+    """Carries them out; ``statements`` are those of another connection to the same file, if they are known."""
     db.conn.create_function(FUNCTION, -1, crc, deterministic=True)
-    for table, columns in columns_of.items():
-        columns = list(columns)
-        new = ", ".join(f"NEW.{column}" for column in columns)
-        same = " AND ".join(f"{key} = NEW.{key}" for key in keys_of[table])
-        for when in ("INSERT", f"UPDATE OF {', '.join(columns)}"):
-            db.execute(
-                f"CREATE TEMP TRIGGER {COLUMN}_{when[:6].lower()}_{table} AFTER {when} ON main.{table}"
-                f" BEGIN UPDATE {table} SET {COLUMN} = {FUNCTION}({new}) WHERE {same}; END"
-            )
+    for statement in triggers(db) if statements is None else statements:
+        db.execute(statement)
 
 
 def wrong(db: Database) -> dict[str, list[tuple[Value, ...]]]:

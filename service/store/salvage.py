@@ -12,12 +12,14 @@ from typing import Any
 from sqlite_utils import Database
 from sqlite_utils.utils import sqlite3  # type: ignore[attr-defined]
 
+Row = dict[str, Any]
+
 GAP = 100_000  # numbers that are tried one by one between the last key that was read from the start and the first from the end
 
 
-def keys(db: Database, table: str) -> list[tuple[Any, ...]]:
-    """Returns the primary keys that can be read, in no order; for a table with rowids, these."""
-    columns = ["rowid"] if has_rowid(db, table) else list(db[table].pks)
+def keys(db: Database, table: str, *columns: str) -> list[tuple[Any, ...]]:
+    """Returns the values of `columns` that can be read, in no order; by default those of the primary key, or the rowid."""
+    columns = columns or (("rowid",) if has_rowid(db, table) else tuple(db.table(table).pks))
     order, backwards = ", ".join(columns), ", ".join(f"{column} DESC" for column in columns)
     found: dict[tuple[Any, ...], None] = {}
     whole = _collect(db, f"SELECT {order} FROM {table} NOT INDEXED ORDER BY {order}", found)
@@ -28,17 +30,17 @@ def keys(db: Database, table: str) -> list[tuple[Any, ...]]:
     _collect(db, f"SELECT {order} FROM {table} NOT INDEXED ORDER BY {backwards}", from_end)
     first = min(from_end, default=None)
     found |= from_end
-    for index in db[table].indexes:  # type: ignore[union-attr]
+    for index in db.table(table).indexes:
         _collect(db, f"SELECT {order} FROM {table} INDEXED BY {index.name}", found)
-    if columns == ["rowid"]:
+    if columns == ("rowid",):
         start = last[0] + 1 if last else 1
         found |= {(number,): None for number in range(start, min(first[0] if first else start + GAP, start + GAP))}
     return list(found)
 
 
-def rows(db: Database, table: str) -> Iterator[tuple[tuple[Any, ...], dict[str, Any] | None]]:
+def rows(db: Database, table: str) -> Iterator[tuple[tuple[Any, ...], Row | None]]:
     """Yields each key with its row as a dict, or None if that cannot be read; a number in a gap that no row has is left out."""
-    where = "rowid = ?" if has_rowid(db, table) else " AND ".join(f"{column} = ?" for column in db[table].pks)
+    where = "rowid = ?" if has_rowid(db, table) else " AND ".join(f"{column} = ?" for column in db.table(table).pks)
     for key in keys(db, table):
         try:
             cursor = db.execute(f"SELECT * FROM {table} WHERE {where}", key)

@@ -41,6 +41,8 @@
     │   └── DatabaseUnusable      not a database, not writable, disk full, ...
     │       ├── DatabaseDamaged   SQLite cannot read a part of it
     │       ├── DamagedText       the text of a corpus is not what was stored
+    │       ├── BackupDamaged     what should be restored is not sound itself
+    │       ├── DatabaseInUse     it cannot be exchanged while a process has it open
     │       ├── DatabaseReplaced  moved, deleted or overwritten while it was in use
     │       └── ForeignLog        the write-ahead log beside it is not of this file
     └── ServiceError              the service cannot answer at this moment, or cannot start
@@ -335,6 +337,21 @@ class DamagedText(DatabaseUnusable):
             path,
             f"the text of corpus {corpus} in it is damaged: {why}; add the same text again, which replaces it, or mend it from a backup:"
             " charloom check --repair --from BACKUP",
+        )
+
+
+class BackupDamaged(DatabaseUnusable):
+    def __init__(self, path: str, damaged: Iterable[str]) -> None:
+        super().__init__(
+            path,
+            f"it is damaged itself ({listed(damaged)}); take another backup, or mend this one first: charloom check --repair --db {path}",
+        )
+
+
+class DatabaseInUse(DatabaseUnusable):
+    def __init__(self, path: str) -> None:
+        StoreError.__init__(
+            self, f"{path} is in use by another process, a service or a training run; end that first, then nothing that it stores is lost"
         )
 
 

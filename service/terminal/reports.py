@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from typing import Any
 
 from service.generation.sample import SampledTexts
 from service.novelty import CopiedSpan, Index, Indexes, TextNovelty, compare
 from service.store import Corpus, Run, Store, StoredCheckpoint
 from service.store.api_keys import ApiKey
+from service.store.integrity import IntegrityReport
 from service.system.formatting import counted, duration, safe, size
 from service.terminal.text import clipped, indented, sentence, table, terminal_width, wrapped
 from service.terminal.training_display import plot
@@ -260,3 +263,24 @@ def _record_summary(novelty: TextNovelty) -> str:
     new = sum(each.new for each in records)
     named = ", ".join(old[:LISTED]) + (f" and {len(old) - LISTED:,} more" if len(old) > LISTED else "")
     return f"{new:,} of {len(records):,} lines are new" + (f"; in the corpus are {named}" if old else "")
+
+
+# ── damage ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def integrity_report(found: IntegrityReport, width: int) -> str:
+    """Lays out what a check found: a line for what was checked, and four for each damaged thing."""
+    checked = f"{counted(found.corpora, 'corpus', 'corpora')}, {counted(found.runs, 'run')} and {counted(found.checkpoints, 'checkpoint')}"
+    if found.sound:
+        return safe(f"{found.database} is sound: {checked}")
+    lines = [f"{found.database} is damaged in {counted(len(found.findings), 'place')}; checked were {checked}"]
+    for finding in found.findings:
+        lines.append(finding.what)
+        facts = {"found": finding.why, "lost": finding.lost, "mend": finding.mend}
+        lines += [f"  {name:<8}{wrapped(text, width, 10)}" for name, text in facts.items()]
+    return safe("\n".join(lines))
+
+
+def integrity_json(found: IntegrityReport) -> str:
+    """Returns what a check found as one JSON object."""
+    return json.dumps({"sound": found.sound, **asdict(found)}, ensure_ascii=False)
