@@ -690,20 +690,33 @@ def restore_command(db: Path, backup: Path) -> None:
 
 
 @main.command("check")
+@click.option("--repair", "repairing", is_flag=True, help="Put a repaired file in the place of a damaged one, which is kept beside it.")
+@click.option(
+    "--from", "copies", type=PATH, multiple=True, help="Backup to take from what is damaged; may be given more than once, the newest first."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @database
 @click.pass_context
-def check_command(context: click.Context, /, db: Path, as_json: bool) -> None:
+def check_command(context: click.Context, /, db: Path, repairing: bool, copies: tuple[Path, ...], as_json: bool) -> None:
     """Check the database, even while it is in use: every page, text, model and row.
 
-    It says what is damaged, what is lost by that, and what mends it. The status is 1 if anything is."""
+    It says what is damaged, what is lost by that, and what mends it. The status is 1 if anything is, or still is after a repair.
+    --repair makes a new file of all that can be read, and of backups what cannot. Nothing is repaired while a service or a training run
+    uses the database."""
     from service.store.integrity import check
-    from service.terminal.reports import integrity_json, integrity_report
+    from service.store.repair import Repaired, repair
+    from service.terminal.reports import repair_json, repair_report
     from service.terminal.text import line_width
 
-    found = check(db)
-    click.echo(integrity_json(found) if as_json else integrity_report(found, line_width()))
-    if not found.sound:
+    if copies and not repairing:
+        raise click.UsageError("--from names what --repair takes from; give both")
+    if repairing:
+        repaired = repair(db, copies)
+    else:
+        found = check(db)
+        repaired = Repaired(before=found, after=found)
+    click.echo(repair_json(repaired) if as_json else repair_report(repaired, line_width()))
+    if not repaired.after.sound:
         context.exit(1)
 
 

@@ -20,6 +20,7 @@ from typing import Any
 import click
 import pytest
 from click.testing import CliRunner, Result
+from sqlite_utils import Database
 
 import cli
 from model.config import ModelConfig, SamplingConfig, TrainingConfig
@@ -754,3 +755,39 @@ def test_wrong_limits_and_keys(
     assert result.exit_code == 1
     assert said in result.output
     assert "secret" not in result.output
+
+
+# ── damage and return ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_check_repair_and_restore(charloom: Charloom, trained: str, tmp_path: Path) -> None:
+    db = tmp_path / "charloom.db"
+    assert charloom("backup", "backup.db").exit_code == 0
+    result = charloom("check")
+    assert (result.exit_code, result.stdout) == (0, f"{db} is sound: 1 corpus, 1 run and 1 checkpoint\n")
+    assert json.loads(charloom("check", "--json").stdout) == {
+        "sound": True, "database": str(db), "corpora": 1, "runs": 1, "checkpoints": 1, "findings": []
+    }  # fmt: skip
+    with Database(db) as other:
+        other.execute("UPDATE blobs SET data = zeroblob(size) WHERE sha256 = (SELECT model_sha256 FROM checkpoints)")
+    result = charloom("check")
+    assert result.exit_code == 1
+    assert result.stdout.splitlines()[1:4] == [
+        "model of checkpoint first@4",
+        "  found   its bytes changed after they were stored",
+        "  lost    this checkpoint, unless it was exported",
+    ]
+    damaged = charloom("backup", "damaged.db")
+    assert damaged.exit_code == 1
+    assert "damaged.db is damaged in 1 place" in damaged.stderr.replace("\n", " ")
+    assert charloom("restore", "damaged.db").exit_code == 1
+    assert charloom("check", "--from", "backup.db").exit_code == 2
+    result = charloom("check", "--repair", "--from", "backup.db", "--json")
+    assert result.exit_code == 0
+    repaired = json.loads(result.stdout)
+    assert (repaired["sound"], repaired["repaired"]) == (True, ["the model of checkpoint first@4 is taken from a copy"])
+    assert charloom("check", "--db", repaired["kept"]).exit_code == 1
+    result = charloom("restore", "backup.db")
+    assert result.exit_code == 0
+    assert f"{db} is now as backup.db; what was there before is kept as {db}.replaced-" in result.stdout
+    assert charloom("sample", "first", "--length", "5").exit_code == 0

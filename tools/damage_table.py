@@ -8,7 +8,9 @@ find it and say what, and with a good copy `charloom check --repair --from` must
 from __future__ import annotations
 
 import argparse
+import contextlib
 import random
+import sys
 import tempfile
 from collections import Counter
 from pathlib import Path
@@ -18,6 +20,7 @@ from sqlite_utils.utils import sqlite3  # type: ignore[attr-defined]
 
 from service.store import Store
 from service.store.integrity import check
+from service.store.repair import repair
 from service.system.errors import StoreError
 from service.training import jobs, trainer
 
@@ -34,7 +37,12 @@ class Try(NamedTuple):
     place: str
     changed: bool  # anything that is stored, or whether it can be read
     found: tuple[str, ...]
-    mended: bool
+    mended: bool  # sound again, with every row as it was
+
+    @property
+    def failed(self) -> bool:
+        """Whether a change was not found, or what was found not mended."""
+        return (self.changed and not self.found) or (bool(self.found) and not self.mended)
 
 
 def make(path: Path, seed: int) -> None:
@@ -98,7 +106,10 @@ def attempt(good: Path, folder: Path, offset: int, bit: int, place: str, before:
         found = tuple(finding.what for finding in check(damaged).findings)
     except StoreError as error:
         found = (f"refused: {error}",)
-    mended = not changed
+    mended = False
+    if found:
+        with contextlib.suppress(StoreError):
+            mended = repair(damaged, [good]).after.sound and stored(damaged) == before
     for file in folder.glob("damaged.db*"):
         file.unlink()
     return Try(offset, bit, place, changed, found, mended)
@@ -111,14 +122,22 @@ def attempts(good: Path, folder: Path, tries: int, seed: int) -> list[Try]:
     assert before is not None
     pages = places(good)
     small = [number for number, place in pages.items() if place != "bytes of texts and models"]
+    data = good.read_bytes()
     found = []
     for number in range(tries):
-        offset = rng.randrange(len(pages) * PAGE) if number % 2 else rng.choice(small) * PAGE + rng.randrange(PAGE)
-        if number % 10 == 0:
-            offset = rng.randrange(100)
+        used = [at for at in _span(number, pages, small, rng) if data[at]]  # most other bytes hold nothing
+        offset = rng.choice(used) if used else 0
         place = "header" if offset < 100 else pages[offset // PAGE]
         found.append(attempt(good, folder, offset, rng.randrange(8), place, before))
     return found
+
+
+def _span(number: int, pages: dict[int, str], small: list[int], rng: random.Random) -> range:
+    """The bytes from which a try takes one: of ten tries one in the header, five in small pages, four in any page."""
+    if number % 10 == 0:
+        return range(100)
+    page = rng.choice(small) if number % 2 else rng.randrange(len(pages))
+    return range(page * PAGE, (page + 1) * PAGE)
 
 
 def main() -> None:
@@ -131,14 +150,16 @@ def main() -> None:
         folder = Path(name)
         make(folder / "good.db", given.seed)
         tries = attempts(folder / "good.db", folder, given.tries, given.seed)
-    rows = Counter((each.place, each.changed, bool(each.found), each.mended) for each in tries)
-    for row, count in sorted(rows.items()):
-        print(*row, count)
-    for each in tries:
-        if each.changed and not each.found:
-            print(each)
-        if not each.changed and each.found:
-            print("harmless", each)
+    print(f"{'where':<28}{'tries':>7}{'changed':>9}{'found':>7}{'mended':>8}{'held nothing':>14}")
+    for place in [*sorted({each.place for each in tries}), "all"]:
+        here = [each for each in tries if place in (each.place, "all")]
+        counts = Counter({name: sum(bool(getattr(each, name)) for each in here) for name in ("changed", "found", "mended")})
+        nothing = sum(not each.changed and not each.found for each in here)
+        print(f"{place:<28}{len(here):>7}{counts['changed']:>9}{counts['found']:>7}{counts['mended']:>8}{nothing:>14}")
+    failed = [each for each in tries if each.failed]
+    for each in failed:
+        print(each)
+    sys.exit(bool(failed))
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from sqlite_utils import Database
@@ -34,7 +35,7 @@ def backup(connections: Connections, file: str | Path) -> IntegrityReport:
             with connections.held() as db:
                 db.execute("VACUUM INTO ?", (str(part),))
             _finish(part)
-            found = check(part)
+            found = replace(check(part), database=str(target))
             with part.open("rb+") as copied:
                 os.fsync(copied.fileno())
             _publish(part, target)
@@ -54,14 +55,14 @@ def restore(file: str | Path, path: str | Path) -> Path | None:
     `StoreError`; then everything is as it was.
     """
     source, path = Path(file), Path(path).resolve()
-    _refuse_damaged(check(source))
+    refuse_damaged(check(source))
     try:
         with scratch(path) as part:
             part.touch(mode=0o600)
             with opened(source) as db:
                 db.execute("VACUUM INTO ?", (str(part),))
             _finish(part)
-            _refuse_damaged(check(part))
+            refuse_damaged(check(part))
             return exchange(part, path, "replaced")
     except sqlite3.Error as error:
         raise database.sentence(path, error, 0) from error
@@ -69,7 +70,8 @@ def restore(file: str | Path, path: str | Path) -> Path | None:
         raise DatabaseUnusable(str(path), f"a copy of {source} cannot be written beside it: {error.strerror or error}") from error
 
 
-def _refuse_damaged(found: IntegrityReport) -> None:
+def refuse_damaged(found: IntegrityReport) -> None:
+    """Raises `BackupDamaged` unless a check found nothing."""
     if not found.sound:
         raise BackupDamaged(found.database, [finding.what for finding in found.findings])
 

@@ -1,4 +1,4 @@
-"""Puts a file in the place of the database while no process uses it, and keeps the file that was there."""
+"""Puts a file in the place of the database while no process uses it, and keeps the one that was there."""
 
 from __future__ import annotations
 
@@ -27,22 +27,28 @@ BESIDE = ("-wal", "-shm", "-journal")  # what SQLite keeps beside a file, under 
 def exchange(new: Path, path: Path, word: str) -> Path | None:
     """Puts ``new``, a whole database, in the place of ``path``; returns where the file is kept that was there, if one was.
 
-    It is at its place at every moment, the old one or the new one, also after a crash. ``word`` says why, in the name of the kept
-    file. Raises `DatabaseInUse` if a process has the database open, and `DatabaseUnusable`.
+    Raises `DatabaseInUse` if a process has the database open, and `DatabaseUnusable`.
+    """
+    if path.exists():
+        _write_log(path)
+    with alone(path):
+        return put(new, path, word)
+
+
+def put(new: Path, path: Path, word: str) -> Path | None:
+    """As `exchange`, for a caller that is `alone`.
+
+    At every moment one of the two is at its place, also after a crash. ``word`` says why, in the name of the file that is kept.
     """
     try:
         with new.open("rb+") as written:
             os.fsync(written.fileno())
-        if not path.exists():
-            os.replace(new, path)
-            kept = None
-        else:
-            _write_log(path)
-            with alone(path):
-                shutil.copymode(path, new)
-                kept = _keep(path, word)
-                os.replace(new, path)
-        sync_folder(path.absolute().parent)
+        kept = None
+        if path.exists():
+            shutil.copymode(path, new)
+            kept = _keep(path, word)
+        os.replace(new, path)
+        sync_folder(path.parent)
     except OSError as error:
         raise DatabaseUnusable(str(path), f"another file cannot be put in its place: {error.strerror or error}") from error
     return kept
@@ -52,9 +58,16 @@ def exchange(new: Path, path: Path, word: str) -> Path | None:
 def alone(path: Path) -> Iterator[None]:
     """Keeps all other processes from the database. Raises `DatabaseInUse` if one has it open.
 
-    This process must have no connection to it.
+    This process must have no connection to it. Does nothing if there is no such file.
     """
-    with path.open("rb+") as file:
+    if not path.exists():
+        yield
+        return
+    try:
+        opened = path.open("rb+")
+    except OSError as error:
+        raise DatabaseUnusable(str(path), error.strerror or str(error)) from error
+    with opened as file:
         try:
             if hasattr(fcntl, "F_OFD_SETLK"):  # it also excludes connections of this process, which have forgotten it
                 fcntl.fcntl(file, fcntl.F_OFD_SETLK, struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, LOCKS, HOW_MANY, 0))

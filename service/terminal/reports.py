@@ -14,6 +14,7 @@ from service.novelty import CopiedSpan, Index, Indexes, TextNovelty, compare
 from service.store import Corpus, Run, Store, StoredCheckpoint
 from service.store.api_keys import ApiKey
 from service.store.integrity import IntegrityReport
+from service.store.repair import Repaired
 from service.system.formatting import counted, duration, safe, size
 from service.terminal.text import clipped, indented, sentence, table, terminal_width, wrapped
 from service.terminal.training_display import plot
@@ -281,6 +282,21 @@ def integrity_report(found: IntegrityReport, width: int) -> str:
     return safe("\n".join(lines))
 
 
-def integrity_json(found: IntegrityReport) -> str:
-    """Returns what a check found as one JSON object."""
-    return json.dumps({"sound": found.sound, **asdict(found)}, ensure_ascii=False)
+def repair_report(repaired: Repaired, width: int) -> str:
+    """Lays out what a repair found, what it did, and what is still damaged; without a repair, what a check found."""
+    parts = [integrity_report(repaired.before, width)]
+    if repaired.kept:
+        parts.append(
+            "\n".join(sentence(done, width, "repaired: ") for done in (*repaired.done, f"the damaged file is kept as {repaired.kept}"))
+        )
+        parts.append(integrity_report(repaired.after, width))
+    return "\n\n".join(parts)
+
+
+def repair_json(repaired: Repaired) -> str:
+    """Returns what was found as one JSON object, and what was done if there was a repair."""
+    found = repaired.after
+    facts = {"sound": found.sound, **asdict(found)}
+    if repaired.kept:
+        facts |= {"repaired": list(repaired.done), "kept": str(repaired.kept), "before": asdict(repaired.before)["findings"]}
+    return json.dumps(facts, ensure_ascii=False)
