@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from sqlite_utils import Database
 from sqlite_utils.utils import sqlite3  # type: ignore[attr-defined]
@@ -82,6 +83,8 @@ def translated(path: Path, busy_timeout: float) -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         raise sentence(path, error, busy_timeout) from error
+    except UnicodeDecodeError as error:  # in SQLite's message about a name that is damaged
+        raise DatabaseDamaged(str(path)) from error
 
 
 def sentence(path: Path, error: sqlite3.Error, busy_timeout: float) -> StoreError:
@@ -122,6 +125,8 @@ def _why_not_opened(path: Path) -> str:
 # ── connections ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 BUSY_TIMEOUT = 10.0  # seconds
+# How SQLite is told to open a file that cannot be written: with the log beside it, or if there is none, as one that nothing will change
+WITH_LOG, NOTHING_CHANGES = "?mode=ro", "?immutable=1"
 CLOSING = 5.0  # seconds that closing waits for another thread's statement or transaction
 LARGEST_LOG = 64 * 2**20  # bytes that the write-ahead log keeps on disk when it starts anew
 PAGE_CACHE = 512  # KiB of pages that a connection keeps; SQLite's default, 2,000, would take 300 MB in as many threads as serve
@@ -232,18 +237,39 @@ class Connections:
             os.close(os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
 
     def _open_first(self) -> str:
+        """Opens the file and brings it to this release's schema; returns its journal mode.
+
+        In a folder where nothing can be written, SQLite needs to be told so.
+        """
+        self._how = ""
         with self.translated():
-            db = self._connect()
             try:
-                mode = self._prepare(db)
-                self._identity = self._identified(db, mode)
-                self._triggers = row_checksums.triggers(db)
-                return mode
-            finally:
-                db.close()
+                return self._opened_first()
+            except sqlite3.OperationalError as error:
+                if code(error) != CANTOPEN or not self.path.is_file() or os.access(Path(self._file).parent, os.W_OK):
+                    raise
+            self._how = WITH_LOG if self._has_log() else NOTHING_CHANGES
+            return self._opened_first()
+
+    def _has_log(self) -> bool:
+        with contextlib.suppress(OSError):
+            return os.stat(f"{self._file}-wal").st_size > 0
+        return False
+
+    def _opened_first(self) -> str:
+        db = self._connect()
+        try:
+            mode = self._prepare(db)
+            self._identity = self._identified(db, mode)
+            self._triggers = row_checksums.triggers(db)
+            return mode
+        finally:
+            db.close()
 
     def _connect(self) -> Database:
-        conn = sqlite3.connect(self._file, timeout=self.busy_timeout, isolation_level=None, check_same_thread=False)
+        conn = sqlite3.connect(
+            f"file:{quote(self._file)}{self._how}", uri=True, timeout=self.busy_timeout, isolation_level=None, check_same_thread=False
+        )
         conn.text_factory = decoded
         db = Database(conn, execute_plugins=False)
         db.execute("PRAGMA foreign_keys = ON")
@@ -286,7 +312,7 @@ class Connections:
             identity = FileIdentity(Path(self._file))
         except OSError:
             raise DatabaseReplaced(str(self.path), "it was moved or deleted") from None
-        if not identity.settle(number, growing=mode == "wal"):
+        if not identity.settle(number, growing=mode == "wal", fixed=self._how == NOTHING_CHANGES):
             raise ForeignLog(str(self.path))
         return identity
 

@@ -1,4 +1,4 @@
-"""Puts a file in the place of the database while no process uses it, and keeps the one that was there."""
+"""Exchanges the database file while no process uses it, and keeps the one that was there."""
 
 from __future__ import annotations
 

@@ -55,15 +55,18 @@ class FileIdentity:
         self._descriptor = descriptor
         self._number = b""
         self._counter = b""
+        self._fixed: bytes | None = None
 
-    def settle(self, number: int, *, growing: bool) -> bool:
+    def settle(self, number: int, *, growing: bool, fixed: bool = False) -> bool:
         """Takes the number that the database has as a whole, its log included; returns whether the file itself has it, or none yet.
 
-        `growing` says that the change counter never goes back: only where a write-ahead log keeps what is not committed.
+        `growing` says that the change counter never goes back: only where a write-ahead log keeps what is not committed. `fixed` says
+        that nothing may write to the file.
         """
         header = self.header()
         self._number = number.to_bytes(4, "big")
         self._counter = header[COUNTER] if growing else b""
+        self._fixed = header if fixed else None
         return self._has_number(header)
 
     def why_gone(self) -> str | None:
@@ -87,6 +90,8 @@ class FileIdentity:
 
     def _is_same(self) -> bool:
         header = self.header()
+        if self._fixed is not None and header != self._fixed:
+            return False
         if not self._has_number(header) or (self._counter and header[COUNTER] < self._counter):
             return False
         if self._counter:

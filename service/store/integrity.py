@@ -26,7 +26,7 @@ from service.store.corpora import FACTS, why_damaged
 from service.store.database import CANTOPEN, CORRUPT, NOTADB, READONLY, WHY, code, decoded, sentence
 from service.store.file_identity import HEADER, FileIdentity
 from service.store.migrations import KNOWN, release
-from service.store.salvage import Row
+from service.store.salvage import UNREADABLE, Row
 from service.system.errors import DatabaseTooNew, DatabaseUnusable
 
 MESSAGES = 1000  # of SQLite's check
@@ -75,8 +75,8 @@ def check(path: Path) -> IntegrityReport:
                 **{table: contents.count(table) for table in ("corpora", "runs", "checkpoints")},
                 findings=tuple(findings),
             )
-    except sqlite3.DatabaseError as error:
-        if header or code(error) in (CORRUPT, NOTADB) or "malformed" in str(error):
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+        if isinstance(error, UnicodeDecodeError) or header or code(error) in (CORRUPT, NOTADB) or "malformed" in str(error):
             lost = "all that is stored, until it is mended"
             found = Finding(what="the file", why=f"SQLite cannot read it: {error}", lost=lost, mend=FROM_COPY)
             return IntegrityReport(database=str(path), corpora=0, runs=0, checkpoints=0, findings=(*header, found))
@@ -99,7 +99,7 @@ def opened(path: Path) -> Iterator[Database]:
             raise
         conn.close()
         conn = sqlite3.connect(f"{place}&immutable=1", uri=True, isolation_level=None)
-    except sqlite3.Error:
+    except UNREADABLE:
         conn.close()
         raise
     with contextlib.closing(conn):
@@ -119,7 +119,7 @@ def refuse_foreign(path: Path, db: Database) -> None:
 
 def applied(db: Database) -> list[str]:
     """Returns the names of the migrations that a database has."""
-    with contextlib.suppress(sqlite3.DatabaseError):
+    with contextlib.suppress(*UNREADABLE):
         return [name for (name,) in db.execute("SELECT name FROM _sqlite_migrations ORDER BY id")]
     return list(KNOWN)  # it is damaged
 
@@ -164,7 +164,7 @@ def _pages(db: Database) -> Iterator[Finding]:
     """Yields what SQLite finds in its pages, one finding for each table, index or other part."""
     try:
         messages = [message for (message,) in db.execute(f"PRAGMA integrity_check({MESSAGES})")]
-    except sqlite3.DatabaseError as error:
+    except UNREADABLE as error:
         messages = [str(error)]
     grouped: dict[tuple[str, str | None], list[str]] = {}
     for message in messages:
@@ -249,14 +249,14 @@ class Contents:
         """Reads a text whole; returns what is wrong with it, or None."""
         try:
             return why_damaged(lambda number: self.chunk(row["id"], number), {name: row[name] for name in FACTS})
-        except (zlib.error, UnicodeDecodeError, sqlite3.Error) as error:
+        except (zlib.error, *UNREADABLE) as error:
             return f"its chunks cannot be read: {error}"
 
     def why_blob_damaged(self, sha256: str) -> str | None:
         """Reads the bytes of a model or training state; returns what is wrong with them, or None."""
         try:
             row = self.db.execute("SELECT size, data FROM blobs WHERE sha256 = ?", (sha256,)).fetchone()
-        except sqlite3.Error as error:
+        except UNREADABLE as error:
             return f"its bytes cannot be read: {error}"
         if row is None:
             return "its bytes are gone"
@@ -319,7 +319,7 @@ class Contents:
                     lost = "this checkpoint, unless it was exported" if model else "that its training can go on; the model can write"
                     mend = f"import the exported model again, or {FROM_COPY}" if model else FROM_COPY
                     yield Finding(what=f"{part} of {name}", why=why, lost=lost, mend=mend, table="blobs")
-        with contextlib.suppress(sqlite3.Error):  # told already
+        with contextlib.suppress(*UNREADABLE):  # told already
             for (sha256,) in salvage.keys(self.db, "blobs", "sha256"):
                 if sha256 not in checked and (why := self.why_blob_damaged(sha256)):
                     what = f"bytes {str(sha256)[:12]}…, which no checkpoint needs"

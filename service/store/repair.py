@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,7 +29,7 @@ from service.store.exchange import alone, put, scratch
 from service.store.integrity import CONSTANTS, Contents, IntegrityReport, applied, check, opened
 from service.store.migrations import KNOWN, new_number, release
 from service.store.row_checksums import COLUMN
-from service.store.salvage import Row
+from service.store.salvage import UNREADABLE, Row
 from service.system.errors import DatabaseUnusable, StoreError
 
 ORDER = ("texts", "corpora", "runs", "checkpoints", "metrics", "samples", "events", "keys")  # what others refer to comes first
@@ -99,7 +100,7 @@ def _damaged(raw: Path) -> Iterator[Contents | None]:
             older = set(applied(db)) < KNOWN
         if older:
             Connections(raw).close()
-    except (sqlite3.Error, StoreError):
+    except (*UNREADABLE, StoreError):
         yield None
         return
     with opened(raw) as db:
@@ -224,14 +225,14 @@ class _Rebuilding:
     def _model_config(self, checkpoints: Sequence[Row]) -> str:
         for row in checkpoints:
             for source in self._sources:
-                with contextlib.suppress(CheckpointError, sqlite3.Error, TypeError):
+                with contextlib.suppress(CheckpointError, TypeError, *UNREADABLE):
                     data = source.db.execute("SELECT data FROM blobs WHERE sha256 = ?", (row["model_sha256"],)).fetchone()
                     return json.dumps(Checkpoint.from_bytes(data[0], "it").model.config.to_dict())
         return "{}"
 
     def _counted(self, text: int) -> dict[str, Any] | None:
         counter, number = TextCounter(""), 0
-        with contextlib.suppress(Exception):
+        with contextlib.suppress(zlib.error, *UNREADABLE):
             while self._damaged and (chunk := self._damaged.chunk(text, number)):
                 counter.add(chunk)
                 number += 1
@@ -252,7 +253,7 @@ class _Rebuilding:
                         break
             if self._insert(db, "texts", row) and source is not None:
                 for number in sorted(number for of, number in salvage.keys(source.db, "text_chunks", "text", "chunk") if of == text):
-                    with contextlib.suppress(sqlite3.Error):
+                    with contextlib.suppress(*UNREADABLE):
                         chunk = source.db.execute("SELECT zlib FROM text_chunks WHERE text = ? AND chunk = ?", (text, number)).fetchone()
                         db.execute("INSERT INTO text_chunks (text, chunk, zlib) VALUES (?, ?, ?)", (row["id"], number, *chunk))
 
@@ -294,7 +295,7 @@ class _Rebuilding:
                 if source is not self._damaged:
                     self._done.append(f"the {what} is taken from a copy")
                 return True
-        with contextlib.suppress(sqlite3.Error, TypeError):
+        with contextlib.suppress(TypeError, *UNREADABLE):
             if self._damaged:
                 data = self._damaged.db.execute("SELECT data FROM blobs WHERE sha256 = ?", (sha256,)).fetchone()[0]
                 db.execute(insert, (sha256, len(data), data))

@@ -13,6 +13,7 @@ from sqlite_utils import Database
 from sqlite_utils.utils import sqlite3  # type: ignore[attr-defined]
 
 Row = dict[str, Any]
+UNREADABLE = (sqlite3.Error, UnicodeDecodeError)  # the latter if SQLite names what is damaged in a message
 
 GAP = 100_000  # numbers that are tried one by one between the last key that was read from the start and the first from the end
 
@@ -46,7 +47,7 @@ def rows(db: Database, table: str) -> Iterator[tuple[tuple[Any, ...], Row | None
             cursor = db.execute(f"SELECT * FROM {table} WHERE {where}", key)
             names = [column[0] for column in cursor.description]
             found = cursor.fetchone()
-        except sqlite3.Error:
+        except UNREADABLE:
             yield key, None
             continue
         if found is not None:
@@ -63,6 +64,6 @@ def _collect(db: Database, sql: str, found: dict[tuple[Any, ...], None]) -> bool
     try:
         for row in db.execute(sql):
             found[tuple(row)] = None
-    except sqlite3.Error:
+    except UNREADABLE:
         return False
     return True

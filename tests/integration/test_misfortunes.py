@@ -281,6 +281,36 @@ def test_a_read_only_database(path: Path, store: Store, add_model: Callable[...,
     assert "it is read-only; give write permission" in answer.stdout
 
 
+@pytest.mark.parametrize("crashed", [False, True])
+def test_a_read_only_disk(small_disk: Path, launch: Callable[..., Server], put_model: Callable[..., Run], tale: str, crashed: bool) -> None:
+    """A database on a medium that cannot be written, also with the log that a crash left: models write, and nothing is written."""
+    path = small_disk / "charloom.db"
+    with Store(path) as store:
+        put_model(store)
+        store.corpora.add("tale", [tale], "here")
+        if crashed:
+            copies = {end: Path(f"{path}{end}").read_bytes() for end in ("", "-wal", "-shm")}
+    if crashed:
+        for end, data in copies.items():
+            Path(f"{path}{end}").write_bytes(data)
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    before = {file.name: (file.stat().st_size, file.stat().st_mtime_ns) for file in small_disk.iterdir()}
+    server = launch(db=path, workers=1, min_disk=0)
+    assert still_works(server)
+    assert server.answer("GET", "/v1/files")["data"][0]["id"] == "tale"
+    assert server.answer("GET", "/v1/files/tale")["meta"]["characters"] == len(tale)
+    for status, body in (uploaded(server, b"a short tale, told in a few words. " * 20), server.ask("DELETE", "/v1/models/first")):
+        assert (status, "it is read-only" in body["error"]["message"]) == (503, True), body
+    assert server.stop()[0] == 0
+    assert {file.name: (file.stat().st_size, file.stat().st_mtime_ns) for file in small_disk.iterdir()} == before
+    command = [sys.executable, "-m", "cli", "sample", "--length", "9", "--db", str(path)]
+    assert len(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout) >= 9
+    command = [sys.executable, "-m", "cli", "check", "--db", str(path)]
+    assert (
+        "is sound: 1 corpus, 1 run and 1 checkpoint" in subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    )
+
+
 def test_a_damaged_database(app: Flask, client: FlaskClient, store: Store, path: Path) -> None:
     upload(client)
     store.db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
