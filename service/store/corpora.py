@@ -26,7 +26,7 @@ from model.functions import CODE_POINTS
 from model.quick_check import CompositionCounts, normalized
 from model.vocabulary import SymbolCounts
 from service.store import names
-from service.store.database import Connections, now
+from service.store.database import Connections, age, now
 from service.system import processes
 from service.system.array_cache import Cache
 from service.system.errors import (

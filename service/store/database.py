@@ -246,7 +246,7 @@ class Connections:
             try:
                 return self._opened_first()
             except sqlite3.OperationalError as error:
-                if code(error) != CANTOPEN or not self.path.is_file() or os.access(Path(self._file).parent, os.W_OK):
+                if code(error) != CANTOPEN or not Path(self._file).is_file() or os.access(Path(self._file).parent, os.W_OK):
                     raise
             self._how = WITH_LOG if self._has_log() else NOTHING_CHANGES
             return self._opened_first()
@@ -498,7 +498,7 @@ class Connections:
         """
         with self.using() as db:
             pages, free, page_size = (db.execute(f"PRAGMA {of}").fetchone()[0] for of in ("page_count", "freelist_count", "page_size"))
-        in_log = max(0, pages * page_size - Path(self._file).stat().st_size)
+        in_log = max(0, pages * page_size - self._identity.size)
         self.room.check(size + max(0, size - free * page_size) + in_log)
 
     def given_back(self) -> None:

@@ -84,6 +84,11 @@ class FileIdentity:
         return "it was overwritten"
 
     @property
+    def size(self) -> int:
+        """The bytes of the file, without the log."""
+        return os.fstat(self._descriptor.number).st_size
+
+    @property
     def overwritten(self) -> bool:
         """Whether it is the same file with other contents, so that the log beside it must not be written into it."""
         return not self._is_same()

@@ -110,7 +110,7 @@ def opened(path: Path) -> Iterator[Database]:
 def refuse_foreign(path: Path, db: Database) -> None:
     """Raises `DatabaseUnusable` for a database of another program, and `DatabaseTooNew` for one of a newer release."""
     names = applied(db)
-    if not set(names) & KNOWN:
+    if not {"_sqlite_migrations", "texts", "runs", "blobs"} & set(db.table_names()) or not set(names) & KNOWN:
         raise DatabaseUnusable(str(path), "it is no database of Charloom; name another file with --db")
     unknown = [name for name in names if name not in KNOWN]
     if unknown and set(names) > KNOWN:

@@ -54,9 +54,9 @@ class Child(NamedTuple):
 class Worker:
     """Trains up to `jobs` runs at the same time. `stop` may be called from a signal handler."""
 
-    def __init__(self, db: Path, jobs: int = 1, min_disk: int = 0) -> None:
-        """What is stored leaves `min_disk` bytes on the disk; no run is begun with less."""
-        self._db, self._jobs, self._min_disk = db, jobs, min_disk
+    def __init__(self, db: Path, jobs: int = 1, min_disk: int = 0, *, create: bool = True) -> None:
+        """What is stored leaves `min_disk` bytes on the disk; no run is begun with less. `create`: whether it makes a missing file."""
+        self._db, self._jobs, self._min_disk, self._create = db, jobs, min_disk, create
         self._children: list[Child] = []
         self._stopping = False
         self._rest = 0.0  # no run is claimed before this moment
@@ -71,7 +71,7 @@ class Worker:
 
         Raises `StoreError` if the database cannot be opened.
         """
-        with Store(self._db, min_disk=self._min_disk) as store:
+        with Store(self._db, create=self._create, min_disk=self._min_disk) as store:
             try:
                 while not self._stopping:
                     self._look(store)
@@ -181,10 +181,10 @@ def woken_by_signals(worker: Worker) -> Iterator[int]:
         os.close(writing)
 
 
-def carry_out(db: Path, jobs: int, min_disk: int, form: str = "lines", level: str = "info") -> None:
+def carry_out(db: Path, jobs: int, min_disk: int, form: str = "lines", level: str = "info", *, create: bool = True) -> None:
     """Runs a worker until SIGTERM or Ctrl-C, and logs in `form`. Raises as `Worker.carry_out`."""
     handler = log_to_stderr(form, level)
-    worker = Worker(db, jobs, min_disk)
+    worker = Worker(db, jobs, min_disk, create=create)
     try:
         with woken_by_signals(worker) as wake:
             log.info("this worker trains the jobs of %s, up to %s at a time", db, "1 job" if jobs == 1 else f"{jobs} jobs")
@@ -204,7 +204,8 @@ def main() -> None:
     given = parser.parse_args()
     end_with_parent(signal.SIGTERM)
     try:
-        carry_out(given.db, given.jobs, given.min_disk, given.log_format, given.log_level)
+        # The service has made the file. If it is gone, a new one would hide that.
+        carry_out(given.db, given.jobs, given.min_disk, given.log_format, given.log_level, create=False)
     except CharloomError as error:
         sys.exit(str(error))
 
