@@ -253,6 +253,12 @@ def scope_keys(db: Database) -> None:
     db.execute("ALTER TABLE keys ADD COLUMN expires_at TEXT")
 
 
+@release()
+def name_callers(db: Database) -> None:
+    """Who ordered a run over HTTP: ``key:NAME``, or ``address:...`` without keys; callers take turns."""
+    db.execute("ALTER TABLE runs ADD COLUMN caller TEXT")
+
+
 def _names() -> frozenset[str]:
     with Database(memory=True, execute_plugins=False) as empty:
         return frozenset(migration.name for migration in release.pending(empty))

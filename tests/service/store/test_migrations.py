@@ -78,7 +78,7 @@ SCHEMA = FIRST | {
     + (
         ", wanted TEXT CHECK (wanted IN ('paused', 'cancelled')), queued INTEGER NOT NULL DEFAULT 0 CHECK (queued IN (0, 1)),"
         " attempt INTEGER NOT NULL DEFAULT 1, attempt_step INTEGER, parent TEXT, validation_corpus INTEGER REFERENCES corpora(id),"
-        " request TEXT NOT NULL DEFAULT '{}', extended_from TEXT, epoch_symbols INTEGER"
+        " request TEXT NOT NULL DEFAULT '{}', extended_from TEXT, epoch_symbols INTEGER, caller TEXT"
     ),
     "sqlite_sequence": "name,seq",
     "texts": FIRST["texts"].replace(", CHECK", ", nfc TEXT, CHECK"),
@@ -183,9 +183,9 @@ def test_tables_are_strict_and_without_rowid_as_meant(store: Store) -> None:
 
 def test_names_of_migrations_never_change(store: Store) -> None:
     """Append only: a name that is missing here was released, and files that have it would be refused."""
-    later = ["create_queue", "create_keys", "keep_rates", "count_composed_characters", "separate_requests", "scope_keys"]
+    later = ["create_queue", "create_keys", "keep_rates", "count_composed_characters", "separate_requests", "scope_keys", "name_callers"]
     assert [migration.name for migration in release.applied(store.db)] == [*FIRST_MIGRATIONS, *later]
-    assert len(KNOWN) == 9
+    assert len(KNOWN) == 10
 
 
 def test_a_file_of_a_newer_release_is_refused_and_left_alone(path: Path) -> None:
