@@ -12,6 +12,7 @@ import argparse
 import contextlib
 import http.client
 import json
+import os
 import signal
 import socket
 import statistics
@@ -179,7 +180,7 @@ def service(db: Path, *options: str) -> Iterator[int]:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     command = [sys.executable, str(ROOT / "cli.py"), "serve", "--db", str(db), "--port", str(port), "--workers", "0", *options]
-    with (db.parent / "log").open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
+    with (db.parent / "log").open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True) as process:
         try:
             deadline = time.monotonic() + 60
             while True:
@@ -192,7 +193,7 @@ def service(db: Path, *options: str) -> Iterator[int]:
                 time.sleep(0.1)
             yield port
         finally:
-            process.send_signal(signal.SIGINT)  # which ends open streams, as a kill would not: it leaves a child
+            os.killpg(process.pid, signal.SIGKILL)  # it would wait for those that read
 
 
 def carry_out(folder: Path, seconds: float, texts: int, requests: int) -> tuple[list[float], Caller, Caller]:
