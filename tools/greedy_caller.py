@@ -52,10 +52,12 @@ class Caller:
     key: str
     statuses: dict[str, Counter[int]] = field(default_factory=dict)  # by kind of request; 0 if there was no answer
     first_characters: list[float] = field(default_factory=list)  # seconds
+    at_work: bool = True  # what is answered later, when the service ends, does not count
 
     def count(self, kind: str, status: int) -> None:
         """Note a status."""
-        self.statuses.setdefault(kind, Counter())[status] += 1
+        if self.at_work:
+            self.statuses.setdefault(kind, Counter())[status] += 1
 
     @contextmanager
     def answered(self, kind: str, path: str, body: Any, content: str = "application/json") -> Iterator[http.client.HTTPResponse]:
@@ -108,7 +110,7 @@ class Greed:
                     "log-probabilities", "/v1/completions", {"prompt": prompts, "echo": True, "logprobs": 5, "max_tokens": 0}
                 ),
             ),
-            (8, lambda: caller.ask("score", "/v1/score", {"text": TEXT * 5000})),
+            (8, lambda: caller.ask("score", "/v1/score", {"text": TEXT * 1000})),
             (UPLOADS, self._upload_slowly),
             (1, lambda: caller.ask("order", "/v1/fine_tuning/jobs", {"model": "gru", "training_file": "tale", "steps": 10**6})),
             (16, self._follow),
@@ -122,6 +124,7 @@ class Greed:
 
     def stop(self) -> None:
         """Begin nothing further."""
+        self._caller.at_work = False
         self._stopping.set()
 
     def join(self) -> None:
@@ -134,8 +137,7 @@ class Greed:
             try:
                 work()
             except (OSError, http.client.HTTPException):  # it was given up, since it was too slow, or the service has ended
-                if not self._stopping.is_set():
-                    self._caller.count("broken off", 0)
+                self._caller.count("broken off", 0)
             self._stopping.wait(0.1)  # a client in a loop, not an attack on the listening socket
 
     def _upload_slowly(self) -> None:
