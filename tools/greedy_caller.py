@@ -23,8 +23,10 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -202,33 +204,33 @@ def carry_out(folder: Path, seconds: float, texts: int, requests: int) -> tuple[
     """The first characters' times of the idle service, and the greedy and the modest caller after so many seconds."""
     db = folder / "charloom.db"
     greedy_key, modest_key = prepared(db)
-    with service(db, "--log-level", "error", "--min-disk", "0") as port:
-        idle, greedy, modest = Caller(port, modest_key), Caller(port, greedy_key), Caller(port, modest_key)
-        for _ in range(10):
-            idle.stream()
+    # The modest caller has a process of its own, so that it does not wait for the greedy one's threads.
+    elsewhere = ProcessPoolExecutor(1, get_context("spawn"))
+    with elsewhere, service(db, "--log-level", "error", "--min-disk", "0") as port:
+        idle, greedy = elsewhere.submit(live, Caller(port, modest_key), 1.0).result(), Caller(port, greedy_key)
         greed = Greed(greedy, texts, requests)
         greed.start()
         try:
             time.sleep(2.0)  # until it has taken what it gets
-            live(modest, seconds)
+            modest = elsewhere.submit(live, Caller(port, modest_key), seconds).result()
         finally:
             greed.stop()
     greed.join()
     return idle.first_characters, greedy, modest
 
 
-def live(modest: Caller, seconds: float) -> None:
-    """Do what a modest caller does, for so many seconds."""
-    deadline, number = time.monotonic() + seconds, 0
+def live(modest: Caller, seconds: float) -> Caller:
+    """Do what a modest caller does, for so many seconds; returns what it was answered."""
+    deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         for _ in range(5):
             modest.stream()
-        number += 1
-        modest.upload(f"mine-{number}")
+        modest.upload(f"mine-{time.time_ns()}")
         modest.ask("score", "/v1/score", {"text": TEXT})
         modest.follow()
         modest.ask("list", "/v1/models")
     modest.ask("order", "/v1/fine_tuning/jobs", {"model": "gru", "training_file": "tale", "steps": 1})
+    return modest
 
 
 def faults(modest: Caller) -> list[str]:
