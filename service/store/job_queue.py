@@ -6,14 +6,24 @@ so that of any number of workers one gets it. If its process is gone (`service.s
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
+from typing import NamedTuple
 
 from service.store.database import Connections, now
 from service.store.run_history import Events
 from service.store.runs import Run, Runs, select
 from service.system import processes as owners
+from service.system.errors import TooManyJobs
 
 ATTEMPTS = 3  # to get beyond the same step, before a run has failed
+
+
+class JobLimits(NamedTuple):
+    """How many runs may wait or be trained by workers: of one caller, and in all. A caller that has none may go beyond the second."""
+
+    each: int
+    total: int
 
 
 class JobQueue:
@@ -25,10 +35,11 @@ class JobQueue:
     # ── for workers ───────────────────────────────────────────────────────────────────────────────────────────────────
 
     def claim_next(self, owner: str | None = None) -> Run | None:
-        """Claims the oldest run that waits, or whose process is gone, for this process (or ``owner``); returns None if there is none.
+        """Claims the next run that waits, or whose process is gone, for this process (or ``owner``); returns None if there is none.
 
-        A run whose process is gone counts as one more attempt; a requested pause or cancellation happens instead. Raises
-        `StoreError`; `NoRoomLeft` if a run waits and could store nothing.
+        Callers take turns: the next run is of the caller that has the fewest in training, of several of the one whose last was begun
+        first, and of its runs the oldest. A run whose process is gone counts as one more attempt; a requested pause or cancellation
+        happens instead. Raises `StoreError`; `NoRoomLeft` if a run waits and could store nothing.
         """
         if not self._waiting():  # without the write lock, since workers ask all the time
             return None
@@ -41,8 +52,18 @@ class JobQueue:
         return None
 
     def _waiting(self) -> list[Run]:
-        found = select(self._file, "WHERE queued = 1 AND state IN ('queued', 'running') ORDER BY runs.id")
-        return [run for run in found if run.state != "running"]
+        found = self._unfinished()
+        waiting = [run for run in found if run.state != "running"]
+        if len({run.caller for run in waiting}) < 2:
+            return waiting
+        training = Counter(run.caller for run in found if run.state == "running")
+        rows = self._file.rows("SELECT caller, max(started_at) AS started_at FROM runs WHERE queued = 1 GROUP BY caller")
+        begun = {row["caller"]: row["started_at"] or "" for row in rows}
+        return sorted(waiting, key=lambda run: (training[run.caller], begun[run.caller], run.id))
+
+    def _unfinished(self) -> list[Run]:
+        """Returns the runs that wait or are trained by workers, the oldest first."""
+        return select(self._file, "WHERE queued = 1 AND state IN ('queued', 'running') ORDER BY runs.id")
 
     def adopt(self, name: str, owner: str) -> Run:
         """Takes over, as this process, a run that ``owner`` has claimed: the first act of a worker's child.
@@ -86,6 +107,17 @@ class JobQueue:
         self._events.add(run, message if state == "failed" else f"{message}; what was stored up to step {run.step:,} is kept", level=level)
         return self._runs.put_state(run, state, message)
 
+    # ── orders ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def admit(self, caller: str | None, limits: JobLimits) -> None:
+        """Raises `TooManyJobs` if a caller may queue no more runs. The caller of this method stores one in the same transaction."""
+        unfinished = self._unfinished()
+        mine = sum(run.caller == caller for run in unfinished)
+        if mine >= limits.each:
+            raise TooManyJobs(mine, limits.each, "of yours", "caller-jobs")
+        if len(unfinished) >= limits.total * (1 if mine else 2):
+            raise TooManyJobs(len(unfinished), limits.total, "", "max-jobs")
+
     # ── requests ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def ask(self, run: Run, state: str, message: str) -> Run:
@@ -98,16 +130,18 @@ class JobQueue:
         self._file.execute("UPDATE runs SET wanted = ? WHERE id = ?", state, run.id)
         return self._runs.get(run.name)
 
-    def put(self, run: Run, message: str) -> Run:
+    def put(self, run: Run, message: str, caller: str | None = None) -> Run:
         """Queues a run with all its attempts or, if it is running, withdraws the request to pause or cancel it.
 
-        The caller has read ``run`` in the same transaction.
+        A run that was not ordered over HTTP is then `caller`'s, if one is given. The caller has read ``run`` in the same transaction.
         """
         if run.state == "running":
             self._file.execute("UPDATE runs SET wanted = NULL WHERE id = ?", run.id)
         else:
             self._runs.put_state(run, "queued", message)
-            self._file.execute("UPDATE runs SET queued = 1, attempt = 1, attempt_step = NULL WHERE id = ?", run.id)
+            self._file.execute(
+                "UPDATE runs SET queued = 1, attempt = 1, attempt_step = NULL, caller = coalesce(caller, ?) WHERE id = ?", caller, run.id
+            )
         return self._runs.get(run.name)
 
     def wanted(self, run: Run) -> str | None:

@@ -267,6 +267,12 @@ def add_row_checksums(db: Database) -> None:
         db.execute(f"ALTER TABLE {table} ADD COLUMN crc INTEGER")
 
 
+@release()
+def name_callers(db: Database) -> None:
+    """Who ordered a run over HTTP: ``key:NAME``, or ``address:...`` without keys; callers take turns."""
+    db.execute("ALTER TABLE runs ADD COLUMN caller TEXT")
+
+
 def new_number() -> int:
     """Returns a random number for a file's header, never 0."""
     return secrets.randbelow(2**31 - 1) + 1

@@ -37,7 +37,8 @@ class Run:
     step; this is the `attempt`-th try to get beyond `attempt_step`. `wanted` is ``paused`` or ``cancelled`` if that was requested of
     a running one. `parent` (RUN@STEP) is the checkpoint that its weights began as. `request` is what was asked for when the run was
     ordered; the settings that follow from it stand in `model_config` and `training_config`. `extended_from` is the step, epoch and
-    second at which the present length began, if it was extended; `epoch_symbols` counts the symbols of an epoch.
+    second at which the present length began, if it was extended; `epoch_symbols` counts the symbols of an epoch. `caller` ordered it
+    over HTTP.
     """
 
     id: int
@@ -68,6 +69,7 @@ class Run:
     request: dict[str, Any] = field(default_factory=dict)
     extended_from: dict[str, float] | None = None
     epoch_symbols: int | None = None
+    caller: str | None = None
 
 
 class Runs:
@@ -152,6 +154,7 @@ class Runs:
         queued: bool = False,
         parent: str | None = None,
         validation_corpus: str | None = None,
+        caller: str | None = None,
     ) -> Run:
         """Stores a new run in ``state``. With ``exact=False``, `free_name` makes a free name of the given one.
 
@@ -178,6 +181,7 @@ class Runs:
                 "queued": int(queued),
                 "parent": parent,
                 "validation_corpus": self._corpora.get(validation_corpus).id if validation_corpus is not None else None,
+                "caller": caller,
             }
             db.execute(f"INSERT INTO runs ({', '.join(values)}) VALUES ({', '.join(':' + key for key in values)})", values)
             return self.get(name)

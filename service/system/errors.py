@@ -28,6 +28,7 @@
     │   ├── InvalidApiKey
     │   │   └── ExpiredApiKey
     │   ├── ScopeTooNarrow        the key may not do that
+    │   ├── JobOfAnother          only its caller, or a key of the scope admin, may change a job
     │   ├── ForeignHost           the service was reached by a name that is not of this machine
     │   └── ForeignOrigin         a page of another site asks for a change
     ├── FileUnwritable            a file that should be written cannot be
@@ -249,6 +250,11 @@ class ScopeTooNarrow(AccessRefused):
         )
 
 
+class JobOfAnother(AccessRefused):
+    def __init__(self, name: str) -> None:
+        super().__init__(f"the job {name} was ordered by another caller; only that one, or a key with the scope admin, may change it")
+
+
 class ForeignHost(AccessRefused):
     def __init__(self, host: str) -> None:
         super().__init__(
@@ -411,9 +417,11 @@ class TooManyFollowers(TooManyRequests):
 
 
 class TooManyJobs(TooManyRequests):
-    def __init__(self, jobs: int, limit: int) -> None:
+    def __init__(self, jobs: int, limit: int, whose: str, option: str) -> None:
         ServiceError.__init__(
-            self, f"{jobs:,} jobs wait or are carried out already, and the limit is {limit:,} (--max-jobs); wait for one, or cancel one"
+            self,
+            f"{jobs:,} jobs{whose and ' ' + whose} wait or are carried out already, and the limit{' for one caller' if whose else ''} is"
+            f" {limit:,} (--{option}); wait for one, or cancel one",
         )
 
 

@@ -245,7 +245,7 @@ def settle(store: Store, run: Run, *, ranks: int = 1, spent: Callable[[], float]
         assert run.corpus is not None  # an imported model is refused before its run is claimed
         corpus = store.corpora.get(run.corpus)
         symbols, alphabet = _size(store, corpus, model)
-        budget = training.budget or DEFAULT_BUDGET
+        budget = training.budget or min(DEFAULT_BUDGET, run.request.get("max_seconds") or math.inf)
         choice = choose_here(symbols, alphabet, budget, given, threads=threads, ranks=ranks, spent=spent)
         model, training, notes = choice.model, choice.training, [choice.words]
     if "learning_rate" not in given:

@@ -24,6 +24,7 @@ from model.errors import InvalidSetting, TextTooShort
 from model.vocabulary import SymbolCounts, Vocabulary
 from service.store import Corpus, Event, Run, Store, StoredCheckpoint
 from service.store.blobs import LARGEST
+from service.store.job_queue import JobLimits
 from service.system.errors import CorpusNotFound, RunCannotChange, RunCannotGoOn
 from service.system.hardware import refuse_too_large
 from service.training.corpus_import import LEAST_TEXT
@@ -48,6 +49,9 @@ class JobSpec:
     suffix: str = ""
     exact: bool = True  # False: `name` is a suggestion; a number is added if it is taken
     max_steps: int | None = None  # end a longer run there: a limit of the service, not a choice of the user
+    max_seconds: float | None = None  # the same for its time
+    caller: str | None = None  # who orders it over HTTP
+    limits: JobLimits | None = None  # of the service, for the runs of this caller and of all
     extra: Mapping[str, Any] = field(default_factory=dict)  # further facts to keep in `Run.request`
 
 
@@ -61,9 +65,11 @@ def submit(store: Store, spec: JobSpec, *, queued: bool = True) -> Run:
     epochs nor steps are given, a budget rules (three minutes, if none is given): what is left open is then chosen from the text and
     the speed of the machine when training begins, and an event says what.
 
-    Raises as `check_settings`, and `CorpusNotFound`, `TextTooShort`, `ModelTooLarge`, `CheckpointError`, `StoreError`; `.param` names
-    the field of `spec` or the setting at fault.
+    Raises as `check_settings`, and `CorpusNotFound`, `TextTooShort`, `ModelTooLarge`, `CheckpointError`, `TooManyJobs`, `StoreError`;
+    `.param` names the field of `spec` or the setting at fault.
     """
+    if spec.limits is not None:
+        store.queue.admit(spec.caller, spec.limits)  # before a parent is read
     check_settings(store, spec)
     training = TrainingConfig.from_dict(spec.training)
     corpus = _corpus_long_enough(store, spec.corpus, "corpus")
@@ -79,6 +85,8 @@ def submit(store: Store, spec: JobSpec, *, queued: bool = True) -> Run:
     if not time_rules or parent or spec.model.keys() - {"cell"}:  # else the size is chosen later
         refuse_too_large(model, training.optimizer, V, min(training.batch_size * training.seq_length, corpus.bytes), LARGEST)
     with store.immediate():
+        if spec.limits is not None:
+            store.queue.admit(spec.caller, spec.limits)
         run = store.runs.create(
             spec.name if spec.name is not None else "-".join(filter(None, (corpus.name, model.cell, spec.suffix))),
             corpus=corpus.name,
@@ -90,6 +98,7 @@ def submit(store: Store, spec: JobSpec, *, queued: bool = True) -> Run:
             queued=queued,
             parent=f"{parent.run}@{parent.step}" if parent else None,
             validation_corpus=spec.validation_corpus,
+            caller=spec.caller,
         )
         if parent:
             store.checkpoints.begin_with(run, parent)
@@ -117,6 +126,8 @@ def check_settings(store: Store, spec: JobSpec) -> None:
         raise InvalidSetting("validation_fraction", training.validation_fraction, must, "all of the corpus is learned from")
     if spec.max_steps is not None and training.steps is not None and training.steps > spec.max_steps:
         raise InvalidSetting("steps", training.steps, f"a whole number from 1 to {spec.max_steps:,}", "the limit of this service")
+    if spec.max_seconds is not None and training.budget is not None and training.budget > spec.max_seconds:
+        raise InvalidSetting("budget", training.budget, f"a number above 0 and at most {spec.max_seconds:,g}", "the limit of this service")
     if spec.name is not None and spec.exact:
         store.runs.check_free(spec.name)
 
@@ -142,7 +153,7 @@ def count_symbols(store: Store, corpus: Corpus, model: ModelConfig) -> SymbolCou
 def _request(spec: JobSpec, parent: ModelConfig | None) -> dict[str, Any]:
     """What is stored of an order: what the user chose, with the network of the `parent`, which is no longer open either."""
     kept = {name: value for name, value in parent.to_dict().items() if name not in FREE_OF_PARENT} if parent else {}
-    options = {"threads": spec.threads, "max_steps": spec.max_steps}
+    options = {"threads": spec.threads, "max_steps": spec.max_steps, "max_seconds": spec.max_seconds}
     return {
         "given": {**kept, **spec.model, **spec.training},
         "learning_rate_multiplier": spec.learning_rate_multiplier,
@@ -224,11 +235,11 @@ def _ask(store: Store, name: str, state: str, refused: tuple[str, ...]) -> Run:
         return store.queue.ask(run, state, f"{state} on request")
 
 
-def resume(store: Store, name: str) -> Run:
+def resume(store: Store, name: str, caller: str | None = None, limits: JobLimits | None = None) -> Run:
     """Queue a paused, cancelled or failed run again; it goes on from its last checkpoint. Takes back a request to pause or cancel.
 
-    A queued or running run stays as it is. Raises `RunNotFound`, and `RunCannotGoOn` (a `Conflict`) for a run that has succeeded
-    or was imported.
+    A queued or running run stays as it is. One that was not ordered over HTTP is then of the `caller`. Raises `RunNotFound`,
+    `RunCannotGoOn` (a `Conflict`) for a run that has succeeded or was imported, and `TooManyJobs` if that is beyond `limits`.
     """
     with store.immediate():
         run = store.runs.get(name)
@@ -238,8 +249,10 @@ def resume(store: Store, name: str) -> Run:
             raise RunCannotGoOn(name, "it has finished; train a new run from it as its parent")
         if run.state == "queued" or (run.state == "running" and run.wanted is None):
             return run
+        if limits is not None and run.state != "running":
+            store.queue.admit(run.caller or caller, limits)
         store.events.add(run, f"to go on from step {run.step:,}, as was asked")
-        return store.queue.put(run, "waits for a worker")
+        return store.queue.put(run, "waits for a worker", caller)
 
 
 def events(

@@ -24,6 +24,7 @@ from service.store import Metric, Run, Sample, Store
 from service.store.run_history import NewEvent
 from service.system import hardware
 from service.system.errors import OutOfMemory
+from service.system.formatting import duration
 from service.training import event_log, mpi
 from service.training.checkpointing import Material, Saver, adopt_environment, draw, prepare
 from service.training.event_log import MetricsLog
@@ -237,7 +238,7 @@ class Trainer:
             except Stopped:
                 return
         saved = self.seconds
-        metric, validated_step = None, -1
+        metric, validated_step, longest = None, -1, self.run.request.get("max_seconds") or math.inf
         unknown_cost = text.vocabulary.unknown_cost
         for progress in train(model, streams, self._training, state, meter.share, group, unknown_cost, network=self._network):
             stepped = meter.stepped(progress, state)
@@ -246,6 +247,9 @@ class Trainer:
             self._log.stepped(self.run, stepped, metric, partial(draw, self._network, text.vocabulary, progress.step, self._control.look))
             self._control.look()
             if self._control.stopping:
+                break
+            if self.seconds - state.first_second >= longest:
+                self._early = f"ended after {duration(longest)}, the longest that this service trains a job; the last checkpoint is kept"
                 break
             if stepped.share < 1 and meter.validation_is_due(state):
                 try:

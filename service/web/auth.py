@@ -28,7 +28,7 @@ from service.web.service_config import Network, ServiceConfig
 
 OPEN = frozenset({"health.health", "pages.index", "static"})  # endpoints that need no key
 # The scopes of routes that change or compute something, by blueprint; all others of them need `admin`.
-WRITING = frozenset({"completions", "generate", "inspect", "novelty", "score"})
+WRITING = frozenset({"completions", "generate", "inspect", "novelty", "score", "tokenize"})
 TRAINING = frozenset({"files", "fine_tuning"})
 SITE = 64  # bits of an IPv6 address that name a network
 READING = frozenset({"GET", "HEAD", "OPTIONS"})

@@ -6,6 +6,7 @@ import logging
 import re
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 
 from flask import Blueprint, Response, request
 
@@ -13,15 +14,25 @@ from model.errors import CharloomError, InvalidSetting, TextTooShort
 from service.store import Run
 from service.store.runs import ENDED
 from service.system.concurrency import Places
-from service.system.errors import Conflict, ModelTooLarge, NoRoomLeft, NotFound, RunNotFound, ServiceStopping, TooManyFollowers, TooManyJobs
+from service.system.errors import (
+    Conflict,
+    JobOfAnother,
+    ModelTooLarge,
+    NoRoomLeft,
+    NotFound,
+    RunNotFound,
+    ServiceStopping,
+    TooManyFollowers,
+    TooManyJobs,
+)
 from service.system.processes import POLL
 from service.training import jobs
-from service.web.api.fine_tuning_adapter import EVENT, JOB, checkpoint_shown, event_shown, has_metadata, job_of, ordered
+from service.web.api.fine_tuning_adapter import EVENT, JOB, checkpoint_shown, event_shown, has_metadata, job_of, limits_of, ordered
 from service.web.api.fine_tuning_protocol import Job, JobCheckpoint, JobEvent
 from service.web.api.protocol import Error, Page
 from service.web.api.request_body import client_left, json_body
 from service.web.api.responses import DONE, KEEP_ALIVE, answer, event, page
-from service.web.auth import caller, check_again
+from service.web.auth import caller, check_again, may_administer
 from service.web.errors import about, body_of
 from service.web.openapi import operation
 from service.web.state import Service
@@ -105,7 +116,7 @@ def routes(service: Service) -> Blueprint:
         It waits for a worker. `model` is a cell, or a model to continue from. Every setting of a model and of training may be given;
         those that are not are chosen from the text and the time, which is three minutes if no length is given.
         """
-        return answer(job_of(ordered(service, JOB.parse(json_body(request)))))
+        return answer(job_of(ordered(service, JOB.parse(json_body(request)), caller())))
 
     @blueprint.get("")
     @operation("jobs", query=LIST, answer=Page[Job])
@@ -131,6 +142,8 @@ def routes(service: Service) -> Blueprint:
     def changed(change: Callable[..., Run], name: str) -> Response:
         """Ask for a change, and wait up to `CHANGE` seconds until a running job has made it."""
         with about(ID):
+            if store.runs.get(name).caller != caller() and not may_administer():
+                raise JobOfAnother(name)
             run = change(store, name)
             deadline = time.monotonic() + CHANGE
             while run.wanted is not None and run.state == "running" and time.monotonic() < deadline:
@@ -151,10 +164,10 @@ def routes(service: Service) -> Blueprint:
         return changed(jobs.pause, job)
 
     @blueprint.post("/<job>/resume")
-    @operation("jobs", answer=Job, raises=(RunNotFound, Conflict))
+    @operation("jobs", answer=Job, raises=(RunNotFound, Conflict, TooManyJobs))
     def resume(job: str) -> Response:
         """Continue a paused, cancelled or failed job from its last checkpoint, as soon as a worker is free."""
-        return changed(jobs.resume, job)
+        return changed(partial(jobs.resume, caller=caller(), limits=limits_of(service)), job)
 
     @blueprint.get("/<job>/events")
     @operation(

@@ -10,8 +10,8 @@ from model.config import CELLS, ModelConfig, TrainingConfig
 from model.errors import CharloomError, InvalidSetting
 from model.settings import Setting, settings_of
 from service.store import Event, Run, StoredCheckpoint
+from service.store.job_queue import JobLimits
 from service.store.runs import share_done
-from service.system.errors import TooManyJobs
 from service.training import jobs
 from service.training.jobs import JobSpec
 from service.training.progress import seconds_left
@@ -61,8 +61,8 @@ JOB = Body(
 )
 
 
-def ordered(service: Service, asked: dict[str, Any]) -> Run:
-    """Queue the job that `asked`, the values of `JOB`, describes.
+def ordered(service: Service, asked: dict[str, Any], caller: str) -> Run:
+    """Queue the job that `asked`, the values of `JOB`, describes, for a caller.
 
     Raises `InvalidSetting` for settings that contradict each other, and as `jobs.submit`; errors name the parameter as the client does.
     """
@@ -83,6 +83,9 @@ def ordered(service: Service, asked: dict[str, Any]) -> Run:
         name=asked.get("name"),
         suffix=asked.get("suffix", ""),
         max_steps=service.config.max_job_steps,
+        max_seconds=service.config.max_job_time,
+        caller=caller,
+        limits=limits_of(service),
         extra={
             EXTRA: {
                 "suffix": asked.get("suffix"),
@@ -92,15 +95,17 @@ def ordered(service: Service, asked: dict[str, Any]) -> Run:
         },
     )
     service.check_room()
-    unfinished = sum(run.queued and run.state in ("queued", "running") for run in service.store.runs.list())
-    if unfinished >= service.config.max_jobs:
-        raise TooManyJobs(unfinished, service.config.max_jobs)
     try:
         return jobs.submit(service.store, spec)
     except CharloomError as error:
         error.param = PARAMS.get(error.param or "", error.param)
         error.args = (re.sub("^corpus is", "training_file is", str(error)).replace("validation_corpus", "validation_file"),)
         raise
+
+
+def limits_of(service: Service) -> JobLimits:
+    """Return how many jobs may wait or run."""
+    return JobLimits(service.config.caller_jobs, service.config.max_jobs)
 
 
 def _network(service: Service, asked: dict[str, Any]) -> tuple[dict[str, Any], str | None]:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from service.store import Metric, Run, Store
+from service.store.database import now
 from service.system import processes
 from service.system.errors import RunBusy, RunCannotGoOn, RunNotFound
 
@@ -57,6 +58,45 @@ def test_the_oldest_run_comes_first(store: Store) -> None:
     assert [run and (run.name, run.state, run.queued) for run in taken] == [("b", "running", True), ("a", "running", True), None]
     assert taken[0] is not None
     assert taken[0].owner == processes.identity()
+
+
+def test_callers_take_turns(store: Store) -> None:
+    def order(caller: str | None, *names: str) -> None:
+        for name in names:
+            store.runs.create(name, corpus=None, model_config={}, training_config={}, queued=True, caller=caller)
+
+    order("greedy", *(f"greedy-{number}" for number in range(4)))
+    first = store.queue.claim_next()
+    order("modest", "modest-0", "modest-1")
+    order(None, "nameless")
+    order("late", "late-0")
+    taken = [first, *(store.queue.claim_next() for _ in range(3))]
+    assert [run and run.name for run in taken] == ["greedy-0", "modest-0", "nameless", "late-0"], "none has two while another has none"
+    for run in taken:
+        assert run is not None
+        store.runs.release(run, "succeeded")
+        silent_moment()
+    found = []
+    while (run := store.queue.claim_next()) is not None:  # one at a time: the one whose last was begun first
+        found.append(run.name)
+        store.runs.release(run, "succeeded")
+        silent_moment()
+    assert found == ["greedy-1", "modest-1", "greedy-2", "greedy-3"]
+
+
+def silent_moment() -> None:
+    """Wait until the clock of the store has moved."""
+    before = now()
+    while now() == before:
+        pass
+
+
+def test_a_run_whose_process_is_gone_takes_its_callers_turn(store: Store) -> None:
+    for name in ("a", "b"):
+        store.runs.create(name, corpus=None, model_config={}, training_config={}, queued=True, caller=name)
+    store.queue.claim_next(gone())
+    silent_moment()
+    assert [run and run.name for run in (store.queue.claim_next(), store.queue.claim_next())] == ["b", "a"]
 
 
 def test_of_several_processes_each_run_goes_to_one(store: Store, together: Callable[..., None], path: Path) -> None:

@@ -56,9 +56,9 @@ def test_a_migration_seals_the_rows_that_were_right(filled: Store, path: Path, m
         other.execute("UPDATE corpora SET origin = 'there'")
     filled.close()
     later = Migrations("later")
-    later(name="scope")(lambda db: db.execute("ALTER TABLE keys ADD COLUMN scope TEXT DEFAULT 'all'"))
+    later(name="note")(lambda db: db.execute("ALTER TABLE keys ADD COLUMN note TEXT DEFAULT 'all'"))
     monkeypatch.setattr("service.store.database.release", later)
-    monkeypatch.setattr("service.store.database.KNOWN", {"scope"})
+    monkeypatch.setattr("service.store.database.KNOWN", {"note"})
     monkeypatch.setattr("service.store.database.Connections._refuse_foreign", lambda self, db: None)
     with Store(path) as store:
         assert {table: keys for table, keys in wrong(store.db).items() if keys} == {"corpora": [(1,)]}

@@ -16,6 +16,7 @@ from model.checkpoint import Checkpoint
 from model.config import ModelConfig, TrainingConfig
 from model.errors import CharloomError, InvalidSetting, TextTooShort, UnknownSetting
 from service.store import Corpus, Run, Store
+from service.store.job_queue import JobLimits
 from service.system import hardware
 from service.system.errors import (
     CorpusInUse,
@@ -27,6 +28,7 @@ from service.system.errors import (
     RunCannotChange,
     RunCannotGoOn,
     RunNotFound,
+    TooManyJobs,
 )
 from service.training import checkpointing, hyperparameters, jobs, trainer
 from service.training.hyperparameters import settle
@@ -239,6 +241,69 @@ def test_more_steps_than_a_service_allows_are_refused(store: Store, corpus: Corp
     with pytest.raises(InvalidSetting, match="steps is 4; it must be a whole number from 1 to 3"):
         submit(store, training={"steps": 4}, max_steps=3)
     assert not store.runs.list()
+
+
+def test_a_service_may_limit_the_time(store: Store, corpus: Corpus) -> None:
+    submit(store, training={"steps": 10**6, "batch_size": 2, "seq_length": 8}, max_seconds=0.5)
+    run, events = carried_out(store)
+    assert run.state == "succeeded"
+    assert store.checkpoints.get(run, "last").step == run.step
+    assert 0 < run.step < 10**6
+    assert run.message == "ended after 0:00, the longest that this service trains a job; the last checkpoint is kept"
+    assert isinstance(events[-2], Validated)
+    assert any(run.message in event.message for event in store.events.list(run, limit=100))
+    with pytest.raises(RunCannotGoOn):
+        jobs.resume(store, run.name)
+
+
+def test_a_limit_of_time_leaves_the_weights_of_shorter_runs_alone(store: Store, corpus: Corpus) -> None:
+    """Bit for bit: it is no part of the learning-rate schedule."""
+    training = {"steps": 40, "batch_size": 2, "seq_length": 8, "schedule": "cosine"}
+    submit(store, name="limited", training=training, max_seconds=20.0)
+    submit(store, name="free", training=training)
+    weights = [store.checkpoints.load(carried_out(store)[0])[1] for _ in range(2)]
+    limited, free = (Checkpoint.from_bytes(data, "").model.parameters.flat for data in weights)
+    assert limited.tobytes() == free.tobytes()
+
+
+def test_more_time_than_a_service_allows_is_refused(store: Store, corpus: Corpus) -> None:
+    with pytest.raises(InvalidSetting, match=r"budget is 61\.0; it must be a number above 0 and at most 60"):
+        submit(store, training={"budget": 61.0}, max_seconds=60.0)
+    assert not store.runs.list()
+
+
+# ── callers ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_caller_that_has_ordered_all_it_may_keeps_no_other_from_ordering(store: Store, corpus: Corpus) -> None:
+    limits = JobLimits(each=3, total=4)
+    orders = [submit(store, caller="greedy", limits=limits).name for _ in range(3)]
+    with pytest.raises(TooManyJobs, match=r"3 jobs of yours wait .* the limit for one caller is 3 \(--caller-jobs\)"):
+        submit(store, caller="greedy", limits=limits)
+    assert submit(store, caller="second", limits=limits).caller == "second"
+    with pytest.raises(TooManyJobs, match=r"4 jobs wait .* the limit is 4 \(--max-jobs\)"):
+        submit(store, caller="second", limits=limits)
+    for number in range(4):  # the first job of each caller goes beyond the limit of all
+        submit(store, caller=f"caller {number}", limits=limits)
+    with pytest.raises(TooManyJobs):
+        submit(store, caller="one more", limits=limits)
+    assert len(store.runs.list()) == 8
+    # A job that was cancelled takes none of the places, but going on with it does.
+    jobs.cancel(store, orders[0])
+    replacing = [jobs.cancel(store, run.name) for run in store.runs.list() if run.caller not in ("greedy", None)]
+    assert len(replacing) == 5
+    submit(store, caller="greedy", limits=limits)
+    with pytest.raises(TooManyJobs):
+        jobs.resume(store, orders[0], "greedy", limits)
+    assert jobs.resume(store, orders[0]).state == "queued", "on the command line"
+
+
+def test_a_run_of_the_command_line_becomes_that_of_the_caller_who_resumes_it(store: Store, corpus: Corpus) -> None:
+    run = submit(store)
+    jobs.pause(store, run.name)
+    assert jobs.resume(store, run.name, "key:laptop", JobLimits(1, 1)).caller == "key:laptop"
+    jobs.pause(store, run.name)
+    assert jobs.resume(store, run.name, "key:phone", JobLimits(1, 1)).caller == "key:laptop"
 
 
 # ── parents and other corpora ─────────────────────────────────────────────────────────────────────────────────────────

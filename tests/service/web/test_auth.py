@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import re
+import select
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,8 +19,9 @@ from werkzeug.test import create_environ, run_wsgi_app
 from service.store import api_keys
 from service.store.api_keys import SCOPES, hashed
 from service.web.app import create_app
-from service.web.auth import is_loopback
+from service.web.auth import GUESSES, is_loopback
 from service.web.service_config import ServiceConfig
+from tests.served import Server
 
 KEY, OTHER = "0123456789abcdef", "fedcba9876543210"
 BEARER = {"Authorization": f"Bearer {KEY}"}
@@ -331,6 +334,24 @@ def test_a_network_of_addresses_is_one_guesser(service: Service) -> None:
         assert guess(client, "wrong", f"2001:db8::{number:x}")[1] == 0
     assert guess(client, "wrong", "2001:db8::ffff:1")[1] == 1
     assert guess(client, "wrong", "2001:db8:0:1::1")[1] == 0
+
+
+def test_answers_to_guesses_are_held_back_and_hold_no_thread(launch: Callable[..., Server]) -> None:
+    server = launch(max_rows=1, max_waiting=0, max_followers=0, keys=[hashed(KEY)])  # with 33 threads
+    wrong = [server.connect(f"GET /v1/models HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {OTHER}\r\n\r\n".encode()) for _ in range(60)]
+    try:
+        deadline = time.monotonic() + 30
+        while len(answered := select.select(wrong, [], [], 0)[0]) < GUESSES:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        assert all(connection.recv(12) == b"HTTP/1.1 401" for connection in answered)
+        assert server.ask("GET", "/v1/models", key=KEY)[0] == 200
+        assert len(select.select(wrong, [], [], 0)[0]) < len(wrong) - 33, "more than there are threads"
+        last = wrong[-1]
+        assert last.recv(12) == b"HTTP/1.1 401"
+    finally:
+        for connection in wrong:
+            connection.close()
 
 
 class Untouched(io.BytesIO):

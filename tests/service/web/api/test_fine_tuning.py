@@ -462,6 +462,46 @@ def test_a_queue_has_a_limit(path: Path, corpus: Corpus) -> None:
         app.extensions["charloom"].close()
 
 
+def test_a_caller_has_a_limit_of_jobs_and_changes_only_its_own(path: Path, corpus: Corpus, store: Store) -> None:
+    app = create_app(ServiceConfig(db=path, caller_jobs=2))
+    keys = {name: f"the-key-of-{name}-0123456789" for name in ("first", "second", "admin")}
+    for name, key in keys.items():
+        store.keys.add(hashed(key), name, scope="admin" if name == "admin" else "train")
+    try:
+        client = app.test_client()
+
+        def post(who: str, path: str = "", body: dict[str, Any] | None = None) -> TestResponse:
+            return client.post(f"{JOBS}{path}", json=body, headers={"Authorization": f"Bearer {keys[who]}"})
+
+        body = {"model": "gru", "training_file": "tale"}
+        mine = [post("first", body={**body, "name": f"mine-{number}"}) for number in range(3)]
+        assert [answer.status_code for answer in mine] == [200, 200, 429]
+        assert "2 jobs of yours wait or are carried out already, and the limit for one caller is 2 (--caller-jobs)" in error(mine[2])[2]
+        assert int(mine[2].headers["Retry-After"]) > 0
+        assert post("second", body=body).status_code == 200
+        assert store.runs.get("mine-0").caller == "key:first"
+        for change in ("cancel", "pause", "resume"):
+            answer = post("second", f"/mine-0/{change}")
+            assert answer.status_code == 403
+            assert error(answer)[2].startswith(
+                "the job mine-0 was ordered by another caller; only that one, or a key with the scope admin,"
+            )
+        assert store.runs.get("mine-0").state == "queued"
+        assert post("first", "/mine-0/pause").get_json()["status"] == "paused"
+        assert post("admin", "/mine-1/cancel").get_json()["status"] == "cancelled"
+        assert [post("first", body=body).status_code for _ in range(3)] == [200, 200, 429]
+        assert post("first", "/mine-0/resume").status_code == 429
+    finally:
+        app.extensions["charloom"].close()
+
+
+def test_a_job_has_a_day_by_default(client: FlaskClient, order: Callable[..., TestResponse], store: Store, corpus: Corpus) -> None:
+    assert store.runs.get(order().get_json()["id"]).request["max_seconds"] == 86_400
+    answer = order(budget=86_401)
+    assert (answer.status_code, error(answer)[1]) == (400, "budget")
+    assert "at most 86,400" in error(answer)[2]
+
+
 def test_jobs_by_their_metadata(client: FlaskClient, order: Callable[..., TestResponse], corpus: Corpus) -> None:
     order(metadata={"who": "me", "what": "tale"})
     order(metadata={"who": "you"})
