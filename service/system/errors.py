@@ -29,7 +29,7 @@
     │   │   └── ExpiredApiKey
     │   ├── ScopeTooNarrow        the key may not do that
     │   ├── ForeignHost           the service was reached by a name that is not of this machine
-    │   └── ForeignOrigin         a page of another site asks for a change
+    │   └── ForeignOrigin         a page of another site asks for a change, or whether it may
     ├── FileUnwritable            a file that should be written cannot be
     ├── OutOfMemory               the request is too large for this machine
     ├── MpiUnusable               mpiexec started several ranks that cannot find each other
@@ -254,8 +254,8 @@ class ForeignHost(AccessRefused):
 class ForeignOrigin(AccessRefused):
     def __init__(self, origin: str) -> None:
         super().__init__(
-            f"the Origin of this request is {shown(origin)}; without keys only this service's own page may change anything"
-            " (for others it needs one: charloom key new)"
+            f"the Origin of this request is {shown(origin)}; only this service's own page may send it"
+            " (to let in the pages of another origin, name it: charloom serve --allow-origin https://example.org)"
         )
 
 

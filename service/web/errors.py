@@ -146,7 +146,7 @@ def install(app: Flask, service: Service) -> None:
 def _sentence(error: HTTPException, service: Service) -> str:
     """Return a message for werkzeug's error, with the limit and the next step."""
     if error.code == 404:
-        return f"there is nothing at {request.path[:200]}; the page at / shows what there is"
+        return f"there is nothing at {request.path[:200]}; the page at {request.root_path}/ shows what there is"
     if error.code == 405:
         allowed = ", ".join(sorted(set(getattr(error, "valid_methods", None) or ()) - {"OPTIONS", "HEAD"}))
         return f"{request.path} does not take {request.method}; it takes {allowed}"
