@@ -80,6 +80,10 @@ class Store:
         """
         return self._file.immediate(durable=durable, frees=frees)
 
+    def check_writable(self) -> None:
+        """Raises the `StoreError` that a write would raise now. Changes nothing."""
+        self._file.check_writable()
+
     def backup(self, file: str | Path) -> None:
         """Copies the state of this moment to a new file while others write. Raises `FileTaken`."""
         backup(self._file, file)

@@ -40,6 +40,8 @@
     │   │   └── DiskFull
     │   └── DatabaseUnusable      not a database, not writable, disk full, ...
     └── ServiceError              the service cannot answer at this moment, or cannot start
+        ├── NotReady              it cannot write, or jobs wait in vain
+        ├── NoWorker              a job waits, and no worker takes it
         ├── TooManyRequests
         │   ├── RateLimitExceeded     the minute of a caller is used up
     │   ├── TooManyUploads        of one caller, at the same time
@@ -319,6 +321,16 @@ class DatabaseUnusable(StoreError):
 
 class ServiceError(CharloomError):
     retry_after: int | None = None  # seconds after which a client may try again, if they are known
+
+
+class NotReady(ServiceError):
+    def __init__(self, reasons: Iterable[str]) -> None:
+        super().__init__(f"the service is not ready: {'; '.join(reasons)} (its log says more); what is stored can be read")
+
+
+class NoWorker(ServiceError):
+    def __init__(self, run: str) -> None:
+        super().__init__(f"run {run} waits, and no worker takes it; the worker's lines in this log say why (or start one: charloom worker)")
 
 
 class TooManyRequests(ServiceError):

@@ -28,10 +28,10 @@ from flask import Flask, Response, g, render_template, request
 from model.errors import InvalidSetting
 from service.store.api_keys import ApiKey, Keyring, Keys
 from service.system.concurrency import Allowance
-from service.system.errors import ExpiredApiKey, ForeignHost, ForeignOrigin, InvalidApiKey, ScopeTooNarrow
+from service.system.errors import ExpiredApiKey, ForeignHost, ForeignOrigin, InvalidApiKey, ScopeTooNarrow, StoreError
 from service.web.service_config import Network, ServiceConfig, as_root_path
 
-OPEN = frozenset({"health.health", "pages.index", "static"})  # endpoints that need no key
+OPEN = frozenset({"health.health", "health.ready", "pages.index", "static"})  # endpoints that need no key
 # The scopes of routes that change or compute something, by blueprint; all others of them need `admin`.
 WRITING = frozenset({"completions", "generate", "inspect", "novelty", "score"})
 TRAINING = frozenset({"files", "fine_tuning"})
@@ -60,33 +60,45 @@ def install(app: Flask, keys: Keys, config: ServiceConfig) -> None:
     if config.allow_origin:
         app.after_request(share)
 
+    def identify() -> None:
+        """Find the key that the request sends; a wrong one counts as a guess."""
+        secret = bearer()
+        try:
+            g.key = holder(keyring, secret)
+        except InvalidApiKey as error:
+            if secret:
+                error.retry_after = guessing.wrong(whereabouts(request.remote_addr))
+                request.environ["charloom.delay"] = error.retry_after or 0
+            raise
+        g.caller, g.check_again = f"key:{g.key.name}", partial(holder, keyring, secret)
+
     @app.before_request
     def check() -> Response | None:
         nonlocal closed
         g.caller = f"address:{whereabouts(request.remote_addr)}"
-        closed = closed or bool(keyring)  # from the first key on: revoking the last one must not open the service
+        try:
+            closed = closed or bool(keyring)  # from the first key on: revoking the last one must not open the service
+        except StoreError:
+            if request.endpoint not in OPEN:
+                raise
         asks = closed or not is_here(request.remote_addr)  # for a key: who is elsewhere came through a trusted proxy
         g.origin = admitted(request.headers.get("Origin"), config.allow_origin, asks)
         if is_preflight():
             if g.origin is None:
                 raise ForeignOrigin(request.headers["Origin"])
             return Response(status=204)  # browsers send no key with it
+        g.asks = asks
         if not asks:
             foreign = None if g.origin else request.environ.get("HTTP_ORIGIN")
             check_origin(request.environ.get("HTTP_HOST", ""), foreign, request.method)
         elif request.endpoint not in OPEN or request.method not in READING:
-            secret = bearer()
-            try:
-                g.key = holder(keyring, secret)
-            except InvalidApiKey as error:
-                if secret:
-                    error.retry_after = guessing.wrong(whereabouts(request.remote_addr))
-                    request.environ["charloom.delay"] = error.retry_after or 0
-                raise
-            g.caller, g.check_again = f"key:{g.key.name}", partial(holder, keyring, secret)
+            identify()
             needed = scope_of(request.endpoint or "", request.method)
             if not g.key.allows(needed):
                 raise ScopeTooNarrow(g.key.name, g.key.scope, needed)
+        elif request.endpoint == "health.health":  # which tells more to those who send one
+            with contextlib.suppress(InvalidApiKey, StoreError):
+                identify()
         return None
 
     @app.after_request
@@ -100,6 +112,11 @@ def install(app: Flask, keys: Keys, config: ServiceConfig) -> None:
 def caller() -> str:
     """Return who sent the request: the name of its API key, or its address if no key is needed."""
     return str(g.caller)
+
+
+def is_known() -> bool:
+    """Return whether the caller has the key that it needs, or needs none."""
+    return not g.asks or "key" in g
 
 
 def may_administer() -> bool:

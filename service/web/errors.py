@@ -74,7 +74,7 @@ REASONS = {
     431: "the headers are too long",
     500: "an internal error, described in the log; or a stored checkpoint is damaged",
     501: "the body is in another transfer coding than `chunked`",
-    503: "the model is still being trained, the database is locked or cannot be used, memory is short, or the service is stopping",
+    503: "the model is being trained, the database is locked or cannot be used, memory is short, the service is stopping or not ready",
     507: "the disk has less room than must be left",
 }
 RETRY_AFTER = {429: 1, 503: 5}  # seconds
