@@ -27,7 +27,7 @@ from tools.tree import LONGEST, packages, phrase, rows
 
 ROOT = documentation.ROOT
 README = ROOT / "README.md"
-PAGES = [README, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [README, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").glob("*.md"))]
 MOST_LINES = 250  # of the README
 TOPS = ("bench", "cli", "corpora", "model", "service", "tests", "tools")
 
