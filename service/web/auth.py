@@ -278,7 +278,7 @@ class TrustedProxies:
 
     def trusts(self, peer: str | None) -> bool:
         """Return whether `X-Forwarded-...` headers of a peer are believed."""
-        address = address_in(peer or "")
+        address = address_in(peer or "") if self._networks else None
         return address is not None and any(address in network for network in self._networks)
 
     def client(self, peer: str, forwarded: str) -> str:

@@ -207,7 +207,9 @@ def test_another_run_is_being_trained(client: FlaskClient, add_model: Callable[.
 KEY = "0123456789abcdef"
 
 
-def test_without_a_key_health_names_and_counts_nothing(path: Path, add_model: Callable[..., Run]) -> None:
+def test_without_a_key_health_names_and_counts_nothing(
+    path: Path, add_model: Callable[..., Run], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     add_model("one")
     add_model("the-secret-project", state="running")
     app = create_app(ServiceConfig(db=path, keys=(hashed(KEY),)))
@@ -217,6 +219,10 @@ def test_without_a_key_health_names_and_counts_nothing(path: Path, add_model: Ca
         assert answer.status_code == 200
         training = {"run": None, "share": 0.25, "step": 100, "epoch": 1.0, "validation_loss": 1.9999}
         assert answer.get_json() == {"status": "ok", "version": answer.get_json()["version"], "training": training}
+    monkeypatch.setattr(logging.getLogger("charloom"), "propagate", True)
+    for guess in range(20):
+        assert client.get("/health", headers={"Authorization": f"Bearer {guess:016}"}).get_json() == answer.get_json()
+    assert "wrong keys in a row came from 127.0.0.1" in caplog.text  # a key can be guessed here no faster than elsewhere
     health = client.get("/health", headers={"Authorization": f"Bearer {KEY}"}).get_json()
     assert (health["models"], health["training"]["run"], health["rows"]) == (2, "the-secret-project", 0)
     app.extensions["charloom"].close()
