@@ -54,12 +54,16 @@ def page(browser: Any) -> Iterator[Any]:
     server.server_close()
 
 
-@pytest.mark.parametrize("key", [None, KEY])
-def test_a_page_that_is_named_asks_and_reads(page: Any, launch: Callable[..., Server], key: str | None) -> None:
-    keys = {"keys": [hashed(key)]} if key else {}
-    named = launch(allow_origin=[page.evaluate("location.origin")], **keys)
-    assert page.evaluate(ASK, [named.url, key]) == [200, True, True]
-    other = launch(allow_origin=["http://localhost:1"], **keys)
-    assert page.evaluate(ASK, [other.url, key]) == "TypeError"
-    every = launch(allow_origin=["*"], **keys)
-    assert page.evaluate(ASK, [every.url, key]) == ([200, True, True] if key else "TypeError")
+def test_without_keys_only_a_page_that_is_named_asks_and_reads(page: Any, launch: Callable[..., Server]) -> None:
+    named = launch(allow_origin=[page.evaluate("location.origin")])
+    assert page.evaluate(ASK, [named.url, None]) == [200, True, True]
+    other = launch(allow_origin=["http://localhost:1", "*"])
+    assert page.evaluate(ASK, [other.url, None]) == "TypeError"
+
+
+def test_with_keys_all_pages_can_be_let_in(page: Any, launch: Callable[..., Server]) -> None:
+    every = launch(allow_origin=["*"], keys=[hashed(KEY)])
+    assert page.evaluate(ASK, [every.url, KEY]) == [200, True, True]
+    assert page.evaluate(ASK, [every.url, "another-key"])[0] == 401
+    other = launch(allow_origin=["http://localhost:1"], keys=[hashed(KEY)])
+    assert page.evaluate(ASK, [other.url, KEY]) == "TypeError"
