@@ -9,7 +9,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run install test check format bench lock clean .venv/.kernels .venv-bench/.kernels
+.PHONY: help run install test check format bench lock sbom audit clean .venv/.kernels .venv-bench/.kernels
 
 RECENT := import sys; sys.exit(sys.version_info < (3, 11))
 # The first interpreter on the path that is recent enough.
@@ -17,6 +17,8 @@ PYTHON ?= $(shell for each in python3 python3.14 python3.13 python3.12 python3.1
 	if $$each -c '$(RECENT)' 2>/dev/null; then echo $$each; exit; fi; done; echo python3)
 PIP := -m pip --disable-pip-version-check --no-input --quiet install
 UV := uv==0.13.8
+AUDIT := pip-audit==2.10.1
+IMAGE ?= charloom
 COMPILER := model/kernels/requirements-compiler.txt
 
 help:  ## this list
@@ -51,8 +53,17 @@ lock: .venv-lock/.ready  ## renew requirements*.txt after a change of pyproject.
 	@$(COMPILE) --group build --output-file requirements-build.txt
 	@$(COMPILE) --group compiler --output-file $(COMPILER)
 
+sbom: .venv/.dev  ## list what the image is made of: charloom.cdx.json, in CycloneDX
+	@.venv/bin/python -m tools.sbom >charloom.cdx.json
+
+audit: .venv-audit/.ready  ## look for known vulnerabilities: in all locks and, if trivy is installed, in the image (IMAGE=charloom)
+	.venv-audit/bin/pip-audit --strict --require-hashes --disable-pip --progress-spinner off \
+		$(addprefix --requirement ,$(wildcard requirements*.txt) $(COMPILER))
+	@if command -v trivy >/dev/null; then trivy image --exit-code 1 --severity HIGH,CRITICAL --ignore-unfixed '$(IMAGE)'; \
+		else echo 'the image was not scanned: trivy is not installed' >&2; fi
+
 clean:  ## remove the environments, the C library and caches; databases stay
-	rm -rf .venv .venv-bench .venv-lock .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist *.egg-info
+	rm -rf .venv .venv-bench .venv-lock .venv-audit charloom.cdx.json .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist *.egg-info
 	rm -rf model/kernels/charloom-* model/kernels/.building-*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -62,7 +73,7 @@ COMPILE = .venv-lock/bin/uv pip compile --quiet --no-config --universal --python
 
 # ── environments ── a stamp is the last thing made, so an interrupted installation is simply done again
 
-.venv/.made .venv-bench/.made .venv-lock/.made:
+.venv/.made .venv-bench/.made .venv-lock/.made .venv-audit/.made:
 	@python='$(PYTHON)'; $$python -c '$(RECENT)' || { \
 		echo "Charloom needs CPython 3.11 or newer, but $$python is $$($$python --version 2>&1);" \
 			"install one, or name it: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)" >&2; exit 1; }; \
@@ -99,4 +110,8 @@ COMPILE = .venv-lock/bin/uv pip compile --quiet --no-config --universal --python
 
 .venv-lock/.ready: .venv-lock/.made Makefile
 	@.venv-lock/bin/python $(PIP) $(UV)
+	@touch $@
+
+.venv-audit/.ready: .venv-audit/.made Makefile
+	@.venv-audit/bin/python $(PIP) $(AUDIT)
 	@touch $@

@@ -14,9 +14,11 @@ from pathlib import Path
 
 import click
 import pytest
+import yaml
 
 from cli import main
 from model.settings import settings_of
+from service.store import api_keys
 from service.web.app import create_app
 from tools import documentation, readme_runs
 from tools.help_pages import WIDTH, command_table, contexts, help_pages
@@ -25,7 +27,7 @@ from tools.tree import LONGEST, packages, phrase, rows
 
 ROOT = documentation.ROOT
 README = ROOT / "README.md"
-PAGES = [README, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [README, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").glob("*.md"))]
 MOST_LINES = 250  # of the README
 TOPS = ("bench", "cli", "corpora", "model", "service", "tests", "tools")
 
@@ -357,3 +359,18 @@ def test_help_pages_do_not_depend_on_the_terminal(monkeypatch: pytest.MonkeyPatc
     assert "[default: 500]" in found[0]
     assert "worker" not in found[0]
     assert command_table(charloom) == "| command | |\n|---|---|\n| `charloom train CORPUS` | Train on CORPUS |"
+
+
+def test_the_recipe_for_kubernetes_names_routes_and_settings_that_exist(tmp_path: Path) -> None:
+    (block,) = re.findall(r"^```yaml\n(.*?)^```$", (ROOT / "docs" / "serving.md").read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    pod = yaml.safe_load(block)["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    client = create_app(tmp_path / "charloom.db").test_client()
+    probes = [container[name]["httpGet"] for name in ("startupProbe", "livenessProbe", "readinessProbe")]
+    assert [client.get(probe["path"]).status_code for probe in probes] == [200] * 3
+    dockerfile = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    assert {f"EXPOSE {probe['port']}" for probe in probes} <= set(dockerfile.splitlines())
+    assert f"USER {pod['securityContext']['fsGroup']}:" in dockerfile
+    variables = {option.envvar for option in main.commands["serve"].params if isinstance(option, click.Option)}
+    assert {each["name"] for each in container["env"]} <= variables | {api_keys.VARIABLE}
+    assert {each["name"] for each in container["volumeMounts"]} == {each["name"] for each in pod["volumes"]}

@@ -86,6 +86,10 @@ class Store:
         """What was found damaged while it was read, such as ``checkpoint first@100``, and has not been replaced since."""
         return self._file.damage.found()
 
+    def check_writable(self) -> None:
+        """Raises the `StoreError` that a write would raise now. Changes nothing."""
+        self._file.check_writable()
+
     def backup(self, file: str | Path) -> IntegrityReport:
         """Copies the state of this moment to a new file while others write, and checks it. Raises `FileTaken`."""
         return backup(self._file, file)

@@ -127,6 +127,7 @@ def _why_not_opened(path: Path) -> str:
 BUSY_TIMEOUT = 10.0  # seconds
 # How SQLite is told to open a file that cannot be written: with the log beside it, or if there is none, as one that nothing will change
 WITH_LOG, NOTHING_CHANGES = "?mode=ro", "?immutable=1"
+PATIENCE = 2.0  # seconds that asking whether it can be written may take: half of what a probe usually waits
 CLOSING = 5.0  # seconds that closing waits for another thread's statement or transaction
 LARGEST_LOG = 64 * 2**20  # bytes that the write-ahead log keeps on disk when it starts anew
 PAGE_CACHE = 512  # KiB of pages that a connection keeps; SQLite's default, 2,000, would take 300 MB in as many threads as serve
@@ -485,6 +486,23 @@ class Connections:
                 yield db
             finally:
                 db.execute(f"PRAGMA busy_timeout = {int(self.busy_timeout * 1000)}")
+
+    def check_writable(self) -> None:
+        """Raises the `StoreError` that a write would raise now; waits at most `PATIENCE` seconds for other processes. Changes nothing."""
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                with self.without_waiting() as db:
+                    db.execute("BEGIN IMMEDIATE")
+                    try:
+                        db.execute("DELETE FROM runs WHERE 0")  # on a read-only file BEGIN IMMEDIATE succeeds
+                    finally:
+                        db.rollback()
+                return
+            except DatabaseBusy:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.02)
 
     def shorten_log(self) -> None:
         """Writes the write-ahead log into the file and gives its room back, unless others read or write."""

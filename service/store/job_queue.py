@@ -65,6 +65,12 @@ class JobQueue:
         """Returns the runs that wait or are trained by workers, the oldest first."""
         return select(self._file, "WHERE queued = 1 AND state IN ('queued', 'running') ORDER BY runs.id")
 
+    def neglected(self, workers: int) -> list[Run]:
+        """Lists the runs that wait although fewer than `workers` are trained: a worker that lives takes them at its next look."""
+        found = select(self._file, "WHERE queued = 1 AND state IN ('queued', 'running') ORDER BY runs.id")
+        waiting = [run for run in found if run.state != "running"]
+        return waiting if len(found) - len(waiting) < workers else []
+
     def adopt(self, name: str, owner: str) -> Run:
         """Takes over, as this process, a run that ``owner`` has claimed: the first act of a worker's child.
 

@@ -30,7 +30,7 @@
     │   ├── ScopeTooNarrow        the key may not do that
     │   ├── JobOfAnother          only its caller, or a key of the scope admin, may change a job
     │   ├── ForeignHost           the service was reached by a name that is not of this machine
-    │   └── ForeignOrigin         a page of another site asks for a change
+    │   └── ForeignOrigin         a page of another site asks for a change, or whether it may
     ├── FileUnwritable            a file that should be written cannot be
     ├── OutOfMemory               the request is too large for this machine
     ├── MpiUnusable               mpiexec started several ranks that cannot find each other
@@ -47,6 +47,8 @@
     │       ├── DatabaseReplaced  moved, deleted or overwritten while it was in use
     │       └── ForeignLog        the write-ahead log beside it is not of this file
     └── ServiceError              the service cannot answer at this moment, or cannot start
+        ├── NotReady              it cannot write, or jobs wait in vain
+        ├── NoWorker              a job waits, and no worker takes it
         ├── TooManyRequests
         │   ├── RateLimitExceeded     the minute of a caller is used up
     │   ├── TooManyUploads        of one caller, at the same time
@@ -266,8 +268,8 @@ class ForeignHost(AccessRefused):
 class ForeignOrigin(AccessRefused):
     def __init__(self, origin: str) -> None:
         super().__init__(
-            f"the Origin of this request is {shown(origin)}; without keys only this service's own page may change anything"
-            " (for others it needs one: charloom key new)"
+            f"the Origin of this request is {shown(origin)}; only this service's own page may send it"
+            " (to let in the pages of another origin, name it: charloom serve --allow-origin https://example.org)"
         )
 
 
@@ -381,6 +383,16 @@ class ForeignLog(DatabaseUnusable):
 
 class ServiceError(CharloomError):
     retry_after: int | None = None  # seconds after which a client may try again, if they are known
+
+
+class NotReady(ServiceError):
+    def __init__(self, reasons: Iterable[str]) -> None:
+        super().__init__(f"the service is not ready: {'; '.join(reasons)} (its log says more); what is stored can be read")
+
+
+class NoWorker(ServiceError):
+    def __init__(self, run: str) -> None:
+        super().__init__(f"run {run} waits, and no worker takes it; the worker's lines in this log say why (or start one: charloom worker)")
 
 
 class TooManyRequests(ServiceError):

@@ -42,7 +42,7 @@ def create_app(config: ServiceConfig | str | Path) -> Flask:
     config = config if isinstance(config, ServiceConfig) else ServiceConfig(db=Path(config))
     service = Service(config, observability.EngineMetrics(registry))
     app = Flask("service.web")
-    app.wsgi_app = auth.TrustedProxies(app.wsgi_app, service.config.networks)  # type: ignore[method-assign]
+    app.wsgi_app = auth.TrustedProxies(app.wsgi_app, service.config.networks, service.config.root_path)  # type: ignore[method-assign]
     app.config["MAX_CONTENT_LENGTH"] = service.config.max_body
     app.extensions["charloom"] = service
     errors.install(app, service)

@@ -74,7 +74,7 @@ REASONS = {
     431: "the headers are too long",
     500: "an internal error, described in the log; or a stored checkpoint is damaged",
     501: "the body is in another transfer coding than `chunked`",
-    503: "the model is still being trained, the database is locked or cannot be used, memory is short, or the service is stopping",
+    503: "the model is being trained, the database is locked or cannot be used, memory is short, the service is stopping or not ready",
     507: "the disk has less room than must be left",
 }
 RETRY_AFTER = {429: 1, 503: 5}  # seconds
@@ -146,7 +146,7 @@ def install(app: Flask, service: Service) -> None:
 def _sentence(error: HTTPException, service: Service) -> str:
     """Return a message for werkzeug's error, with the limit and the next step."""
     if error.code == 404:
-        return f"there is nothing at {request.path[:200]}; the page at / shows what there is"
+        return f"there is nothing at {request.path[:200]}; the page at {request.root_path}/ shows what there is"
     if error.code == 405:
         allowed = ", ".join(sorted(set(getattr(error, "valid_methods", None) or ()) - {"OPTIONS", "HEAD"}))
         return f"{request.path} does not take {request.method}; it takes {allowed}"

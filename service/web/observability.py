@@ -1,4 +1,4 @@
-"""Counts, logs and reports the service's work: ``GET /metrics`` in the format of Prometheus, ``GET /health``, one log line per request.
+"""Counts, logs and reports the service's work: ``/metrics`` for Prometheus, ``/health`` and ``/ready``, a log line for each request.
 
 Requests and steps are counted as they happen. The state of the engine, of the queue and of the store is read for each answer.
 """
@@ -8,24 +8,28 @@ from __future__ import annotations
 import logging
 import re
 import secrets
+import threading
 import time
 from collections import Counter as Tally
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from typing import Any
 from urllib.parse import quote
 
+import msgspec
 from flask import Blueprint, Flask, Response, g, has_request_context, request
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, Summary, disable_created_metrics
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
+from model.errors import CharloomError
 from service.generation.engine import Observer
 from service.store import STATES
 from service.system import hardware
-from service.system.errors import StoreError
-from service.web.api.protocol import Health, Training
+from service.system.errors import NotReady, NoWorker, StoreError
+from service.web.api.protocol import Health, Ready, Training
 from service.web.api.responses import answer
+from service.web.auth import is_known
 from service.web.openapi import operation
 from service.web.state import Service
 
@@ -136,7 +140,7 @@ def install_metrics(app: Flask, service: Service, registry: CollectorRegistry) -
 HEADER = "X-Request-ID"
 VALID_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")  # a client's id that is safe in a log and in a header
 # Polled by a page, a container or a monitor: logged only if they fail.
-QUIET = frozenset({"health.health", "pages.index", "static", "metrics.metrics"})
+QUIET = frozenset({"health.health", "health.ready", "pages.index", "static", "metrics.metrics"})
 
 log = logging.getLogger("charloom")
 
@@ -192,33 +196,93 @@ def log_answer(level: int, facts: dict[str, Any], seconds: float) -> None:
 
 # ── health ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
+NEGLECT = (
+    30.0  # seconds that a job may wait for a worker that has nothing to do: a worker that ended is replaced in 5, and looks each second
+)
+LEAST_ROOM = 2**20  # bytes that must be free beyond `min_disk`, so that a full disk is noticed even if that is 0
+
+
+class Readiness:
+    """Finds out whether the service can do all of its work: write to the database and the disk, and train what was ordered."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._neglected: dict[int, float] = {}  # id of a run -> when it was first seen to wait for an idle worker
+        self._told: list[str] = []
+        self._lock = threading.Lock()
+
+    def check(self) -> None:
+        """Raise `NotReady` with all reasons, in words that give nothing away: no key is needed. The log has the details, once."""
+        reasons, details = [], []
+        checks: tuple[tuple[str, Callable[[], None]], ...] = (
+            ("the database cannot be written", self._service.store.check_writable),
+            ("the disk has less room than min_disk must leave", lambda: self._service.check_room(LEAST_ROOM)),
+            ("jobs wait and no worker takes them", self._check_worker),
+        )
+        for words, check in checks:
+            try:
+                check()
+            except CharloomError as error:
+                reasons.append(words)
+                details.append(str(error))
+        with self._lock:
+            told, self._told = self._told, reasons
+        if reasons and reasons != told:
+            log.warning("not ready: %s", "; ".join(details))
+        if reasons:
+            raise NotReady(reasons)
+        if told:
+            log.warning("ready again")
+
+    def _check_worker(self) -> None:
+        workers, now = self._service.config.workers, time.monotonic()
+        found = self._service.store.queue.neglected(workers) if workers else []
+        with self._lock:
+            self._neglected = {run.id: self._neglected.get(run.id, now) for run in found}
+        for run in found:
+            if now - self._neglected[run.id] > NEGLECT:
+                raise NoWorker(run.name)
+
 
 def health_routes(service: Service, version: str) -> Blueprint:
-    """Return the blueprint of `/health`."""
+    """Return the blueprint of `/health` and `/ready`."""
     blueprint = Blueprint("health", __name__)
+    readiness = Readiness(service)
 
     @blueprint.get("/health")
     @operation("service", answer=Health)
     def health() -> Response:
-        """Report whether the service can do its work, and what is being trained."""
-        models = sum(run.checkpoints > 0 for run in service.store.runs.list())
-        training = service.training()
-        return answer(
-            Health(
-                status="training" if training and not models else "ok",
-                version=version,
-                arithmetic=hardware.arithmetic(),
-                threads=hardware.cores(),
-                sqlite_version=service.store.sqlite_version,
-                journal_mode=service.store.journal_mode,
-                models=models,
-                training=Training(**asdict(training)) if training else None,
-                rows=service.engine.rows,
-                waiting=service.engine.waiting,
-                disk_free=service.store.room.free,
-                no_room=service.store.room.shortage(),
-                damaged=service.store.damaged,
-            )
-        )
+        """Report that the service is alive, with its state and what is being trained.
+
+        The status is 200 as long as requests are answered, whatever the state is.
+        """
+        try:
+            models = sum(run.checkpoints > 0 for run in service.store.runs.list())
+            training = service.training()
+        except StoreError:
+            found = Health(status="unreadable", version=version, training=None)
+        else:
+            now = Training(**asdict(training)) if training else None
+            found = Health(status="training" if training and not models else "ok", version=version, training=now, models=models)
+        if not is_known():
+            hidden = found.training and msgspec.structs.replace(found.training, run=None)
+            return answer(Health(status=found.status, version=version, training=hidden))
+        found.arithmetic, found.threads = hardware.arithmetic(), hardware.cores()
+        found.sqlite_version, found.journal_mode = service.store.sqlite_version, service.store.journal_mode
+        found.rows, found.waiting = service.engine.rows, service.engine.waiting
+        found.disk_free, found.no_room = service.store.room.free, service.store.room.shortage()
+        found.damaged = service.store.damaged
+        return answer(found)
+
+    @blueprint.get("/ready")
+    @operation("service", answer=Ready, raises=(NotReady,))
+    def ready() -> Response:
+        """Report whether the service can do all of its work: 200 if it can, else 503 with the reasons.
+
+        It can if the database can be written, the disk has the room that `min_disk` must leave, and no job has waited for 30 seconds
+        although its workers have nothing to do. Reading, and generating text, need none of these.
+        """
+        readiness.check()
+        return answer(Ready(status="ready"))
 
     return blueprint

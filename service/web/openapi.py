@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar, cast
 
 import msgspec
-from flask import Blueprint, Flask, Response, current_app
+from flask import Blueprint, Flask, Response, current_app, request
 
 from service.system.errors import NotFound
 from service.web.api.protocol import Error
@@ -166,7 +166,6 @@ def document(app: Flask, version: str) -> dict[str, Any]:
             "description": "It works with OpenAI's clients; routes and fields that OpenAI does not have follow its conventions.",
             "license": {"name": "MIT", "identifier": "MIT"},
         },
-        "servers": [{"url": "/"}],
         "tags": [{"name": name, "description": meaning} for name, meaning in TAGS.items()],
         "paths": paths,
         "components": {
@@ -305,6 +304,6 @@ def routes(version: str) -> Blueprint:
         """Describe this API in OpenAPI 3.1."""
         if not made:
             made.update(document(current_app, version))
-        return answer(made)
+        return answer(made | {"servers": [{"url": request.root_path or "/"}]})
 
     return blueprint

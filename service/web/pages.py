@@ -181,7 +181,7 @@ def docs_routes(version: str) -> Blueprint:
         return render_template(
             "docs.html",
             version=version,
-            base=request.host_url.rstrip("/"),
+            base=request.url_root.rstrip("/"),
             groups={tag: (meaning, [route for route in found if route.operation.tag == tag]) for tag, meaning in TAGS.items()},
             rows=rows,
             answers=answers,

@@ -114,7 +114,7 @@ def serve(settings: ServerSettings) -> NoReturn:
     def announce() -> None:
         if why := shortcoming():
             log.warning("%s", why)
-        settings.announce(url_of(listener), access, settings.db)
+        settings.announce(url_of(listener) + settings.root_path, access, settings.db)
 
     def answer_requests(pulse: Pulse) -> None:
         from service.web.http_server import answer_requests

@@ -17,6 +17,13 @@ from model.settings import Settings, setting
 LOG_FORMATS = ("lines", "json")
 LOG_LEVELS = ("info", "warning", "error")
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+# Nothing in it could end an attribute or a header, or lead to another host as //example.org does.
+ROOT_PATH = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._~-]+)*")
+# The first parts of the service's own paths: below one of them, nothing tells whether a path still has the prefix.
+OWN_PATHS = frozenset({"docs", "generate", "health", "metrics", "openapi.json", "ready", "static", "v1"})
+# As browsers send it: https://html.spec.whatwg.org/multipage/browsers.html#ascii-serialisation-of-an-origin
+ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(?:\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::[0-9]+)?")
+DEFAULT_PORTS = {"http": ":80", "https": ":443"}  # which browsers leave out
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +53,9 @@ class ServiceConfig(Settings):
     caller_uploads: int = setting(8, "uploads, and other large bodies, of one caller at a time", unit="bodies", at_least=1, at_most=12)
     caller_jobs: int = setting(50, "training jobs of one caller that wait or run", unit="jobs", at_least=0, at_most=10**6)
     model_memory: int = setting(2**29, "memory of models that wait to be used again", unit="bytes", at_least=0, at_most=10**13)
-    trusted_proxies: tuple[str, ...] = setting((), "addresses or networks of proxies that tell who a client is; separated by commas")
+    trusted_proxies: tuple[str, ...] = setting((), "proxies whose X-Forwarded-... headers count: addresses or networks, by commas")
+    root_path: str = setting("", "the path under which a reverse proxy publishes the service, such as /charloom")
+    allow_origin: tuple[str, ...] = setting((), "origins whose web pages may call, such as https://example.org; * for all, if keys are set")
     log_format: str = setting("lines", "how the log is written, which goes to standard error", choices=LOG_FORMATS)
     log_level: str = setting("info", "the least that is logged; info has a line for each request", choices=LOG_LEVELS)
     # fmt: on
@@ -57,9 +66,10 @@ class ServiceConfig(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        found = tuple(each for value in self.trusted_proxies for each in re.split(r"[,\s]+", value) if each)
-        object.__setattr__(self, "trusted_proxies", found)
+        object.__setattr__(self, "trusted_proxies", parts_of(self.trusted_proxies))
         assert self.networks is not None
+        object.__setattr__(self, "root_path", as_root_path(self.root_path))
+        object.__setattr__(self, "allow_origin", tuple(map(as_origin, parts_of(self.allow_origin))))
 
     @property
     def networks(self) -> tuple[Network, ...]:
@@ -69,3 +79,27 @@ class ServiceConfig(Settings):
         except ValueError:
             must = "a list of addresses or networks"
             raise InvalidSetting("trusted_proxies", value, must, "such as 127.0.0.1 or 10.0.0.0/8; a name is not enough") from None
+
+
+def parts_of(values: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the parts of values that were given one by one, or several separated by commas or spaces."""
+    return tuple(each for value in values for each in re.split(r"[,\s]+", value) if each)
+
+
+def as_root_path(path: str) -> str:
+    """Return a path prefix without its last slash. Raises `InvalidSetting`."""
+    found = path.rstrip("/")
+    if not ROOT_PATH.fullmatch(found):
+        raise InvalidSetting("root_path", path, "a path that begins with /, of letters, digits and . _ ~ -", "such as /charloom")
+    if found[1:].partition("/")[0] in OWN_PATHS:
+        raise InvalidSetting("root_path", path, "another path than the service's own", "such as /charloom")
+    return found
+
+
+def as_origin(origin: str) -> str:
+    """Return an origin as browsers send it, or `*`. Raises `InvalidSetting`."""
+    found = origin.lower().rstrip("/")
+    found = found.removesuffix(DEFAULT_PORTS.get(found.partition("://")[0], ""))
+    if found != "*" and not ORIGIN.fullmatch(found):
+        raise InvalidSetting("allow_origin", origin, "a scheme and a host, without a path, or *", "such as https://example.org:8443")
+    return found

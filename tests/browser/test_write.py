@@ -58,7 +58,7 @@ def tap(page: Any) -> None:
           const fetched = window.fetch;
           window.fetch = async (path, options) => {
             const answer = await fetched(path, options);
-            if (path === "/v1/completions") answer.clone().text().then((text) => window.streams.push(text), () => {});
+            if (path.endsWith("/v1/completions")) answer.clone().text().then((text) => window.streams.push(text), () => {});
             return answer;
           };
         }"""

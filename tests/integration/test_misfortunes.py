@@ -264,7 +264,7 @@ READ_ONLY = """
     key = {"Authorization": f"Bearer {access.key}"}
     print(client.get("/v1/models").status_code, end=" ")
     print(client.get("/v1/models", headers=key).status_code, end=" ")
-    print(client.get("/health").status_code, end=" ")
+    print(client.get("/health").status_code, client.get("/ready").status_code, end=" ")
     print(client.post("/generate", json={"length": 5}, headers=key).status_code, end=" ")
     answer = client.post("/v1/fine_tuning/jobs", json={"model": "lstm", "training_file": "tale"}, headers=key)
     print(answer.status_code, answer.get_json()["error"]["message"])
@@ -277,7 +277,7 @@ def test_a_read_only_database(path: Path, store: Store, add_model: Callable[...,
     store.close()
     command = [sys.executable, "-c", textwrap.dedent(READ_ONLY), str(path)]
     answer = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert answer.stdout.startswith("401 200 200 200 503 "), answer.stderr
+    assert answer.stdout.startswith("401 200 200 503 200 503 "), answer.stderr
     assert "it is read-only; give write permission" in answer.stdout
 
 

@@ -70,25 +70,33 @@ class Training(Shape, kw_only=True):
 
 
 class Health(Shape, kw_only=True):
-    """The state of the service. `rows` are texts being generated, `waiting` requests in the queue; `arithmetic` is what computes them.
+    """The state of the service. `status` is `unreadable` if the database cannot be read: then `models` is left out.
 
-    `disk_free` are the bytes left on the disk; `no_room` says why nothing can be stored now, if so: jobs wait or pause.
-    `damaged` names what was found damaged in the database while it was read; `charloom check` says more.
+    `rows` are texts being generated, `waiting` requests in the queue; `arithmetic` is what computes them. `disk_free` are the bytes left on
+    the disk; `no_room` says why nothing can be stored now, if so: jobs wait or pause. `damaged` names what was
+    found damaged in the database while it was read; `charloom check` says more. To a caller without the key that it needs, only
+    `status`, `version` and `training` without its `run` are told.
     """
 
-    status: Literal["ok", "training"]
+    status: Literal["ok", "training", "unreadable"]
     version: str
-    arithmetic: str
-    threads: Count
-    sqlite_version: str
-    journal_mode: str
-    models: Count
     training: Training | None
-    rows: Count
-    waiting: Count
-    disk_free: Count
-    no_room: str | None
-    damaged: list[str]
+    models: Count | msgspec.UnsetType = msgspec.UNSET
+    arithmetic: str | msgspec.UnsetType = msgspec.UNSET
+    threads: Count | msgspec.UnsetType = msgspec.UNSET
+    sqlite_version: str | msgspec.UnsetType = msgspec.UNSET
+    journal_mode: str | msgspec.UnsetType = msgspec.UNSET
+    rows: Count | msgspec.UnsetType = msgspec.UNSET
+    waiting: Count | msgspec.UnsetType = msgspec.UNSET
+    disk_free: Count | msgspec.UnsetType = msgspec.UNSET
+    no_room: str | msgspec.UnsetType | None = msgspec.UNSET
+    damaged: list[str] | msgspec.UnsetType = msgspec.UNSET
+
+
+class Ready(Shape, kw_only=True):
+    """The service can do all of its work."""
+
+    status: Literal["ready"]
 
 
 # ── texts ────────────────────────────────────────────────────────────────────────────────────────────────────────────

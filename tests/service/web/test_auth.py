@@ -18,6 +18,7 @@ from werkzeug.test import create_environ, run_wsgi_app
 
 from service.store import api_keys
 from service.store.api_keys import SCOPES, hashed
+from service.web import auth
 from service.web.app import create_app
 from service.web.auth import GUESSES, is_loopback
 from service.web.service_config import ServiceConfig
@@ -142,7 +143,7 @@ def test_what_clients_send_by_habit_is_not_looked_at(service: Service) -> None:
 # ── with keys ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 KEYED = [{"loopback": False, "keys": (hashed(KEY),)}, {"loopback": True, "keys": (hashed(KEY),)}, {"loopback": False}]
-OPEN = ["/", "/health", "/static/page.js", "/static/icon.svg"]
+OPEN = ["/", "/health", "/ready", "/static/page.js", "/static/icon.svg"]
 
 
 @pytest.mark.parametrize("settings", KEYED)
@@ -157,13 +158,21 @@ def test_what_needs_no_key(service: Service, settings: dict[str, object]) -> Non
 @pytest.mark.parametrize("settings", KEYED)
 def test_everything_else_does(service: Service, settings: dict[str, object]) -> None:
     client = service(**settings)
-    rules = [rule for rule in client.application.url_map.iter_rules() if rule.endpoint not in ("static", "pages.index", "health.health")]
+    rules = [rule for rule in client.application.url_map.iter_rules() if rule.endpoint not in auth.OPEN]
     asked = {
         (method, rule.rule.replace("<int:number>", "1").replace("<", "").replace(">", ""))
         for rule in rules
         for method in rule.methods or set()
     }
-    asked |= {("GET", "/nothing"), ("POST", "/health"), ("DELETE", "/"), ("GET", "/static"), ("GET", "/health/"), ("GET", "//health")}
+    asked |= {
+        ("GET", "/nothing"),
+        ("POST", "/health"),
+        ("POST", "/ready"),
+        ("DELETE", "/"),
+        ("GET", "/static"),
+        ("GET", "/health/"),
+        ("GET", "//health"),
+    }
     assert len(asked) > 10
     for method, path in asked:
         answer = client.open(path, method=method)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+import shutil
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,10 +14,11 @@ from flask.testing import FlaskClient
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
-from service.store import Metric, Run, Store
+from service.store import Metric, Run, Store, database
 from service.store.api_keys import hashed
 from service.system import hardware
 from service.system.errors import StoreError
+from service.web import observability
 from service.web.app import create_app
 from service.web.observability import FIRST_CHARACTERS_BUCKETS, TURN_BUCKETS, EngineMetrics
 from service.web.service_config import ServiceConfig
@@ -199,3 +203,118 @@ def test_another_run_is_being_trained(client: FlaskClient, add_model: Callable[.
     health = client.get("/health").get_json()
     assert (health["status"], health["models"], health["training"]["run"], health["training"]["share"]) == ("ok", 2, "two", 0.25)
     assert client.post("/generate").status_code == 200
+
+
+KEY = "0123456789abcdef"
+
+
+def test_without_a_key_health_names_and_counts_nothing(
+    path: Path, add_model: Callable[..., Run], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_model("one")
+    add_model("the-secret-project", state="running")
+    app = create_app(ServiceConfig(db=path, keys=(hashed(KEY),)))
+    client = app.test_client()
+    for headers in ({}, {"Authorization": "Bearer fedcba9876543210"}, {"Authorization": "Basic eDp5"}):
+        answer = client.get("/health", headers=headers)
+        assert answer.status_code == 200
+        training = {"run": None, "share": 0.25, "step": 100, "epoch": 1.0, "validation_loss": 1.9999}
+        assert answer.get_json() == {"status": "ok", "version": answer.get_json()["version"], "training": training}
+    monkeypatch.setattr(logging.getLogger("charloom"), "propagate", True)
+    for guess in range(20):
+        assert client.get("/health", headers={"Authorization": f"Bearer {guess:016}"}).get_json() == answer.get_json()
+    assert "wrong keys in a row came from 127.0.0.1" in caplog.text  # a key can be guessed here no faster than elsewhere
+    health = client.get("/health", headers={"Authorization": f"Bearer {KEY}"}).get_json()
+    assert (health["models"], health["training"]["run"], health["rows"]) == (2, "the-secret-project", 0)
+    app.extensions["charloom"].close()
+
+
+def test_a_service_whose_database_cannot_be_read_is_alive(app: Flask, client: FlaskClient) -> None:
+    app.extensions["charloom"].store.close()
+    answer = client.get("/health")
+    assert (answer.status_code, answer.get_json()["status"]) == (200, "unreadable")
+    assert "models" not in answer.get_json()
+    assert client.get("/ready").status_code == 503
+
+
+# ── ready ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def unready(client: FlaskClient) -> str:
+    """Why it is not ready."""
+    answer = client.get("/ready")
+    error = answer.get_json()["error"]
+    assert (answer.status_code, answer.headers["Retry-After"], error["code"]) == (503, "5", "not_ready")
+    return str(error["message"])
+
+
+def test_it_is_ready(client: FlaskClient) -> None:
+    answer = client.get("/ready")
+    assert (answer.status_code, answer.get_json()) == (200, {"status": "ready"})
+    assert client.head("/ready").status_code == 200
+
+
+def test_a_database_that_another_process_locks_for_long(client: FlaskClient, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database, "PATIENCE", 0.1)
+    with Store(path) as other, other.immediate():
+        assert "the database cannot be written" in unready(client)
+        assert client.get("/health").status_code == 200
+    assert client.get("/ready").status_code == 200
+
+
+def test_a_lock_that_is_held_for_a_moment_does_not_count(client: FlaskClient, path: Path) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with Store(path) as other, other.immediate():
+            begun.set()
+            go_on.wait(0.3)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    begun.wait()
+    assert client.get("/ready").status_code == 200
+    go_on.set()
+    holder.join()
+
+
+def test_a_disk_without_room(path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    free = shutil.disk_usage(path.parent).free
+    app = create_app(ServiceConfig(db=path, min_disk=free * 2, keys=(hashed(KEY),)))
+    client = app.test_client()
+    monkeypatch.setattr(logging.getLogger("charloom"), "propagate", True)
+    for _ in range(3):
+        assert unready(client) == (
+            "the service is not ready: the disk has less room than min_disk must leave (its log says more); what is stored can be read"
+        )
+    told = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert len(told) == 1  # a probe comes every few seconds
+    assert "--min-disk" in told[0] or "min_disk" in told[0]
+    app.extensions["charloom"].close()
+
+
+def test_jobs_that_wait_in_vain(path: Path, store: Store, add_model: Callable[..., Run], monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [100.0]
+    monkeypatch.setattr(observability.time, "monotonic", lambda: clock[0])
+    app = create_app(ServiceConfig(db=path, workers=1))
+    client = app.test_client()
+
+    def after(seconds: float) -> int:
+        clock[0] += seconds
+        return client.get("/ready").status_code
+
+    first = store.runs.create("first", corpus=None, model_config={}, training_config={"steps": 400}, queued=True)
+    assert [after(seconds) for seconds in (0, 29, 2)] == [200, 200, 503]
+    assert "jobs wait and no worker takes them" in unready(client)
+    claimed = store.queue.claim_next()
+    assert claimed is not None
+    store.runs.create("second", corpus=None, model_config={}, training_config={"steps": 400}, queued=True)
+    assert [after(seconds) for seconds in (0, 100, 100)] == [200, 200, 200]  # the worker has enough to do
+    store.runs.release(claimed, "failed")
+    assert [after(seconds) for seconds in (0, 29, 2)] == [200, 200, 503]
+    app.extensions["charloom"].close()
+    idle = create_app(ServiceConfig(db=path, workers=0))  # others may carry them out
+    client = idle.test_client()
+    assert [after(seconds) for seconds in (0, 100)] == [200, 200]
+    idle.extensions["charloom"].close()
+    assert first.name == "first"

@@ -149,7 +149,7 @@ def test_bytes_that_a_file_of_the_pages_has_not(client: FlaskClient, document: d
 
 def test_what_needs_no_key_says_so(document: dict[str, Any]) -> None:
     without = [path for _, path, operation in operations(document) if operation.get("security") == []]
-    assert without == ["/", "/health", "/static/{filename}"]
+    assert without == ["/", "/health", "/ready", "/static/{filename}"]
     needed = {path: [{}, {"key": ["train"]}] for path in ("/v1/files", "/v1/fine_tuning/jobs")}
     assert {path: document["paths"][path]["post"]["security"] for path in needed} == needed
     assert document["paths"]["/generate"]["post"]["security"] == [{}, {"key": ["write"]}]
@@ -215,6 +215,7 @@ def test_answers_have_exactly_the_declared_fields(
     assert job.status_code == 200
     for path, query in {
         "/health": "",
+        "/ready": "",
         "/v1/models": "",
         "/v1/models/{model}": "one",
         "/v1/files": "",

@@ -47,6 +47,10 @@ const withKey = (headers, used) => (used ? { ...headers, Authorization: `Bearer 
 
 // ── requests ──
 
+// The service is where this file comes from: behind a reverse proxy it may be below a path.
+const BASE = new URL("../..", import.meta.url).href;
+const urlOf = (path) => BASE + path.slice(1);
+
 // Gives the response if it is not an error. Asks for a key on status 401. Raises ApiError, and AbortError after an abort.
 async function request(path, { method = "GET", body, headers = {}, signal } = {}) {
   const json = body !== undefined && !(body instanceof FormData || body instanceof Blob);
@@ -55,7 +59,7 @@ async function request(path, { method = "GET", body, headers = {}, signal } = {}
     const used = await usableKey();
     let answer;
     try {
-      answer = await fetch(path, { method, signal, headers: withKey(sent, used), body: json ? JSON.stringify(body) : body });
+      answer = await fetch(urlOf(path), { method, signal, headers: withKey(sent, used), body: json ? JSON.stringify(body) : body });
     } catch (error) {
       throw error.name === "AbortError" ? error : new ApiError(t("error.unreachable"), { code: "unreachable" });
     }
@@ -156,7 +160,7 @@ export async function upload(path, form, { signal, onprogress = () => {} } = {})
     const used = await usableKey();
     const answer = await new Promise((resolve, reject) => {
       const sending = new XMLHttpRequest();
-      sending.open("POST", path);
+      sending.open("POST", urlOf(path));
       for (const [name, value] of Object.entries(withKey({}, used))) sending.setRequestHeader(name, value);
       sending.upload.onprogress = (event) => event.lengthComputable && onprogress(event.loaded / event.total, event.loaded);
       sending.onload = () => resolve(sending);

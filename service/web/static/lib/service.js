@@ -29,7 +29,11 @@ async function poll() {
   const state = () => JSON.stringify([service.health, service.error?.message]);
   const before = state();
   try {
-    const health = await ask("/health");
+    let health = await ask("/health");
+    if (health.models === undefined) {
+      await ask("/v1/models"); // asks the user for the key, without which /health tells little; or says what is wrong with the database
+      health = await ask("/health");
+    }
     const stamp = JSON.stringify([health.models, health.training?.run, health.training?.step]);
     if (stamp !== modelsOf) service.models = health.models ? (await ask("/v1/models")).data : [];
     modelsOf = stamp;
