@@ -35,7 +35,7 @@ from model.settings import SchedulePairs
 from model.stop_strings import StopStringMatcher
 from model.temperature import TemperatureSchedule
 from model.utf8_constraint import Utf8Guide
-from model.vocabulary import Vocabulary
+from model.vocabulary import Encoded, Vocabulary
 
 Array = NDArray[Any]
 
@@ -95,25 +95,23 @@ class Sampler:
         """Whether a step has something to do."""
         return bool(self._texts or self._prompts)
 
-    def add(self, config: SamplingConfig, source: CopySource | None = None) -> Accepted:
+    def add(self, config: SamplingConfig, source: CopySource | None = None, prompt: Encoded | None = None) -> Accepted:
         """Adds a request, whose texts the following steps write. With `max_copy`, `source` is the text they must not copy.
 
-        Raises `InvalidSetting` without a seed, since the sampler has no randomness of its own, and for `max_copy` without a source.
+        `prompt` replaces the config's; it may come from `encoded_prompt`. Raises `InvalidSetting` without a seed, since the sampler has no
+        randomness of its own, and for `max_copy` without a source.
         """
         if config.seed is None:
             raise InvalidSetting("seed", None, "given here", "the caller of the sampler chooses it")
         if config.max_copy is not None and source is None:
             raise InvalidSetting("max_copy", config.max_copy, "left out here", "there is no text that must not be copied")
-        if config.prompt_ids is None:
-            ids, substituted, truncated = self.vocabulary.encode_prompt(config.prompt, self.max_prompt)
-        else:
-            ids, substituted, truncated = self.vocabulary.encode_ids(config.prompt_ids, self.max_prompt)
+        ids, substituted, truncated = prompt or encoded_prompt(self.vocabulary, config, self.max_prompt)
         self._requests += 1
-        prompt = _Prompt(self._requests, config, ids, TemperatureSchedule(config.temperature_schedule), self.model.zero_state(1), source)
+        added = _Prompt(self._requests, config, ids, TemperatureSchedule(config.temperature_schedule), self.model.zero_state(1), source)
         if config.echo and config.logprobs is not None:
-            prompt.echo = PromptLogprobs(Detokenizer(self.vocabulary, self._guide), self._names)
-            prompt.echo.begin(int(ids[0]))
-        self._prompts.append(prompt)
+            added.echo = PromptLogprobs(Detokenizer(self.vocabulary, self._guide), self._names)
+            added.echo.begin(int(ids[0]))
+        self._prompts.append(added)
         return Accepted(self._requests, len(ids), truncated, substituted)
 
     def cancel(self, request: int) -> None:
@@ -277,6 +275,13 @@ class Sampler:
             self._texts = [text for text, keep in zip(self._texts, which, strict=True) if keep]
             self._state = np.ascontiguousarray(self._state[:, :, np.array(which)])
             self._batch = None
+
+
+def encoded_prompt(vocabulary: Vocabulary, config: SamplingConfig, limit: int = MAX_PROMPT) -> Encoded:
+    """Returns the prompt of a request as ids, of which the last `limit` are read."""
+    if config.prompt_ids is None:
+        return vocabulary.encode_prompt(config.prompt, limit)
+    return vocabulary.encode_ids(config.prompt_ids, limit)
 
 
 def generate(network: Network, vocabulary: Vocabulary, config: SamplingConfig, source: CopySource | None = None) -> Iterator[Piece]:

@@ -32,6 +32,7 @@ class Figures(NamedTuple):
     """What one process takes now. Memory is in bytes."""
 
     rss: int
+    own: int  # of rss, without mapped files
     peak: int  # of rss, since the process started or `WatchedService.forget_peak`
     threads: int
     files: int
@@ -80,9 +81,11 @@ class WatchedService(NamedTuple):
 def figures(pid: int) -> Figures:
     """Measure a process. Raises `OSError` if it is gone."""
     text = (PROC / str(pid) / "status").read_text()
-    value = {key: int(found) for key, found in re.findall(r"^(VmRSS|VmHWM|Threads):\s+(\d+)", text, re.MULTILINE)}
+    value = {key: int(found) for key, found in re.findall(r"^(VmRSS|RssAnon|VmHWM|Threads):\s+(\d+)", text, re.MULTILINE)}
     files = len(os.listdir(PROC / str(pid) / "fd"))
-    return Figures(1024 * value.get("VmRSS", 0), 1024 * value.get("VmHWM", 0), value.get("Threads", 0), files)
+    return Figures(
+        1024 * value.get("VmRSS", 0), 1024 * value.get("RssAnon", 0), 1024 * value.get("VmHWM", 0), value.get("Threads", 0), files
+    )
 
 
 def family(pid: int) -> list[int]:

@@ -18,7 +18,7 @@ from model.config import SamplingConfig
 from model.copy_guard import CopySource
 from model.errors import CharloomError
 from model.output_text import Piece, SymbolLogprob
-from model.sampling import Accepted, Sampler
+from model.sampling import Accepted, Sampler, encoded_prompt
 from model.settings import SchedulePairs
 from service.generation.model_cache import LoadedModel
 from service.system.errors import CompletionNotFound
@@ -49,10 +49,16 @@ def most_logprobs(config: SamplingConfig, max_prompt: int) -> int:
 class Part:
     """One prompt of a request. Once it has rows, only the engine's thread changes it."""
 
-    def __init__(self, config: SamplingConfig, first: int, max_prompt: int) -> None:
-        """`first` is the number of the choice that its first text is; `max_prompt` symbols of the prompt are read at most."""
-        self.config, self.first = config, first
-        self.logprobs = most_logprobs(config, max_prompt)
+    def __init__(self, config: SamplingConfig, first: int, model: LoadedModel) -> None:
+        """`first` is the number of the choice that its first text is.
+
+        The prompt becomes ids here, not in the engine's thread. Of one that is longer than what is read, only these are kept: many
+        requests may wait.
+        """
+        self.prompt = encoded_prompt(model.checkpoint.vocabulary, config, model.max_prompt)
+        self.config = replace(config, prompt="", prompt_ids=None) if self.prompt.truncated else config
+        self.first = first
+        self.logprobs = most_logprobs(config, model.max_prompt)
         self.course: SchedulePairs = config.temperature_schedule  # the temperatures in force, by position
         self.accepted: Accepted | None = None  # once it has begun
         self.rows = config.n  # texts that are not finished: the rows that it holds or will need
@@ -65,7 +71,7 @@ class Part:
 
     def begin(self, sampler: Sampler, source: CopySource | None) -> int:
         """Add the prompt to a sampler; returns its number there."""
-        self.accepted = sampler.add(self.config, source)
+        self.accepted = sampler.add(self.config, source, self.prompt)
         self._place = sampler, self.accepted.request
         return self.accepted.request
 
@@ -154,7 +160,7 @@ class Request:
         """
         self.model, self.whole, self.source = model, whole, source
         self.caller = caller
-        self.parts = [Part(config, index * config.n, model.max_prompt) for index, config in enumerate(configs)]
+        self.parts = [Part(config, index * config.n, model) for index, config in enumerate(configs)]
         self.choices = sum(part.rows for part in self.parts)
         self.unfinished = self.choices
         self.submitted = time.monotonic()

@@ -190,20 +190,9 @@ def compare_choice(service: Service, output: RequestOutput, choice: int) -> Text
     """Compares one text of a request, without its echoed prompt, with the corpus of its model; returns an error instead of raising it."""
     request, piece = output.request, output.text(choice)
     part = request.parts[choice // request.parts[0].config.n]
-    prompt = _prompt_as_read(request, part)
+    prompt = request.model.checkpoint.vocabulary.decode(part.prompt.ids)
     text = piece.text[len(prompt) :] if part.config.echo else piece.text
     return service.comparer.try_compare(request.model.run, text, prompt=prompt, ended=piece.finish_reason == "stop")
-
-
-def _prompt_as_read(request: Request, part: Part) -> str:
-    """Returns what the model read of a prompt: cut to its limit, and with replaced characters."""
-    vocabulary = request.model.checkpoint.vocabulary
-    limit = part.accepted.prompt_symbols if part.accepted else 0
-    if part.config.prompt_ids is None:
-        ids, _, _ = vocabulary.encode_prompt(part.config.prompt, limit)
-    else:
-        ids, _, _ = vocabulary.encode_ids(part.config.prompt_ids, limit)
-    return vocabulary.decode(ids)
 
 
 def fault(error: CharloomError | None, service: Service) -> Fault | msgspec.UnsetType:

@@ -48,6 +48,7 @@ def routes(service: Service, version: str) -> Blueprint:
             generation = service.begin(
                 asked.model, asked.config, asked.prompts, whole=not asked.stream, novelty=asked.novelty, caller=caller()
             )
+        asked = asked._replace(prompts=[])  # they may be long, and many requests may wait
         name = service.running.add(caller(), generation) if asked.stream else service.running.new()
         builder, left = CompletionBuilder(name, asked, generation, service, version), client_left(request)
         if not asked.stream:

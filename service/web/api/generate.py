@@ -43,6 +43,7 @@ def routes(service: Service) -> Blueprint:
         values = GENERATE.parse(json_body(request))
         model, stream, novelty = values.pop("model", "latest"), values.pop("stream", False), values.pop("novelty", False)
         generation = service.begin(model, SamplingConfig.from_dict(values), whole=not stream, novelty=novelty, caller=caller())
+        values.clear()  # the prompt may be long, and many requests may wait
         output, left = RequestOutput(generation), client_left(request)
         if stream:
             return event_stream(generation, events(output, left, novelty, service), service)

@@ -18,7 +18,8 @@ from model.checkpoint import Checkpoint
 from model.config import SamplingConfig
 from model.errors import CharloomError
 from model.output_text import Piece
-from model.sampling import generate
+from model.sampling import MAX_PROMPT, generate
+from model.vocabulary import Encoded
 from service.generation.engine import Engine, Observer
 from service.generation.model_cache import LoadedModel, ModelCache
 from service.generation.request import BACKLOG, PIECE_BYTES, Request
@@ -226,6 +227,25 @@ def test_cancelling_twice_and_after_the_end_is_harmless(engine: Engine, model: L
     assert texts(engine.submit(model, [config()]).pieces()) == alone(model.checkpoint, config())
 
 
+def test_of_a_long_prompt_only_what_is_read_is_kept(engine: Engine, model: LoadedModel) -> None:
+    unread = "\U0001f600" + "abc" * 400_000
+    asked = [config(prompt=unread + "a"), config(prompt_ids=(0,) * 500_000 + (1,)), config(prompt="abc")]
+    expected = [text for each in asked for text in alone(model.checkpoint, each)]
+    tracemalloc.start()
+    blocker = engine.submit(model, [config(length=LONG, n=4)])
+    with engine.submit(model, asked) as request:
+        blocker.cancel()
+        kept, _ = tracemalloc.get_traced_memory()
+        assert texts(request.pieces(), 3) == expected
+    tracemalloc.stop()
+    assert kept < 500_000
+    assert [part.accepted and (part.accepted.truncated, part.accepted.prompt_symbols) for part in request.parts] == [
+        (True, MAX_PROMPT),
+        (True, MAX_PROMPT),
+        (False, 3),
+    ]
+
+
 # ── readers that fall behind ──────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -333,7 +353,7 @@ def test_where_one_prompt_cannot_begin_the_request_fails_and_leaves_nothing(
     assert model.sampler is not None
     add, added = model.sampler.add, []
 
-    def refuse(config: SamplingConfig, source: None) -> Any:
+    def refuse(config: SamplingConfig, source: None, prompt: Encoded) -> Any:
         added.append(config)
         if len(added) == 2:
             raise RuntimeError

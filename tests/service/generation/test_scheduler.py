@@ -11,13 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model.config import SamplingConfig
+from model.vocabulary import Vocabulary
 from service.generation.request import Request, most_logprobs
 from service.generation.scheduler import Scheduler
 from service.system.errors import TooManyRequests
 
 
 def asked(caller: str, n: int = 1, prompts: int = 1, **settings: Any) -> Request:
-    model: Any = SimpleNamespace(max_prompt=100)
+    model: Any = SimpleNamespace(max_prompt=100, checkpoint=SimpleNamespace(vocabulary=Vocabulary("char", "nfc", range(97, 123))))
     configs = [SamplingConfig(seed=1, n=n, **settings)] * prompts
     nothing = lambda *_: None  # noqa: E731
     return Request(

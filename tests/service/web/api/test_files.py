@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import gzip
 import io
+import lzma
 import tarfile
 import zipfile
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -335,3 +337,36 @@ def test_errors_speak_of_the_form_and_not_of_the_command_line(path: Path, upload
         assert (answer.status_code, "--max-size" in answer.text) == (413, False)
     finally:
         app.extensions["charloom"].close()
+
+
+# ── many at once ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_uploads_share_memory(app: Flask, upload: Callable[..., TestResponse]) -> None:
+    budget = app.extensions["charloom"].upload_memory
+    budget._seconds = 0.01
+    large = lzma.compress(TALE.encode(), preset=9)
+    with budget.share() as take:
+        take(budget._limit - 17_000_000 - 11_000_000)  # as others that unpack something
+        assert upload(TALE, name="plain").status_code == 200
+        assert upload(lzma.compress(TALE.encode()), name="usual").status_code == 200
+        answer = upload(large, name="large")
+        assert answer.status_code == 429
+        assert "the upload needs 59 MB more memory, and others take what there is for uploads (268 MB" in error(answer)[2]
+        take(20_000_000)
+        assert upload(TALE, name="another").status_code == 429
+    assert upload(large, name="large").status_code == 200
+    assert budget._taken == 0
+
+
+def test_uploads_whose_bytes_do_not_come_keep_no_place(launch: Callable[..., Any]) -> None:
+    """Two are worked on at a time; here five wait for their clients."""
+    server = launch(NEXT_BYTES=100, WHOLE_REQUEST=100)  # longer than this test waits
+    body = form(('"file"; filename="a.txt"', TALE.encode() * 3000))
+    kind = f"Content-Type: multipart/form-data; boundary={BOUNDARY}"
+    head = f"POST /v1/files HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\n{kind}\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    with ExitStack() as stack:
+        for _ in range(5):
+            stack.enter_context(server.connect(head + body[:200_000]))
+        whole = stack.enter_context(server.connect(head + body))
+        assert whole.recv(100).startswith(b"HTTP/1.1 200")
