@@ -100,7 +100,7 @@ class SamplingConfig(Settings):
     temperature: float | tuple[tuple[int, float], ...] = setting(0.8, "1 draws as the model learned, lower is safer, higher is wilder", at_least=0, at_most=100,
                                           hint="0 always takes the likeliest character", varies=True)
     top_k: int = setting(0, "draw only among the k likeliest symbols; 0 among all", at_least=0, at_most=2_000_000)
-    top_p: float = setting(1.0, "draw only among the likeliest symbols that together reach this probability", above=0, at_most=1)
+    top_p: float = setting(1.0, "draw only among the likeliest symbols that together reach this probability", at_least=0, at_most=1, hint="0 always takes the likeliest character")
     min_p: float = setting(0.0, "draw only among symbols at least this share as likely as the likeliest", at_least=0, at_most=1)
     repetition_penalty: float = setting(1.0, "above 1, symbols that the prompt or the text has already become less likely (CTRL's rule); 1 does nothing",
                                         above=0, at_most=100)

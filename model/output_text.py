@@ -39,7 +39,7 @@ class Piece(NamedTuple):
     request: int
     choice: int  # which of the request's n texts
     text: str
-    symbols: int  # drawn so far
+    symbols: int  # drawn so far; at the end without those of a stop string
     finish_reason: FinishReason | None  # in the last piece of a text
     logprobs: Sequence[SymbolLogprob] = ()  # if requested: of the symbols whose characters are in the piece
 
@@ -71,6 +71,7 @@ class OutputText:
         self._echo, self._shown = start.echo, 0  # what is not shown yet, and how many characters are
         self._echoed = len(start.echo)
         self._logprobs = deque(start.echo_logprobs)  # of symbols whose characters are not shown yet
+        self._positions: deque[int] = deque()  # of these symbols in the text, if a stop string may end it
         self._rng = np.random.Generator(np.random.PCG64((config.seed or 0) + choice))
 
     def fill_random(self, numbers: NDArray[np.float64]) -> None:
@@ -102,8 +103,9 @@ class OutputText:
             for index, symbol in enumerate(symbols):
                 self.symbols += 1
                 written = self.detokenizer.push(symbol)
+                self._positions.append(self._echoed + self.detokenizer.position)
                 if logprobs:
-                    self._logprobs.append(SymbolLogprob(*logprobs[index], self._echoed + self.detokenizer.position))
+                    self._logprobs.append(SymbolLogprob(*logprobs[index], self._positions[-1]))
                 text += self._stop_strings.push(written, self.symbols - self.detokenizer.held >= self.config.min_length)
                 if self._stop_strings.stopped:
                     return self.finish(text)
@@ -130,6 +132,10 @@ class OutputText:
         if self._echo:
             text, self._echo = self._echo + text, ""
         self._shown += len(text)
+        while self._positions and self._positions[0] < self._shown:
+            self._positions.popleft()
+        if finish_reason == "stop":
+            self.symbols -= len(self._positions)
         if not self._logprobs:
             return Piece(self.request, self.choice, text, self.symbols, finish_reason)
         logprobs = []

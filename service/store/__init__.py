@@ -16,7 +16,7 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Literal, Self
 
 from sqlite_utils import Database
 
@@ -93,6 +93,16 @@ class Store:
     def backup(self, file: str | Path) -> IntegrityReport:
         """Copies the state of this moment to a new file while others write, and checks it. Raises `FileTaken`."""
         return backup(self._file, file)
+
+    def position(self, table: Literal["corpora", "runs"], name: str) -> float | None:
+        """Returns where a corpus or run stands in the order in which they were made, also one that was deleted within the last day.
+
+        A deleted one stands before what may have its id now. None if there was none of that name.
+        """
+        row = self._file.row(f"SELECT id AS position FROM {table} WHERE name = ?", name) or self._file.row(
+            "SELECT position - 0.5 AS position FROM removed WHERE list = ? AND name = ?", table, name
+        )
+        return float(row["position"]) if row else None
 
     def close(self) -> None:
         """Closes the connections of all threads."""

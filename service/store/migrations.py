@@ -273,6 +273,36 @@ def name_callers(db: Database) -> None:
     db.execute("ALTER TABLE runs ADD COLUMN caller TEXT")
 
 
+@release()
+def keep_positions(db: Database) -> None:
+    """Where a corpus or run stood that was deleted within the last day, so that clients that delete while they list can go on.
+
+    `position` is the id that it had, which another one may have by now.
+    """
+    db.execute(
+        """
+        CREATE TABLE removed (
+            list TEXT NOT NULL CHECK (list IN ('corpora', 'runs')),
+            name TEXT NOT NULL,
+            position INTEGER NOT NULL,
+            removed_at TEXT NOT NULL,
+            PRIMARY KEY (list, name)
+        ) STRICT, WITHOUT ROWID
+        """
+    )
+    for table in ("corpora", "runs"):
+        db.execute(
+            f"""
+            CREATE TRIGGER {table}_removed AFTER DELETE ON {table} BEGIN
+                DELETE FROM removed WHERE removed_at < strftime('%Y-%m-%dT%H:%M:%fZ', 'now', '-1 day');
+                INSERT INTO removed (list, name, position, removed_at)
+                    VALUES ('{table}', old.name, old.id, strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))
+                    ON CONFLICT DO UPDATE SET position = excluded.position, removed_at = excluded.removed_at;
+            END
+            """
+        )
+
+
 def new_number() -> int:
     """Returns a random number for a file's header, never 0."""
     return secrets.randbelow(2**31 - 1) + 1

@@ -15,18 +15,20 @@ Watch = Callable[[int], None]
 LEAST_TEXT = 100  # characters: below that there is nothing to learn from
 
 
-def add(store: Store, source: Source, name: str | None = None, watch: Watch | None = None, *, anew: bool = False) -> Corpus:
+def add(
+    store: Store, source: Source, name: str | None = None, watch: Watch | None = None, *, anew: bool = False, least: int = LEAST_TEXT
+) -> Corpus:
     """Store the text of `source` under `name`, or under a name made from the source's.
 
     If no `name` is given and the same text is stored already, that corpus is returned, unless a new name is to be made `anew` (two
     names of one text share its storage). `watch(characters)` is called with the number of characters read so far. Raises
-    `InvalidName` for the name of a built-in corpus, `TextTooShort`, and what `Source.pieces` and `Corpora.add` raise; then nothing
-    is kept.
+    `InvalidName` for the name of a built-in corpus, `TextTooShort` for fewer characters than `least`, and what `Source.pieces` and
+    `Corpora.add` raise; then nothing is kept.
     """
     if name is not None and is_builtin(name) and source.name != name:
         raise InvalidName("corpus", name, reserved=True)
     wished = source.name if name is None else name
-    return store.corpora.add(wished, _watched(source, watch), source.origin, exact=name is not None, anew=anew)
+    return store.corpora.add(wished, _watched(source, watch, least), source.origin, exact=name is not None, anew=anew)
 
 
 def corpus_for(store: Store, what: str, watch: Watch | None = None, **reading: Any) -> tuple[Corpus, Source | None]:
@@ -50,7 +52,7 @@ def corpus_for(store: Store, what: str, watch: Watch | None = None, **reading: A
     return add(store, source, watch=watch), source
 
 
-def _watched(source: Source, watch: Watch | None) -> Iterator[str]:
+def _watched(source: Source, watch: Watch | None, least: int) -> Iterator[str]:
     """Yield the pieces of a text, and raise `TextTooShort` at its end if they are too few."""
     characters = 0
     for piece in source.pieces():
@@ -58,5 +60,5 @@ def _watched(source: Source, watch: Watch | None) -> Iterator[str]:
         characters += len(piece)
         if watch:
             watch(characters)
-    if characters < LEAST_TEXT:
-        raise TextTooShort(source.origin, characters, LEAST_TEXT)
+    if characters < least:
+        raise TextTooShort(source.origin, characters, least)

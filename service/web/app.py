@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from flask import Flask, Response
 
@@ -33,6 +36,25 @@ def version() -> str:
         return "0"
 
 
+class Tidied:
+    """Routes a path as the one without doubled slashes around /v1 and without slashes at its end: some clients join addresses so.
+
+    Other doubled slashes stay, since between them an id may be missing. werkzeug would redirect them, with a page in HTML.
+    """
+
+    def __init__(self, application: WSGIApplication) -> None:
+        self._application = application
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        environ["PATH_INFO"] = re.sub(r"^/+(?:v1/+)?", joined, environ.get("PATH_INFO", "")).rstrip("/") or "/"
+        return self._application(environ, start_response)
+
+
+def joined(found: re.Match[str]) -> str:
+    """Return the beginning of a path with single slashes."""
+    return "/v1/" if "v1" in found[0] else "/"
+
+
 def create_app(config: ServiceConfig | str | Path) -> Flask:
     """Return the WSGI application for a database file, or for a configuration.
 
@@ -45,6 +67,8 @@ def create_app(config: ServiceConfig | str | Path) -> Flask:
     app.wsgi_app = auth.TrustedProxies(app.wsgi_app, service.config.networks, service.config.root_path)  # type: ignore[method-assign]
     app.config["MAX_CONTENT_LENGTH"] = service.config.max_body
     app.extensions["charloom"] = service
+    app.url_map.merge_slashes = False
+    app.wsgi_app = Tidied(app.wsgi_app)  # type: ignore[method-assign]
     errors.install(app, service)
     observability.install_request_log(app)
     observability.install_metrics(app, service, registry)
@@ -55,6 +79,7 @@ def create_app(config: ServiceConfig | str | Path) -> Flask:
         completions.routes(service, version()),
         analysis.score_routes(service),
         analysis.novelty_routes(service),
+        analysis.tokenize_routes(service),
         inspect.routes(service),
         models.routes(service),
         files.routes(service),

@@ -130,9 +130,9 @@ def check_again() -> Callable[[], object]:
 
 
 def scope_of(endpoint: str, method: str) -> str:
-    """Return the scope that a key needs for a route."""
+    """Return the scope that a key needs for a route; the least if there is none, so that the client learns that."""
     blueprint = endpoint.partition(".")[0]
-    if method in READING or (blueprint in WRITING and method != "DELETE"):
+    if not endpoint or method in READING or (blueprint in WRITING and method != "DELETE"):
         return "write"
     return "train" if blueprint in TRAINING and method == "POST" else "admin"
 

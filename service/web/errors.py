@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from flask import Flask, Response, request
+from flask import Flask, Response, current_app, request
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import RequestRedirect
 
@@ -143,10 +143,33 @@ def install(app: Flask, service: Service) -> None:
     app.register_error_handler(Exception, handle)
 
 
+CONTINUES = "these models only continue a text: send it as `prompt` to /v1/completions"
+# Routes of OpenAI's API that clients ask for, and what to do instead.
+INSTEAD = {
+    "/v1/chat/completions": CONTINUES,
+    "/v1/responses": CONTINUES,
+    "/v1/embeddings": "these models have no embeddings of texts; /v1/inspect shows what is inside them",
+    "/v1/uploads": "send a file of any size in one request to /v1/files",
+    "/v1/batches": "send several prompts in one request to /v1/completions",
+}
+
+
+def _instead(path: str) -> str:
+    """Return the next step for a path that has no route."""
+    for theirs, step in INSTEAD.items():
+        if f"/v1{path.removeprefix('/v1')}/".startswith(f"{theirs}/"):
+            return step
+    routes = current_app.create_url_adapter(request)
+    for other in (f"/v1{path}", path.removeprefix("/v1"), path.replace("/v1/v1", "/v1", 1)):
+        if other not in ("", path) and routes is not None and routes.test(other, request.method):
+            return f"it is at {other}{'; the base address of a client ends in /v1, once' if '/v1/' in other else ''}"
+    return f"the page at {request.root_path}/ and {request.root_path}/docs show what there is"
+
+
 def _sentence(error: HTTPException, service: Service) -> str:
     """Return a message for werkzeug's error, with the limit and the next step."""
     if error.code == 404:
-        return f"there is nothing at {request.path[:200]}; the page at {request.root_path}/ shows what there is"
+        return f"there is nothing at {request.path[:200]}; {_instead(request.path)}"
     if error.code == 405:
         allowed = ", ".join(sorted(set(getattr(error, "valid_methods", None) or ()) - {"OPTIONS", "HEAD"}))
         return f"{request.path} does not take {request.method}; it takes {allowed}"

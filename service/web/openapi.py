@@ -89,7 +89,13 @@ KEY = "needed unless only this machine can reach the service; the roles that rou
 EXAMPLES = {"model": "latest", "file": "tale", "job": "tale-lstm", "filename": "page.css"}  # of names in an address
 STATIC = Operation(tag="service", media="*/*", raises=(NotFound,))
 # Fields whose largest value is a setting of the service.
-LIMITS = {"length": "max_length", "max_tokens": "max_length", "n": "max_texts", "best_of": "max_texts"}
+LIMITS = {
+    "length": "max_length",
+    "max_tokens": "max_length",
+    "max_completion_tokens": "max_length",
+    "n": "max_texts",
+    "best_of": "max_texts",
+}
 FILE = {
     "type": "string",
     "format": "binary",

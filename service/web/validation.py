@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, Any, Literal, NamedTuple, NoReturn
 
 import msgspec
@@ -59,10 +60,19 @@ ROUTE_FIELDS = {
         words="a string, a list of strings, a list of symbol ids, or a list of such lists",
     ),
     "completion.stop": _nullable(
-        str | Annotated[list[str], msgspec.Meta(max_length=4)],
-        "end before this string, or before any of up to 4",
-        words="a string, or a list of at most 4",
+        str | Annotated[list[str], msgspec.Meta(max_length=16)],
+        "end before this string, or before any of up to 16",
+        words="a string, or a list of at most 16",
     ),
+    "completion.logit_bias": _nullable(
+        dict[str, Annotated[float, msgspec.Meta(ge=-100, le=100)]],
+        "added to the logits of symbols, each given by its id or as it is written; what the alphabet lacks does nothing",
+        words="an object of numbers from -100 to 100, by symbols or their ids",
+    ),
+    "completion.max_completion_tokens": _nullable(
+        int, "max_tokens by its name in newer requests", unit="symbols", at_least=0, at_most=1_000_000_000
+    ),
+    "completion.ignore_eos": _nullable(bool, "accepted for compatibility; a model has no symbol that ends a text"),
     "completion.best_of": _nullable(
         int,
         "texts to write, of which the n with the highest mean log-probability are returned; 0 means n",
@@ -114,9 +124,14 @@ ROUTE_FIELDS = {
     ),
     "cells.corpus": _nullable(str, "a stored corpus to search in; by default the one that the model was trained on"),
     "path.completion": _field(str, "the id in the first event of a stream"),
+    "tokens.model": _nullable(str, f"the model whose alphabet is meant: {MODEL_ID}", "latest"),
+    "tokenize.prompt": _field(str, "the text"),
+    "tokenize.return_token_strs": _nullable(bool, "report the symbol of each id, too", False),
+    "tokenize.add_special_tokens": _nullable(bool, "accepted for compatibility; there are no special symbols", True),
+    "detokenize.tokens": _field(list[int], "ids of symbols", words="a list of whole numbers"),
     # ── lists
-    "list.after": _field(str, "the id after which the list begins: the last one of the previous page", None),
-    "list.limit": _field(int, "largest number of entries", 20, at_least=1, at_most=10_000),
+    "list.after": _field(str, "the id after which the list begins: the last one of the previous page, which may be deleted by now", None),
+    "list.limit": _field(int, "largest number of entries", 20, at_least=0, at_most=10_000),
     "list.order": _field(str, "by time: desc, the newest first, or asc", "desc", choices=("desc", "asc")),
     # ── files
     "file.purpose": _field(str, "accepted for compatibility; every file is a text to train on", "fine-tune"),
@@ -139,7 +154,9 @@ ROUTE_FIELDS = {
         words="an object of at most 16 strings, with names of at most 64 and values of at most 512 characters",
     ),
     "job.integrations": _nullable(
-        Annotated[list[Any], msgspec.Meta(max_length=0)], "this service has none", words="an empty list or left out"
+        Annotated[list[Any], msgspec.Meta(max_length=5)],
+        "accepted for compatibility; this service has none, and an event of the job says so",
+        words="a list of at most 5",
     ),
     "hyperparameters.n_epochs": _nullable(
         AUTO | Annotated[float, msgspec.Meta(gt=0, le=1_000_000)],
@@ -157,6 +174,8 @@ ROUTE_FIELDS = {
         words="auto or a number above 0 and at most 1,000",
     ),
     "method.type": _field(Literal["supervised"], "the way of training", "supervised", words="supervised"),
+    "method.dpo": _nullable(dict[str, Any], "settings of another method; ignored", words="an object"),
+    "method.reinforcement": _nullable(dict[str, Any], "settings of another method; ignored", words="an object"),
     # ── names in an address
     "path.model": _field(str, "RUN, RUN@STEP, RUN@best, RUN@last or latest"),
     "path.file": _field(str, "the id of a file: the name of its corpus"),
@@ -174,6 +193,11 @@ def route_fields(group: str, *names: str) -> dict[str, Field]:
     return {name: found[name] for name in names or found}
 
 
+def listing(entries: int, *names: str) -> dict[str, Field]:
+    """Return the fields of a list: `limit`, by default `entries` as in OpenAI's API, and the named ones of the group `list`."""
+    return {**(route_fields("list", *names) if names else {}), "limit": ROUTE_FIELDS["list.limit"]._replace(default=entries)}
+
+
 # ── schema ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -185,6 +209,23 @@ def fields_of(configuration: Any, *names: str, without: tuple[str, ...] = ()) ->
             kind, optional = types_of(configuration)[field.name]
             fields[field.name] = Field(kind, optional, default_of(field), setting)
     return fields
+
+
+LEFT_OUT = ("top_k", "seed")  # of a text; many clients send -1 for them to leave them out
+
+
+def sampling_fields(*names: str, without: tuple[str, ...] = ()) -> dict[str, Field]:
+    """Return the named fields of `ROUTE_FIELDS`, then those of a text, in which those of `LEFT_OUT` may be -1."""
+    fields = fields_of(SamplingConfig, *names, without=without)
+    for name in LEFT_OUT:
+        setting = fields[name].setting
+        fields[name] = fields[name]._replace(setting=replace(setting, at_least=-1, meaning=f"{setting.meaning}; -1 leaves it out"))
+    return fields
+
+
+def sampling_config(values: dict[str, Any]) -> SamplingConfig:
+    """Return the configuration of a text from the values of `sampling_fields`. Raises `InvalidSetting`."""
+    return SamplingConfig.from_dict({name: value for name, value in values.items() if name not in LEFT_OUT or value != -1})
 
 
 def annotation(field: Field) -> Any:
@@ -324,4 +365,4 @@ def _kind(value: object) -> str:
 
 
 WITHOUT = ("prompt_ids", "logprobs", "echo")  # settings that /generate leaves out
-GENERATE = Body("Generate", fields_of(SamplingConfig, "model", "stream", "novelty", without=WITHOUT))
+GENERATE = Body("Generate", sampling_fields("model", "stream", "novelty", without=WITHOUT))

@@ -1,29 +1,34 @@
-"""Serves POST /v1/novelty and POST /v1/score, which analyse a text.
+"""Serves POST /v1/novelty, POST /v1/score and POST /tokenize, which analyse a text.
 
 ``POST /v1/novelty`` reports what of it was copied from the corpus of a model. ``POST /v1/score`` returns its log-likelihood under one
-model or several, symbol by symbol, and which of these most likely wrote it.
+model or several, symbol by symbol, and which of these most likely wrote it. ``POST /tokenize``, ``POST /detokenize`` and ``GET
+/tokenizer_info``, in the shapes of vLLM, tell the ids of symbols: a prompt of ids is read as the text they were made from, and
+`logit_bias` takes them.
 """
 
 from __future__ import annotations
 
 import math
+import sys
 from typing import Any
 
 from flask import Blueprint, Response, request
 
-from model.errors import CheckpointError, InvalidSetting
+from model.errors import CheckpointError, InvalidSetting, Word
 from model.normalization import normalize
+from model.vocabulary import Encoded, Vocabulary
+from service.generation.model_cache import LoadedModel
 from service.generation.scoring import Judgement, posterior
 from service.novelty import TextNovelty
 from service.system.errors import NotFound, ServiceError, TooManyRequests
 from service.web.api.completion_adapter import completion_logprobs
-from service.web.api.protocol import Scored, TextScore
+from service.web.api.protocol import Detokenized, Scored, Substituted, TextScore, Tokenized, TokenizerInfo
 from service.web.api.request_body import client_left, json_body
 from service.web.api.responses import answer, large_answer
 from service.web.auth import caller
 from service.web.openapi import operation
 from service.web.state import Service
-from service.web.validation import Body, route_fields
+from service.web.validation import Body, Query, route_fields
 
 # ── novelty ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -116,3 +121,84 @@ def score_of(found: list[Judgement], text: str, alternatives: int | None) -> Sco
     ]
     likeliest = max(scores, key=lambda each: each.probability, default=None)
     return Scored(characters=characters, data=scores, likeliest=likeliest.model if likeliest else None)
+
+
+# ── tokenize ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+TOKENIZE = Body("TokenizeRequest", {**route_fields("tokens", "model"), **route_fields("tokenize")})
+DETOKENIZE = Body("DetokenizeRequest", {**route_fields("tokens", "model"), **route_fields("detokenize")})
+INFO = Query("TokenizerInfoQuery", route_fields("tokens", "model"))
+WHOLE = sys.maxsize  # symbols of a text: none are cut off
+MOST_DIFFERENT = 20_000  # characters of a text; for each that the alphabet lacks, 28 microseconds are spent on its closest form
+
+
+def tokenize_routes(service: Service) -> Blueprint:
+    """Return the routes and their views."""
+    blueprint = Blueprint("tokenize", __name__)
+
+    @blueprint.post("/tokenize")
+    @operation("texts", body=TOKENIZE, example={"model": "latest", "prompt": "Once"}, answer=Tokenized, raises=RAISES)
+    def tokenize() -> Response:
+        """Return the ids of the symbols that a model reads of a text.
+
+        They are those of a prompt: a character that the alphabet lacks is read in its closest known form, else as the unknown symbol,
+        whose id is the size of the alphabet. No symbols are added.
+        """
+        values = TOKENIZE.parse(json_body(request))
+        vocabulary = service.find(values.get("model") or "latest").checkpoint.vocabulary
+        encoded = encoded_text(vocabulary, values["prompt"])
+        tokens = encoded.ids.tolist()
+        return large_answer(
+            Tokenized(
+                count=len(tokens),
+                max_model_len=service.config.max_prompt,
+                tokens=tokens,
+                token_strs=[vocabulary.names[token] for token in tokens] if values.get("return_token_strs") else None,
+                substituted=[Substituted(**each._asdict()) for each in encoded.substituted],
+            )
+        )
+
+    @blueprint.post("/detokenize")
+    @operation("texts", body=DETOKENIZE, example={"model": "latest", "tokens": [1, 2, 1]}, answer=Detokenized, raises=RAISES)
+    def detokenize() -> Response:
+        """Return the text of ids. An id outside the alphabet, and a byte that is part of no character, is U+FFFD in it."""
+        values = DETOKENIZE.parse(json_body(request))
+        vocabulary, tokens = service.find(values.get("model") or "latest").checkpoint.vocabulary, values["tokens"]
+        return large_answer(Detokenized(prompt=vocabulary.decode(vocabulary.encode_ids(tokens, WHOLE).ids) if tokens else ""))
+
+    @blueprint.get("/tokenizer_info")
+    @operation("texts", query=INFO, answer=TokenizerInfo, raises=RAISES)
+    def info() -> Response:
+        """Describe the alphabet of a model: the symbol of each id."""
+        return large_answer(described(service.find(INFO.read(request.args.to_dict(flat=False))["model"]), service.config.max_prompt))
+
+    return blueprint
+
+
+def encoded_text(vocabulary: Vocabulary, text: str) -> Encoded:
+    """Return the ids of a text as a prompt of any length; an empty one has none. Raises `InvalidSetting` for one that takes too long."""
+    different = len(set(text))
+    if different > MOST_DIFFERENT:
+        must = f"one of at most {MOST_DIFFERENT:,} different ones"
+        raise InvalidSetting("prompt", Word(f"a string of {different:,} different characters"), must, "send it in parts")
+    encoded = vocabulary.encode_prompt(text, WHOLE)
+    return encoded if text else encoded._replace(ids=encoded.ids[:0])
+
+
+def described(model: LoadedModel, max_prompt: int) -> TokenizerInfo:
+    """Return the facts about a model's alphabet. A text begins as after a line end, which is the only symbol that parts texts."""
+    vocabulary = model.checkpoint.vocabulary
+    line_end = "\n" if vocabulary.knows("\n") else None
+    return TokenizerInfo(
+        tokenizer_class="CharloomVocabulary",
+        model=model.name,
+        level=vocabulary.level,
+        normalization=vocabulary.normalization,
+        vocab_size=vocabulary.size,
+        model_max_length=max_prompt,
+        bos_token=line_end,
+        eos_token=line_end,
+        unk_token=vocabulary.names[vocabulary.unknown],
+        unk_token_id=vocabulary.unknown,
+        symbols=vocabulary.names[: vocabulary.size],
+    )

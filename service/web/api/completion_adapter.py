@@ -7,6 +7,7 @@ or its events. ``POST /generate`` has its own words, and shares everything from 
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ from model.output_text import Piece, SymbolLogprob
 from service.generation.request import Part, Request
 from service.novelty import TextNovelty
 from service.web.api.protocol import (
+    ChoiceFacts,
     Completion,
     CompletionChoice,
     CompletionFacts,
@@ -36,7 +38,7 @@ from service.web.api.protocol import (
 from service.web.api.responses import DONE, event
 from service.web.errors import body_of
 from service.web.state import Prompt, Service
-from service.web.validation import REQUIRED, Body, Field, fields_of, route_fields
+from service.web.validation import REQUIRED, Body, Field, fields_of, route_fields, sampling_config, sampling_fields
 
 log = logging.getLogger("charloom")
 
@@ -44,17 +46,15 @@ log = logging.getLogger("charloom")
 
 # OpenAI's and vLLM's name -> ours; all other names are the same.
 NAMES = {"max_tokens": "length", "min_tokens": "min_length"}
-OTHER_TYPES = ("prompt", "prompt_ids", "stop")  # settings whose types differ in OpenAI's API
+OTHER_TYPES = ("prompt", "prompt_ids", "stop", "logit_bias")  # settings whose types differ in OpenAI's API
 
 
 def _fields() -> dict[str, Field]:
     theirs = {ours: name for name, ours in NAMES.items()}
     found = {
         theirs.get(name, name): field._replace(optional=True)
-        for name, field in fields_of(SamplingConfig, "model", "stream", "novelty", without=OTHER_TYPES).items()
+        for name, field in sampling_fields("model", "stream", "novelty", without=OTHER_TYPES).items()
     }
-    top_k = found["top_k"].setting
-    found["top_k"] = found["top_k"]._replace(setting=replace(top_k, at_least=-1, meaning=f"{top_k.meaning}, and so does -1"))
     options = Body("StreamOptions", route_fields("stream_options"))
     found["stream_options"] = Field(options, True, None, replace(found["stream"].setting, meaning="what a stream sends in addition"))
     return route_fields("completion", "prompt") | found | route_fields("completion")
@@ -73,6 +73,8 @@ class CompletionRequest(NamedTuple):
     model: str
     prompts: list[Prompt]
     config: SamplingConfig  # of each prompt; its n is how many texts are generated
+    biases: dict[str, float]  # of logits, by symbols, which become ids with `with_biases`
+    names: dict[str, str]  # the client's word for a setting -> ours
     n: int  # how many of these are returned
     logprobs: int | None  # that are returned
     stream: bool
@@ -82,11 +84,10 @@ class CompletionRequest(NamedTuple):
     @contextmanager
     def client_names(self) -> Iterator[None]:
         """Renames the parameter of an `InvalidSetting` that is raised inside to the client's word for it."""
-        names = {**NAMES, "best_of": "n"} if self.config.n != self.n else NAMES
         try:
             yield
         except InvalidSetting as error:
-            for theirs, ours in names.items():
+            for theirs, ours in reversed(self.names.items()):  # the last that the client has used
                 if error.param == ours:
                     error.param, error.args = theirs, (str(error).replace(ours, theirs, 1),)
             raise
@@ -107,11 +108,31 @@ def parse_completion(data: bytes) -> CompletionRequest:
         values |= {"n": best_of, "logprobs": logprobs or 0}  # texts are ranked by their log-probabilities
     stop = values.pop("stop", [])
     values["stop"] = [each for each in ([stop] if isinstance(stop, str) else stop) if each]
-    values["top_k"] = max(0, values.get("top_k", 0))
-    for name in ("suffix", "user"):
+    biases = values.pop("logit_bias", {})
+    values["logit_bias"] = {int(key): biases.pop(key) for key in list(biases) if re.fullmatch(r"-?[0-9]{1,19}", key)}
+    for name in ("suffix", "user", "ignore_eos"):
         values.pop(name, None)
-    config = SamplingConfig.from_dict({NAMES.get(name, name): value for name, value in values.items()})
-    return CompletionRequest(model, prompts, config, n, logprobs, stream, include_usage, novelty)
+    names = {**NAMES, "best_of": "n"} if best_of > n else NAMES
+    newer = values.pop("max_completion_tokens", None)
+    if newer is not None:
+        if values.setdefault("max_tokens", newer) != newer:
+            must = f"left out if max_tokens is given, or {values['max_tokens']} as well"
+            raise InvalidSetting("max_completion_tokens", newer, must, "both are the same limit")
+        names = {**names, "max_completion_tokens": names["max_tokens"]}
+    config = sampling_config({NAMES.get(name, name): value for name, value in values.items()})
+    return CompletionRequest(model, prompts, config, biases, names, n, logprobs, stream, include_usage, novelty)
+
+
+def with_biases(asked: CompletionRequest, service: Service) -> CompletionRequest:
+    """Return the request with its biases by id, of the very checkpoint that is asked. Raises as `Service.find`."""
+    if not asked.biases:
+        return asked
+    found = service.find(asked.model)
+    vocabulary = found.checkpoint.vocabulary
+    encoded = ((vocabulary.encode(symbol), bias) for symbol, bias in asked.biases.items())
+    known = {int(ids[0]): bias for ids, bias in encoded if len(ids) == 1 and ids[0] != vocabulary.unknown}
+    config = replace(asked.config, logit_bias={**asked.config.logit_bias, **known})
+    return asked._replace(model=found.name, config=config, biases={})
 
 
 def parse_prompts(given: str | list[Any]) -> list[Prompt]:
@@ -229,6 +250,7 @@ class CompletionBuilder:
         self._name, self._asked, self._request, self._service = name, asked, request, service
         self._output = RequestOutput(request, keep_logprobs=not asked.stream)
         self._novelty_error: CharloomError | None = None  # the first of all texts
+        self._offsets: dict[int, int] = {}  # of the texts of each part: the length of its prompt, as far as it is known
         self._created = int(time.time())
         self._fingerprint = f"charloom-{version} {request.model.name}"
 
@@ -262,10 +284,21 @@ class CompletionBuilder:
         return CompletionChoice(
             text=piece.text,
             index=index,
-            logprobs=None if self._asked.logprobs is None else completion_logprobs(piece.logprobs, alternatives=self._asked.logprobs > 0),
-            finish_reason=piece.finish_reason,
+            logprobs=self._logprobs(piece),
+            finish_reason="content_filter" if piece.finish_reason == "max_copy" else piece.finish_reason,
+            meta=ChoiceFacts(finish_reason="max_copy") if piece.finish_reason == "max_copy" else UNSET,
             novelty=self._novelty(piece.choice) if self._asked.novelty and piece.finish_reason else UNSET,
         )
+
+    def _logprobs(self, piece: Piece) -> CompletionLogprobs | None:
+        """Return the log-probabilities of a piece, whose offsets count from the beginning of the prompt, as in OpenAI's API."""
+        if self._asked.logprobs is None:
+            return None
+        part = self._request.parts[piece.choice // self._request.parts[0].config.n]
+        if part.first not in self._offsets:
+            prompt = self._request.model.checkpoint.vocabulary.decode(part.prompt.ids)
+            self._offsets[part.first] = 0 if part.config.echo else len(prompt)
+        return completion_logprobs(piece.logprobs, alternatives=self._asked.logprobs > 0, offset=self._offsets[part.first])
 
     def _novelty(self, choice: int) -> TextNovelty | None:
         found = compare_choice(self._service, self._output, choice)
@@ -303,13 +336,16 @@ def mean_logprob(scores: Sequence[SymbolLogprob]) -> float:
     return sum(score.logprob or 0.0 for score in scores) / max(1, len(scores))
 
 
-def completion_logprobs(scores: Sequence[SymbolLogprob], *, alternatives: bool) -> CompletionLogprobs:
-    """Returns log-probabilities in OpenAI's shape, in which the likeliest symbols always include the symbol itself."""
+def completion_logprobs(scores: Sequence[SymbolLogprob], *, alternatives: bool, offset: int = 0) -> CompletionLogprobs:
+    """Returns log-probabilities in OpenAI's shape, in which the likeliest symbols always include the symbol itself.
+
+    `offset` is where the text begins.
+    """
     return CompletionLogprobs(
         tokens=[score.text for score in scores],
         token_logprobs=[score.logprob for score in scores],
         top_logprobs=[_top(score) for score in scores] if alternatives else None,
-        text_offset=[score.position for score in scores],
+        text_offset=[offset + score.position for score in scores],
     )
 
 

@@ -13,6 +13,7 @@ from service.web.api.completion_adapter import (
     completion_facts,
     event_stream,
     parse_completion,
+    with_biases,
 )
 from service.web.api.protocol import Completion, CompletionFacts, Error
 from service.web.api.request_body import client_left, json_body
@@ -43,7 +44,7 @@ def routes(service: Service, version: str) -> Blueprint:
         A token is a symbol of the model's alphabet: a character, for most. With `stream` an event comes for each piece, the last of
         them with the facts, then `[DONE]`.
         """
-        asked = parse_completion(json_body(request))
+        asked = with_biases(parse_completion(json_body(request)), service)
         with asked.client_names():
             generation = service.begin(
                 asked.model, asked.config, asked.prompts, whole=not asked.stream, novelty=asked.novelty, caller=caller()

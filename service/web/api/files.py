@@ -16,17 +16,17 @@ from service.system.errors import CorpusInUse, CorpusNotFound, NameTaken, NoRoom
 from service.training import corpus_import
 from service.web.api.protocol import Deleted, File, FileFacts, Page
 from service.web.api.request_body import Upload, expect_large
-from service.web.api.responses import answer, page, seconds
+from service.web.api.responses import answer, cursor, page, seconds
 from service.web.errors import about
 from service.web.openapi import operation
 from service.web.state import Service
-from service.web.validation import Query, route_fields
+from service.web.validation import Query, listing, route_fields
 
 UPLOADED = "uploaded "  # the origin of an uploaded corpus begins with it; the file's name follows
 UPLOAD_BYTES = 2**24  # memory of one that is not packed; texts of rare characters take a little more
 MOST_CHARACTERS = 1000  # of an alphabet that are listed
 FORM = Query("Upload", route_fields("file"))
-LIST = Query("Files", {**route_fields("list"), **route_fields("file", "purpose")})
+LIST = Query("Files", {**listing(10_000, "after", "order"), **route_fields("file", "purpose")})
 
 
 def routes(service: Service) -> Blueprint:
@@ -67,12 +67,12 @@ def routes(service: Service) -> Blueprint:
             given = arriving.begin()
             source = _source(service, arriving, given, take_memory)
             try:
-                corpus = corpus_import.add(service.store, source, given["name"], rest, anew=True)
+                corpus = corpus_import.add(service.store, source, given["name"], rest, anew=True, least=1)
             except (TextError, SourceError) as error:
                 error.param = error.param or "file"
                 error.args = (in_words_of_the_form(str(error)),)
                 raise
-        return answer(described(service, corpus, source.report.warnings))
+        return answer(described(service, corpus, [*source.report.warnings, *_notes(corpus, arriving)]))
 
     @blueprint.get("/v1/files")
     @operation("files", query=LIST, answer=Page[File])
@@ -80,8 +80,17 @@ def routes(service: Service) -> Blueprint:
         """List the files, the newest first. All are of the purpose `fine-tune`."""
         asked = LIST.read(request.args.to_dict(flat=False))
         stored = corpora.list() if asked["purpose"] == "fine-tune" else []
-        found = sorted(stored, key=lambda corpus: corpus.id, reverse=asked["order"] == "desc")
-        return answer(page(found, lambda corpus: corpus.name, _listed, asked["after"], asked["limit"]))
+        return answer(
+            page(
+                stored,
+                lambda corpus: corpus.name,
+                _listed,
+                asked["limit"],
+                position_of=lambda corpus: corpus.id,
+                after=cursor(asked["after"], lambda name: service.store.position("corpora", name)),
+                ascending=asked["order"] == "asc",
+            )
+        )
 
     @blueprint.get("/v1/files/<file>")
     @operation("files", answer=File, raises=(CorpusNotFound,))
@@ -111,6 +120,14 @@ def routes(service: Service) -> Blueprint:
         return answer(Deleted(id=file, object="file"))
 
     return blueprint
+
+
+def _notes(corpus: Corpus, arriving: Upload) -> Iterator[str]:
+    """Yield what a client should know of a file that was taken."""
+    if corpus.characters < corpus_import.LEAST_TEXT:
+        yield f"it has {corpus.characters} characters; no model can be trained on fewer than {corpus_import.LEAST_TEXT}"
+    if arriving.expires:
+        yield "expires_after is not kept: the file stays until it is deleted"
 
 
 def in_words_of_the_form(message: str) -> str:

@@ -27,16 +27,27 @@ from service.system.errors import (
 )
 from service.system.processes import POLL
 from service.training import jobs
-from service.web.api.fine_tuning_adapter import EVENT, JOB, checkpoint_shown, event_shown, has_metadata, job_of, limits_of, ordered
+from service.web.api.fine_tuning_adapter import (
+    EVENT,
+    JOB,
+    checkpoint_id,
+    checkpoint_shown,
+    event_shown,
+    has_metadata,
+    job_of,
+    limits_of,
+    ordered,
+    step_in,
+)
 from service.web.api.fine_tuning_protocol import Job, JobCheckpoint, JobEvent
 from service.web.api.protocol import Error, Page
 from service.web.api.request_body import client_left, json_body
-from service.web.api.responses import DONE, KEEP_ALIVE, answer, event, page
+from service.web.api.responses import DONE, KEEP_ALIVE, answer, cursor, event, page
 from service.web.auth import caller, check_again, may_administer
 from service.web.errors import about, body_of
 from service.web.openapi import operation
 from service.web.state import Service
-from service.web.validation import Query, route_fields
+from service.web.validation import Query, listing, route_fields
 
 # ── streaming ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -88,8 +99,9 @@ def follow(
 # ── routes ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 ID = "fine_tuning_job_id"
-LIST = Query("Jobs", route_fields("list", "after", "limit"))
-EVENTS = Query("Events", {**route_fields("events"), **route_fields("list", "limit")})
+LIST = Query("Jobs", listing(20, "after"))
+EVENTS = Query("Events", {**route_fields("events"), **listing(20)})
+CHECKPOINTS = Query("Checkpoints", listing(10, "after"))
 EXAMPLE = {"model": "lstm", "training_file": "tale", "budget": 60}
 CHANGE = 3.0  # seconds to wait until a running job has paused or ended, as was asked; that takes two at most
 CHANGE_POLL = 0.1  # seconds between two looks meanwhile: a client waits for the answer
@@ -123,14 +135,17 @@ def routes(service: Service) -> Blueprint:
     def index() -> Response:
         """List the jobs, the newest first: every run that has a corpus, also those of the command line.
 
-        `metadata[KEY]=VALUE`, which may be sent several times, selects those that were ordered with such metadata.
+        `metadata[KEY]=VALUE`, which may be sent several times, selects those that were ordered with such metadata, and `metadata=null`
+        those without any.
         """
         asked = LIST.read(request.args.to_dict(flat=False))
         wanted = {
             key[len("metadata[") : -1]: value for key, value in request.args.items() if re.fullmatch(r"metadata\[.*\]", key, re.DOTALL)
         }
-        found = [run for run in store.runs.list() if run.corpus and has_metadata(run, wanted)]
-        return answer(page(found, lambda run: run.name, job_of, asked["after"], asked["limit"]))
+        unmarked = request.args.get("metadata") == "null"
+        found = [run for run in store.runs.list() if run.corpus and has_metadata(run, None if unmarked else wanted)]
+        after = cursor(asked["after"], lambda name: store.position("runs", name))
+        return answer(page(found, lambda run: run.name, job_of, asked["limit"], position_of=lambda run: run.id, after=after))
 
     @blueprint.get("/<job>")
     @operation("jobs", answer=Job, raises=(RunNotFound,))
@@ -196,16 +211,17 @@ def routes(service: Service) -> Blueprint:
             return _stream(service, followers, run, after)
         before = _number(asked["after"]) if asked["after"] is not None else None
         found = jobs.events(store, job, before=before, limit=asked["limit"] + 1, newest_first=True)
-        return answer(page(found, lambda event: f"{EVENT}{event.id}", event_shown, None, asked["limit"]))
+        return answer(page(found, lambda event: f"{EVENT}{event.id}", event_shown, asked["limit"], position_of=lambda event: event.id))
 
     @blueprint.get("/<job>/checkpoints")
-    @operation("jobs", query=LIST, answer=Page[JobCheckpoint], raises=(RunNotFound,))
+    @operation("jobs", query=CHECKPOINTS, answer=Page[JobCheckpoint], raises=(RunNotFound,))
     def checkpoints(job: str) -> Response:
         """List the checkpoints that a job has kept, the newest first; each is a model."""
-        asked = LIST.read(request.args.to_dict(flat=False))
+        asked = CHECKPOINTS.read(request.args.to_dict(flat=False))
         with about(ID):
-            found = store.checkpoints.list(store.runs.get(job))[::-1]
-        return answer(page(found, lambda each: f"{each.run}@{each.step}", checkpoint_shown, asked["after"], asked["limit"]))
+            found = store.checkpoints.list(store.runs.get(job))
+        after = cursor(asked["after"], lambda name: step_in(job, name))
+        return answer(page(found, checkpoint_id, checkpoint_shown, asked["limit"], position_of=lambda each: each.step, after=after))
 
     return blueprint
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from typing import Any, cast
@@ -27,6 +28,7 @@ from service.web.api.fine_tuning_protocol import (
     Level,
     Method,
     State,
+    Status,
     Supervised,
 )
 from service.web.api.responses import seconds
@@ -96,7 +98,10 @@ def ordered(service: Service, asked: dict[str, Any], caller: str) -> Run:
     )
     service.check_room()
     try:
-        return jobs.submit(service.store, spec)
+        run = jobs.submit(service.store, spec)
+        if asked.get("integrations"):
+            service.store.events.add(run, "the job's integrations are left out: this service sends its metrics to no other", level="warn")
+        return run
     except CharloomError as error:
         error.param = PARAMS.get(error.param or "", error.param)
         error.args = (re.sub("^corpus is", "training_file is", str(error)).replace("validation_corpus", "validation_file"),)
@@ -153,6 +158,7 @@ def clean(value: Any) -> Any:
 
 # ── jobs ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
+STATUS: dict[str, Status] = {"paused": "queued"}  # the state in a word of OpenAI's, if it has none of ours: clients go on waiting
 EVENT = "ftevent-"  # how the id of an event begins; its number follows
 
 
@@ -172,8 +178,8 @@ def job_of(run: Run) -> Job:
         model=run.parent or run.model_config["cell"],
         fine_tuned_model=run.name if usable else None,
         result_files=[],
-        status=cast(State, run.state),
-        training_file=run.corpus,
+        status=STATUS.get(run.state) or cast(Status, run.state),
+        training_file=run.corpus or "",
         validation_file=run.validation_corpus,
         trained_tokens=round(run.epoch * run.epoch_symbols) if run.epoch_symbols is not None else None,
         hyperparameters=hyperparameters,
@@ -184,6 +190,7 @@ def job_of(run: Run) -> Job:
         metadata=mark.get("metadata"),
         user_provided_suffix=mark.get("suffix"),
         meta=JobFacts(
+            state=cast(State, run.state),
             step=run.step,
             epoch=run.epoch,
             seconds=run.seconds,
@@ -199,16 +206,16 @@ def job_of(run: Run) -> Job:
     )
 
 
-def has_metadata(run: Run, wanted: dict[str, str]) -> bool:
-    """Return whether a run was ordered with all of the `wanted` metadata."""
+def has_metadata(run: Run, wanted: dict[str, str] | None) -> bool:
+    """Return whether a run was ordered with all of the `wanted` metadata; None means with none at all."""
     metadata = run.request.get(EXTRA, {}).get("metadata") or {}
-    return wanted.items() <= metadata.items()
+    return not metadata if wanted is None else wanted.items() <= metadata.items()
 
 
 def _hyperparameters_of(run: Run, mark: dict[str, Any]) -> Hyperparameters:
     known = run.request.get("given", run.training_config)  # what is not in it was or will be chosen; runs of old releases have no request
     return Hyperparameters(
-        n_epochs=known.get("epochs") or "auto",
+        n_epochs=math.ceil(known["epochs"]) if known.get("epochs") else "auto",
         batch_size=known.get("batch_size") or "auto",
         learning_rate_multiplier=mark.get("learning_rate_multiplier") or "auto",
     )
@@ -226,9 +233,20 @@ def event_shown(event: Event) -> JobEvent:
     )
 
 
+def checkpoint_id(checkpoint: StoredCheckpoint) -> str:
+    """Return the name of a checkpoint as a model."""
+    return f"{checkpoint.run}@{checkpoint.step}"
+
+
+def step_in(job: str, name: str) -> int | None:
+    """Return the step of a checkpoint of a job from its id, whether or not it is still there; None for any other id."""
+    step = name.removeprefix(f"{job}@")
+    return int(step) if step != name and step.isascii() and step.isdigit() and len(step) < 19 else None
+
+
 def checkpoint_shown(checkpoint: StoredCheckpoint) -> JobCheckpoint:
     """Return a checkpoint as OpenAI's clients know it."""
-    name = f"{checkpoint.run}@{checkpoint.step}"
+    name = checkpoint_id(checkpoint)
     return JobCheckpoint(
         id=name,
         created_at=seconds(checkpoint.created_at),

@@ -7,15 +7,19 @@ from typing import Any, Literal
 from service.web.api.protocol import Count, Seconds, Shape
 
 State = Literal["queued", "running", "paused", "succeeded", "failed", "cancelled"]
+Status = Literal["queued", "running", "succeeded", "failed", "cancelled"]  # those of a `State` that OpenAI's clients know
 Auto = Literal["auto"]
 Level = Literal["info", "warn", "error"]
 Kind = Literal["message", "metrics"]
 
 
 class Hyperparameters(Shape, kw_only=True):
-    """As OpenAI's API calls them. `auto` is chosen when the job begins; if `n_epochs` is `auto`, a time budget rules."""
+    """As OpenAI's API calls them. `auto` is chosen when the job begins; if `n_epochs` is `auto`, a time budget rules.
 
-    n_epochs: Auto | float
+    OpenAI's clients know whole `n_epochs` only: a part of an epoch counts as one, and `training_config` has the exact number.
+    """
+
+    n_epochs: Auto | int
     batch_size: Auto | int
     learning_rate_multiplier: Auto | float
 
@@ -44,9 +48,11 @@ class JobFault(Shape, kw_only=True):
 class JobFacts(Shape, kw_only=True):
     """How far a job is. `share` is null if it is not known; losses are the best so far, in nats per symbol.
 
-    `wanted` is the state that a running job was asked to take, and will soon have.
+    `state` may also be `paused`, for which OpenAI's API has no word. `wanted` is the state that a running job was asked to take, and
+    will soon have.
     """
 
+    state: State
     step: Count
     epoch: float
     seconds: float
@@ -63,6 +69,8 @@ class JobFacts(Shape, kw_only=True):
 class Job(Shape, kw_only=True):
     """A run. `fine_tuned_model` is its name as soon as it has ended, or is paused, with a checkpoint.
 
+    `status` is `queued` if `meta.state` is `paused`. `training_file` is empty for an imported model.
+
     `trained_tokens` are the symbols that were read up to its last checkpoint, counted each time; null before it begins.
     """
 
@@ -75,8 +83,8 @@ class Job(Shape, kw_only=True):
     fine_tuned_model: str | None
     organization_id: Literal["charloom"] = "charloom"
     result_files: list[str]
-    status: State
-    training_file: str | None
+    status: Status
+    training_file: str
     validation_file: str | None
     trained_tokens: int | None
     hyperparameters: Hyperparameters

@@ -7,7 +7,6 @@ from typing import Any
 
 from flask import Blueprint, Response, request
 
-from model.config import SamplingConfig
 from model.errors import CharloomError, CheckpointError, InvalidSetting
 from service.system.errors import NotFound, ServiceError, TooManyRequests
 from service.web.api.completion_adapter import RequestOutput, compare_choice, event_stream, fault, substitutions
@@ -17,7 +16,7 @@ from service.web.api.responses import answer
 from service.web.auth import caller
 from service.web.openapi import operation
 from service.web.state import Service
-from service.web.validation import GENERATE, WITHOUT
+from service.web.validation import GENERATE, WITHOUT, sampling_config
 
 RAISES = (InvalidSetting, NotFound, TooManyRequests, ServiceError, CheckpointError)
 
@@ -42,7 +41,7 @@ def routes(service: Service) -> Blueprint:
         """
         values = GENERATE.parse(json_body(request))
         model, stream, novelty = values.pop("model", "latest"), values.pop("stream", False), values.pop("novelty", False)
-        generation = service.begin(model, SamplingConfig.from_dict(values), whole=not stream, novelty=novelty, caller=caller())
+        generation = service.begin(model, sampling_config(values), whole=not stream, novelty=novelty, caller=caller())
         values.clear()  # the prompt may be long, and many requests may wait
         output, left = RequestOutput(generation), client_left(request)
         if stream:

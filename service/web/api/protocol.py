@@ -137,9 +137,10 @@ class Generated(Shape, kw_only=True, omit_defaults=True):
 
 
 class CompletionLogprobs(Shape, kw_only=True):
-    """For each symbol its log-probability in nats, those of the likeliest symbols in its place, and the offset in the text.
+    """For each symbol its log-probability in nats, those of the likeliest symbols in its place, and where its character stands.
 
-    They are the plain model's, before temperature and filters.
+    `text_offset` counts from the beginning of the prompt as it was read, with or without `echo`. The log-probabilities are the plain
+    model's, before temperature and filters.
     """
 
     tokens: list[str]
@@ -148,22 +149,29 @@ class CompletionLogprobs(Shape, kw_only=True):
     text_offset: list[int]
 
 
+class ChoiceFacts(Shape, kw_only=True):
+    """The reason why a text ended, if OpenAI's API has no word for it: every symbol that could follow would have copied too much."""
+
+    finish_reason: Literal["max_copy"]
+
+
 class CompletionChoice(Shape, kw_only=True):
     """A text, or in a stream what is new of it.
 
-    `finish_reason` is `max_copy` if every symbol that could follow would have copied too much. `novelty`, if it was requested, comes with
+    `finish_reason` is `content_filter` if `max_copy` ended the text, and then `meta` says so. `novelty`, if it was requested, comes with
     the `finish_reason`; it is null if the index was not built in time, and `novelty_error` in `charloom` says why.
     """
 
     text: str
     index: Count
     logprobs: CompletionLogprobs | None
-    finish_reason: Literal["stop", "length", "max_copy"] | None
+    finish_reason: Literal["stop", "length", "content_filter"] | None
+    meta: ChoiceFacts | msgspec.UnsetType = msgspec.UNSET
     novelty: TextNovelty | msgspec.UnsetType | None = msgspec.UNSET
 
 
 class Usage(Shape, kw_only=True):
-    """Numbers of symbols; `prompt_tokens` counts what was read of the prompts."""
+    """Numbers of symbols: `prompt_tokens` of what was read of the prompts, `completion_tokens` of all texts, without their stop strings."""
 
     prompt_tokens: Count
     completion_tokens: Count
@@ -206,6 +214,44 @@ class Completion(Shape, kw_only=True):
     system_fingerprint: str
     usage: Usage | msgspec.UnsetType | None = msgspec.UNSET
     charloom: CompletionFacts | msgspec.UnsetType = msgspec.UNSET
+
+
+class Tokenized(Shape, kw_only=True):
+    """A text as ids, in the shape of vLLM. `max_model_len` is the number of symbols that are read of a prompt."""
+
+    count: Count
+    max_model_len: Count
+    tokens: list[Count]
+    token_strs: list[str] | None
+    substituted: list[Substituted]
+
+
+class Detokenized(Shape, kw_only=True):
+    """The text of ids, in the shape of vLLM."""
+
+    prompt: str
+
+
+class TokenizerInfo(Shape, kw_only=True):
+    """The alphabet of a model, with the keys of a `tokenizer_config.json`: `symbols` has the symbol of each id, in their order.
+
+    `bos_token` and `eos_token` are the line end, after which a text begins; they are null if the alphabet lacks it. Ids outside the
+    alphabet mean `unk_token`.
+    """
+
+    tokenizer_class: str
+    model: str
+    level: str
+    normalization: str
+    vocab_size: Count
+    model_max_length: Count
+    bos_token: str | None
+    eos_token: str | None
+    pad_token: None = None
+    unk_token: str
+    unk_token_id: Count
+    chat_template: None = None
+    symbols: list[str]
 
 
 class TextScore(Shape, kw_only=True):
@@ -260,7 +306,7 @@ class FileFacts(Shape, kw_only=True):
 
 
 class File(Shape, kw_only=True):
-    """A corpus. `bytes` and `sha256` refer to its text in UTF-8 with LF line ends."""
+    """A corpus. `bytes` and `sha256` refer to its text in UTF-8 with LF line ends. It never expires."""
 
     id: str
     object: Literal["file"] = "file"
@@ -269,6 +315,7 @@ class File(Shape, kw_only=True):
     filename: str
     purpose: Literal["fine-tune"] = "fine-tune"
     status: Literal["processed"] = "processed"
+    expires_at: None = None
     meta: FileFacts
 
 

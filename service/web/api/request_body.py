@@ -79,7 +79,7 @@ def client_left(request: Request) -> Callable[[], bool]:
 BLOCK = 64 * 1024  # bytes per read
 LONGEST_FIELD = 256 * 1024  # bytes; of the headers of a part, too
 MOST_PARTS = 100
-IGNORED = ("expires_after[anchor]", "expires_after[seconds]")  # fields that OpenAI's clients may send: files stay until they are deleted
+EXPIRES = ("expires_after[anchor]", "expires_after[seconds]")  # fields that OpenAI's clients may send: files stay until they are deleted
 REST = 64 * 1024**2  # bytes still read after an error: many clients read the answer only when they have sent everything
 
 
@@ -110,7 +110,7 @@ class Upload:
             )
         if not boundary:
             raise BadRequest("the content type multipart/form-data names no boundary; let your client set that header by itself")
-        self.file_name = ""
+        self.file_name, self.expires = "", False  # whether the client asked that the file be deleted after a time
         self._request, self._form, self._places = request, form, places
         self._boundary = b"--" + boundary.encode("utf-8", "replace")
         self._decoder = MultipartDecoder(self._boundary[2:])
@@ -202,7 +202,8 @@ class Upload:
                 )
             self._begun, self.file_name = True, printable(getattr(event, "filename", ""))
             return True
-        if name in IGNORED:
+        if name in EXPIRES:
+            self.expires = True
             return False
         if name not in self._form.fields:
             raise UnknownSetting(name[:60], [*self._form.fields, "file"])

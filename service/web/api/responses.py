@@ -74,19 +74,32 @@ def sound(items: Iterable[S], shown: Callable[[S], T]) -> Iterator[T]:
             log.exception("left out of a list, since its rows are damaged: %r", item)
 
 
-def page(items: Iterable[S], id_of: Callable[[S], str], shown: Callable[[S], T], after: str | None, limit: int) -> Page[T]:
-    """Return the page of `limit` items after the id `after`, each as `shown`. Raises `InvalidSetting` if no item has that id."""
-    items = list(items)
-    ids = [id_of(item) for item in items]
-    start = 0
-    if after is not None:
-        if after not in ids:
-            raise InvalidSetting("after", after, "the id of something in this list", "it may have been deleted; begin anew without it")
-        start = ids.index(after) + 1
-    shown_ids = ids[start : start + limit]
+def cursor(after: str | None, position_of: Callable[[str], float | None]) -> float | None:
+    """Return the position of the id `after` in a list: what it names may have been deleted. Raises `InvalidSetting` for any other id."""
+    position = None if after is None else position_of(after)
+    if after is not None and position is None:
+        raise InvalidSetting("after", after, "the id of something in this list, or deleted from it within a day", "begin anew without it")
+    return position
+
+
+def page(
+    items: Iterable[S],
+    id_of: Callable[[S], str],
+    shown: Callable[[S], T],
+    limit: int,
+    *,
+    position_of: Callable[[S], float],
+    after: float | None = None,
+    ascending: bool = False,
+) -> Page[T]:
+    """Return the page of `limit` items beyond the position `after`, each as `shown`. The highest comes first, unless `ascending`."""
+    sign = 1 if ascending else -1
+    ordered = sorted(items, key=lambda item: sign * position_of(item))
+    rest = [item for item in ordered if after is None or sign * position_of(item) > sign * after]
+    part = rest[:limit]
     return Page(
-        data=list(sound(items[start : start + limit], shown)),
-        has_more=start + limit < len(items),
-        first_id=shown_ids[0] if shown_ids else None,
-        last_id=shown_ids[-1] if shown_ids else None,
+        data=list(sound(part, shown)),
+        has_more=limit < len(rest),
+        first_id=id_of(part[0]) if part else None,
+        last_id=id_of(part[-1]) if part else None,
     )

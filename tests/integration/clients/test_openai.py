@@ -26,10 +26,16 @@ def tale_id(client: OpenAI, tale: str) -> str:
     return client.files.create(file=("tale.txt", io.BytesIO(tale.encode())), purpose="fine-tune").id
 
 
+def state_of(job: FineTuningJob) -> str:
+    """Its state in our words, which are more than the client's."""
+    assert job.model_extra
+    return str(job.model_extra["meta"]["state"])
+
+
 def until(client: OpenAI, job: str, *states: str) -> FineTuningJob:
     """Wait for a job; the limit only keeps a broken service from hanging the tests."""
     deadline = time.monotonic() + 60
-    while (found := client.fine_tuning.jobs.retrieve(job)).status not in states:
+    while state_of(found := client.fine_tuning.jobs.retrieve(job)) not in states:
         assert time.monotonic() < deadline, found
         time.sleep(0.05)
     return found
@@ -63,6 +69,28 @@ def test_files(client: OpenAI, tale: str) -> None:
     assert file.id in [each.id for each in client.files.list(limit=1)]  # it asks for part after part
     assert client.files.wait_for_processing(file.id).status == "processed"
     assert client.files.delete(file.id).deleted
+
+
+@pytest.mark.parametrize("order", ["asc", "desc"])
+def test_files_are_deleted_while_they_are_listed(client: OpenAI, tale: str, order: Any) -> None:
+    for number in range(5):
+        client.files.create(file=(f"{order}-{number}.txt", io.BytesIO(f"{number} {tale}".encode())), purpose="fine-tune")
+    found = []
+    for file in client.files.list(limit=2, order=order):  # it asks for the next part after the last file of the one before
+        if file.id.startswith(order):
+            found.append(file.id)
+            assert client.files.delete(file.id).deleted
+    assert found == sorted(found, reverse=order == "desc")
+    assert len(found) == 5
+
+
+def test_jobs_are_deleted_while_they_are_listed(client: OpenAI, tale_id: str) -> None:
+    for number in range(5):
+        client.fine_tuning.jobs.create(model="rnn", training_file=tale_id, extra_body={"name": f"deleted-{number}", "steps": 1, **TINY})
+    for number in range(5):
+        until(client, f"deleted-{number}", "succeeded")
+    deleted = [job.id for job in client.fine_tuning.jobs.list(limit=2) if job.id.startswith("deleted") and client.models.delete(job.id)]
+    assert deleted == [f"deleted-{number}" for number in reversed(range(5))]
 
 
 def test_a_large_file_passes_through_in_pieces(client: OpenAI) -> None:
@@ -135,7 +163,8 @@ def test_cancel_pause_and_resume(client: OpenAI, tale_id: str) -> None:
     job = client.fine_tuning.jobs.create(model="lstm", training_file=tale_id, extra_body={"steps": 10**8, **TINY})
     until(client, job.id, "running")
     client.fine_tuning.jobs.pause(job.id)
-    assert until(client, job.id, "paused").fine_tuned_model == job.id
+    paused = until(client, job.id, "paused")
+    assert (paused.fine_tuned_model, paused.status) == (job.id, "queued"), "in a word that the client knows"
     assert list(client.fine_tuning.jobs.checkpoints.list(job.id))
     assert client.fine_tuning.jobs.resume(job.id).status in ("queued", "running")
     until(client, job.id, "running")
@@ -221,13 +250,36 @@ def test_logprobs_and_echo(client: OpenAI) -> None:
         ({"model": "gpt-4o", "prompt": "a"}, openai.NotFoundError, "model"),
         ({"model": "first", "prompt": "a", "temperature": -1}, openai.BadRequestError, "temperature"),
         ({"model": "first", "prompt": "a", "max_tokens": 10**8}, openai.BadRequestError, "max_tokens"),
-        ({"model": "first", "prompt": "a", "stop": ["a", "b", "c", "d", "e"]}, openai.BadRequestError, "stop"),
+        ({"model": "first", "prompt": "a", "stop": list("abcdefghijklmnopq")}, openai.BadRequestError, "stop"),
     ],
 )
 def test_errors_of_texts_name_their_parameter(client: OpenAI, asked: Any, error: type[openai.APIStatusError], param: str) -> None:
     with pytest.raises(error) as raised:
         client.completions.create(**asked)
     assert (raised.value.param, bool(raised.value.message)) == (param, True)
+
+
+def test_a_chat_client_is_told_what_to_do_instead(client: OpenAI) -> None:
+    with pytest.raises(openai.NotFoundError, match=r"only continue a text.*/v1/completions"):
+        client.chat.completions.create(model="first", messages=[{"role": "user", "content": "Hello"}])
+    with pytest.raises(openai.NotFoundError, match=r"only continue a text.*/v1/completions"):
+        client.responses.create(model="first", input="Hello")
+
+
+@pytest.mark.parametrize("name", ["a/b", "a:b", "a%2Fb", "a b", "한국", "a?b#c", "...", "a@b@c", "ft:gpt-4o-mini:acemeco:suffix:abc123"])
+def test_ids_are_escaped_by_clients_and_read_here_as_they_were_meant(client: OpenAI, tale_id: str, name: str) -> None:
+    for ask in (client.models.retrieve, client.models.delete, client.files.retrieve, client.files.delete, client.fine_tuning.jobs.cancel):
+        with pytest.raises((openai.NotFoundError, openai.BadRequestError)) as raised:
+            ask(name)
+        assert raised.value.type, "an error of ours in JSON"
+    with pytest.raises(openai.BadRequestError, match="cannot be used; a name has 1 to 64 letters") as refused:
+        client.fine_tuning.jobs.create(model="rnn", training_file=tale_id, extra_body={"name": name, "steps": 1})
+    assert refused.value.param == "name"
+    job = client.fine_tuning.jobs.create(model="rnn", training_file=tale_id, suffix=name, extra_body={"steps": 1, **TINY})
+    until(client, job.id, "succeeded")
+    assert client.models.retrieve(f"{job.id}@1").id == f"{job.id}@1"
+    assert client.completions.create(model=job.id, max_tokens=5, prompt="a").model == job.id
+    assert client.models.delete(job.id).deleted
 
 
 def test_errors_of_jobs_name_their_parameter_and_nothing_is_queued(client: OpenAI, tale_id: str) -> None:

@@ -74,6 +74,10 @@ SCHEMA = FIRST | {
         "id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, sha256 TEXT NOT NULL UNIQUE, created_at TEXT NOT NULL, used_at TEXT,"
         " scope TEXT NOT NULL DEFAULT 'admin' CHECK (scope IN ('write', 'train', 'admin')), expires_at TEXT"
     ),
+    "removed": (
+        "list TEXT NOT NULL CHECK (list IN ('corpora', 'runs')), name TEXT NOT NULL, position INTEGER NOT NULL, removed_at TEXT NOT NULL,"
+        " PRIMARY KEY (list, name)"
+    ),
     "runs": FIRST["runs"]
     + (
         ", wanted TEXT CHECK (wanted IN ('paused', 'cancelled')), queued INTEGER NOT NULL DEFAULT 0 CHECK (queued IN (0, 1)),"
@@ -89,7 +93,8 @@ for table in ("texts", "corpora", "runs", "metrics", "samples", "checkpoints", "
     SCHEMA[table] = f"{before}, crc INTEGER{constraint}{rest}"
 SCHEMA["runs"] += ", caller TEXT"
 INDEXES = {*FIRST_INDEXES, "events_run", "runs_queue", "runs_validation_corpus"}
-WITHOUT_ROWID = {"checkpoints", "metrics"}
+TRIGGERS = {"corpora_removed", "runs_removed"}
+WITHOUT_ROWID = {"checkpoints", "metrics", "removed"}
 
 
 def columns(sql: str) -> str:
@@ -103,6 +108,8 @@ def test_the_exact_schema(store: Store) -> None:
     assert {name: columns(sql) for name, sql in tables} == SCHEMA
     indexes = store.db.execute("SELECT name FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL").fetchall()
     assert {name for (name,) in indexes} == INDEXES
+    triggers = store.db.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall()
+    assert {name for (name,) in triggers} == TRIGGERS
 
 
 def first_release(path: Path) -> None:
@@ -189,9 +196,9 @@ def test_tables_are_strict_and_without_rowid_as_meant(store: Store) -> None:
 def test_names_of_migrations_never_change(store: Store) -> None:
     """Append only: a name that is missing here was released, and files that have it would be refused."""
     later = ["create_queue", "create_keys", "keep_rates", "count_composed_characters", "separate_requests", "scope_keys"]
-    later += ["number_the_file", "add_row_checksums", "name_callers"]
+    later += ["number_the_file", "add_row_checksums", "name_callers", "keep_positions"]
     assert [migration.name for migration in release.applied(store.db)] == [*FIRST_MIGRATIONS, *later]
-    assert len(KNOWN) == 12
+    assert len(KNOWN) == 13
 
 
 def test_a_file_of_a_newer_release_is_refused_and_left_alone(path: Path) -> None:

@@ -164,15 +164,8 @@ def test_everything_else_does(service: Service, settings: dict[str, object]) -> 
         for rule in rules
         for method in rule.methods or set()
     }
-    asked |= {
-        ("GET", "/nothing"),
-        ("POST", "/health"),
-        ("POST", "/ready"),
-        ("DELETE", "/"),
-        ("GET", "/static"),
-        ("GET", "/health/"),
-        ("GET", "//health"),
-    }
+    asked |= {("GET", "/nothing"), ("POST", "/health"), ("POST", "/ready"), ("DELETE", "/"), ("GET", "/static")}
+    asked |= {("GET", "/health/x"), ("GET", "/v1/health")}
     assert len(asked) > 10
     for method, path in asked:
         answer = client.open(path, method=method)
@@ -291,7 +284,8 @@ def test_each_route_has_a_scope(service: Service, scope: str) -> None:
 def test_an_unknown_address_is_not_found_by_any_key(service: Service) -> None:
     client = service(loopback=False)
     client.application.extensions["charloom"].store.keys.add(hashed(KEY), scope="write")
-    assert client.get("/nothing", headers=BEARER).status_code == 404
+    for method in ("GET", "POST", "DELETE"):
+        assert client.open("/v1/chat/completions", method=method, headers=BEARER).status_code == 404
     assert client.post("/whoami", headers=BEARER).status_code == 403, "a route that is not known to need less needs admin"
 
 

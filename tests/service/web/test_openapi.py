@@ -117,7 +117,7 @@ def test_parameters(document: dict[str, Any]) -> None:
         ("limit", "query", False),
         ("Last-Event-ID", "header", False),
     ]
-    assert events["parameters"][3]["schema"] == {"type": "integer", "minimum": 1, "maximum": 10_000, "default": 20}
+    assert events["parameters"][3]["schema"] == {"type": "integer", "minimum": 0, "maximum": 10_000, "default": 20}
     assert set(events["responses"]["200"]["content"]) == {"application/json", "text/event-stream"}
     assert "204" in events["responses"]
 

@@ -143,7 +143,7 @@ def test_no_bytes_break_it(data: bytes) -> None:
     ("body", "sentence"),
     [
         (b'{"model": null}', "model is null; it must be a string"),
-        (b'{"top_k": true}', "top_k is true; it must be a whole number from 0 to 2,000,000"),
+        (b'{"top_k": true}', "top_k is true; it must be a whole number from -1 to 2,000,000"),
     ],
 )
 def test_words_of_json_are_shown_as_the_client_wrote_them(body: bytes, sentence: str) -> None:

@@ -8,9 +8,9 @@ export const JOBS = "/v1/fine_tuning/jobs";
 export const ENDED = ["succeeded", "failed", "cancelled"];
 
 // The state, or the requested state until the run has reached it
-export const stateOf = ({ status, meta }) => (status === "running" && meta.wanted ? `becoming.${meta.wanted}` : status);
+export const stateOf = ({ meta: { state, wanted } }) => (state === "running" && wanted ? `becoming.${wanted}` : state);
 
-export const badge = (job) => el("span", { class: `badge ${job.status}` }, t(`state.${stateOf(job)}`));
+export const badge = (job) => el("span", { class: `badge ${job.meta.state}` }, t(`state.${stateOf(job)}`));
 
 // The cell and size of the network; the size may not be known before the first step.
 export const networkOf = ({ meta: { model_config: model, step } }) => (step ? networkName(model) : model.cell.toUpperCase());
@@ -19,10 +19,10 @@ export const networkName = ({ cell, num_layers: layers, hidden_size: size }) => 
 // value: bits per character; scale: bits per character of one nat per symbol
 export const lossText = (value, scale) => t("run.loss", { bits: number(value, 3), nats: number(value / scale, 3) });
 
-export function summaryOf({ status, meta, error }) {
-  if (status === "failed") return error?.message ?? "";
+export function summaryOf({ meta, error }) {
+  if (meta.state === "failed") return error?.message ?? "";
   const parts = [
-    status === "running" && meta.share !== null && percent(meta.share),
+    meta.state === "running" && meta.share !== null && percent(meta.share),
     meta.bits_per_char && t("model.loss", { bits: number(meta.bits_per_char, 2) }),
     meta.seconds >= 1 && duration(meta.seconds),
   ];

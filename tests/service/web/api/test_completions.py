@@ -99,6 +99,18 @@ def test_a_made_up_seed_makes_the_text_again(client: FlaskClient) -> None:
     assert len(remade[0]) == 500
 
 
+def test_a_seed_of_minus_one_is_drawn_and_a_top_p_of_zero_takes_the_likeliest(client: FlaskClient) -> None:
+    for url, length in ((URL, "max_tokens"), ("/generate", "length")):
+        drawn = [client.post(url, json={length: 40, "seed": -1}).get_json() for _ in range(2)]
+        seeds = [body["charloom"]["seed"] if url == URL else body["seed"] for body in drawn]
+        assert min(seeds) >= 0
+        assert seeds[0] != seeds[1]
+        greedy = client.post(url, json={length: 40, "temperature": 0}).get_json()
+        for seed in (1, 2):
+            found = client.post(url, json={length: 40, "top_p": 0, "temperature": 3, "seed": seed}).get_json()
+            assert found["choices" if url == URL else "text"] == greedy["choices" if url == URL else "text"]
+
+
 def test_null_is_as_if_it_were_left_out(client: FlaskClient) -> None:
     body = client.post(URL, json={**dict.fromkeys(COMPLETION.fields), "seed": 3}).get_json()
     assert texts(body) == texts(client.post(URL, json={"seed": 3}).get_json())
@@ -121,6 +133,10 @@ HARMLESS: list[dict[str, Any]] = [
     {"stream_options": {"include_usage": False, "include_obfuscation": True}},
     {"top_k": -1},
     {"top_k": 0},
+    {"ignore_eos": True},
+    {"max_completion_tokens": 40},
+    {"stop": [str(number) for number in range(16)]},
+    {"logit_bias": {"foo": 0}},
     {"presence_penalty": 0, "frequency_penalty": 0, "repetition_penalty": 1},
     {"logprobs": 0},
 ]
@@ -188,9 +204,44 @@ def test_our_settings_by_their_names(client: FlaskClient, checkpoint: Checkpoint
 def test_a_stop_string_ends_a_text(client: FlaskClient) -> None:
     [text] = texts(client.post(URL, json={"seed": 1, "max_tokens": 200}).get_json())
     for stop in (text[50:54], [text[50:54]], ["zzz", text[50:54], "yyy", "xxx"]):
-        body = client.post(URL, json={"seed": 1, "max_tokens": 200, "stop": stop}).get_json()
-        assert texts(body) == [text[: text.index(text[50:54])]]
-        assert body["choices"][0]["finish_reason"] == "stop"
+        for logprobs in (None, 0):
+            asked = {"seed": 1, "max_tokens": 200, "stop": stop, "logprobs": logprobs}
+            body = client.post(URL, json=asked).get_json()
+            assert texts(body) == [text[: text.index(text[50:54])]]
+            assert body["choices"][0]["finish_reason"] == "stop"
+            assert body["usage"]["completion_tokens"] == text.index(text[50:54]), "the symbols of the text, and none of the stop string"
+            *_, last = events(client.post(URL, json={**asked, "stream": True, "stream_options": {"include_usage": True}}).data)
+            assert last["usage"] == body["usage"]
+
+
+@pytest.mark.parametrize(("level", "normalization"), [("char", "nfc"), ("char", "nfd"), ("byte", "none")])
+def test_symbols_before_a_stop_string_are_counted_exactly(
+    client: FlaskClient, add_model: Callable[..., Run], level: str, normalization: str
+) -> None:
+    """A character may consist of several symbols, and the last one is held back as long as an accent may follow."""
+    add_model("other", text="a\u0301e\u0308kzé\u0323", level=level, normalization=normalization)
+    asked = {"model": "other", "max_tokens": 300, "temperature": 1.5, "logprobs": 0}
+    for seed in range(8):
+        [choice] = client.post(URL, json={**asked, "seed": seed}).get_json()["choices"]
+        stop = choice["text"][40:42]
+        body = client.post(URL, json={**asked, "seed": seed, "stop": stop}).get_json()
+        [stopped] = body["choices"]
+        assert stopped["finish_reason"] == "stop"
+        end = len(stopped["text"])
+        before = [offset for offset in choice["logprobs"]["text_offset"] if offset - choice["logprobs"]["text_offset"][0] < end]
+        assert body["usage"]["completion_tokens"] == len(before) == len(stopped["logprobs"]["tokens"])
+
+
+def test_symbols_may_be_biased_as_they_are_written(client: FlaskClient, checkpoint: Checkpoint) -> None:
+    asked = {"seed": 1, "max_tokens": 300, "temperature": 2}
+    assert "b" in texts(client.post(URL, json=asked).get_json())[0]
+    told = {"b": -100, "foo": 5, "é": 100, "\ud800": 1, "": 1}  # what is no symbol of the alphabet does nothing
+    body = client.post(URL, json={**asked, "logit_bias": told}).get_json()
+    assert "b" not in texts(body)[0]
+    by_id = {str(checkpoint.vocabulary.encode("b")[0]): -100}
+    assert texts(body) == texts(client.post(URL, json={**asked, "logit_bias": by_id}).get_json())
+    both = {**by_id, "c": -100}
+    assert not set("bc") & set(texts(client.post(URL, json={**asked, "logit_bias": both}).get_json())[0])
 
 
 # ── log-probabilities ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -204,7 +255,8 @@ def test_logprobs(client: FlaskClient, checkpoint: Checkpoint, count: int, echo:
     [choice] = body["choices"]
     assert choice["text"] == text
     assert choice["logprobs"]["tokens"] == list(text)
-    assert choice["logprobs"]["text_offset"] == list(range(len(text)))
+    begin = 0 if echo else len("ab\ufffdc")  # as in OpenAI's API, offsets count from the beginning of the prompt
+    assert choice["logprobs"]["text_offset"] == list(range(begin, begin + len(text)))
     assert choice["logprobs"]["token_logprobs"] == [score.logprob for score in scores]
     if not count:
         assert choice["logprobs"]["top_logprobs"] is None
@@ -388,12 +440,15 @@ def test_nobody_else_changes_it(patient: Flask, monkeypatch: pytest.MonkeyPatch)
         ({"best_of": 5}, "best_of", "best_of is 5; it must be a whole number from 1 to 4"),
         ({"n": 3, "best_of": 2}, "best_of", "best_of is 2; it must be 0, or at least n, which is 3"),
         ({"best_of": 2, "stream": True}, "best_of", "best_of is 2; it must be 0 or n if stream is true"),
-        ({"stop": list("abcde")}, "stop", "stop is ['a', 'b', 'c', 'd', 'e']; it must be a string, or a list of at most 4"),
+        ({"stop": list("abcdefghijklmnopq")}, "stop", "it must be a string, or a list of at most 16"),
+        ({"max_tokens": 5, "max_completion_tokens": 6}, "max_completion_tokens", "left out if max_tokens is given, or 5 as well"),
+        ({"max_completion_tokens": 1001}, "max_completion_tokens", "max_completion_tokens is 1001; it must be a whole number from 0 to"),
+        ({"seed": -2}, "seed", "seed is -2; it must be a whole number from -1 to"),
         ({"logprobs": 21}, "logprobs", "logprobs is 21; it must be a whole number from 0 to 20"),
         ({"prompt": ["a", 1]}, "prompt", "prompt is ['a', 1]; it must be a string, a list of strings, a list of symbol ids"),
         ({"prompt": 5}, "prompt", "prompt is 5; it must be a string, a list of strings"),
         ({"prompt": [1.5]}, "prompt", "prompt is [1.5]; it must be"),
-        ({"logit_bias": {"a": 1}}, "logit_bias", "logit_bias is {'a': 1}; it must be an object"),
+        ({"logit_bias": {"a": "b"}}, "logit_bias", "logit_bias is {'a': 'b'}; it must be an object of numbers from -100 to 100"),
         ({"logit_bias": {"1": 101}}, "logit_bias", "logit_bias is {'1': 101}; it must be an object"),
         ({"stream_options": {"what": 1}}, "stream_options.what", "stream_options.what is not a known setting"),
         ({"presence_penalty": 3}, "presence_penalty", "it must be a number from -2 to 2"),

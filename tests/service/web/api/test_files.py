@@ -71,6 +71,7 @@ def test_an_upload(upload: Callable[..., TestResponse], store: Store) -> None:
         "filename": "tale.txt",
         "purpose": "fine-tune",
         "status": "processed",
+        "expires_at": None,
         "meta": {
             "characters": 350,
             "lines": 10,
@@ -157,7 +158,6 @@ def test_whatever_the_text_and_the_pieces_it_arrives_in(
     ("data", "fields", "found"),
     [
         ("", {}, (400, "file", "tale.txt holds no text")),
-        ("short", {}, (400, "file", "uploaded tale.txt has 5 characters; at least 100 are needed")),
         (b"a\0" * 100, {}, (400, "file", "tale.txt is binary: a zero byte stands at offset 1")),
         (TALE.encode() + b"\xff", {}, (400, "file", "tale.txt is not utf-8: byte 0xff at offset 350")),
         (b"PK\x03\x04" + b"x" * 500, {}, (400, "file", "tale.txt cannot be read")),
@@ -283,7 +283,15 @@ def test_lists(client: FlaskClient, upload: Callable[..., TestResponse]) -> None
     assert "sample" not in found["data"][0]["meta"]
     found = client.get("/v1/files?order=asc&limit=2&after=n1&purpose=fine-tune&unknown=1").get_json()
     assert ([file["id"] for file in found["data"]], found["has_more"], found["last_id"]) == (["n2", "n3"], True, "n3")
-    for query, param in (("limit=0", "limit"), ("limit=x", "limit"), ("order=up", "order"), ("after=none", "after")):
+    found = client.get("/v1/files?limit=0").get_json()
+    assert found == {"object": "list", "data": [], "has_more": True, "first_id": None, "last_id": None}
+    for query, param in (
+        ("limit=-1", "limit"),
+        ("limit=10001", "limit"),
+        ("limit=x", "limit"),
+        ("order=up", "order"),
+        ("after=none", "after"),
+    ):
         assert error(client.get(f"/v1/files?{query}"))[:2] == (400, param)
 
 
@@ -316,9 +324,20 @@ def test_a_file_that_runs_need_stays(client: FlaskClient, app: Flask, store: Sto
 
 
 def test_what_clients_send_besides_is_taken(upload: Callable[..., TestResponse]) -> None:
-    """A file stays until it is deleted, whatever a client says of its end."""
+    """A file stays until it is deleted, whatever a client says of its end; the answer says so."""
     answer = upload(TALE, **{"purpose": "fine-tune", "expires_after[anchor]": "created_at", "expires_after[seconds]": "3600"})
     assert answer.status_code == 200, answer.text
+    file = answer.get_json()
+    assert file["expires_at"] is None
+    assert file["meta"]["warnings"] == ["expires_after is not kept: the file stays until it is deleted"]
+
+
+def test_a_short_file_is_taken_but_nothing_is_trained_on_it(client: FlaskClient, upload: Callable[..., TestResponse]) -> None:
+    file = upload("short", "short.txt").get_json()
+    assert file["meta"]["warnings"] == ["it has 5 characters; no model can be trained on fewer than 100"]
+    status, param, message = error(client.post("/v1/fine_tuning/jobs", json={"model": "gru", "training_file": "short"}))
+    assert (status, param) == (400, "training_file")
+    assert "has 5 characters; at least 100 are needed" in message
 
 
 def test_files_of_another_purpose_are_none(client: FlaskClient, upload: Callable[..., TestResponse]) -> None:

@@ -48,7 +48,7 @@ def test_a_job(order: Callable[..., TestResponse], store: Store) -> None:
     job = answer.get_json()
     assert job.pop("created_at") > 1_700_000_000
     meta = job.pop("meta")
-    assert (meta["step"], meta["wanted"], meta["parent"]) == (0, None, None)
+    assert (meta["state"], meta["step"], meta["wanted"], meta["parent"]) == ("queued", 0, None, None)
     assert meta["model_config"]["cell"] == "gru"
     hyperparameters = {"n_epochs": "auto", "batch_size": "auto", "learning_rate_multiplier": "auto"}
     assert job == {
@@ -98,7 +98,8 @@ def test_everything_that_can_be_ordered(order: Callable[..., TestResponse], stor
         integrations=[],
     ).get_json()
     assert job["id"] == "tale-gru-first-try"
-    assert job["hyperparameters"] == hyperparameters
+    assert job["hyperparameters"] == {**hyperparameters, "n_epochs": 3}, "OpenAI's clients know whole numbers only"
+    assert job["meta"]["training_config"]["epochs"] == 2.5
     assert (job["seed"], job["validation_file"], job["user_provided_suffix"]) == (7, "other", "first try")
     assert job["metadata"] == {"who": "me", "half": "?"}
     assert given_of(store, job["id"]) == {
@@ -180,7 +181,7 @@ def test_a_model_to_continue_from(order: Callable[..., TestResponse], add_model:
         ({"name": "lstm"}, 400, "name", "is reserved"),
         ({"name": "x", "suffix": "y"}, 400, "suffix", "left out if name is given"),
         ({"metadata": {"a": 1}}, 400, "metadata", "it must be an object of at most 16 strings"),
-        ({"integrations": [{"type": "wandb"}]}, 400, "integrations", "it must be an empty list or left out"),
+        ({"integrations": [{}] * 6}, 400, "integrations", "it must be a list of at most 5"),
         ({"min_count": 1000}, 400, "min_count", "it must be at most"),
         ({"hidden_size": 16_384, "num_layers": 64}, 400, "hidden_size", "parameters"),
         ({"n_epochs": 5}, 400, "n_epochs", "n_epochs is not a known setting"),
@@ -251,7 +252,8 @@ def test_a_job_that_has_ended(client: FlaskClient, store: Store, add_model: Call
     assert running["estimated_finish"] > running["created_at"] + 100
     store.runs.release(run, state, "why")
     job = client.get(f"{JOBS}/done").get_json()
-    assert (job["status"], job["fine_tuned_model"], job["error"], job["estimated_finish"]) == (state, model, fault, None)
+    assert (job["meta"]["state"], job["fine_tuned_model"], job["error"], job["estimated_finish"]) == (state, model, fault, None)
+    assert job["status"] == ("queued" if state == "paused" else state), "a word that OpenAI's clients know"
     assert (job["finished_at"] is None) == (state == "paused")
     assert job["hyperparameters"] == {"n_epochs": "auto", "batch_size": 32, "learning_rate_multiplier": "auto"}
     assert (job["meta"]["step"], job["meta"]["validation_loss"], job["meta"]["message"]) == (100, 2.1, "why")
@@ -288,7 +290,7 @@ def test_pause_resume_and_cancel(client: FlaskClient, order: Callable[..., TestR
         ("cancel", "cancelled"),
     ):
         for _ in "again":
-            assert client.post(f"{JOBS}/a/{change}").get_json()["status"] == status
+            assert client.post(f"{JOBS}/a/{change}").get_json()["meta"]["state"] == status
     answer = client.post(f"{JOBS}/a/pause")
     assert error(answer)[:2] == (409, "fine_tuning_job_id")
     assert answer.headers["X-Should-Retry"] == "false"
@@ -342,7 +344,7 @@ def test_a_list_of_events_has_the_newest_first(client: FlaskClient, job: Run) ->
     second = client.get(f"{JOBS}/a/events?limit=3&after={first['last_id']}").get_json()
     assert [each["id"] for each in first["data"] + second["data"]] == [first["first_id"], *(each["id"] for each in found["data"][1:])]
     assert not second["has_more"]
-    for query in ("after=x", "after=-1", "after=" + "9" * 30, "limit=0", "stream=maybe"):
+    for query in ("after=x", "after=-1", "after=" + "9" * 30, "limit=-1", "stream=maybe"):
         assert error(client.get(f"{JOBS}/a/events?{query}"))[0] == 400
     assert error(client.get(f"{JOBS}/none/events"))[:2] == (404, "fine_tuning_job_id")
 
@@ -513,6 +515,16 @@ def test_jobs_by_their_metadata(client: FlaskClient, order: Callable[..., TestRe
     assert found("metadata[who]=me") == found("metadata%5Bwho%5D=me&metadata%5Bwhat%5D=tale") == ["tale-gru"]
     assert found("metadata[who]=nobody") == []
     assert len(found("")) == 3
+    assert found("metadata=null") == ["tale-gru-3"]
+
+
+def test_what_other_services_have_is_taken_and_told(client: FlaskClient, order: Callable[..., TestResponse]) -> None:
+    wandb = {"type": "wandb", "wandb": {"project": "looms"}}
+    method = {"type": "supervised", "dpo": {"hyperparameters": {"beta": "auto"}}, "reinforcement": {"grader": {}}}
+    job = order(integrations=[wandb], method=method).get_json()
+    assert (job["integrations"], list(job["method"])) == ([], ["type", "supervised"])
+    told = client.get(f"{JOBS}/{job['id']}/events").get_json()["data"][0]
+    assert (told["level"], "integrations are left out" in told["message"]) == ("warn", True)
 
 
 def test_errors_name_files_as_clients_do(client: FlaskClient, order: Callable[..., TestResponse], store: Store) -> None:

@@ -172,7 +172,7 @@ def test_stop(client: FlaskClient) -> None:
         ({"length": -1}, "length", "length is -1; it must be a whole number from 0 to 1,000,000,000"),
         ({"n": 5}, "n", "n is 5; it must be a whole number from 1 to 4 (the limit of this service)"),
         ({"stop": [""]}, "stop", "stop is ['']; it must be made of strings that are not empty"),
-        ({"seed": 2**63}, "seed", "seed is 9223372036854775808; it must be a whole number from 0 to 9,223,372,036,854,775,807"),
+        ({"seed": 2**63}, "seed", "seed is 9223372036854775808; it must be a whole number from -1 to 9,223,372,036,854,775,807"),
         ({"stream": 1}, "stream", "stream is 1; it must be true or false"),
         ({"model": "first@x"}, "model", "checkpoint is 'x'; it must be a step, best or last (for example first@100)"),
     ],

@@ -86,7 +86,7 @@ class Compare {
 
   async #refresh() {
     const { signal, runs } = this;
-    const settled = await Promise.allSettled(runs.map((run) => (run.job && ENDED.includes(run.job.status) ? null : this.#read(run))));
+    const settled = await Promise.allSettled(runs.map((run) => (run.job && ENDED.includes(run.job.meta.state) ? null : this.#read(run))));
     if (signal.aborted || runs !== this.runs) return;
     const failure = settled.find(({ reason }) => reason)?.reason;
     this.wrong.show(failure ? failure.message : "");
@@ -100,7 +100,7 @@ class Compare {
       return;
     }
     this.#show();
-    if (runs.some(({ job }) => job && !ENDED.includes(job.status))) {
+    if (runs.some(({ job }) => job && !ENDED.includes(job.meta.state))) {
       this.timer = setTimeout(() => this.#refresh(), POLL);
       signal.addEventListener("abort", () => clearTimeout(this.timer), { once: true });
     }

@@ -20,7 +20,7 @@ export class LiveRun {
     this.refresh = throttled(() => this.#fetch().catch((error) => this.#onError(error)), REFRESH);
     document.addEventListener("visibilitychange", () => (document.hidden ? this.stream?.abort() : this.begin()), { signal });
     // Another client may have resumed a run that had ended.
-    watchService(({ health }) => health.training?.run === name && ENDED.includes(this.job?.status) && this.refresh(), signal);
+    watchService(({ health }) => health.training?.run === name && ENDED.includes(this.job?.meta.state) && this.refresh(), signal);
   }
 
   // Reads what is known so far, then follows the stream.
@@ -51,14 +51,14 @@ export class LiveRun {
   }
 
   set(job) {
-    if (this.job && this.job.status !== job.status) refreshService();
+    if (this.job && this.job.meta.state !== job.meta.state) refreshService();
     this.job = job;
     this.changed();
     this.#follow();
   }
 
   async #follow() {
-    if (this.stream || this.reading || document.hidden || !this.curve.newest || ENDED.includes(this.job.status)) return;
+    if (this.stream || this.reading || document.hidden || !this.curve.newest || ENDED.includes(this.job.meta.state)) return;
     this.stream = new AbortController();
     const signal = AbortSignal.any([this.signal, this.stream.signal]);
     const setCut = (cut) => this.cut !== cut && ((this.cut = cut), this.changed());

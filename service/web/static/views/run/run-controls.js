@@ -30,7 +30,7 @@ export class RunControls {
   show() {
     const { job, checkpoints } = this.run;
     const had = this.element.contains(document.activeElement);
-    for (const each of this.buttons) each.hidden = !ALLOWED[each.dataset.act].includes(job.status);
+    for (const each of this.buttons) each.hidden = !ALLOWED[each.dataset.act].includes(job.meta.state);
     this.write.hidden = !checkpoints.length;
     const now = document.activeElement;
     if (had && (now.hidden || !this.element.contains(now))) (this.buttons.find((each) => !each.hidden) ?? this.write).focus();

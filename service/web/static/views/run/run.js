@@ -108,7 +108,7 @@ class RunView {
     this.controls.show();
     this.#lines();
     this.#numbers();
-    const over = ENDED.includes(job.status);
+    const over = ENDED.includes(job.meta.state);
     this.plot.nothing.textContent = t(over ? "run.plot.none" : "run.plot.empty");
     this.samples.show(curve.samples, over);
     this.checkpoints.show(checkpoints);
@@ -128,8 +128,8 @@ class RunView {
   }
 
   #about(job) {
-    const { status, training_file: file, meta } = job;
-    const parts = [networkOf(job), file && t(ENDED.includes(status) ? "model.corpus" : "run.trains-on", { name: file }), meta.parent && t("run.parent", { name: meta.parent })];
+    const { training_file: file, meta } = job;
+    const parts = [networkOf(job), file && t(ENDED.includes(meta.state) ? "model.corpus" : "run.trains-on", { name: file }), meta.parent && t("run.parent", { name: meta.parent })];
     return [parts.filter(Boolean).join(" · ")];
   }
 
@@ -141,7 +141,7 @@ class RunView {
         { name: t("run.training"), short: t("run.training.short"), xs: curve.training.xs, ys: curve.training.ys, colour: "plot-2", width: 1.25 },
       ],
       rules: curve.rules,
-      end: job.status === "running" ? this.#expected() : null,
+      end: job.meta.state === "running" ? this.#expected() : null,
     });
   }
 
@@ -180,7 +180,7 @@ class RunView {
     else if (behind) words.push(t("run.beyond", named(behind)));
     else if (ahead) words.push(t("run.not-yet", named(ahead)));
     const outlook = curve.outlook;
-    if (outlook && job.status === "running") {
+    if (outlook && job.meta.state === "running") {
       const gain = (outlook.gain ?? 0) * curve.scale;
       const likely = outlook.gain_seconds && gain >= LEAST_GAIN && gain < curve.validation.ys.at(-1) / 2; // the first estimates are too large
       words.push(likely ? t(`outlook.${outlook.verdict}.gain`, { gain: number(gain, 2), time: duration(outlook.gain_seconds) }) : t(`outlook.${outlook.verdict}`));
@@ -191,8 +191,8 @@ class RunView {
   }
 
   // Why a run has ended before its budget was used
-  #early({ status, meta: { epoch, seconds, training_config: { budget, max_epochs: most, patience } } }) {
-    if (status !== "succeeded" || !budget || seconds > EARLY * budget) return null;
+  #early({ meta: { state, epoch, seconds, training_config: { budget, max_epochs: most, patience } } }) {
+    if (state !== "succeeded" || !budget || seconds > EARLY * budget) return null;
     if (most && epoch > EARLY * most) return t("run.small-corpus", { passes: number(epoch, 1) });
     const { ys } = this.live.curve.validation;
     const since = ys.length - 1 - ys.indexOf(Math.min(...ys)); // validations since the best one
@@ -212,17 +212,17 @@ class RunView {
   #tick() {
     const { job, curve } = this.live;
     if (!job) return;
-    const running = job.status === "running";
+    const running = job.meta.state === "running";
     const since = running && curve.last ? Math.max(0, Date.now() / 1000 - curve.last.at) : 0;
-    let [share, left] = [job.status === "succeeded" ? 1 : (curve.last?.share ?? job.meta.share), curve.last?.seconds_left ?? null];
+    let [share, left] = [job.meta.state === "succeeded" ? 1 : (curve.last?.share ?? job.meta.share), curve.last?.seconds_left ?? null];
     if (running && left !== null && curve.last.share < 1) {
       share = Math.min(0.995, share + ((1 - share) * Math.min(since, left)) / Math.max(left, 1e-9));
       left = Math.max(0, left - since);
     }
     this.bar.set(running && share === null ? null : (share ?? 0));
-    this.bar.element.parentNode.hidden = job.status === "succeeded";
+    this.bar.element.parentNode.hidden = job.meta.state === "succeeded";
     const words = [share !== null && percent(share), running && left !== null && t("run.left", { time: duration(left) })];
-    this.time.textContent = job.status === "queued" ? t("run.waits") : words.filter(Boolean).join(" · ");
+    this.time.textContent = job.meta.state === "queued" ? t("run.waits") : words.filter(Boolean).join(" · ");
   }
 
   #mark(step) {

@@ -44,7 +44,7 @@ export class RunList {
       const { data } = await ask(`${JOBS}?limit=200`, { signal: this.signal });
       this.wrong.show("");
       this.#show(data);
-      const busy = data.some(({ status }) => status === "running" || status === "queued");
+      const busy = data.some(({ meta: { state } }) => state === "running" || state === "queued");
       if (busy && this.shown) this.timer = setTimeout(() => this.refresh(), POLL);
     } catch (error) {
       if (error.name !== "AbortError") this.wrong.show(error.message);
@@ -66,13 +66,13 @@ export class RunList {
 
   #row(job) {
     const row = this.rows.get(job.id) ?? this.#createRow(job);
-    const now = JSON.stringify([job.status, job.meta]);
+    const now = JSON.stringify(job.meta);
     if (row.known === now) return;
     row.known = now;
     row.head.replaceChildren(badge(job));
-    const summary = [networkOf(job), job.training_file !== null && !job.id.startsWith(job.training_file) && t("model.corpus", { name: job.training_file }), summaryOf(job)];
+    const summary = [networkOf(job), job.training_file && !job.id.startsWith(job.training_file) && t("model.corpus", { name: job.training_file }), summaryOf(job)];
     row.summary.textContent = summary.filter(Boolean).join(" · ");
-    row.bar.element.hidden = job.status !== "running";
+    row.bar.element.hidden = job.meta.state !== "running";
     row.bar.set(job.meta.share);
   }
 

@@ -26,7 +26,7 @@ function openStream({ length, temperature, ...rest }) {
       facts.id ??= data.id;
       facts.checkpoint ??= data.system_fingerprint.split(" ")[1]; // "charloom-VERSION RUN@STEP"
       for (const choice of data.choices) {
-        facts.reason = choice.finish_reason ?? facts.reason;
+        facts.reason = choice.meta?.finish_reason ?? choice.finish_reason ?? facts.reason;
         characters += choice.text.length;
         facts.speed = (1000 * characters) / Math.max(1, performance.now() - began); // characters a second, as received
         if (choice.text) yield choice;
