@@ -60,8 +60,8 @@ class Arrived:
 class TextCounter:
     """Counts a text that arrives chunk by chunk: its size, its characters as they are, and those of its NFC form."""
 
-    def __init__(self, origin: str) -> None:
-        self.origin = origin
+    def __init__(self, origin: str, most: int = MOST_CHARACTERS) -> None:
+        self.origin, self.most = origin, most
         self.characters = self.bytes = self.newlines = 0
         self.last = ""
         self.sha256 = hashlib.sha256()
@@ -84,8 +84,8 @@ class TextCounter:
         self.sha256.update(data)
         counts = np.bincount(np.frombuffer(chunk.encode("utf-32-le"), "<u4"))  # ten times as fast as a Counter
         self.counts[: len(counts)] += counts
-        if np.count_nonzero(self.counts) > MOST_CHARACTERS:  # each takes time and hundreds of bytes from here on
-            raise TooManyCharacters(self.origin, MOST_CHARACTERS)
+        if np.count_nonzero(self.counts) > self.most:  # each takes time and hundreds of bytes from here on
+            raise TooManyCharacters(self.origin, self.most)
         self.composition.add(chunk, np.flatnonzero(counts))
         return data
 
@@ -244,7 +244,7 @@ class TextChunks:
 
 def why_damaged(chunk: Callable[[int], str | None], stored: Mapping[str, Any]) -> str | None:
     """Returns which columns of a row of `texts` do not fit its chunks, or None. Raises what ``chunk`` raises."""
-    counter = TextCounter("")
+    counter = TextCounter("", CODE_POINTS)  # what is stored was let in
     number = 0
     while piece := chunk(number):
         counter.add(piece)

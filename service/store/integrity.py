@@ -28,6 +28,7 @@ from service.store.file_identity import HEADER, FileIdentity
 from service.store.migrations import KNOWN, release
 from service.store.salvage import UNREADABLE, Row
 from service.system.errors import DatabaseTooNew, DatabaseUnusable
+from service.system.formatting import counted
 
 MESSAGES = 1000  # of SQLite's check
 FROM_COPY = "charloom check --repair --from BACKUP, or charloom restore BACKUP"
@@ -271,10 +272,8 @@ class Contents:
         yield from self._checkpoints()
         yield from self._references()
 
-    def name(self, table: str, key: tuple[Any, ...], row: Mapping[str, Any] | None) -> str:
+    def name(self, table: str, row: Mapping[str, Any]) -> str:
         """Returns what a row is called."""
-        if row is None:
-            return f"row {listed(map(str, key))} of table {table}"
         if table == "texts":
             return f"text of corpus {listed(self.corpora_of(row['id'])) or 'without a name'}"
         if table in ("corpora", "runs", "keys"):
@@ -291,11 +290,12 @@ class Contents:
 
     def _rows(self) -> Iterator[Finding]:
         for table, found in self.tables.items():
-            for key, row in found.items():
-                name = self.name(table, key, row)
-                if row is None:
-                    yield Finding(what=name, why="it cannot be read", lost="this row", mend=FROM_COPY, table=table)
-                elif not self.is_sound(table, row):
+            if unreadable := sum(row is None for row in found.values()):
+                what = f"up to {counted(unreadable, 'row')} of table {table}"
+                yield Finding(what=what, why="their pages cannot be read", lost="these rows", mend=FROM_COPY, table=table)
+            for row in self.rows(table):
+                name = self.name(table, row)
+                if not self.is_sound(table, row):
                     why = "a value in its row changed, since its checksum does not fit"
                     yield Finding(what=name, why=why, lost="the value that changed", mend=FROM_COPY, table=table)
                 elif wrong := [column for column in row if column.endswith("_at") and not _is_moment(row[column])]:
@@ -305,12 +305,12 @@ class Contents:
         for row in self.rows("texts"):
             if row["state"] == "ready" and (why := self.why_text_damaged(row)):
                 mend = f"add the same text again, or {FROM_COPY}"
-                yield Finding(what=self.name("texts", (), row), why=why, lost="what cannot be read of it", mend=mend, table="texts")
+                yield Finding(what=self.name("texts", row), why=why, lost="what cannot be read of it", mend=mend, table="texts")
 
     def _checkpoints(self) -> Iterator[Finding]:
         checked: dict[str, str | None] = {}
         for row in self.rows("checkpoints"):
-            name = self.name("checkpoints", (), row)
+            name = self.name("checkpoints", row)
             for part, sha256 in (("model", row["model_sha256"]), ("training state", row["state_sha256"])):
                 if sha256 is not None and sha256 not in checked:
                     checked[sha256] = self.why_blob_damaged(sha256)
@@ -340,7 +340,7 @@ class Contents:
         for table in ("checkpoints", "metrics", "samples", "events"):
             orphans = [row for row in self.rows(table) if row["run"] not in runs]
             if orphans:
-                what = f"{len(orphans):,} of table {table}"
+                what = f"{counted(len(orphans), 'row')} of table {table}"
                 yield Finding(what=what, why="their run is gone", lost="what they belong to", mend=FROM_COPY, table=table)
 
 

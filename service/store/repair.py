@@ -21,6 +21,7 @@ from sqlite_utils.utils import sqlite3  # type: ignore[attr-defined]
 
 from model.checkpoint import Checkpoint
 from model.errors import CheckpointError
+from model.functions import CODE_POINTS
 from service.store import row_checksums, salvage
 from service.store.backup import refuse_damaged
 from service.store.corpora import TextCounter
@@ -196,7 +197,8 @@ class _Rebuilding:
     def _stand_ins(self) -> None:
         """Makes rows for what is left of a run or corpus that lost its own."""
         runs, texts = self._rows["runs"], self._rows["texts"]
-        for run in sorted({row["run"] for row in self._rows["checkpoints"].values()} - {row["id"] for row in runs.values()}):
+        lost = {row["run"] for row in self._rows["checkpoints"].values()} - {row["id"] for row in runs.values()}
+        for run in sorted(run for run in lost if isinstance(run, int)):
             steps = [row for row in self._rows["checkpoints"].values() if row["run"] == run]
             name = f"recovered-{run}"
             runs[run,] = {
@@ -207,8 +209,8 @@ class _Rebuilding:
                 "model_config": self._model_config(steps),
                 "training_config": "{}",
                 "environment": "{}",
-                "step": max(row["step"] for row in steps),
-                "created_at": min(row["created_at"] for row in steps),
+                "step": max(row["step"] for row in steps if isinstance(row["step"], int)),
+                "created_at": min(str(row["created_at"]) for row in steps),
                 COLUMN: ANEW,
             }
             self._done.append(f"run number {run} lost its row; its checkpoints are now those of run {name}")
@@ -231,7 +233,7 @@ class _Rebuilding:
         return "{}"
 
     def _counted(self, text: int) -> dict[str, Any] | None:
-        counter, number = TextCounter(""), 0
+        counter, number = TextCounter("", CODE_POINTS), 0
         with contextlib.suppress(zlib.error, *UNREADABLE):
             while self._damaged and (chunk := self._damaged.chunk(text, number)):
                 counter.add(chunk)
@@ -252,7 +254,8 @@ class _Rebuilding:
                         self._done.append(f"the text of corpus {', '.join(copy.corpora_of(text))} is taken from a copy")
                         break
             if self._insert(db, "texts", row) and source is not None:
-                for number in sorted(number for of, number in salvage.keys(source.db, "text_chunks", "text", "chunk") if of == text):
+                found = salvage.keys(source.db, "text_chunks", "text", "chunk")
+                for number in sorted(number for of, number in found if of == text and isinstance(number, int)):
                     with contextlib.suppress(*UNREADABLE):
                         chunk = source.db.execute("SELECT zlib FROM text_chunks WHERE text = ? AND chunk = ?", (text, number)).fetchone()
                         db.execute("INSERT INTO text_chunks (text, chunk, zlib) VALUES (?, ?, ?)", (row["id"], number, *chunk))

@@ -15,7 +15,7 @@ from sqlite_utils import Database
 COLUMN = "crc"
 FUNCTION = "row_crc"
 UNKNOWN = -1  # no CRC-32 is negative: the row was wrong before a migration, and stays so
-Value = int | float | str | None
+Value = int | float | str | bytes | None
 
 
 def crc(*values: Value) -> int:
@@ -30,8 +30,8 @@ def _encoded(value: Value) -> bytes:
         return b"i%d," % value
     if isinstance(value, float):
         return b"f" + struct.pack(">d", value)
-    data = value.encode("utf-8", "replace")
-    return b"s%d," % len(data) + data
+    kind, data = (b"b", value) if isinstance(value, bytes) else (b"s", value.encode("utf-8", "replace"))  # no column of ours has bytes
+    return kind + b"%d," % len(data) + data
 
 
 def tables(db: Database) -> dict[str, list[str]]:

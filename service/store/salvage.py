@@ -20,22 +20,20 @@ GAP = 100_000  # numbers that are tried one by one between the last key that was
 
 def keys(db: Database, table: str, *columns: str) -> list[tuple[Any, ...]]:
     """Returns the values of `columns` that can be read, in no order; by default those of the primary key, or the rowid."""
-    columns = columns or (("rowid",) if has_rowid(db, table) else tuple(db.table(table).pks))
-    order, backwards = ", ".join(columns), ", ".join(f"{column} DESC" for column in columns)
+    stored_by = ("rowid",) if has_rowid(db, table) else tuple(db.table(table).pks)  # no other order is read without sorting
+    columns = columns or stored_by
+    wanted, order, backwards = ", ".join(columns), ", ".join(stored_by), ", ".join(f"{column} DESC" for column in stored_by)
     found: dict[tuple[Any, ...], None] = {}
-    whole = _collect(db, f"SELECT {order} FROM {table} NOT INDEXED ORDER BY {order}", found)
-    if whole:
+    if _collect(db, f"SELECT {wanted} FROM {table} NOT INDEXED ORDER BY {order}", found):
         return list(found)
-    last = max(found, default=None)
-    from_end: dict[tuple[Any, ...], None] = {}
-    _collect(db, f"SELECT {order} FROM {table} NOT INDEXED ORDER BY {backwards}", from_end)
-    first = min(from_end, default=None)
-    found |= from_end
-    for index in db.table(table).indexes:
-        _collect(db, f"SELECT {order} FROM {table} INDEXED BY {index.name}", found)
+    from_start = set(found)
+    _collect(db, f"SELECT {wanted} FROM {table} NOT INDEXED ORDER BY {backwards}", found)
     if columns == ("rowid",):
-        start = last[0] + 1 if last else 1
-        found |= {(number,): None for number in range(start, min(first[0] if first else start + GAP, start + GAP))}
+        start = max(from_start, default=(0,))[0] + 1
+        end = min(found.keys() - from_start, default=(start + GAP,))[0]
+        found |= {(number,): None for number in range(start, min(end, start + GAP))}
+    for index in db.table(table).indexes:
+        _collect(db, f"SELECT {wanted} FROM {table} INDEXED BY {index.name}", found)
     return list(found)
 
 

@@ -60,7 +60,7 @@ FLIP = "UPDATE {0} SET {1} = CAST(substr({1}, 1, 9) || x'00' || substr({1}, 11) 
         ("UPDATE keys SET crc = crc + 1", "key key", "its checksum does not fit"),
         ("UPDATE corpora SET name = 'tall'", "corpus tall", "its checksum does not fit"),
         ("DELETE FROM texts", "corpus tale", "its text is gone"),
-        ("DELETE FROM runs", "2 of table checkpoints", "their run is gone"),
+        ("DELETE FROM runs", "2 rows of table checkpoints", "their run is gone"),
         ("DROP INDEX runs_corpus", "the schema", "it is not as this release makes it: runs_corpus"),
         ("UPDATE _sqlite_migrations SET name = 'create_rvns' WHERE name = 'create_runs'", "the list of migrations", "a name in it changed"),
     ],
