@@ -22,7 +22,9 @@ from service.web.wsgi_bridge import WsgiBridge
 log = logging.getLogger("charloom")
 
 CONNECTIONS = 2000  # at most; fewer if the system allows fewer open files
-SPARE_THREADS = 32  # for requests that are answered at once, beside the threads that generate, wait or follow
+# For requests that are answered at once, beside those that generate, wait or follow; and for what else one caller can hold: 47 large
+# bodies, scores, inspections, searches and comparisons.
+SPARE_THREADS = 80
 KEEP_ALIVE = 75  # seconds that an idle connection stays open: longer than proxies keep theirs, which would use one that just ends
 GRACE = 30.0  # seconds for requests that are being answered after SIGTERM
 LAST_WORDS = 5.0  # seconds in which streams that end early send why
@@ -34,7 +36,7 @@ def answer_requests(settings: ServiceConfig, listener: socket.socket, pulse: Pul
         logging.getLogger(name).setLevel(logging.ERROR)
     app = create_app(settings)
     service: Service = app.extensions["charloom"]
-    threads = settings.max_rows + settings.max_waiting + settings.max_followers + SPARE_THREADS
+    threads = threads_of(settings)
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     # One connection more than the open files allow would have to wait, and with it all that come after it.
     bridge = WsgiBridge(app, threads=threads, connections=max(threads + 1, min(CONNECTIONS, files - 3 * threads - 64)))
@@ -42,6 +44,11 @@ def answer_requests(settings: ServiceConfig, listener: socket.socket, pulse: Pul
         HttpServer(bridge, service, pulse).run(sockets=[listener])
     finally:
         service.close()
+
+
+def threads_of(settings: ServiceConfig) -> int:
+    """Returns how many requests are handled at the same time: more than one caller can hold."""
+    return settings.max_rows + settings.max_waiting + settings.max_followers + SPARE_THREADS
 
 
 class HttpServer(uvicorn.Server):

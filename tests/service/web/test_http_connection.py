@@ -19,6 +19,7 @@ import pytest
 from service.store import Run, Store
 from service.store.api_keys import hashed
 from service.web.http_connection import HEAD, SLOWEST, HttpConnection, refusal
+from service.web.http_server import SPARE_THREADS
 from service.web.rate_limits import RateLimits
 from service.web.service_config import ServiceConfig
 from service.web.wsgi_bridge import BODY
@@ -174,9 +175,9 @@ def test_a_body_that_has_arrived_lets_the_next_one_come(server: Server) -> None:
 def test_a_crowd_that_hardly_reads_its_answers(launch: Callable[..., Server], add_model: Callable[..., Run], store: Store) -> None:
     add_model()
     store.corpora.add("long", [LONG], "long.txt")
-    server = launch(max_rows=1, max_waiting=0, max_followers=0)  # with 33 threads, none of which waits for them
+    server = launch(max_rows=1, max_waiting=0, max_followers=0)  # so that there are fewer threads, none of which waits for them
     with ExitStack() as stack:
-        all_ = [stack.enter_context(download(server)) for _ in range(70)]
+        all_ = [stack.enter_context(download(server)) for _ in range(SPARE_THREADS + 40)]
         assert answers(server)
         assert all(reads_all(connection) for connection in all_)
     assert server.stop() == (0, "")

@@ -18,8 +18,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from werkzeug.test import TestResponse
 
+from service.generation import scoring
+from service.inspection import cell_search, inspector
+from service.novelty import index_manager
 from service.store import Run
+from service.system.concurrency import MOST
 from service.web.app import create_app
+from service.web.http_server import threads_of
 from service.web.rate_limits import HEADERS, LARGE, RateLimits, reset_time
 from service.web.service_config import ServiceConfig
 
@@ -133,6 +138,19 @@ def test_a_request_that_is_refused_takes_no_symbols(path: Path, add_model: Calla
         assert client.post("/generate", json={"length": 100}).status_code == 400
         assert limits.symbols.left("address:127.0.0.1") == limits.symbols.limit
         assert limits.requests.left("address:127.0.0.1") == limits.requests.limit - 1
+
+
+# ── threads ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("settings", [{}, {"max_rows": 1, "max_waiting": 0, "max_followers": 0, "caller_uploads": 12}, {"max_rows": 1024}])
+def test_one_caller_cannot_hold_all_threads(settings: dict[str, int]) -> None:
+    config = ServiceConfig(db=Path("x"), **settings)  # type: ignore[arg-type]
+    turns = [(module.AT_ONCE, module.WAITING) for module in (scoring, inspector, cell_search, index_manager)]
+    reading = sum(at_once + MOST * waiting for at_once, waiting in turns)
+    writing = config.max_rows + max(1, MOST * config.max_waiting)
+    held = writing + MOST * config.max_followers + RateLimits(config).bodies.each + reading
+    assert held <= threads_of(config) - 25
 
 
 # ── large bodies ──────────────────────────────────────────────────────────────────────────────────────────────────────
