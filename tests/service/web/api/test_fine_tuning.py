@@ -489,7 +489,7 @@ def test_a_caller_has_a_limit_of_jobs_and_changes_only_its_own(path: Path, corpu
                 "the job mine-0 was ordered by another caller; only that one, or a key with the scope admin,"
             )
         assert store.runs.get("mine-0").state == "queued"
-        assert post("first", "/mine-0/pause").get_json()["status"] == "paused"
+        assert post("first", "/mine-0/pause").get_json()["meta"]["state"] == "paused"
         assert post("admin", "/mine-1/cancel").get_json()["status"] == "cancelled"
         assert [post("first", body=body).status_code for _ in range(3)] == [200, 200, 429]
         assert post("first", "/mine-0/resume").status_code == 429
