@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import argparse
 import gzip
+import http.client
 import io
 import json
 import lzma
 import random
 import re
+import socket
 import statistics
 import struct
 import sys
@@ -60,7 +62,7 @@ def at_once(count: int, ask: Callable[[int], int]) -> list[int]:
     def tell(number: int) -> None:
         try:
             found.append(ask(number))
-        except OSError:
+        except (OSError, http.client.HTTPException):
             found.append(0)
 
     threads = [threading.Thread(target=tell, args=(number,)) for number in range(count)]
@@ -169,6 +171,62 @@ def readers_that_do_not_read(size: float) -> Sent:
     return send
 
 
+def unfinished_requests(size: float) -> Sent:
+    """Two hundred requests whose headers or bodies end in the middle: half of them announce a megabyte."""
+    head = b"POST /generate HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    beginnings = [b"GET /hea", head, head + b"Content-Length: 50\r\n\r\n{", head + b"Content-Length: 1000000\r\n\r\n{"]
+
+    def send(service: WatchedService) -> list[int]:
+        sockets = [socket.create_connection(("127.0.0.1", service.port)) for _ in range(200)]
+        for number, sock in enumerate(sockets):
+            sock.sendall(beginnings[number % len(beginnings)])
+        time.sleep(5 * size)
+        found = [service.ask("POST", "/generate", {"model": MODEL, "length": 10})[0]]
+        for sock in sockets:
+            sock.close()
+        return found
+
+    return send
+
+
+def a_thousand_at_once(size: float) -> Sent:
+    """A thousand clients that ask for a short text at the same moment, each over a connection of its own."""
+
+    def send(service: WatchedService) -> list[int]:
+        head = b"POST /generate HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nConnection: close\r\n"
+        request = head + b'Content-Length: 14\r\n\r\n{"length": 20}'
+        sockets = [socket.create_connection(("127.0.0.1", service.port)) for _ in range(int(1000 * size))]
+        for sock in sockets:
+            sock.sendall(request)
+        return [int([*sock.makefile("rb").readline().split(), b"", b"0"][1]) for sock in sockets]
+
+    return send
+
+
+def clients_that_poll(size: float) -> Sent:
+    """Two hundred clients that ask every two seconds over connections that they keep, for ten minutes."""
+
+    def send(service: WatchedService) -> list[int]:
+        over, found = time.monotonic() + 600 * size**2, []  # a test has not so much time
+
+        def poll(number: int) -> int:
+            connection = service.connection()
+            time.sleep(2 * number / 200)
+            while time.monotonic() < over:
+                connection.request("GET", "/health")
+                answer = connection.getresponse()
+                answer.read()
+                found.append(answer.status)
+                connection.auto_open = 0  # a connection that ended is an error
+                time.sleep(2)
+            connection.close()
+            return 200
+
+        return at_once(200, poll) + found
+
+    return send
+
+
 def wide_requests(size: float) -> Sent:
     """Forty requests at once that each hold a megabyte of prompt while they wait for rows."""
     body = {"model": MODEL, "prompt": "\U0001f600" + "a" * int(1_000_000 * size), "max_tokens": 2000, "n": 8}
@@ -189,6 +247,9 @@ ATTACKS: dict[str, Attack] = {
         many_prompts,
         endless_logprobs,
         readers_that_do_not_read,
+        unfinished_requests,
+        a_thousand_at_once,
+        clients_that_poll,
         wide_requests,
     )
 }
