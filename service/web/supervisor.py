@@ -79,6 +79,7 @@ class Supervisor:
     def run(self) -> NoReturn:
         """Supervises until SIGTERM, SIGINT or SIGHUP, and then raises `SystemExit`; with 1 if requests were never answered."""
         wake, writing = os.pipe()
+        os.set_blocking(wake, False)
         os.set_blocking(writing, False)
         for number in SIGNALS:
             signal.signal(number, lambda number, _: self._signals.append(number))
@@ -86,12 +87,18 @@ class Supervisor:
         signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
         while not self._signals:
             self._start_if_ended()
-            select.select([wake, *([self._pulse.reading] if self._pulse else [])], [], [], 1.0)
+            self._wait(wake, 1.0)
             self._look()
             if self._ready:
                 self._worker.restart_if_ended()
         self._end(wake)
         raise SystemExit
+
+    def _wait(self, wake: int, seconds: float) -> None:
+        """Waits for a signal, a beat, or some seconds."""
+        select.select([wake, *([self._pulse.reading] if self._pulse else [])], [], [], seconds)
+        with contextlib.suppress(BlockingIOError):
+            os.read(wake, 2**10)
 
     def _start_if_ended(self) -> None:
         if self._process is not None or time.monotonic() - self._started < RESTART:
@@ -176,9 +183,7 @@ class Supervisor:
                 log.error("the process that answers requests did not end in %.0f seconds and is killed", ENDING)
                 self._kill(signal.SIGKILL)
                 deadline += ENDING
-            with contextlib.suppress(BlockingIOError):
-                if select.select([wake], [], [], 0.1)[0]:
-                    os.read(wake, 2**10)
+            self._wait(wake, 0.1)
         self._worker.wait()
 
 

@@ -338,6 +338,30 @@ def test_a_worker_that_is_killed_is_replaced(launch: Callable[..., Server], add_
     assert server.stop()[0] == 0
 
 
+def processor_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_one_that_hangs_is_replaced_and_the_supervisor_rests_meanwhile(
+    launch: Callable[..., Server], add_model: Callable[..., Run]
+) -> None:
+    add_model()
+    server = launch(SILENT=2.0)
+    children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children")
+    if not children.exists():
+        pytest.skip("this system does not list children")
+    [answering] = map(int, children.read_text().split())
+    before = processor_seconds(server.process.pid)
+    os.kill(answering, signal.SIGSTOP)
+    assert server.ask("POST", "/generate", {"length": 3})[0] == 200  # it waited for the next one
+    time.sleep(1)
+    assert processor_seconds(server.process.pid) - before < 0.5  # it is woken by signals, and does not look all the time
+    status, errors = server.stop()
+    assert status == 0
+    assert "hangs since 2 seconds; it is killed, and another is started" in errors
+
+
 # ── jobs ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
