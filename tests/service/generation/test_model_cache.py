@@ -41,6 +41,7 @@ from service.system.errors import (
     ModelsInUse,
     NameTaken,
     NoModelYet,
+    NoRoomLeft,
     RunNotFound,
 )
 
@@ -98,6 +99,21 @@ def test_a_file_comes_back_as_the_same_model(store: Store, run: Run, tmp_path: P
         model_cache.import_file(store, file, "mine")
     with pytest.raises(InvalidName):
         model_cache.import_file(store, file, "")
+
+
+@pytest.mark.usefixtures("corpus")
+def test_an_import_that_finds_no_room_leaves_nothing(store: Store, add_model: Callable[..., Run], tmp_path: Path, path: Path) -> None:
+    add_model()
+    file = tmp_path / "model.safetensors"
+    model_cache.export(store, "first", file)
+    with Store(path, min_disk=10**15) as full:
+        with pytest.raises(NoRoomLeft, match="make room"):
+            model_cache.import_file(full, file, "mine")
+        with pytest.raises(NoRoomLeft):
+            full.corpora.add("text", ["some text"], "here")
+        assert [run.name for run in full.runs.list()] == ["first"]
+        assert [corpus.name for corpus in full.corpora.list()] == ["tale"]
+        assert full.db.execute("SELECT count(*) FROM texts").fetchone()[0] == 1
 
 
 def test_a_file_that_exists_is_kept(store: Store, run: Run, tmp_path: Path) -> None:
