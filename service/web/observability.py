@@ -196,10 +196,7 @@ def log_answer(level: int, facts: dict[str, Any], seconds: float) -> None:
 
 # ── health ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-NEGLECT = (
-    30.0  # seconds that a job may wait for a worker that has nothing to do: a worker that ended is replaced in 5, and looks each second
-)
-LEAST_ROOM = 2**20  # bytes that must be free beyond `min_disk`, so that a full disk is noticed even if that is 0
+NEGLECT = 30.0  # seconds that a job may wait for a worker that has nothing to do; one that has ended is replaced after 5
 
 
 class Readiness:
@@ -216,7 +213,7 @@ class Readiness:
         reasons, details = [], []
         checks: tuple[tuple[str, Callable[[], None]], ...] = (
             ("the database cannot be written", self._service.store.check_writable),
-            ("the disk has less room than min_disk must leave", lambda: self._service.check_room(LEAST_ROOM)),
+            ("the disk has less room than min_disk must leave", self._service.check_room),
             ("jobs wait and no worker takes them", self._check_worker),
         )
         for words, check in checks:

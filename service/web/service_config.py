@@ -20,7 +20,9 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 # Nothing in it could end an attribute or a header, or lead to another host as //example.org does.
 ROOT_PATH = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._~-]+)*")
 # The first parts of the service's own paths: below one of them, nothing tells whether a path still has the prefix.
-OWN_PATHS = frozenset({"docs", "generate", "health", "metrics", "openapi.json", "ready", "static", "v1"})
+OWN_PATHS = frozenset(
+    {"detokenize", "docs", "generate", "health", "metrics", "openapi.json", "ready", "static", "tokenize", "tokenizer_info", "v1"}
+)
 # As browsers send it: https://html.spec.whatwg.org/multipage/browsers.html#ascii-serialisation-of-an-origin
 ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(?:\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::[0-9]+)?")
 DEFAULT_PORTS = {"http": ":80", "https": ":443"}  # which browsers leave out

@@ -104,7 +104,7 @@ def test_no_client_chooses_the_prefix(launched: Callable[..., FlaskClient]) -> N
 
 def test_a_prefix_that_could_be_a_route_is_refused(launched: Callable[..., FlaskClient]) -> None:
     routes = {rule.rule for rule in launched().application.url_map.iter_rules()} - {"/"}
-    assert {route.split("/")[1] for route in routes} == OWN_PATHS
+    assert {route.split("/")[1] for route in routes} <= OWN_PATHS
     for root_path in (*(route for route in routes if "<" not in route), "/v1", "/v1/charloom", "/static/"):
         with pytest.raises(InvalidSetting, match=r"^root_path is .*another path than the service's own"):
             launched(root_path=root_path)
