@@ -172,9 +172,10 @@ def readers_that_do_not_read(size: float) -> Sent:
 
 
 def unfinished_requests(size: float) -> Sent:
-    """Two hundred requests whose headers or bodies end in the middle: half of them announce a megabyte."""
+    """Two hundred requests whose headers or bodies end in the middle."""
     head = b"POST /generate HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     beginnings = [b"GET /hea", head, head + b"Content-Length: 50\r\n\r\n{", head + b"Content-Length: 1000000\r\n\r\n{"]
+    beginnings.append(head + b"Content-Length: 50\r\nExpect: 100-continue\r\n\r\n")
 
     def send(service: WatchedService) -> list[int]:
         sockets = [socket.create_connection(("127.0.0.1", service.port)) for _ in range(200)]

@@ -80,7 +80,7 @@ def is_limited(endpoint: str, method: str) -> bool:
 def place_for_body(request: Request) -> Iterator[None]:
     """Hold a place of the request's caller while its body is read, if it may be large. Raises `TooManyUploads`."""
     length = request.content_length
-    if length is not None and length <= LARGE:
+    if length is not None and length <= LARGE and "Expect" not in request.headers:  # a client that waits to be asked may never send it
         yield
         return
     bodies: Places = current_app.extensions["charloom"].limits.bodies

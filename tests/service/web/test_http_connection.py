@@ -92,6 +92,14 @@ def test_200_half_sent_requests(launch: Callable[..., Server], add_model: Callab
     assert server.stop() == (0, "")
 
 
+def test_200_that_wait_to_be_asked_for_little(launch: Callable[..., Server], add_model: Callable[..., Run]) -> None:
+    add_model()
+    server = launch()
+    with crowd(server, [post(b"", "Content-Length: 10", "Expect: 100-continue")] * 200):
+        assert answers(server)
+    assert server.stop() == (0, "")
+
+
 def test_200_that_send_a_byte_now_and_then(launch: Callable[..., Server], add_model: Callable[..., Run]) -> None:
     add_model()
     server = launch()
