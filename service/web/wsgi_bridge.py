@@ -8,6 +8,7 @@ another one continues it when the client has read.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import io
 import logging
@@ -21,6 +22,7 @@ from urllib.parse import unquote_to_bytes
 
 from werkzeug.exceptions import ClientDisconnected, RequestTimeout
 
+from service.system.errors import ServiceStopping
 from service.web.http_connection import HEAD, LATE, SLOWEST, TOO_LONG, WHOLE_REQUEST, HttpConnection, OpenConnections, refusal_parts
 
 log = logging.getLogger("charloom")
@@ -78,7 +80,8 @@ class WsgiBridge:
         scope["state"]["connections"] = self.connections
         ticking = asyncio.create_task(self._keep_ticking())
         await send({"type": "lifespan.startup.complete"})
-        await receive()
+        with contextlib.suppress(asyncio.CancelledError):  # if the process no longer waits
+            await receive()
         ticking.cancel()
         await send({"type": "lifespan.shutdown.complete"})
 
@@ -103,12 +106,18 @@ class WsgiBridge:
         if coding.strip().lower() != "chunked":
             await refuse(send, 501, f"the body is sent as {coding[:60]}; send it as it is, or in chunks and nothing else")
             return
-        body = RequestBody(self, receive, environ)
-        if not await body.gather():
-            await refuse(send, 408, LATE)
-            return
-        environ["wsgi.input"] = body.file
-        await Response(self, environ, connection, body).send(send)
+        try:
+            body = RequestBody(self, receive, environ)
+            if not await body.gather():
+                await refuse(send, 408, LATE)
+                return
+            environ["wsgi.input"] = body.file
+            await Response(self, environ, connection, body).send(send)
+        except asyncio.CancelledError:  # the process ends, and waits no longer
+            if connection.responds:
+                connection.transport.abort()
+            else:
+                await refuse(send, 503, str(ServiceStopping()))
 
 
 async def refuse(send: Send, status: int, message: str) -> None:

@@ -235,6 +235,21 @@ def test_a_second_signal_hurries(launch: Callable[..., Server], add_model: Calla
     assert b'"code":"service_stopping"' in found[0][-600:]
 
 
+def test_requests_that_outlive_their_time_are_told_so(launch: Callable[..., Server], store: Store, tale: str) -> None:
+    """Also those that wait for no text, and that nothing else could end."""
+    store.corpora.add("long", [tale * 3000], "long.txt")
+    server = launch(GRACE=0.2, LAST_WORDS=0.2)
+    connection = server.connect(
+        b"POST /v1/files HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=x\r\n"
+        b"Content-Length: 900000\r\n\r\n--x\r\n"
+    )
+    time.sleep(0.3)
+    assert server.stop() == (0, "")
+    answer = everything(connection)
+    assert answer.split()[1] in (b"503", b"408")
+    assert json.loads(answer.split(b"\r\n\r\n")[1])["error"]["message"]
+
+
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_while_it_starts_leaves_no_traceback(path: Path, how: int) -> None:
     command = [sys.executable, "cli.py", "serve", "--port", str(free_port()), "--workers", "0", "--db", str(path)]
