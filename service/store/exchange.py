@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import platform
 import shutil
 import struct
 import subprocess
@@ -69,7 +70,7 @@ def alone(path: Path) -> Iterator[None]:
         raise DatabaseUnusable(str(path), error.strerror or str(error)) from error
     with opened as file:
         try:
-            if hasattr(fcntl, "F_OFD_SETLK"):  # it also excludes connections of this process, which have forgotten it
+            if platform.system() == "Linux":  # whose kind of lock also excludes connections of this process
                 fcntl.fcntl(file, fcntl.F_OFD_SETLK, struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, LOCKS, HOW_MANY, 0))
             else:
                 fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, HOW_MANY, LOCKS)
