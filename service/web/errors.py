@@ -162,7 +162,7 @@ def _instead(path: str) -> str:
     routes = current_app.create_url_adapter(request)
     for other in (f"/v1{path}", path.removeprefix("/v1"), path.replace("/v1/v1", "/v1", 1)):
         if other not in ("", path) and routes is not None and routes.test(other, request.method):
-            return f"it is at {other}{'; the base address of a client ends in /v1, once' if '/v1/' in other else ''}"
+            return f"it is at {request.root_path}{other}{'; the base address of a client ends in /v1, once' if '/v1/' in other else ''}"
     return f"the page at {request.root_path}/ and {request.root_path}/docs show what there is"
 
 

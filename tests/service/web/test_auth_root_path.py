@@ -45,7 +45,8 @@ def test_it_answers_with_the_prefix_and_without(client: FlaskClient, before: str
         with client.get(before + path) as answer:
             assert answer.status_code == 200
     assert client.get(before + "/nothing").status_code == 404
-    assert f"the page at {PREFIX}/ shows" in client.get(before + "/nothing").get_json()["error"]["message"]
+    assert f"the page at {PREFIX}/ and {PREFIX}/docs show" in client.get(before + "/nothing").get_json()["error"]["message"]
+    assert f"it is at {PREFIX}/v1/models" in client.get(before + "/models").get_json()["error"]["message"]
 
 
 def test_only_whole_parts_of_a_path_are_the_prefix(client: FlaskClient) -> None:

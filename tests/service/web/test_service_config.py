@@ -31,6 +31,7 @@ def test_every_setting_has_a_meaning_and_most_are_limits_or_about_the_log() -> N
         "model_memory",
         "root_path",
         "trusted_proxies",
+        "upload_memory",
         "workers",
     }
 
