@@ -314,6 +314,8 @@ LARGEST: dict[tuple[str, str], Attack] = {
             {"model": MODEL, "text": _long(size / 21), "logprobs": 20},
         ],
     ),
+    ("POST", "/tokenize"): _json("POST", "/tokenize", lambda size: [{"model": MODEL, "prompt": _long(size)}]),
+    ("POST", "/detokenize"): _json("POST", "/detokenize", lambda size: [{"model": MODEL, "tokens": [1] * int(300_000 * size)}]),
     ("POST", "/v1/novelty"): _json(
         "POST", "/v1/novelty", lambda size: [{"model": "trained", "text": _long(size / 10), "prompt": _long(size / 2)}]
     ),
