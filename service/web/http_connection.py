@@ -18,7 +18,6 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 WHOLE_REQUEST = 30.0  # seconds in which the headers of a request must arrive, and a body that is gathered
-LINGER = 2.0  # seconds for the rest of a body that nobody reads, so that the client reads the response before its connection ends
 HEAD = 2**15  # bytes of a request line with its headers, at most
 READING = 20.0  # seconds that a client may lag behind in reading its response
 SLOWEST = 2**14  # bytes a second; a slower client lags behind
@@ -71,7 +70,6 @@ class HttpConnection(HttpToolsProtocol):
         self._all: OpenConnections = app_state["connections"]
         self._deadline = time.monotonic() + WHOLE_REQUEST  # of what must arrive now
         self._head = 0  # bytes of a request whose headers are not complete
-        self._whole = True  # whether the body of the last request has arrived
         self._behind = 0.0  # seconds that the client lags behind a reader of `SLOWEST` bytes a second, without the present wait
         self._since: float | None = None  # start of the present wait for the client
         self._unread = 0  # bytes that waited then
@@ -102,7 +100,7 @@ class HttpConnection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Parses bytes; refuses headers without end."""
-        if not self.answers and self._whole:
+        if not self.answers:
             if not self._head:
                 self._deadline = time.monotonic() + WHOLE_REQUEST
             self._head += len(data)
@@ -124,24 +122,16 @@ class HttpConnection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Begins to answer a request."""
-        self._head, self._whole, self._new, self.responds = 0, False, False, False
+        self._head, self._new, self.responds = 0, False, False
         self._deadline = math.inf
         self.answers += 1
         super().on_headers_complete()
 
-    def on_message_complete(self) -> None:
-        """Notes that a body has arrived; begins to wait for the next request if it was answered before."""
-        self._whole = True
-        super().on_message_complete()
-        if not self.answers:
-            self._deadline = math.inf
-
     def on_response_complete(self) -> None:
-        """Waits for the next request, or for the rest of a body that nobody reads."""
+        """Waits for the next request."""
         self.answers = max(0, self.answers - 1)
         self._behind = 0.0
         if not self.answers:
-            self._deadline = math.inf if self._whole else time.monotonic() + LINGER
             self._all.waits(self)
         super().on_response_complete()
 
@@ -168,10 +158,8 @@ class HttpConnection(HttpToolsProtocol):
             self._deadline = math.inf
             if self._head:
                 self.refuse(408, LATE)
-            elif self._whole:
-                self.transport.close()
             else:
-                self.transport.abort()
+                self.transport.close()
         elif self.behind(now) > READING:
             self.transport.abort()
 

@@ -36,6 +36,8 @@ BODY = 2**16  # bytes of a body that is gathered without a thread, at most
 LONGEST_ADDRESS = 2**13  # bytes of a path with its query, at most
 NEXT_BYTES = 10.0  # seconds that a thread waits for more of a body
 PARTING = 2.0  # seconds for the rest of a body that is arriving when the service stops
+LINGER = 2.0  # seconds for the rest of a body that nobody reads: a connection that ends sooner may take the response with it
+REST = 2**26  # bytes of it, at most
 BUFFER = 2**16  # bytes of a response that wait for the client before its thread is given back
 TICK = 0.5  # seconds between two looks for connections that are late
 
@@ -222,6 +224,15 @@ class RequestBody:
         self._deadline += len(data) / SLOWEST
         return data
 
+    async def drop_rest(self) -> bool:
+        """Receives what nobody reads; returns whether that was all."""
+        size = 0
+        with contextlib.suppress(TimeoutError, ClientDisconnected):
+            async with asyncio.timeout(LINGER):
+                while self.missing and size < REST:
+                    size += len(await self._next())
+        return not self.missing
+
     async def _next(self) -> bytes:
         message = await self._receive()
         if message["type"] != "http.request":
@@ -335,12 +346,15 @@ class Response:
             while self._pieces and not self._connection.lost:
                 if length is None:
                     length = await self._send_head(send)
-                piece = self._pieces.popleft()
+                piece, more = self._pieces.popleft(), True
                 for begin in range(0, len(piece), BUFFER):
                     part = piece if len(piece) <= BUFFER else memoryview(piece)[begin : begin + BUFFER]
                     self._sent += len(part)
-                    await send({"type": "http.response.body", "body": part, "more_body": self._sent != length})
+                    more = self._sent != length or self._body.missing
+                    await send({"type": "http.response.body", "body": part, "more_body": more})
                 if self._sent == length:
+                    if more:
+                        await self._send_end(send, started=True)
                     return
             if self._finished:
                 await self._send_end(send, started=length is not None)
@@ -370,4 +384,6 @@ class Response:
             return
         if not started:
             await self._send_head(send)
+        if self._body.missing and not self._body.asked_for and not await self._body.drop_rest():
+            self._connection.transport.close()
         await send({"type": "http.response.body", "body": b""})

@@ -304,6 +304,17 @@ def test_a_body_that_is_refused_may_still_arrive_and_the_connection_is_kept(serv
         assert b"HTTP/1.1 200 OK" in data
 
 
+def test_a_refusal_arrives_though_the_client_sends_on(launch: Callable[..., Server]) -> None:
+    """Also if the connection ends with it: bytes that arrive after the end would make the system throw the response away."""
+    server = launch(max_body=2000)
+    for last in ("Connection: close", "Connection: keep-alive"):
+        for _ in range(20):
+            with server.connect(post(b"", "Content-Length: 3000000", last)) as connection:
+                connection.sendall(b" " * 3_000_000)
+                assert connection.recv(12) == b"HTTP/1.1 413"
+    assert server.stop() == (0, "")
+
+
 def test_a_body_that_is_refused_and_never_arrives_is_not_waited_for(launch: Callable[..., Server]) -> None:
     server = launch(LINGER=0.3)
     head = b"POST /nothing HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/plain\r\nContent-Length: 300000\r\n\r\n"
