@@ -13,6 +13,7 @@
     │   ├── UndecodableText
     │   ├── UnknownEncoding
     │   ├── NothingToRead         a folder or archive without a text file that fits
+    │   ├── TooManyCharacters     different ones
     │   └── TextTooLarge
     ├── SourceError               the source of a text cannot be read
     │   ├── SourceNotFound

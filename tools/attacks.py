@@ -199,7 +199,11 @@ def a_thousand_at_once(size: float) -> Sent:
         sockets = [socket.create_connection(("127.0.0.1", service.port)) for _ in range(int(1000 * size))]
         for sock in sockets:
             sock.sendall(request)
-        return [int([*sock.makefile("rb").readline().split(), b"", b"0"][1]) for sock in sockets]
+        found = []
+        for sock in sockets:
+            with sock, sock.makefile("rb") as answer:
+                found.append(int([*answer.readline().split(), b"", b"0"][1]))
+        return found
 
     return send
 

@@ -25,7 +25,7 @@ from service.system.errors import StoreError
 from service.training import jobs, trainer
 
 PAGE = 4096
-FORGOTTEN = {"sqlite_sequence", "_sqlite_migrations"}  # nothing that a user stored: the next event's number, when the schema was made
+FORGOTTEN = {"sqlite_sequence", "_sqlite_migrations", "removed"}  # nothing that a user stored: numbers, moments, places of what is gone
 WORDS = "the loom weaves a thread of red and gold, night after night; who counts its knots?".split()
 
 

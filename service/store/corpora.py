@@ -60,8 +60,9 @@ class Arrived:
 class TextCounter:
     """Counts a text that arrives chunk by chunk: its size, its characters as they are, and those of its NFC form."""
 
-    def __init__(self, origin: str, most: int = MOST_CHARACTERS) -> None:
-        self.origin, self.most = origin, most
+    def __init__(self, origin: str, most: int | None = None) -> None:
+        """`most`: different characters that it may have; by default `MOST_CHARACTERS`."""
+        self.origin, self.most = origin, MOST_CHARACTERS if most is None else most
         self.characters = self.bytes = self.newlines = 0
         self.last = ""
         self.sha256 = hashlib.sha256()

@@ -51,11 +51,12 @@
         ├── NoWorker              a job waits, and no worker takes it
         ├── TooManyRequests
         │   ├── RateLimitExceeded     the minute of a caller is used up
-    │   ├── TooManyUploads        of one caller, at the same time
-    │   ├── WaitedTooLong     the time limit was over before the request got its turn
-        │   ├── ModelsInUse       the memory for models is full of models that are generating
-        │   ├── TooManyFollowers  of training jobs
-        │   └── TooManyJobs       that wait or run
+        │   ├── TooManyUploads        of one caller, at the same time
+        │   ├── MemoryTaken           by other uploads
+        │   ├── WaitedTooLong         the time limit was over before the request got its turn
+        │   ├── ModelsInUse           the memory for models is full of models that are generating
+        │   ├── TooManyFollowers      of training jobs
+        │   └── TooManyJobs           that wait or run
         ├── TookTooLong           the request was not done within the time limit
         ├── ModelInTraining       the requested model has no checkpoint yet
         ├── IndexNotReady         the index of a corpus is still being made

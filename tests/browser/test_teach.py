@@ -216,7 +216,7 @@ def test_a_pasted_text(school: Any, desk: Any) -> None:
 
 
 def test_what_cannot_be_read_is_told(school: Any, desk: Any, tmp_path: Path) -> None:
-    desk.watch.allowed.append("400 (BAD REQUEST)")
+    desk.watch.allowed.append("400 (Bad Request)")
     (tmp_path / "image.png").write_bytes(b"\x89PNG\0" + bytes(2000))
     desk.locator(FILES).set_input_files(tmp_path / "image.png")
     desk.wait_for_selector(TOLD)
@@ -228,7 +228,7 @@ def test_what_cannot_be_read_is_told(school: Any, desk: Any, tmp_path: Path) -> 
 
 
 def test_a_text_in_another_encoding(school: Any, desk: Any, tmp_path: Path) -> None:
-    desk.watch.allowed.append("400 (BAD REQUEST)")
+    desk.watch.allowed.append("400 (Bad Request)")
     text = "베틀은 밤마다 붉은 실과 금빛 실을 엮는다.\n" * 20
     (tmp_path / "korean.txt").write_bytes(text.encode("cp949"))
     desk.locator(FILES).set_input_files(tmp_path / "korean.txt")
@@ -265,7 +265,7 @@ def test_all_settings_are_those_of_the_service(site: Any, visit: Callable[..., A
 
 def test_what_is_wrong_is_told_beside_it(site: Any, visit: Callable[..., Any]) -> None:
     page = visit(site, "#teach")
-    page.watch.allowed += ["400 (BAD REQUEST)", "409 (CONFLICT)"]
+    page.watch.allowed += ["400 (Bad Request)", "409 (Conflict)"]
     runs = site.answer("GET", "/v1/fine_tuning/jobs")["data"]
     page.get_by_label("Or use a stored text").select_option("tale")
     page.wait_for_selector(SHOWN)

@@ -159,10 +159,10 @@ def test_on_a_full_disk_what_makes_room_works_and_the_rest_says_why(
         return server.ask("POST", "/v1/fine_tuning/jobs", {"model": "lstm", "training_file": "tale", **name}, key)[0]
 
     assert [order(name="a"), order(name="b")] == [200, 200]
-    assert server.health()["no_room"] is None
+    assert server.answer("GET", "/health", key=key)["no_room"] is None
     assert path.with_name("charloom.db.reserve").stat().st_size == 2 * 2**20
     filler = fill(small_disk)
-    health = server.health()
+    health = server.answer("GET", "/health", key=key)
     assert health["disk_free"] == 0
     assert "the disk of charloom.db has 0 MB left" in health["no_room"]
     message = server.answer("GET", "/v1/fine_tuning/jobs/a", key=key)["meta"]["message"]

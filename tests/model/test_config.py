@@ -71,7 +71,7 @@ RANGES: dict[tuple[type[Any], str], tuple[list[Any], list[Any]]] = {
         [-TINY, 100.1, (), ((0, 100.1),), ((1, 1.0),), ((0, 1.0), (0, 2.0)), ((0, 1.0), (5, 1.0), (4, 1.0)), ((-1, 1.0),)],
     ),
     (SamplingConfig, "top_k"): ([0, 2_000_000], [-1, 2_000_001]),
-    (SamplingConfig, "top_p"): SHARE_ABOVE_ZERO,
+    (SamplingConfig, "top_p"): SHARE,
     (SamplingConfig, "min_p"): SHARE,
     (SamplingConfig, "repetition_penalty"): ([TINY, 1.0, 100.0], [0.0, -1.0, 100.1]),
     (SamplingConfig, "presence_penalty"): ([-2.0, 0.0, 2.0], [-2.1, 2.1]),

@@ -21,8 +21,8 @@ def test_what_is_wrong_is_found(tmp_path: Path) -> None:
         api_test.fill(store)
         with api_test.serving(tmp_path / "charloom.db") as (url, _):
             with store.immediate() as db:
-                db.execute("ALTER TABLE events RENAME TO gone")
-            found = api_test.attack(url, tmp_path, 1, 1, "--phases", "examples", "--include-path", "/v1/fine_tuning/jobs/{job}/events")
+                db.execute("ALTER TABLE text_chunks RENAME TO gone")
+            found = api_test.attack(url, tmp_path, 1, 1, "--phases", "examples", "--include-path", "/v1/files/{file}/content")
     assert found.status == 1
     assert "Server error" in found.report
 
