@@ -17,12 +17,14 @@ from typing import Any, NamedTuple
 ROOT = Path(__file__).resolve().parents[1]
 
 SERVE = """
-import json, sys
+import json, os, resource, sys
 from pathlib import Path
 from service.web import http_connection, http_server, supervisor, wsgi_bridge
 from service.web.server import ServerSettings, serve
 
 limits = json.loads(sys.argv[2])
+if files := os.environ.get("CHARLOOM_TEST_FILES"):
+    resource.setrlimit(resource.RLIMIT_NOFILE, (int(files), int(files)))
 for module in (http_connection, http_server, supervisor, wsgi_bridge):
     for name in [name for name in limits if hasattr(module, name)]:
         setattr(module, name, limits[name])

@@ -73,7 +73,6 @@ REASONS = {
     429: "too many requests are waiting, or the caller has reached a limit of its own; `Retry-After` says when to try again",
     431: "the headers are too long",
     500: "an internal error, described in the log; or a stored checkpoint is damaged",
-    501: "the body is in another transfer coding than `chunked`",
     503: "the model is being trained, the database is locked or cannot be used, memory is short, the service is stopping or not ready",
     507: "the disk has less room than must be left",
 }

@@ -14,6 +14,7 @@ import uvicorn
 
 from service.web.app import create_app
 from service.web.http_connection import HttpConnection
+from service.web.server import BACKLOG
 from service.web.service_config import ServiceConfig
 from service.web.state import Service
 from service.web.supervisor import Pulse
@@ -25,6 +26,8 @@ CONNECTIONS = 2000  # at most; fewer if the system allows fewer open files
 # For requests that are answered at once, beside those that generate, wait or follow; and for what else one caller can hold: 47 large
 # bodies, scores, inspections, searches and comparisons.
 SPARE_THREADS = 80
+OTHER_FILES = 160  # open files beside those of threads and connections: the database, models, uploads, connections that are refused
+AT_ONCE = 64  # connections that are accepted in a row
 KEEP_ALIVE = 75  # seconds that an idle connection stays open: longer than proxies keep theirs, which would use one that just ends
 GRACE = 30.0  # seconds for requests that are being answered after SIGTERM
 LAST_WORDS = 5.0  # seconds in which streams that end early send why
@@ -36,12 +39,9 @@ def answer_requests(settings: ServiceConfig, listener: socket.socket, pulse: Pul
         logging.getLogger(name).setLevel(logging.ERROR)
     app = create_app(settings)
     service: Service = app.extensions["charloom"]
-    threads = threads_of(settings)
-    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    # One connection more than the open files allow would have to wait, and with it all that come after it.
-    bridge = WsgiBridge(app, threads=threads, connections=max(threads + 1, min(CONNECTIONS, files - 3 * threads - 64)))
+    threads, connections = within_files(threads_of(settings))
     try:
-        HttpServer(bridge, service, pulse).run(sockets=[listener])
+        HttpServer(WsgiBridge(app, threads=threads, connections=connections), service, pulse, listener).run(sockets=[listener])
     finally:
         service.close()
 
@@ -51,10 +51,24 @@ def threads_of(settings: ServiceConfig) -> int:
     return settings.max_rows + settings.max_waiting + settings.max_followers + SPARE_THREADS
 
 
+def within_files(threads: int) -> tuple[int, int]:
+    """Returns how many threads and connections there may be, so that the files that this process may open are enough.
+
+    A thread needs three for the database; a connection one, and so does one that is accepted only to be refused.
+    """
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    possible = min(threads, max(8, (files - OTHER_FILES) // 4))
+    if possible < threads:
+        log.warning(
+            "this process may open %d files, so it handles %d requests at a time instead of %d (ulimit -n)", files, possible, threads
+        )
+    return possible, max(16, min(CONNECTIONS, files - 3 * possible - OTHER_FILES))
+
+
 class HttpServer(uvicorn.Server):
     """Ends after SIGTERM when all requests are answered, and at once after SIGINT or a second signal."""
 
-    def __init__(self, bridge: WsgiBridge, service: Service, pulse: Pulse) -> None:
+    def __init__(self, bridge: WsgiBridge, service: Service, pulse: Pulse, listener: socket.socket) -> None:
         super().__init__(
             uvicorn.Config(
                 bridge,
@@ -68,9 +82,11 @@ class HttpServer(uvicorn.Server):
                 access_log=False,
                 log_config=None,
                 timeout_keep_alive=KEEP_ALIVE,
+                backlog=AT_ONCE,
+                h11_max_incomplete_event_size=2**20,  # `HttpConnection` has a smaller limit, and tells it
             )
         )
-        self._bridge, self._service, self._pulse = bridge, service, pulse
+        self._bridge, self._service, self._pulse, self._listener = bridge, service, pulse, listener
         self._ends = float("inf")  # when requests are no longer waited for
         self._hurried = False
         bridge.tick = self._tick
@@ -81,6 +97,11 @@ class HttpServer(uvicorn.Server):
         self.should_exit = True
         self._ends = min(self._ends, time.monotonic() + grace)
         asyncio.get_running_loop().call_soon_threadsafe(self._tick)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begins to accept connections, few at once: asyncio accepts as many in a row as may wait, and only then ends others."""
+        await super().startup(sockets)
+        self._listener.listen(BACKLOG)
 
     def _tick(self) -> None:
         """Shows that requests are answered; hurries those that are left when the time is up."""

@@ -77,7 +77,7 @@ def operation(tag: str, **facts: Any) -> Callable[[View], View]:
 
 # ── openapi ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-EVERY_ROUTE = (400, 401, 403, 408, 414, 431, 500, 501, 503)
+EVERY_ROUTE = (400, 401, 403, 408, 414, 431, 500, 503)
 WITH_BODY = (413, 415, 429)
 WITH_RANGES = (416,)  # of bytes, which Flask answers for files
 HEADERS = {

@@ -56,6 +56,11 @@ class Pulse:
         except BlockingIOError:
             return False
 
+    def close(self) -> None:
+        """Closes both ends."""
+        os.close(self.reading)
+        os.close(self._writing)
+
     def keep(self, *, reading: bool) -> None:
         """Closes the end that this process does not use."""
         os.close(self._writing if reading else self.reading)
@@ -105,7 +110,14 @@ class Supervisor:
             return
         pulse = Pulse()
         self._started = self._beat = time.monotonic()
-        process = os.fork()
+        try:
+            process = os.fork()
+        except OSError as error:
+            pulse.close()
+            if not self._ready:
+                raise
+            log.error("no process could be started, so requests wait: %s", error)
+            return
         if process == 0:
             self._be_child(pulse)
         pulse.keep(reading=True)
@@ -151,7 +163,10 @@ class Supervisor:
             if not self._signals:
                 log.error("the process that answers requests has ended; another is started")
         elif now - self._beat > SILENT:
-            log.error("the process that answers requests hangs since %.0f seconds; it is killed, and another is started", now - self._beat)
+            log.error(
+                "the process that answers requests has not shown a beat for %.0f seconds; it is killed, and another is started",
+                now - self._beat,
+            )
             self._kill(signal.SIGKILL)
             self._beat = now
 
@@ -179,6 +194,8 @@ class Supervisor:
             for number in self._signals[passed_on:]:
                 self._kill(signal.SIGINT if number == signal.SIGINT else signal.SIGTERM)
                 passed_on += 1
+            if self._pulse is not None:
+                self._pulse.heard()  # or the wait below would end at once
             if time.monotonic() > deadline:
                 log.error("the process that answers requests did not end in %.0f seconds and is killed", ENDING)
                 self._kill(signal.SIGKILL)

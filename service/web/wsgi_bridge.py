@@ -18,12 +18,22 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
-from urllib.parse import unquote_to_bytes
+from urllib.parse import unquote_to_bytes, urlsplit
 
 from werkzeug.exceptions import ClientDisconnected, RequestTimeout
 
 from service.system.errors import ServiceStopping
-from service.web.http_connection import HEAD, LATE, SLOWEST, TOO_LONG, WHOLE_REQUEST, HttpConnection, OpenConnections, refusal_parts
+from service.web.http_connection import (
+    HEAD,
+    LATE,
+    MALFORMED,
+    SLOWEST,
+    TOO_LONG,
+    WHOLE_REQUEST,
+    HttpConnection,
+    OpenConnections,
+    refusal_parts,
+)
 
 log = logging.getLogger("charloom")
 
@@ -94,26 +104,28 @@ class WsgiBridge:
             await asyncio.sleep(TICK)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        connection: HttpConnection = scope["state"]["connection"]
+        connection.arrive()
         if len(scope["raw_path"]) + len(scope["query_string"]) > LONGEST_ADDRESS:
             await refuse(send, 414, f"the address has more than {LONGEST_ADDRESS:,} bytes, the limit; send a shorter one")
             return
         if sum(len(name) + len(value) for name, value in scope["headers"]) > HEAD:
             await refuse(send, 431, TOO_LONG)
             return
-        connection: HttpConnection = scope["state"]["connection"]
         environ = environment(scope)
+        two_lengths = "CONTENT_LENGTH" in environ and "HTTP_TRANSFER_ENCODING" in environ  # a proxy might have chosen the other one
+        if two_lengths or scope["http_version"] not in ("1.0", "1.1"):
+            await refuse(send, 400, MALFORMED)
+            return
         environ["charloom.left"] = lambda: connection.lost
         environ["charloom.stopping"] = lambda: self.stopping
-        coding = environ.get("HTTP_TRANSFER_ENCODING", "chunked")
-        if coding.strip().lower() != "chunked":
-            await refuse(send, 501, f"the body is sent as {coding[:60]}; send it as it is, or in chunks and nothing else")
-            return
         try:
             body = RequestBody(self, receive, environ)
             if not await body.gather():
                 await refuse(send, 408, LATE)
                 return
             environ["wsgi.input"] = body.file
+            connection.answer()
             await Response(self, environ, connection, body).send(send)
         except asyncio.CancelledError:  # the process ends, and waits no longer
             if connection.responds:
@@ -124,6 +136,7 @@ class WsgiBridge:
 
 async def refuse(send: Send, status: int, message: str) -> None:
     """Sends an error response, for a request that the application never sees."""
+    log.info("a request is refused with %d: %s", status, message)
     head, body = refusal_parts(status, message)
     await send({"type": "http.response.start", "status": status, "headers": head})
     await send({"type": "http.response.body", "body": body})
@@ -132,14 +145,17 @@ async def refuse(send: Send, status: int, message: str) -> None:
 def environment(scope: Scope) -> dict[str, Any]:
     """Returns the WSGI environment (PEP 3333) of an ASGI scope. Headers whose names have `_` could pass for others and are left out."""
     server, client = scope.get("server") or ("localhost", 80), scope.get("client") or ("", 0)
-    path = unquote_to_bytes(scope["raw_path"]).decode("latin-1")
+    raw_path: bytes = scope["raw_path"]
+    if not raw_path.startswith(b"/"):  # the whole address, as for a proxy (RFC 9112, 3.2.2)
+        raw_path = urlsplit(raw_path).path or b"/"
+    path = unquote_to_bytes(raw_path).decode("latin-1")
     query = scope["query_string"].decode("latin-1")
     found = {
         "REQUEST_METHOD": scope["method"],
         "SCRIPT_NAME": "",
         "PATH_INFO": path,
         "QUERY_STRING": query,
-        "REQUEST_URI": scope["raw_path"].decode("latin-1") + (f"?{query}" if query else ""),
+        "REQUEST_URI": raw_path.decode("latin-1") + (f"?{query}" if query else ""),
         "SERVER_NAME": server[0],
         "SERVER_PORT": str(server[1]),
         "SERVER_PROTOCOL": f"HTTP/{scope['http_version']}",

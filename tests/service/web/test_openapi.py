@@ -125,7 +125,7 @@ def test_parameters(document: dict[str, Any]) -> None:
 def test_statuses_come_from_the_table_of_errors(document: dict[str, Any]) -> None:
     assert {status for _, status in STATUSES} <= set(REASONS)
     assert STATUSES[-1][0] is CharloomError
-    refused = {"400", "408", "414", "431", "501", "503"}  # by the server, for any route
+    refused = {"400", "408", "414", "431", "503"}  # by the server, for any route
     for _, path, operation in operations(document):
         assert refused <= set(operation["responses"]), path
     delete = document["paths"]["/v1/files/{file}"]["delete"]["responses"]
