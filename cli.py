@@ -11,6 +11,7 @@ import io
 import json
 import os
 import shlex
+import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -442,6 +443,7 @@ def serve(db: Path, host: str, port: int, train_default: bool, api_keys_file: Pa
     set by an environment variable, for example CHARLOOM_MAX_ROWS. If other machines can reach it, a caller needs a key: one from
     CHARLOOM_API_KEYS (separated by commas), from the file of keys, or made by charloom key new; if there is none, one is made and
     printed."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # until it serves: an import that is interrupted may swallow a KeyboardInterrupt
     one_blas_thread()
     from service.store import api_keys
     from service.web.server import ServerSettings, serve
@@ -694,10 +696,13 @@ def restore_command(db: Path, backup: Path) -> None:
 @click.option(
     "--from", "copies", type=PATH, multiple=True, help="Backup to take from what is damaged; may be given more than once, the newest first."
 )
+@click.option("--without-backup", is_flag=True, help="Repair also if only a backup could bring back all: the rest is lost then.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @database
 @click.pass_context
-def check_command(context: click.Context, /, db: Path, repairing: bool, copies: tuple[Path, ...], as_json: bool) -> None:
+def check_command(
+    context: click.Context, /, db: Path, repairing: bool, copies: tuple[Path, ...], without_backup: bool, as_json: bool
+) -> None:
     """Check the database, even while it is in use: every page, text, model and row.
 
     It says what is damaged, what is lost by that, and what mends it. The status is 1 if anything is, or still is after a repair.
@@ -705,16 +710,16 @@ def check_command(context: click.Context, /, db: Path, repairing: bool, copies: 
     uses the database."""
     from service.store.integrity import check
     from service.store.repair import Repaired, repair
+    from service.system.errors import BackupNeeded
     from service.terminal.reports import repair_json, repair_report
     from service.terminal.text import line_width
 
-    if copies and not repairing:
-        raise click.UsageError("--from names what --repair takes from; give both")
-    if repairing:
-        repaired = repair(db, copies)
-    else:
-        found = check(db)
-        repaired = Repaired(before=found, after=found)
+    if (copies or without_backup) and not repairing:
+        raise click.UsageError("--from and --without-backup say how --repair works; give it, too")
+    found = check(db)
+    if repairing and not (copies or without_backup) and found.only_from_copies:
+        raise BackupNeeded(str(db), found.only_from_copies)
+    repaired = repair(db, copies) if repairing else Repaired(before=found, after=found)
     click.echo(repair_json(repaired) if as_json else repair_report(repaired, line_width()))
     if not repaired.after.sound:
         context.exit(1)

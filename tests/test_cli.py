@@ -782,6 +782,10 @@ def test_check_repair_and_restore(charloom: Charloom, trained: str, tmp_path: Pa
     assert "damaged.db is damaged in 1 place" in damaged.stderr.replace("\n", " ")
     assert charloom("restore", "damaged.db").exit_code == 1
     assert charloom("check", "--from", "backup.db").exit_code == 2
+    result = charloom("check", "--repair")
+    assert result.exit_code == 1
+    assert "model of checkpoint first@4 can only be mended from a good copy" in " ".join(result.stderr.split())
+    assert charloom("check").exit_code == 1  # as it was
     result = charloom("check", "--repair", "--from", "backup.db", "--json")
     assert result.exit_code == 0
     repaired = json.loads(result.stdout)

@@ -57,6 +57,7 @@ WITHOUT_NUMPY = (
 THIRD_PARTY = {
     "service": {
         "flask",
+        "h11",
         "uvicorn",
         "markupsafe",
         "mpi4py",

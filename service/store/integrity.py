@@ -61,6 +61,11 @@ class IntegrityReport:
         """Whether nothing is damaged."""
         return not self.findings
 
+    @property
+    def only_from_copies(self) -> list[str]:
+        """What only a good copy can mend."""
+        return [each.what for each in self.findings if FROM_COPY in each.mend]
+
 
 def check(path: Path) -> IntegrityReport:
     """Checks the database at `path`, also while others use it. Raises `DatabaseUnusable` for a file that is no database of Charloom."""

@@ -43,6 +43,7 @@
     │       ├── DatabaseDamaged   SQLite cannot read a part of it
     │       ├── DamagedText       the text of a corpus is not what was stored
     │       ├── BackupDamaged     what should be restored is not sound itself
+    │       ├── BackupNeeded      a repair without one would lose things for good
     │       ├── DatabaseInUse     it cannot be exchanged while a process has it open
     │       ├── DatabaseReplaced  moved, deleted or overwritten while it was in use
     │       └── ForeignLog        the write-ahead log beside it is not of this file
@@ -361,6 +362,15 @@ class DatabaseInUse(DatabaseUnusable):
     def __init__(self, path: str) -> None:
         StoreError.__init__(
             self, f"{path} is in use by another process, a service or a training run; end that first, then nothing that it stores is lost"
+        )
+
+
+class BackupNeeded(DatabaseUnusable):
+    def __init__(self, path: str, things: Iterable[str]) -> None:
+        StoreError.__init__(
+            self,
+            f"{path} is not repaired, since {listed(things)} can only be mended from a good copy, and would be lost for good; name"
+            " backups with --from BACKUP, or give them up with --without-backup",
         )
 
 

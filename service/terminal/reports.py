@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -277,9 +278,17 @@ def integrity_report(found: IntegrityReport, width: int) -> str:
     lines = [f"{found.database} is damaged in {counted(len(found.findings), 'place')}; checked were {checked}"]
     for finding in found.findings:
         lines.append(finding.what)
-        facts = {"found": finding.why, "lost": finding.lost, "mend": finding.mend}
+        facts = {"found": clipped(finding.why, 300), "lost": finding.lost, "mend": with_database(finding.mend, found.database)}
         lines += [f"  {name:<8}{wrapped(text, width, 10)}" for name, text in facts.items()]
     return safe("\n".join(lines))
+
+
+def with_database(step: str, path: str) -> str:
+    """Adds the option that names the database to the commands in a sentence, unless it is the default one."""
+    if path == "charloom.db":
+        return step
+    option = f" --db {shlex.quote(path)}"
+    return step.replace("charloom check --repair", f"charloom check --repair{option}").replace("restore BACKUP", f"restore BACKUP{option}")
 
 
 def repair_report(repaired: Repaired, width: int) -> str:

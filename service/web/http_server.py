@@ -14,10 +14,9 @@ import uvicorn
 
 from service.web.app import create_app
 from service.web.http_connection import HttpConnection
-from service.web.server import BACKLOG
 from service.web.service_config import ServiceConfig
 from service.web.state import Service
-from service.web.supervisor import Pulse
+from service.web.supervisor import BACKLOG, Pulse
 from service.web.wsgi_bridge import WsgiBridge
 
 log = logging.getLogger("charloom")

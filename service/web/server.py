@@ -27,12 +27,10 @@ from service.system.errors import AddressUnusable
 from service.system.log_format import log_to_stderr
 from service.system.processes import THREAD_VARIABLES, return_memory
 from service.web.service_config import ServiceConfig
-from service.web.supervisor import Pulse, Supervisor
+from service.web.supervisor import BACKLOG, Pulse, Supervisor
 
 log = logging.getLogger("charloom")
 Config = TypeVar("Config", bound=ServiceConfig)
-
-BACKLOG = 1024  # connections that wait to be accepted
 
 
 class Access(NamedTuple):

@@ -24,6 +24,7 @@ from service.web.service_config import ServiceConfig
 
 log = logging.getLogger("charloom")
 
+BACKLOG = 1024  # connections that wait in the listening socket to be accepted
 RESTART = 5.0  # seconds between two starts of a process, at least
 SILENT = 120.0  # seconds without a beat after which the process that answers requests is killed
 ENDING = 45.0  # seconds that it has to end: its grace, and some more

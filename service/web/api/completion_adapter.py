@@ -230,7 +230,9 @@ def event_stream(request: Request, events: Iterator[Any], service: Service) -> R
                 yield event(each)
             yield DONE
         except Exception as error:  # the status has been sent
-            if not isinstance(error, CharloomError):
+            if isinstance(error, CharloomError):
+                log.info("a stream ended early: %s", error)
+            else:
                 log.exception("a stream failed")
             yield event(body_of(error, service))
 
