@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 
-# Ctrl-C while the modules below are imported ends the program without a traceback.
-sys.excepthook = lambda kind, error, trace: None if kind is KeyboardInterrupt else sys.__excepthook__(kind, error, trace)
+# Until a command runs, Ctrl-C ends the program at once: an import that it interrupts prints a traceback, or may swallow it.
+INTERRUPTIBLE = sys.argv[0].endswith(("charloom", "cli.py")) and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+if INTERRUPTIBLE:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 import io
 import json
 import os
 import shlex
-import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -86,6 +88,8 @@ def main(context: click.Context) -> None:
     One SQLite file holds everything. A CORPUS is the name of a stored corpus, of a built-in one (python, shakespeare, linux), or
     a file, folder, archive, URL or - for standard input. A MODEL is RUN, RUN@STEP, RUN@best, RUN@last or latest.
     """
+    if INTERRUPTIBLE and context.invoked_subcommand != "serve":  # which imports more, and then handles signals itself
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     # What is printed may be in any language, the terminal in any encoding; and a stream may be closed (`>&-`).
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
@@ -443,7 +447,6 @@ def serve(db: Path, host: str, port: int, train_default: bool, api_keys_file: Pa
     set by an environment variable, for example CHARLOOM_MAX_ROWS. If other machines can reach it, a caller needs a key: one from
     CHARLOOM_API_KEYS (separated by commas), from the file of keys, or made by charloom key new; if there is none, one is made and
     printed."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # until it serves: an import that is interrupted may swallow a KeyboardInterrupt
     one_blas_thread()
     from service.store import api_keys
     from service.web.server import ServerSettings, serve

@@ -111,16 +111,19 @@ class Supervisor:
             return
         pulse = Pulse()
         self._started = self._beat = time.monotonic()
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # a signal that came before the child has handlers would be lost
         try:
             process = os.fork()
+            if process == 0:
+                self._be_child(pulse)
         except OSError as error:
             pulse.close()
             if not self._ready:
                 raise
             log.error("no process could be started, so requests wait: %s", error)
             return
-        if process == 0:
-            self._be_child(pulse)
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         pulse.keep(reading=True)
         self._process, self._pulse = process, pulse
 
@@ -133,6 +136,7 @@ class Supervisor:
             signal.signal(signal.SIGHUP, signal.SIG_IGN)
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, lambda *_: os._exit(0))  # until it answers requests
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             pulse.keep(reading=False)
             self._worker.release()  # otherwise this process would keep the worker alive if the supervisor is killed
