@@ -18,7 +18,6 @@ from service.system.errors import RateLimitExceeded, TooManyUploads
 from service.web.auth import WRITING, caller
 from service.web.service_config import ServiceConfig
 
-LARGE = 2**16  # bytes of a body; while a larger one arrives, it holds a thread
 LARGE_BODIES = 16  # that the server reads at the same time
 HEADERS = {
     "x-ratelimit-limit-requests": "requests that the caller may send in a minute",
@@ -78,9 +77,8 @@ def is_limited(endpoint: str, method: str) -> bool:
 
 @contextlib.contextmanager
 def place_for_body(request: Request) -> Iterator[None]:
-    """Hold a place of the request's caller while its body is read, if it may be large. Raises `TooManyUploads`."""
-    length = request.content_length
-    if length is not None and length <= LARGE and "Expect" not in request.headers:  # a client that waits to be asked may never send it
+    """Hold a place of the request's caller while a thread reads its body, unless all of it has arrived. Raises `TooManyUploads`."""
+    if request.environ.get("charloom.arrived"):
         yield
         return
     bodies: Places = current_app.extensions["charloom"].limits.bodies

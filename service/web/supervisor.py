@@ -1,7 +1,8 @@
 """Supervises the two processes of a service: the one that answers requests, and the training worker.
 
-Each is started again if it ends. The first one is forked from this process, which has one thread and little memory, and which keeps the
-listening socket: requests wait in it meanwhile. It shows by a `Pulse` that it answers; if it hangs, it is killed.
+Each is started again if it ends. The process that answers requests is forked from this one, which has one thread and little memory. The
+listening socket stays open here, so requests wait in it until another process answers. The forked process sends a `Pulse`; if the pulse
+stops, it is killed.
 """
 
 from __future__ import annotations

@@ -23,6 +23,7 @@ from urllib.parse import unquote_to_bytes, urlsplit
 from werkzeug.exceptions import ClientDisconnected, RequestTimeout
 
 from service.system.errors import ServiceStopping
+from service.web.errors import UNFORESEEN
 from service.web.http_connection import (
     HEAD,
     LATE,
@@ -46,7 +47,7 @@ BODY = 2**16  # bytes of a body that is gathered without a thread, at most
 LONGEST_ADDRESS = 2**13  # bytes of a path with its query, at most
 NEXT_BYTES = 10.0  # seconds that a thread waits for more of a body
 PARTING = 2.0  # seconds for the rest of a body that is arriving when the service stops
-LINGER = 2.0  # seconds for the rest of a body that nobody reads: a connection that ends sooner may take the response with it
+LINGER = 2.0  # seconds for the rest of a body that is not read: a connection that ends sooner may take the response with it
 REST = 2**26  # bytes of it, at most
 BUFFER = 2**16  # bytes of a response that wait for the client before its thread is given back
 TICK = 0.5  # seconds between two looks for connections that are late
@@ -55,9 +56,9 @@ TICK = 0.5  # seconds between two looks for connections that are late
 class WsgiBridge:
     """An ASGI application that answers with a WSGI application.
 
-    The environment of a request has ``charloom.left``, a function that tells whether the client has left, and ``charloom.stopping``, one
-    that tells whether the service stops. If the application sets ``charloom.delay``, its response waits for that many seconds, without a
-    thread.
+    It adds to the environment of a request ``charloom.left``, a function that tells whether the client has left, ``charloom.stopping``, one
+    that tells whether the service stops, and ``charloom.arrived``, which is true if reading the body waits for nothing. If the application
+    sets ``charloom.delay``, its response waits for that many seconds, without a thread.
     """
 
     def __init__(self, application: Application, *, threads: int, connections: int) -> None:
@@ -124,7 +125,7 @@ class WsgiBridge:
             if not await body.gather():
                 await refuse(send, 408, LATE)
                 return
-            environ["wsgi.input"] = body.file
+            environ["wsgi.input"], environ["charloom.arrived"] = body.file, not body.missing
             connection.answer()
             await Response(self, environ, connection, body).send(send)
         except asyncio.CancelledError:  # the process ends, and waits no longer
@@ -241,7 +242,7 @@ class RequestBody:
         return data
 
     async def drop_rest(self) -> bool:
-        """Receives what nobody reads; returns whether that was all."""
+        """Receives the rest of a body that is not read; returns whether that was all."""
         size = 0
         with contextlib.suppress(TimeoutError, ClientDisconnected):
             async with asyncio.timeout(LINGER):
@@ -396,7 +397,7 @@ class Response:
             if started:
                 self._connection.transport.abort()  # so that the client does not take a part for the whole
             else:
-                await refuse(send, 500, "something went wrong inside the service; its log says what")
+                await refuse(send, 500, UNFORESEEN)
             return
         if not started:
             await self._send_head(send)

@@ -97,8 +97,8 @@ class Upload:
     Reading raises `BadRequest` if the form is malformed, `RequestEntityTooLarge`, `RequestTimeout`, and `InvalidSetting`,
     `UnknownSetting` or `MissingSetting` for its fields. The rest of the body after an error is read and dropped.
 
-    Inside, the upload has one of a few places at work; it leaves its place while it waits for bytes. So many uploads at once take
-    little more processor and memory than few, and others are answered meanwhile.
+    Inside, the upload has one of a few places at work. It leaves its place while it waits for bytes. Therefore a hundred uploads take
+    little more processor and memory at a time than two, and others are answered meanwhile.
     """
 
     def __init__(self, request: Request, form: Query, places: Semaphore) -> None:

@@ -356,7 +356,6 @@ def test_small_bodies_that_do_not_arrive_make_room_for_others(launch: Callable[.
 
 def test_a_crowd_never_takes_the_last_file(launch: Callable[..., Server], add_model: Callable[..., Run]) -> None:
     add_model()
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     server = launch(environment={"CHARLOOM_TEST_FILES": "400"})
     with crowd(server, [b"GET /hea"] * 600):
         assert answers(server)
@@ -364,7 +363,6 @@ def test_a_crowd_never_takes_the_last_file(launch: Callable[..., Server], add_mo
     status, errors = server.stop()
     assert status == 0
     assert [line for line in errors.splitlines() if "ulimit -n" not in line] == []
-    assert resource.getrlimit(resource.RLIMIT_NOFILE) == (soft, hard)
 
 
 def test_an_old_client_gets_no_chunks(server: Server) -> None:
