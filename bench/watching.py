@@ -61,7 +61,7 @@ def watch(command: list[str], *, memory: bool = True) -> Watched:
 
 
 def family(pid: int) -> list[int]:
-    """A process and all its descendants."""
+    """A process and all its descendants, the oldest first."""
     found = [pid]
     for each in found:
         for children in (PROC / str(each) / "task").glob("*/children"):

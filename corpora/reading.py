@@ -54,7 +54,7 @@ class ReadOptions:
     room: Callable[[int], object] | None = None  # is called with the bytes that a temporary file grows by, and raises if there is no room
 
     def check_room(self, size: int) -> None:
-        """Raises what `room` raises for so many bytes."""
+        """Raises what `room` raises if there is no room for `size` bytes."""
         if self.room:
             self.room(size)
 

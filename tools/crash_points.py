@@ -455,7 +455,7 @@ class Sweep:
                         self.judge(folder, disk.acts, f"power cut after {number:,}, {what} kept", tally)
 
     def judge(self, folder: Path, acts: int, place: str, tally: Tally) -> None:
-        """Notes in the tally what is wrong with a folder after so many acts were answered."""
+        """Notes in the tally what is wrong with a folder after a number of acts were answered."""
         tally.tried += 1
         status, found = self._ask("state", folder)
         if status:

@@ -201,7 +201,7 @@ def service(db: Path, *options: str) -> Iterator[int]:
 
 
 def carry_out(folder: Path, seconds: float, texts: int, requests: int) -> tuple[list[float], Caller, Caller]:
-    """The first characters' times of the idle service, and the greedy and the modest caller after so many seconds."""
+    """The first characters' times of the idle service, and the greedy and the modest caller after some `seconds`."""
     db = folder / "charloom.db"
     greedy_key, modest_key = prepared(db)
     # The modest caller has a process of its own, so that it does not wait for the greedy one's threads.
@@ -220,7 +220,7 @@ def carry_out(folder: Path, seconds: float, texts: int, requests: int) -> tuple[
 
 
 def live(modest: Caller, seconds: float) -> Caller:
-    """Do what a modest caller does, for so many seconds; returns what it was answered."""
+    """Do what a modest caller does, for some `seconds`; returns what it was answered."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         for _ in range(5):

@@ -29,8 +29,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from bench.watching import family
 from service.store import Store
-from tools.watched_service import ENVIRONMENT, MB, ROOT, WatchedService, command_of, family, figures, put_model, size_of, watched_service
+from tools.watched_service import ENVIRONMENT, MB, ROOT, WatchedService, command_of, figures, put_model, size_of, watched_service
 
 WORDS = "the loom weaves a thread of red and gold, night after night; who counts its knots? (nobody) [so far]".split()
 MODELS = 6  # that stay; half of them are larger

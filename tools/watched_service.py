@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from bench.watching import family
 from model.checkpoint import Checkpoint
 from model.config import ModelConfig
 from model.language_model import LanguageModel
@@ -86,16 +87,6 @@ def figures(pid: int) -> Figures:
     return Figures(
         1024 * value.get("VmRSS", 0), 1024 * value.get("RssAnon", 0), 1024 * value.get("VmHWM", 0), value.get("Threads", 0), files
     )
-
-
-def family(pid: int) -> list[int]:
-    """Return a process and all its descendants, the oldest first."""
-    found = [pid]
-    for each in found:
-        for children in (PROC / str(each) / "task").glob("*/children"):
-            with suppress(OSError):  # gone meanwhile
-                found += map(int, children.read_text().split())
-    return found
 
 
 def size_of(path: Path) -> int:

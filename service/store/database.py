@@ -320,8 +320,8 @@ class Connections:
     def _refuse_if_gone(self, db: Database | None = None) -> None:
         """Raises `DatabaseReplaced` if the file is not the same any more, from then on each time.
 
-        Its log lies beside the file, under its name: whoever opens the file that is there now would take it for part of that. So it is
-        written into the file to which it belongs, or emptied if that was overwritten.
+        Its log lies beside the file, under its name. A process that opens the file that is there now would take the log for a part of it.
+        So the log is written into the file to which it belongs, or emptied if that was overwritten.
         """
         self._gone = self._gone or self._identity.why_gone()
         if self._gone is None:

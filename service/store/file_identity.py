@@ -39,7 +39,7 @@ _lock = threading.Lock()
 
 
 class FileIdentity:
-    """What the file at `path` is now. Whoever has a connection to the file holds on to this, too. Raises `OSError`."""
+    """What the file at `path` is now. An object that has a connection to the file keeps this, too. Raises `OSError`."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

@@ -30,7 +30,7 @@ def _encoded(value: Value) -> bytes:
         return b"i%d," % value
     if isinstance(value, float):
         return b"f" + struct.pack(">d", value)
-    kind, data = (b"b", value) if isinstance(value, bytes) else (b"s", value.encode("utf-8", "replace"))  # no column of ours has bytes
+    kind, data = (b"b", value) if isinstance(value, bytes) else (b"s", value.encode("utf-8", "replace"))  # only a damaged row has bytes
     return kind + b"%d," % len(data) + data
 
 

@@ -77,7 +77,7 @@ def _first_seen(owner: str | None, heartbeat: str | None) -> float:
 def describe(owner: str | None) -> str:
     """Names an owner inside a message: ``process 4711 on thinkpad``."""
     known = _parsed(owner)
-    return f"process {known['pid']} on {known.get('host')}" if known else "nobody"
+    return f"process {known['pid']} on {known.get('host')}" if known else "no process"
 
 
 def _parsed(owner: str | None) -> dict[str, Any] | None:

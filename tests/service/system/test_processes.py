@@ -80,7 +80,7 @@ def test_without_proc_a_missing_pid_is_dead_and_a_present_one_has_the_lease(
 @pytest.mark.parametrize("nobody", [None, "", "null", "[]", "{}", "not JSON", '{"pid": "1"}'])
 def test_nobody_is_not_alive(nobody: str | None) -> None:
     assert not processes.is_alive(nobody, NOW)
-    assert processes.describe(nobody) == "nobody"
+    assert processes.describe(nobody) == "no process"
 
 
 def test_an_owner_in_words() -> None:
