@@ -11,6 +11,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import fields
 from datetime import datetime
@@ -29,7 +30,7 @@ from service.store.api_keys import SCOPES
 from service.system import processes
 from service.system.errors import DatabaseUnusable
 from service.system.processes import THREAD_VARIABLES
-from service.terminal import click_support, info, training_display
+from service.terminal import click_support, info, service_commands, training_commands, training_display
 from service.training import corpus_import, default_model, hyperparameters, jobs, trainer, worker
 from service.training.throughput import Speed
 from service.web import server
@@ -47,7 +48,7 @@ def _place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CHARLOOM_DB", str(tmp_path / "charloom.db"))
     monkeypatch.setenv("COLUMNS", "100")
-    monkeypatch.setattr(cli, "BEGAN", cli.time.monotonic())
+    monkeypatch.setattr(training_commands, "BEGAN", time.monotonic())
     for name in THREAD_VARIABLES:
         monkeypatch.setenv(name, "1")
     rng = random.Random(2)
@@ -221,10 +222,10 @@ def test_a_finished_run_is_trained_further(charloom: Charloom, trained: str) -> 
 
 
 def test_a_budget_is_kept(charloom: Charloom) -> None:
-    began = cli.time.monotonic()
+    began = time.monotonic()
     result = charloom("train", "tale.txt", "--hidden-size", "4", "--budget", "1.5s", "--name", "run")
     assert result.exit_code == 0
-    assert cli.time.monotonic() - began < 1.5 + 3
+    assert time.monotonic() - began < 1.5 + 3
     with Store("charloom.db") as store:
         run = store.runs.get("run")
         assert (run.training_config["budget"], run.state) == (1.5, "succeeded")
@@ -718,7 +719,7 @@ def test_a_key_with_a_scope_and_a_lifetime(charloom: Charloom) -> None:
     assert abs((expires_at - made_at).total_seconds() - 30 * 86400) < 1
     assert "expires is 0 seconds; it must be more than 0 and at most 36,500d" in charloom("key", "new", "--expires", "0").stderr
     assert charloom("key", "new", "--scope", "root").exit_code == 2
-    assert tuple(cli.SCOPE.choices) == SCOPES
+    assert tuple(service_commands.SCOPE.choices) == SCOPES
 
 
 def test_a_service_is_told_its_limits_and_keys(charloom: Charloom, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -71,9 +71,22 @@ THIRD_PARTY = {
     },
     "model": {"numpy"},
 }
-# What the command line needs before it knows which command is meant: the only part of the service that knows of click.
-AT_ONCE = ("service.web.service_config", "service.terminal.click_support", "service.system.formatting", "service.system.errors")
-WITH_CLICK = {"service/terminal/click_support.py"}
+# The only part of the service that knows of click.
+WITH_CLICK = {
+    f"service/terminal/{name}.py"
+    for name in (
+        "click_support",
+        "console",
+        *(f"{part}_commands" for part in ("corpus", "database", "model", "service", "text", "training")),
+    )
+}
+# What the command line needs before it knows which command is meant.
+AT_ONCE = (
+    "service.web.service_config",
+    "service.system.formatting",
+    "service.system.errors",
+    *(path.removesuffix(".py").replace("/", ".") for path in sorted(WITH_CLICK)),
+)
 LAZY_IN_CLI = frozenset({"flask", "uvicorn", "numpy", "safetensors", "service", "sqlite_utils", "werkzeug"})
 
 

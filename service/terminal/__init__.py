@@ -1,1 +1,1 @@
-"""Formats what the command line prints: safe text, tables, plots and the display of a training run. Prints nothing itself."""
+"""Defines the commands, and formats what they print: safe text, tables, plots and the display of a training run."""

@@ -1,0 +1,93 @@
+"""Defines the commands that store, list, show and remove texts"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from model.errors import TextError
+from service.terminal.click_support import Commands, database, reading
+from service.terminal.console import echo_beside, opened, removing, say
+
+if TYPE_CHECKING:
+    from corpora import Source
+    from service.store import Corpus
+
+
+@click.group("corpus", cls=Commands)
+def corpus_group() -> None:
+    """Add, list, show and remove texts."""
+
+
+@corpus_group.command("add")
+@click.argument("source")
+@click.option("--name", help="Name of the corpus; by default made from the source.")
+@reading
+@database
+def corpus_add(db: Path, source: str, name: str | None, **how: Any) -> None:
+    """Store a text: a file, folder, archive, URL, - for standard input, or a built-in corpus."""
+    from corpora import open_source
+    from service.terminal.reports import reading_line
+    from service.training import corpus_import
+
+    with opened(db, create=True) as store, reading_line(source, echo_beside) as (watch, progress):
+        found = open_source(source, progress=progress, scratch=str(db.absolute().parent), **how)
+        try:
+            corpus = corpus_import.add(store, found, name, watch)
+        except TextError:
+            report_reading(found)  # what was left out may be why
+            raise
+    report_corpus(corpus, found)
+
+
+def report_reading(source: Source | None) -> None:
+    """Print what the reader left out."""
+    for warning in source.report.warnings if source else []:
+        say(f"note: {warning}", err=True)
+
+
+def report_corpus(corpus: Corpus, source: Source | None) -> None:
+    """Print what the reader left out, and the size of the stored corpus."""
+    from service.terminal.reports import corpus_line
+
+    report_reading(source)
+    say(corpus_line(corpus), err=True)
+
+
+@corpus_group.command("list")
+@database
+def corpus_list(db: Path) -> None:
+    """List the stored corpora, and the built-in ones."""
+    from corpora import BUILTINS
+    from service.terminal.reports import corpora_table
+    from service.terminal.text import line_width, table
+
+    with opened(db) as store:
+        corpora = store.corpora.list()
+    if corpora:
+        click.echo(f"{corpora_table(corpora, line_width())}\n")
+    click.echo("Built in (read or fetched when they are first used):")
+    click.echo(table(["name", ""], [[name, description] for name, description in BUILTINS.items()], line_width()))
+
+
+@corpus_group.command("show")
+@click.argument("name")
+@click.option("--lines", type=click.IntRange(0, 1000), default=5, help="First lines to show.")
+@database
+def corpus_show(db: Path, name: str, lines: int) -> None:
+    """Show a corpus: size, alphabet, origin, SHA-256 and first lines."""
+    from service.terminal.reports import corpus_report
+
+    with opened(db) as store:
+        corpus = store.corpora.get(name)
+        alphabet = store.corpora.alphabet(name)
+        first = store.corpora.first_lines(name, lines)
+    say(corpus_report(corpus, alphabet, first))
+
+
+removing(corpus_group, "corpus", "NAME", lambda store: store.corpora, "Remove a corpus that no run needs.")
+
+
+COMMANDS = (corpus_group,)

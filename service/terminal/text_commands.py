@@ -1,0 +1,129 @@
+"""Defines the commands that write and read texts with a model"""
+
+from __future__ import annotations
+
+import json
+import sys
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from model.config import SamplingConfig
+from service.terminal.click_support import PATH, database, options_of
+from service.terminal.console import echo_beside, one_blas_thread, opened, say, say_piece
+
+if TYPE_CHECKING:
+    from service.inspection.results import CellReport, Inspection
+
+
+@click.command()
+@click.argument("model", required=False)
+@options_of(SamplingConfig)
+@click.option("--novelty", is_flag=True, help="Report what of the text was copied from the corpus that MODEL was trained on.")
+@database
+def sample(db: Path, model: str | None, novelty: bool, **settings: Any) -> None:
+    """Write text with MODEL (by default latest).
+
+    The text appears as it is written. With --novelty it appears as a whole, with its copied parts underlined on a terminal, and a
+    report goes to standard error. For that, and for --max-copy, an index of the corpus is made and kept beside the database."""
+    one_blas_thread()
+    from service.generation import sample
+    from service.novelty import Indexes
+    from service.terminal.reports import compared, index_of
+
+    with opened(db) as store, Indexes(store) as indexes:
+        config = SamplingConfig(**{**settings, "stop": settings["stop"] or ()})
+        find = partial(index_of, indexes, echo_beside)
+        texts = sample.write(store, model, config, find if novelty or config.max_copy is not None else None)
+        terminal = sys.stdout.isatty()
+        for note in texts.notes:
+            say(f"note: {note}", err=True)
+        if novelty:
+            for text, report in compared(texts, terminal):
+                say_piece(text, False)
+                say(report, err=True)
+        else:
+            for piece in texts.pieces():
+                say_piece(piece, terminal)
+        if terminal or sys.stderr.isatty():
+            say(f"\n[{texts.model}, seed {texts.config.seed}]", err=True)
+
+
+@click.command("inspect")
+@click.argument("model", required=False)
+@click.option("--text", help="Text to read; without --text and --file, MODEL writes one.")
+@click.option("--file", help="File to read, or - for standard input.")
+@click.option("--length", type=click.IntRange(1, 100_000), default=400, help="Length of the text that MODEL writes, in symbols.")
+@click.option("--seed", type=click.IntRange(0, 2**63 - 1), help="Seed of the text that MODEL writes.")
+@click.option("--unit", metavar="LAYER:UNIT", help="Unit to show, both counted from 0; by default the one that varies most.")
+@click.option("--find-cells", "finding", is_flag=True, help="Search for units that follow a readable feature of a corpus.")
+@click.option("--corpus", help="Stored corpus to search; by default the one that MODEL was trained on.")
+@click.option("--svg", type=PATH, help="Write a drawing: an .svg file, or with --find-cells a folder that gets one file per cell.")
+@click.option("--columns", type=click.IntRange(20, 400), default=80, help="Characters per line of the drawing.")
+@click.option("--overwrite", is_flag=True, help="Replace existing drawings.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@database
+def inspect_command(
+    db: Path,
+    model: str | None,
+    text: str | None,
+    file: str | None,
+    length: int,
+    seed: int | None,
+    unit: str | None,
+    finding: bool,
+    corpus: str | None,
+    svg: Path | None,
+    columns: int,
+    overwrite: bool,
+    as_json: bool,
+) -> None:
+    """Look inside MODEL (by default latest) while it reads a text.
+
+    It shows how surprising each character was, the activation of a unit, how often gates were saturated, and which characters the
+    model treats alike. With --find-cells: which single units follow a readable feature, such as quotation marks, brackets or
+    indentation."""
+    given = {"text": text, "file": file, "seed": seed, "unit": unit}
+    of_text = [f"--{name}" for name, value in given.items() if value is not None]
+    if finding and of_text:
+        raise click.UsageError(f"{of_text[0]} is for one text, and --find-cells reads a corpus; give one of the two")
+    if corpus is not None and not finding:
+        raise click.UsageError("--corpus is for --find-cells; give a text with --text or --file")
+    if text is not None and file is not None:
+        raise click.UsageError("give a text with --text or with --file, not both")
+    one_blas_thread()
+    from dataclasses import asdict
+
+    from service.generation.model_cache import load
+    from service.inspection import cell_search, inspector, svg_sheets
+    from service.terminal import inspection_report
+    from service.terminal.text import terminal_width
+
+    found: CellReport | Inspection
+    if svg is not None:
+        svg_sheets.check(svg, folder=finding, overwrite=overwrite)
+    with opened(db) as store:
+        loaded = load(store, model)
+        if finding:
+            if sys.stderr.isatty():
+                say("searching for cells, which takes some seconds", err=True)
+            found = cell_search.find_cells(store, loaded, corpus)
+        else:
+            options = inspector.InspectionOptions(units=None if unit is None else [inspector.unit_named(unit)])
+            if file is not None:
+                text = inspector.text_in(file)
+            elif text is None:
+                text, seed = inspector.written(store, loaded, length, seed)
+                say(f"note: {loaded.run.name} wrote the text itself, with seed {seed}", err=True)
+            found = inspector.inspect(store, loaded, text, options)
+    if as_json:
+        click.echo(json.dumps(asdict(found), ensure_ascii=False))
+    else:
+        click.echo(inspection_report.report(found, terminal_width(), colors=sys.stdout.isatty()))
+    for drawn in svg_sheets.save(found, svg, columns, overwrite=overwrite) if svg is not None else ():
+        say(f"drawn: {drawn}", err=True)
+
+
+COMMANDS = (sample, inspect_command)
