@@ -11,14 +11,14 @@ _RESERVED = {"latest", "rnn", "gru", "lstm"}
 
 
 def suggested_name(file_name: str, taken: frozenset[str] = frozenset(), folder: bool = False) -> str:
-    """Returns a name of the form ``[A-Za-z0-9][A-Za-z0-9._-]{0,63}``: ``my play.txt`` gives ``my-play``.
+    """Returns a name of letters and digits of any script, and ``._-``: ``my play.txt`` gives ``my-play``.
 
     A `folder` keeps its ending. A reserved or `taken` name gets ``-text``, so that it hides nothing.
     """
     if not folder:
         file_name = _ENDING.sub("", _PACKED.sub("", file_name))
-    plain = unicodedata.normalize("NFKD", file_name).encode("ascii", "ignore").decode()
-    name = re.sub(r"[^A-Za-z0-9._]+", "-", plain).strip("-._")[:64].rstrip("-._") or "corpus"
+    plain = "".join(c if c in "._" or unicodedata.category(c)[0] in "LMN" else "-" for c in unicodedata.normalize("NFC", file_name))
+    name = re.sub("-+", "-", plain).strip("-._")[:64].rstrip("-._") or "corpus"
     return f"{name}-text" if name in _RESERVED | taken else name
 
 

@@ -20,6 +20,7 @@ from typing import Literal, Self
 
 from sqlite_utils import Database
 
+from service.store import names
 from service.store.api_keys import ApiKey, Keys
 from service.store.backup import backup
 from service.store.checkpoints import Checkpoints, StoredCheckpoint
@@ -99,6 +100,7 @@ class Store:
 
         A deleted one stands before what may have its id now. None if there was none of that name.
         """
+        name = names.stored(name)
         row = self._file.row(f"SELECT id AS position FROM {table} WHERE name = ?", name) or self._file.row(
             "SELECT position - 0.5 AS position FROM removed WHERE list = ? AND name = ?", table, name
         )

@@ -60,7 +60,7 @@ class Keys:
         Raises `InvalidName`, `NameTaken` and `InvalidSetting`.
         """
         if name is not None:
-            names.checked("key", name)
+            name = names.checked("key", name)
         if seconds is not None and not 0 < seconds <= LONGEST_LIFE:
             raise InvalidSetting(
                 "expires", Word(f"{seconds:g} seconds"), "more than 0 and at most 36,500d", "leave it out if the key never expires"
@@ -87,7 +87,7 @@ class Keys:
     def revoke(self, name: str) -> None:
         """Deletes a key, which is invalid from now on. Raises `KeyNotFound`."""
         with self._file.immediate(frees=True) as db:
-            if not db.execute("DELETE FROM keys WHERE name = ?", (name,)).rowcount:
+            if not db.execute("DELETE FROM keys WHERE name = ?", (names.stored(name),)).rowcount:
                 raise KeyNotFound(name, [key.name for key in self.list()])
 
     def used(self, name: str) -> None:
@@ -96,7 +96,7 @@ class Keys:
             db.execute("UPDATE keys SET used_at = ? WHERE name = ?", (now(), name))
 
     def _has(self, name: str) -> bool:
-        return self._file.row("SELECT 1 FROM keys WHERE name = ?", name) is not None
+        return self._file.row("SELECT 1 FROM keys WHERE name = ?", names.stored(name)) is not None
 
 
 # ── keys and their check ──────────────────────────────────────────────────────────────────────────────────────────────

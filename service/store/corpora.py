@@ -299,7 +299,7 @@ class Corpora:
         Raises `InvalidName`, `NameTaken`, `EmptyText`, `UndecodableText`, `StoreError`, and what ``pieces`` raises.
         """
         if exact:
-            names.checked("corpus", name)
+            name = names.checked("corpus", name)
             self._refuse_taken(name)
         self._texts.sweep()  # a leftover from another machine is known as such only some time after the start
         arrived = self._texts.receive(pieces, origin)
@@ -331,7 +331,7 @@ class Corpora:
             raise NameTaken("corpus", name)
 
     def _has(self, name: str) -> bool:
-        return self._file.row("SELECT 1 FROM corpora WHERE name = ?", name) is not None
+        return self._file.row("SELECT 1 FROM corpora WHERE name = ?", names.stored(name)) is not None
 
     def free_name(self, base: str) -> str:
         """Returns the first of base, base-2, base-3, ... that is allowed and not taken; ``base`` may be any string."""
@@ -339,14 +339,14 @@ class Corpora:
 
     def get(self, name: str) -> Corpus:
         """Raises `CorpusNotFound`."""
-        row = self._file.row(f"{COLUMNS} WHERE name = ?", name)
+        row = self._file.row(f"{COLUMNS} WHERE name = ?", names.stored(name))
         if row is None:
             raise CorpusNotFound(name, [corpus.name for corpus in self.list()])
         return self._sound(row)
 
     def find(self, name: str) -> Corpus | None:
         """Returns the corpus of that name, or None: for arguments that may also be a path."""
-        row = self._file.row(f"{COLUMNS} WHERE name = ?", name)
+        row = self._file.row(f"{COLUMNS} WHERE name = ?", names.stored(name))
         return self._sound(row) if row else None
 
     def list(self) -> tuple[Corpus, ...]:

@@ -1,4 +1,4 @@
-"""Checks the names of corpora, runs and keys, and makes free ones up."""
+"""Checks the names of corpora, runs and keys, and makes free ones up. A name may be in any script and is stored in NFC."""
 
 from __future__ import annotations
 
@@ -8,14 +8,21 @@ from collections.abc import Callable
 
 from service.system.errors import InvalidName
 
-LONGEST = 64
+LONGEST = 64  # characters
 RESERVED = frozenset({"latest", "rnn", "gru", "lstm"})  # words that commands take in place of a name
-ALLOWED = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+# Letters and marks that have no shape (Default_Ignorable_Code_Point in Unicode's DerivedCoreProperties.txt): two names would look the same.
+INVISIBLE = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
+
+
+def stored(name: str) -> str:
+    """Returns a name as it is stored: some keyboards and file systems take accents and Korean syllables apart."""
+    return name if name.isascii() else unicodedata.normalize("NFC", name)
 
 
 def checked(thing: str, name: str) -> str:
-    """Returns ``name``. Raises `InvalidName` if it cannot name a ``thing`` ("corpus", "run")."""
-    if not ALLOWED.fullmatch(name):
+    """Returns ``name`` as it is stored. Raises `InvalidName` if it cannot name a ``thing`` ("corpus", "run")."""
+    name = stored(name)
+    if not (name and _begins(name[0]) and all(map(_belongs, name)) and len(name) <= LONGEST):
         raise InvalidName(thing, name)
     if name.lower() in RESERVED:
         raise InvalidName(thing, name, reserved=True)
@@ -27,10 +34,20 @@ def free(thing: str, base: str, taken: Callable[[str], bool]) -> str:
 
     Characters that no name can hold become a dash; a base of which nothing is left becomes the ``thing`` itself.
     """
-    plain = unicodedata.normalize("NFKD", base).encode("ascii", "ignore").decode()
-    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", plain).strip("._-")[:LONGEST] or thing
+    stem = re.sub("-+", "-", "".join(c if _belongs(c) else "-" for c in stored(base)))
+    start = next((place for place, c in enumerate(stem) if _begins(c)), len(stem))
+    stem = stem[start:].rstrip("._-")[:LONGEST] or thing
     name, number = stem, 1
     while name.lower() in RESERVED or taken(name):
         number += 1
         name = f"{stem[: LONGEST - len(str(number)) - 1]}-{number}"
     return name
+
+
+def _belongs(c: str) -> bool:
+    """Whether a name may hold a character: a letter, a digit, a mark on one of these, or one of ``._-``."""
+    return c in "._-" or (unicodedata.category(c)[0] in "LNM" and not INVISIBLE.match(c))
+
+
+def _begins(c: str) -> bool:
+    return unicodedata.category(c)[0] in "LN" and not INVISIBLE.match(c)

@@ -83,7 +83,7 @@ class Runs:
 
     def get(self, name: str) -> Run:
         """Returns a run; one whose process is gone is paused or queued, and its message says so. Raises `RunNotFound`."""
-        found = self._file.rows(f"{SELECT} WHERE runs.name = ?", name)
+        found = self._file.rows(f"{SELECT} WHERE runs.name = ?", names.stored(name))
         if not found:
             raise RunNotFound(name, [run["name"] for run in self._file.rows("SELECT name FROM runs ORDER BY id DESC")])
         run = _readable(self._file, found)
@@ -161,7 +161,7 @@ class Runs:
         Only a `queued` one is for workers; its creator trains any other. Raises `InvalidName`, `NameTaken` and `CorpusNotFound`.
         """
         if exact:
-            names.checked("run", name)
+            name = names.checked("run", name)
         created = now()
         with self._file.immediate() as db:
             if not exact:
@@ -193,7 +193,7 @@ class Runs:
             raise NameTaken("run", name)
 
     def _has(self, name: str) -> bool:
-        return self._file.row("SELECT 1 FROM runs WHERE name = ?", name) is not None
+        return self._file.row("SELECT 1 FROM runs WHERE name = ?", names.stored(name)) is not None
 
     def free_name(self, base: str) -> str:
         """Returns the first of base, base-2, base-3, ... that is allowed and not taken; base may be any string."""

@@ -103,8 +103,8 @@ class InvalidName(InvalidSetting):
         why = (
             "is reserved; choose another"
             if reserved
-            else "cannot be used; a name has 1 to 64 letters, digits, dots, dashes or underscores (A-Z a-z 0-9 . _ -) "
-            "and starts with a letter or digit"
+            else "cannot be used; a name has 1 to 64 letters and digits of any script, dots, dashes and underscores, "
+            "and begins with a letter or digit"
         )
         CharloomError.__init__(self, f"the {thing} name {shown(name)} {why}")
         self.param = "name"

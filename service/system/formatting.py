@@ -71,7 +71,7 @@ def _commands(c: str) -> bool:
 
 
 def columns(text: str) -> int:
-    """Returns the columns that a text takes on a terminal: two for wide characters, none for accents."""
+    """Returns the columns that a text takes on a terminal: two for wide characters, none for accents and vowel signs above and below."""
     if text.isascii():
         return len(text)
-    return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
+    return sum(0 if unicodedata.category(c) in ("Mn", "Me") else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)

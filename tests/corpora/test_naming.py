@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,8 +17,8 @@ from corpora.naming import order, printable, suggested_name
         ("linux-6.12.tar.xz", "linux-6.12"),
         ("linux-6.12", "linux-6.12"),
         ("plays.tgz", "plays"),
-        ("Café & Thé.md", "Cafe-The"),
-        ("홍길동전.txt", "corpus"),
+        ("Café & Thé.md", "Café-Thé"),
+        ("홍길동전 (1).txt", "홍길동전-1"),
         (".hidden", "hidden"),
         ("---", "corpus"),
         ("", "corpus"),
@@ -39,7 +37,10 @@ def test_a_folder_keeps_its_ending() -> None:
 
 @given(st.text())
 def test_any_name_becomes_valid(text: str) -> None:
-    assert re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", suggested_name(text))
+    name = suggested_name(text)
+    assert 1 <= len(name) <= 64
+    assert not name.startswith((".", "-", "_"))
+    assert not any(c.isspace() or c in "/\\@?#%" for c in name)
 
 
 def test_paths_that_are_no_utf_8() -> None:

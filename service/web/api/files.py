@@ -16,7 +16,7 @@ from service.system.errors import CorpusInUse, CorpusNotFound, NameTaken, NoRoom
 from service.training import corpus_import
 from service.web.api.protocol import Deleted, File, FileFacts, Page
 from service.web.api.request_body import Upload, expect_large
-from service.web.api.responses import answer, cursor, page, seconds
+from service.web.api.responses import answer, attachment, cursor, page, seconds
 from service.web.errors import about
 from service.web.openapi import operation
 from service.web.state import Service
@@ -107,7 +107,7 @@ def routes(service: Service) -> Blueprint:
             corpus = corpora.get(file)
         response = Response((piece.encode() for piece in corpora.pieces(file)), mimetype="text/plain")
         response.headers["Content-Length"] = str(corpus.bytes)
-        response.headers["Content-Disposition"] = f'attachment; filename="{corpus.name}.txt"'
+        response.headers["Content-Disposition"] = attachment(f"{corpus.name}.txt")
         return response
 
     @blueprint.delete("/v1/files/<file>")

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 import msgspec
 from flask import Response
@@ -48,6 +49,11 @@ def event(value: Any, id: str | None = None) -> bytes:
     The data is always one line, as JSON has no raw line ends.
     """
     return (f"id: {id}\n".encode() if id is not None else b"") + b"data: " + _quickly(value) + b"\n\n"
+
+
+def attachment(name: str) -> str:
+    """Return the `Content-Disposition` of what is saved as a file called `name`, which may be in any script (RFC 6266)."""
+    return f'attachment; filename="{name}"' if name.isascii() else f"attachment; filename*=UTF-8''{quote(name)}"
 
 
 KEEP_ALIVE = b": still here\n"  # a comment; with an empty line after it, OpenAI's client would see an event without data

@@ -6,17 +6,20 @@ import gzip
 import io
 import lzma
 import tarfile
+import unicodedata
 import zipfile
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from werkzeug.http import parse_options_header
 from werkzeug.test import TestResponse
 
 from service.store import Corpus, Store
@@ -56,6 +59,19 @@ def error(answer: TestResponse) -> tuple[int, str | None, str]:
 
 
 # ── uploads ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_name_in_any_script(upload: Callable[..., TestResponse], client: FlaskClient) -> None:
+    name = "이름-목록"
+    apart = unicodedata.normalize("NFD", name)
+    assert upload(TALE, f"{apart}.txt").get_json()["id"] == name
+    assert upload(TALE, name=apart).status_code == 409
+    assert client.get(f"/v1/files/{quote(apart)}").get_json()["id"] == name
+    content = client.get(f"/v1/files/{quote(name)}/content")
+    assert content.text == TALE
+    assert parse_options_header(content.headers["Content-Disposition"]) == ("attachment", {"filename": f"{name}.txt"})
+    assert client.get(f"/v1/files?after={quote(apart)}").get_json()["data"] == []
+    assert client.delete(f"/v1/files/{quote(apart)}").status_code == 200
 
 
 def test_an_upload(upload: Callable[..., TestResponse], store: Store) -> None:
