@@ -32,7 +32,8 @@ from model.vocabulary import Vocabulary
 
 Array = NDArray[Any]
 
-FORMAT = 1  # raised when an older release could misread what a newer one writes
+# The format that is written is the oldest in which no release misreads the checkpoint: 2 if its alphabet has a boundary, else 1.
+FORMAT, RECORDS_FORMAT = 1, 2
 PYTORCH_GATES = {"lstm": "ifgo", "gru": "rzn", "rnn": "a"}
 
 
@@ -47,7 +48,7 @@ class Checkpoint:
     def to_bytes(self) -> bytes:
         """Returns safetensors bytes; equal checkpoints give equal bytes."""
         about = {
-            "format": FORMAT,
+            "format": FORMAT if self.vocabulary.boundary is None else RECORDS_FORMAT,
             "config": self.model.config.to_dict(),
             "vocabulary": self.vocabulary.to_dict(),
             "facts": self.facts,
@@ -60,7 +61,7 @@ class Checkpoint:
 
         Raises `DamagedCheckpoint` if something is wrong, and `UnsupportedCheckpoint` for a newer format or another program's file.
         """
-        about, tensors = _read(data, origin)
+        about, tensors = _read(data, origin, FORMAT, RECORDS_FORMAT)
         try:
             config = ModelConfig.from_dict(about["config"])
             vocabulary = Vocabulary.from_dict(about["vocabulary"], origin)
@@ -166,7 +167,7 @@ def pack_state(state: TrainingState) -> bytes:
 
 def unpack_state(data: bytes, origin: str = "the training state") -> TrainingState:
     """Reverses `pack_state`. Raises `DamagedCheckpoint` or `UnsupportedCheckpoint`."""
-    about, tensors = _read(data, origin)
+    about, tensors = _read(data, origin, FORMAT)
     numbers = about.get("state")
     kinds = {f.name: type(f.default) for f in fields(TrainingState) if f.default is not MISSING}
     if isinstance(numbers, dict) and numbers:
@@ -185,8 +186,8 @@ def unpack_state(data: bytes, origin: str = "the training state") -> TrainingSta
     return TrainingState(hidden, {name.removeprefix("memory."): vector for name, vector in tensors.items()}, **numbers)
 
 
-def _read(data: bytes, origin: str) -> tuple[dict[str, Any], dict[str, Array]]:
-    """Returns the JSON under `charloom`, if this release knows its format, and the tensors of safetensors bytes."""
+def _read(data: bytes, origin: str, *formats: int) -> tuple[dict[str, Any], dict[str, Array]]:
+    """Returns the JSON under `charloom`, if it has one of the formats, and the tensors of safetensors bytes."""
     try:
         tensors = load(data)
         size = int.from_bytes(data[:8], "little")  # the layout of safetensors: a length, a JSON header, the numbers
@@ -203,7 +204,8 @@ def _read(data: bytes, origin: str) -> tuple[dict[str, Any], dict[str, Array]]:
         about = None
     if not isinstance(about, dict):
         raise DamagedCheckpoint(origin, "its description is not JSON")
-    if about.get("format") != FORMAT:
+    if about.get("format") not in formats:
         found = shown(about.get("format"))
-        raise UnsupportedCheckpoint(origin, f"its format is {found}, this release reads format {FORMAT}; update Charloom")
+        known = f"format {' or '.join(map(str, formats))}"
+        raise UnsupportedCheckpoint(origin, f"its format is {found}, this release reads {known}; update Charloom")
     return about, tensors

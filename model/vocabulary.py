@@ -2,6 +2,9 @@
 
 A symbol is an element of the alphabet: a Unicode code point (level `char`) or a byte of UTF-8 (level `byte`). Ids count the
 alphabet in code point order, 0..V-1; V is the unknown symbol. Input is normalised, output is composed to NFC.
+
+The alphabet of a text that is made of records has one more symbol, the boundary, as its last id V-1: it stands for the separator
+between two records, and a prompt begins with it. Each record is normalised and composed by itself.
 """
 
 from __future__ import annotations
@@ -29,6 +32,7 @@ Ids = NDArray[np.integer[Any]]
 
 RARE = 1_000_000  # by default a symbol must occur once in this many
 SYMBOL_BYTES = 200  # that the number and the name of a symbol take, measured in CPython 3.11
+LINE_END = 0x0A  # composes with nothing
 PIECE = 2**20  # ids that are decoded at once if only the length of their text is needed
 
 
@@ -96,7 +100,7 @@ class SymbolCounts:
 class Encoded(NamedTuple):
     """A prompt as ids, with its substitutions."""
 
-    ids: Ids  # (N,) with N of at least 1
+    ids: Ids  # (N,) with N of at least 1; of records, the first is the boundary
     substituted: list[Substitution]
     truncated: bool  # whether only the end of the prompt is read
 
@@ -104,29 +108,30 @@ class Encoded(NamedTuple):
 class Vocabulary:
     """An alphabet with its level and normalisation. Equal alphabets are equal objects."""
 
-    def __init__(self, level: str, normalization: str, symbols: Sequence[int]) -> None:
-        """`symbols`: the code points or byte values of the alphabet, in ascending order."""
-        self.level, self.normalization = level, normalization
+    def __init__(self, level: str, normalization: str, symbols: Sequence[int], separator: str | None = None) -> None:
+        """`symbols`: the code points or byte values of the alphabet, in ascending order; `separator`: what stands between two records."""
+        self.level, self.normalization, self.separator = level, normalization, separator
         self.symbols = tuple(int(symbol) for symbol in symbols)
-        self.size = len(self.symbols)
+        self.boundary = None if separator is None else len(self.symbols)
+        self.size = len(self.symbols) + (separator is not None)
         self.unknown = self.size
         self.dtype = np.dtype(np.uint8 if self.size < 256 else np.uint16 if self.size < 65536 else np.uint32)
         # By code point or byte. The last entry stands for all behind it, since a table of all code points would take a megabyte or two.
         self._ids: Ids = np.full(max(self.symbols, default=0) + 2, self.unknown, self.dtype)
-        self._ids[list(self.symbols)] = np.arange(self.size)
+        self._ids[list(self.symbols)] = np.arange(len(self.symbols))
 
     @classmethod
-    def build(cls, counts: SymbolCounts, min_count: int | None = None) -> Vocabulary:
+    def build(cls, counts: SymbolCounts, min_count: int | None = None, separator: str | None = None) -> Vocabulary:
         """Returns the alphabet of a counted text, without symbols that occur fewer than `min_count` times.
 
-        By default `min_count` is one per million symbols, at least 1. The result is empty if nothing is frequent enough: no code
+        By default `min_count` is one per million symbols, at least 1. The result has no `symbols` if nothing is frequent enough: no code
         point, or no bytes that form a character.
         """
         least = max(1, counts.total // RARE) if min_count is None else min_count
         symbols = [symbol for symbol in np.flatnonzero(counts.counts >= least).tolist() if is_symbol(symbol, counts.level)]
         if counts.level == "byte" and not Utf8Guide(symbols).can_write:
             symbols = []
-        return cls(counts.level, counts.normalization, symbols)
+        return cls(counts.level, counts.normalization, symbols, separator)
 
     @property
     def unknown_cost(self) -> float:
@@ -139,14 +144,27 @@ class Vocabulary:
         return self._ids.nbytes + SYMBOL_BYTES * self.size
 
     def encode(self, text: str) -> Ids:
-        """The ids (N,) of a text after normalisation; what is outside the alphabet becomes the unknown symbol."""
+        """The ids (N,) of a text after normalisation; what is outside the alphabet becomes the unknown symbol, a separator the boundary."""
+        records = self._records_of(text)
+        if len(records) == 1:
+            return self.encode_record(text)
+        forms = [normalize(record, self.normalization) for record in records]
+        ends = np.cumsum([len(form) if self.level == "char" or form.isascii() else len(codes(form, "byte")) for form in forms])
+        return np.insert(self._look_up("".join(forms)), ends[:-1], self.size - 1)
+
+    def encode_record(self, text: str) -> Ids:
+        """The ids (N,) of one record, or of prose: `encode` without looking for separators."""
         return self._look_up(normalize(text, self.normalization))
+
+    def _records_of(self, text: str) -> list[str]:
+        """Returns what stands between the separators of a text; prose is one record."""
+        return [text] if self.separator is None else text.split(self.separator)
 
     def _look_up(self, text: str) -> Ids:
         return self._ids.take(codes(text, self.level), mode="clip")  # half the time of indexing
 
     def encode_pieces(self, pieces: Iterable[str], normal: bool = False) -> Iterator[Ids]:
-        """The ids of a text given in pieces; joined, they are `encode` of the whole. `normal` says that it is in normal form already."""
+        """The ids of prose, or of a record, in pieces: joined, `encode_record` of the whole. `normal`: it is in normal form already."""
         for piece in normalized(pieces, "none" if normal else self.normalization):
             yield self._look_up(piece)
 
@@ -157,27 +175,27 @@ class Vocabulary:
     def encode_prompt(self, prompt: str, limit: int) -> Encoded:
         """Returns the ids of a prompt and never fails: unknown characters get their closest known form, else the unknown symbol.
 
-        The last `limit` symbols are read. An empty prompt is read as one line end, or as the unknown symbol if the alphabet has none.
+        The last `limit` symbols are read. An empty prompt is read as one line end, or as the unknown symbol if the alphabet has none. In
+        front of a prompt of records stands a boundary.
         """
-        whole = normalize(prompt, self.normalization) or "\n"
+        separator = self.separator or ""
+        whole = separator.join(normalize(record, self.normalization) for record in self._records_of(prompt))
+        if self.boundary is None:
+            whole = whole or "\n"
         text = whole[-limit:]
+        records = self._records_of(text)
         if not prompt or self.knows(text):
-            ids = self._look_up(text)
-            return Encoded(ids[-limit:], [], len(ids) > limit or len(whole) > limit)
-        forms: dict[str, Ids] = {}
-        by: dict[str, str | None] = {}
-        for c in dict.fromkeys(text):
-            if self.knows(c):
-                forms[c] = self.encode(c)
-            else:
-                by[c] = closest(c, self.knows)
-                forms[c] = np.array([self.unknown], self.dtype) if by[c] is None else self.encode(by[c] or "")
-        ids = np.concatenate([forms[c] for c in text])
-        if not len(ids):  # nothing but accents that were left out
-            ids = np.array([self.unknown], self.dtype)
-        counts = Counter(c for c in text if c in by)
-        substituted = [Substitution(c, by[c], count) for c, count in counts.items()]
-        return Encoded(ids[-limit:], substituted, len(ids) > limit or len(whole) > limit)
+            return self._begun([self._look_up(record) for record in records], limit, [], len(whole) > limit)
+        counts = Counter(c for record in records for c in record)
+        by = {c: closest(c, self.knows) for c in counts if not self.knows(c)}
+        forms = {c: self.encode(by.get(c, c) or "") for c in counts}
+        forms |= {c: np.array([self.unknown], self.dtype) for c, form in by.items() if form is None}
+        read = [np.concatenate([np.empty(0, self.dtype), *(forms[c] for c in record)]) for record in records]
+        return self._begun(read, limit, [Substitution(c, form, counts[c]) for c, form in by.items()], len(whole) > limit)
+
+    def given(self, prompt: Ids) -> Ids:
+        """Returns the ids of a prompt without the boundary that was put in front of it, if the text is made of records."""
+        return prompt if self.boundary is None else prompt[1:]
 
     def encode_ids(self, given: Sequence[int], limit: int) -> Encoded:
         """Returns a prompt that is given as ids; ids outside the alphabet become the unknown symbol. The last `limit` are read."""
@@ -185,27 +203,48 @@ class Vocabulary:
             return self.encode_prompt("", limit)
         ids = np.array([each if 0 <= each < self.size else self.unknown for each in given[-limit:]], self.dtype)
         times = int(np.count_nonzero(ids == self.unknown))
-        return Encoded(ids, [Substitution("\ufffd", None, times)] if times else [], len(given) > limit)
+        return self._begun([ids], limit, [Substitution("\ufffd", None, times)] if times else [], len(given) > limit)
+
+    def _begun(self, records: list[Ids], limit: int, substituted: list[Substitution], truncated: bool) -> Encoded:
+        """Returns the ids of a prompt's records with their boundaries: one in front of each, of prose none."""
+        if self.boundary is None:
+            (ids,) = records
+            if not len(ids):  # nothing but accents that were left out
+                ids = np.array([self.unknown], self.dtype)
+            return Encoded(ids[-limit:], substituted, truncated or len(ids) > limit)
+        ids = np.concatenate([part for record in records for part in ([self.boundary], record)]).astype(self.dtype)
+        read = np.concatenate([ids[:1], ids[1:][max(0, len(ids) - limit) :]])
+        return Encoded(read, substituted, truncated or len(ids) > limit)
 
     def decode(self, ids: Ids) -> str:
         """Returns the text of ids, composed to NFC unless normalisation is `none`; unknown and broken parts show as U+FFFD."""
-        text = "".join(self._decoded(ids, max(1, len(ids))))
-        return text if self.normalization == "none" else normalize(text, "nfc")
+        ends = [] if self.boundary is None else np.flatnonzero(np.asarray(ids) == self.boundary).tolist()
+        records = [ids[start + 1 : stop] for start, stop in pairwise([-1, *ends, len(ids)])]
+        texts = ["".join(self._decoded(record, max(1, len(record)))) for record in records]
+        return (self.separator or "").join(text if self.normalization == "none" else normalize(text, "nfc") for text in texts)
 
     def _decoded(self, ids: Ids, size: int) -> Iterator[str]:
-        """Yields the text of ids in pieces of `size` symbols, not composed."""
-        values = np.array([*self.symbols, 0xFF if self.level == "byte" else 0xFFFD], np.uint8 if self.level == "byte" else np.dtype("<u4"))
-        decoder = codecs.getincrementaldecoder("utf-8" if self.level == "byte" else "utf-32-le")("replace")
+        """Yields the text of ids in pieces of `size` symbols, not composed; a boundary as one line end."""
+        byte = self.level == "byte"
+        codes = [*self.symbols, *([] if self.boundary is None else [LINE_END]), 0xFF if byte else 0xFFFD]
+        values = np.array(codes, np.uint8 if byte else np.dtype("<u4"))
+        decoder = codecs.getincrementaldecoder("utf-8" if byte else "utf-32-le")("replace")
         for start in range(0, len(ids), size):
             yield decoder.decode(values[ids[start : start + size]].tobytes())
         yield decoder.decode(b"", final=True)
 
     def characters(self, ids: Ids) -> int:
-        """Returns how many characters (code points of the NFC text) ids (N,) are, for bits per character. Memory does not grow with N."""
-        return sum(map(len, normalized(self._decoded(ids, PIECE), "nfc")))
+        """Returns how many characters (code points of the NFC text) ids (N,) are, for bits per character. Memory does not grow with N.
+
+        A boundary is as many as the separator has.
+        """
+        count = sum(map(len, normalized(self._decoded(ids, PIECE), "nfc")))
+        return count if self.separator is None else count + int(np.count_nonzero(ids == self.boundary)) * (len(self.separator) - 1)
 
     def symbol(self, index: int) -> str:
-        """Returns one symbol as text for display: the character, or \\xNN for a byte outside ASCII."""
+        """Returns one symbol as text for display: the character, \\xNN for a byte outside ASCII, the separator for the boundary."""
+        if index == self.boundary and self.separator is not None:
+            return self.separator
         value = self.symbols[index]
         return chr(value) if self.level == "char" else _shown_byte(value)
 
@@ -216,15 +255,18 @@ class Vocabulary:
 
     def spelled(self, text: str) -> list[str]:
         """Returns the symbols of a text, in the alphabet or not, each as text for display: as many as `encode` returns ids."""
-        whole = normalize(text, self.normalization)
-        if self.level == "char":
-            return list(whole)
-        return [_shown_byte(value) for value in codes(whole, "byte").tolist()]
+        shown: list[str] = []
+        for index, record in enumerate(self._records_of(text)):
+            form = normalize(record, self.normalization)
+            shown += [self.separator or ""] * (index > 0)
+            shown += list(form) if self.level == "char" else map(_shown_byte, codes(form, "byte").tolist())
+        return shown
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the alphabet ready for JSON."""
         symbols = list(self.symbols) if self.level == "byte" else "".join(map(chr, self.symbols))
-        return {"level": self.level, "normalization": self.normalization, "symbols": symbols}
+        values = {"level": self.level, "normalization": self.normalization, "symbols": symbols}
+        return values if self.separator is None else values | {"separator": self.separator}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any], origin: str = "the checkpoint") -> Vocabulary:
@@ -241,10 +283,13 @@ class Vocabulary:
             raise DamagedCheckpoint(origin, "its alphabet is not a list of different symbols in order")
         if level == "byte" and not Utf8Guide(symbols).can_write:
             raise DamagedCheckpoint(origin, "its alphabet has no bytes that make up a character")
-        return cls(level, normalization, symbols)
+        separator = values.get("separator")
+        if separator is not None and (type(separator) is not str or not separator):
+            raise DamagedCheckpoint(origin, "the separator of its records is not a text")
+        return cls(level, normalization, symbols, separator)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Vocabulary) and self.to_dict() == other.to_dict()
 
     def __hash__(self) -> int:
-        return hash((self.level, self.normalization, self.symbols))
+        return hash((self.level, self.normalization, self.symbols, self.separator))

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from safetensors.numpy import load, save
 
-from model.checkpoint import FORMAT, Checkpoint, from_pytorch, pack_state, to_pytorch, unpack_state
+from model.checkpoint import RECORDS_FORMAT, Checkpoint, from_pytorch, pack_state, to_pytorch, unpack_state
 from model.config import OPTIMIZERS, ModelConfig, TrainingConfig
 from model.errors import CheckpointError, DamagedCheckpoint, UnsupportedCheckpoint
 from model.language_model import LanguageModel
@@ -278,11 +278,11 @@ def test_a_description_that_is_no_json_object_is_refused(about: str) -> None:
     assert_refused(put_together(about, taken_apart(GOOD)[1]), "its description is not JSON")
 
 
-@pytest.mark.parametrize("number", [FORMAT + 1, 0, None, "1", [1], 10**5])
+@pytest.mark.parametrize("number", [RECORDS_FORMAT + 1, 0, None, "1", [1], 10**5])
 def test_another_format_is_not_guessed_at(number: Any) -> None:
     about, tensors = taken_apart(GOOD)
     data = put_together(about | {"format": number}, tensors)
-    assert_refused(data, f"its format is {number!r}, this release reads format 1; update Charloom", UnsupportedCheckpoint)
+    assert_refused(data, f"its format is {number!r}, this release reads format 1 or 2; update Charloom", UnsupportedCheckpoint)
     about, tensors = taken_apart(GOOD_STATE)
     with pytest.raises(UnsupportedCheckpoint):
         unpack_state(put_together(about | {"format": number}, tensors))
@@ -394,3 +394,15 @@ def test_any_description_is_read_or_refused(data: bytes, draw: st.DataObject) ->
         inside = inside[draw.draw(st.sampled_from([key for key, value in inside.items() if isinstance(value, dict)]))]
     inside[draw.draw(st.sampled_from(sorted(inside)))] = draw.draw(json_values)
     read_both(put_together(about, tensors))
+
+
+def test_only_a_checkpoint_of_records_has_a_format_that_older_releases_refuse() -> None:
+    words = Vocabulary.build(SymbolCounts("char", "nfc").add(["héllo w가\n"]), separator="\n\n")
+    model = LanguageModel.new(CONFIGS[0], words.size)
+    records = Checkpoint(model, words).to_bytes()
+    assert taken_apart(records)[0]["format"] == 2
+    assert taken_apart(checkpoint().to_bytes())[0]["format"] == 1
+    after = Checkpoint.from_bytes(records)
+    assert after.vocabulary == words
+    assert after.model.vocabulary_size == after.vocabulary.boundary + 1  # type: ignore[operator]
+    assert after.to_bytes() == records

@@ -303,3 +303,68 @@ def test_any_json_is_an_alphabet_or_damaged(values: Any) -> None:
     except DamagedCheckpoint:
         return
     assert words.to_dict() == values
+
+
+# ── records ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+separators = st.sampled_from(["\n", "\n\n", "\n%\n", "\x1e", "---", "é", "ab"])
+
+
+@given(st.lists(st.text(st.sampled_from("abcé\u0301\u0323가\u1100\u1161か\u3099\n-%")), min_size=1, max_size=6), separators, kinds)
+@example(["a", "\u0301b"], "\n", ("char", "nfc"))
+@example(["a", "\u0301b"], "e", ("char", "nfc"))
+def test_records_come_back_with_their_separators(given_records: list[str], separator: str, kind: tuple[str, str]) -> None:
+    text = separator.join(given_records)
+    records = text.split(separator)  # a separator may stand in what was given
+    counts = SymbolCounts(*kind)
+    for record in records:
+        counts.add([record])
+    words = Vocabulary.build(counts, 1, separator)
+    ids = words.encode(text)
+    expected: list[int | None] = []
+    for record in records:
+        expected += [*symbols_of(record, *kind), None]
+    assert words.boundary == words.size - 1 == len(words.symbols)
+    assert [None if i == words.boundary else words.symbols[i] for i in ids.tolist()] == expected[:-1]
+    assert ids.dtype == words.dtype
+    composed = [record if kind[1] == "none" else unicodedata.normalize("NFC", record) for record in records]
+    assert words.decode(ids) == separator.join(composed)
+    assert words.characters(ids) == sum(len(unicodedata.normalize("NFC", record)) for record in records) + len(separator) * (
+        len(records) - 1
+    )
+    assert [words.names[i] for i in ids.tolist()] == words.spelled(text)
+    prompt = words.encode_prompt(text, 10_000)
+    assert (prompt.ids.tolist(), prompt.substituted, prompt.truncated) == ([words.boundary, *ids.tolist()], [], False)
+    assert words.given(prompt.ids).tolist() == ids.tolist()
+    assert words.encode_ids(ids.tolist(), 10_000).ids.tolist() == prompt.ids.tolist()
+
+
+def test_an_empty_prompt_of_records_is_the_boundary_and_a_long_one_keeps_it() -> None:
+    words = Vocabulary("char", "nfc", [ord("a"), ord("n")], "\n")
+    for empty in (words.encode_prompt("", 5), words.encode_ids([], 5)):
+        assert (empty.ids.tolist(), empty.substituted, empty.truncated) == ([2], [], False)
+    assert words.encode_prompt("anna", 5).ids.tolist() == [2, 0, 1, 1, 0]
+    for long in (words.encode_prompt("anna", 4), words.encode_ids([0, 1, 1, 0], 4)):
+        assert (long.ids.tolist(), long.truncated) == ([2, 1, 1, 0], True)
+    assert words.encode_prompt("anna", 1).ids.tolist() == [2]
+    found = words.encode_prompt("Ána\nx", 9)
+    assert found.ids.tolist() == [2, 0, 1, 0, 2, 3]
+    assert found.substituted == [Substitution("Á", "a", 1), Substitution("x", None, 1)]
+
+
+def test_a_line_end_inside_a_record_is_a_symbol_of_its_own() -> None:
+    words = Vocabulary("char", "nfc", [ord("\n"), ord("a")], "\n")
+    assert words.encode("a\na").tolist() == [1, 2, 1]
+    assert words.encode_record("a\na").tolist() == [1, 0, 1]
+    assert np.concatenate(list(words.encode_pieces(["a", "\na"]))).tolist() == [1, 0, 1]
+    assert words.decode(np.array([1, 0, 1, 2, 1])) == "a\na\na"
+
+
+def test_a_separator_is_part_of_the_alphabet_in_json() -> None:
+    records, prose = Vocabulary("char", "nfc", [97], "\n\n"), Vocabulary("char", "nfc", [97])
+    assert Vocabulary.from_dict(json.loads(json.dumps(records.to_dict()))) == records != prose
+    assert hash(records) != hash(prose)
+    assert prose.to_dict().keys() == {"level", "normalization", "symbols"}
+    for nonsense in ("", 1, ["\n"]):
+        with pytest.raises(DamagedCheckpoint, match="the separator of its records is not a text"):
+            Vocabulary.from_dict(prose.to_dict() | {"separator": nonsense})
