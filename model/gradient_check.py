@@ -100,7 +100,7 @@ def gradient_errors(
     (T, B) are ids, as in training. With a `dropout_seed` the model's dropout is on, with the same masks in each evaluation. The model
     itself is not changed.
     """
-    exact = type(model)(model.config, model.vocabulary_size, model.parameters.astype(np.float64))
+    exact = type(model)(model.config, model.vocabulary_size, model.parameters.astype(np.float64), model.boundary)
     start = exact.zero_state(inputs.shape[1]) if state is None else state.astype(np.float64)
     flat_targets = targets.ravel()
     rng = np.random.Generator(np.random.PCG64(dropout_seed))

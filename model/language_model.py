@@ -10,6 +10,9 @@
 T time, B batch, L layers, S states, H hidden units, V symbols, G gates. Ids 0..V-1 are symbols; V is the unknown symbol. Its
 input row is the mean of all others, so that it needs no training (its gradient is shared among all of them). It has no logit, so
 that it is never emitted.
+
+A model of records has a `boundary`, the symbol between two records. Reading it sets the state to zero first, so that a record does not
+depend on the one before it, and no gradient passes from one to the other.
 """
 
 from __future__ import annotations
@@ -35,19 +38,22 @@ class Tape(NamedTuple):
 
 
 class LanguageModel:
-    """A network: its configuration, the size of its vocabulary and its parameters. Nothing else is stored."""
+    """A network: its configuration, the size of its vocabulary, the id of the boundary if it has one, and its parameters."""
 
-    def __init__(self, config: ModelConfig, vocabulary_size: int, parameters: Parameters) -> None:
+    def __init__(self, config: ModelConfig, vocabulary_size: int, parameters: Parameters, boundary: int | None = None) -> None:
         self.config = config
         self.vocabulary_size = vocabulary_size
+        self.boundary = boundary
         self.parameters = parameters
         self.cell = cell_of(config)
         self.layers = [parameters.layer(index) for index in range(config.num_layers)]
 
     @classmethod
-    def new(cls, config: ModelConfig, vocabulary_size: int, seed: int = 0, dtype: Any = np.float32) -> LanguageModel:
+    def new(
+        cls, config: ModelConfig, vocabulary_size: int, seed: int = 0, dtype: Any = np.float32, boundary: int | None = None
+    ) -> LanguageModel:
         """Returns a model before training."""
-        return cls(config, vocabulary_size, initialise(config, vocabulary_size, seed, dtype))
+        return cls(config, vocabulary_size, initialise(config, vocabulary_size, seed, dtype), boundary)
 
     def zero_state(self, batch_size: int) -> Array:
         """Returns the state before any text, (L, S, B, H)."""
@@ -89,11 +95,12 @@ class LanguageModel:
         """Does `forward` without the logits; returns the output (T, B, H) of the top layer, the state afterwards, and the tape."""
         table = self.input_table() if table is None else table
         x, new_state = table[ids], np.empty_like(state)
+        starts = None if self.boundary is None else ids == self.boundary  # (T, B)
         tapes, inputs = [], []
         for index, layer in enumerate(self.layers):
             inputs.append(x)
             z = x @ layer["Wx"] + layer["b"] if index or self.config.embedding_size else x
-            h, new_state[index], tape = self.cell.forward(layer, z, state[index])
+            h, new_state[index], tape = self.cell.forward(layer, z, state[index], starts)
             tapes.append(tape)
             x = h if masks is None else h * masks[index]
         return x, new_state, Tape(ids, tapes, inputs, masks, x)

@@ -5,7 +5,7 @@ with all that the backward pass needs, so one model can serve many callers at on
 
 ::
 
-    forward(p, z, state)          -> h, state, tape
+    forward(p, z, state, starts)  -> h, state, tape
     backward(p, tape, dh, grads)  -> dz, dstate
 
 T time, B batch, H hidden units, G gates, S states (1 for RNN and GRU, 2 for LSTM: h and c).
@@ -14,6 +14,8 @@ T time, B batch, H hidden units, G gates, S states (1 for RNN and GRU, 2 for LST
 - `z` (T, B, G*H) is the input's share of the gates, with the bias: ``x Wx + b``, made for all T at once by the language model,
   which also turns `dz` into the gradients of x, Wx and b. No tape keeps it.
 - `state` (S, B, H) is that before the first step; the state after the last step is returned. ``state[0]`` is h.
+- `starts` (T, B) says which rows begin a new text with which step: their state before it is zero, and no gradient passes back from
+  there. None if no row does. The tape keeps it.
 - `h` (T, B, H) is the output; `dh` (T, B, H) its gradient; `dstate` (S, B, H) the gradient of the state before the first step.
   A gradient that arrives at the state after the last step may be given as `dstate`, so that chunks can be chained.
 - `grads` has the names of `p`; the backward pass *adds* to it.
@@ -31,14 +33,14 @@ from typing import Any, NamedTuple, Protocol
 from numpy.typing import NDArray
 
 from model.cells import gru, lstm, rnn
-from model.cells.interface import Signals
+from model.cells.interface import Signals, Starts
 from model.config import ModelConfig
 
 Array = NDArray[Any]
 
 
 class Forward(Protocol):
-    def __call__(self, p: Mapping[str, Array], z: Array, state: Array) -> tuple[Array, Array, Any]: ...
+    def __call__(self, p: Mapping[str, Array], z: Array, state: Array, starts: Starts = None) -> tuple[Array, Array, Any]: ...
 
 
 class Backward(Protocol):

@@ -1,12 +1,19 @@
-"""Defines what all cells show of a tape: their signals."""
+"""Defines what all cells share: the steps at which a text begins, and the signals that a tape shows."""
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
+Starts = NDArray[np.bool_] | None  # (T, B): which rows begin a new text with which step; None if no row does
+
+
+def anew(x: Array, starts: Starts, t: int | slice = slice(None)) -> Array:
+    """Returns x (..., B, H), of before step or steps `t`, with zeros in the rows that begin a new text there."""
+    return x if starts is None else np.where(starts[t][..., None], 0, x)
 
 
 class Signals(NamedTuple):

@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from model.cells.interface import Signals
+from model.cells.interface import Signals, Starts, anew
 from model.functions import by_gate, sigmoid, sigmoid_slope, tanh_slope
 
 Array = NDArray[Any]
@@ -38,6 +38,7 @@ class LstmTape(NamedTuple):
     c: Array  # (T+1, B, H)  c[0] before the first step
     tanh_c: Array  # (T, B, H)
     h: Array  # (T+1, B, H)  h[0] before the first step
+    starts: Starts
 
 
 def shapes(H: int) -> dict[str, tuple[int, ...]]:
@@ -45,7 +46,7 @@ def shapes(H: int) -> dict[str, tuple[int, ...]]:
     return {"Wh": (H, 4 * H)}
 
 
-def forward(p: Mapping[str, Array], z: Array, state: Array) -> tuple[Array, Array, LstmTape]:
+def forward(p: Mapping[str, Array], z: Array, state: Array, starts: Starts = None) -> tuple[Array, Array, LstmTape]:
     """See `model.cells`."""
     T, (_, B, H) = len(z), state.shape
     h, c = np.empty((2, T + 1, B, H), z.dtype)
@@ -53,21 +54,21 @@ def forward(p: Mapping[str, Array], z: Array, state: Array) -> tuple[Array, Arra
     h[0], c[0] = state
     with np.errstate(over="ignore"):  # of σ
         for t in range(T):
-            a = by_gate(z[t] + h[t] @ p["Wh"], 4)
+            a = by_gate(z[t] + anew(h[t], starts, t) @ p["Wh"], 4)
             i, f, o = sigmoid(a[:3])
             g = np.tanh(a[3])
-            c[t + 1] = f * c[t] + i * g
+            c[t + 1] = f * anew(c[t], starts, t) + i * g
             tanh_c[t] = np.tanh(c[t + 1])
             h[t + 1] = o * tanh_c[t]
             gates[t] = i, f, o, g
-    return h[1:], np.stack((h[T], c[T])), LstmTape(gates, c, tanh_c, h)
+    return h[1:], np.stack((h[T], c[T])), LstmTape(gates, c, tanh_c, h, starts)
 
 
 def backward(
     p: Mapping[str, Array], tape: LstmTape, dh: Array, grads: Mapping[str, Array], dstate: Array | None = None
 ) -> tuple[Array, Array]:
     """See `model.cells`."""
-    gates, c, tanh_c, h = tape
+    gates, c, tanh_c, h, starts = tape
     T, B, H = dh.shape
     dz = np.empty((T, B, 4 * H), dh.dtype)
     dh_next, dc = np.zeros((2, B, H), dh.dtype) if dstate is None else dstate
@@ -75,11 +76,11 @@ def backward(
         i, f, o, g = gates[t]
         dh_t = dh[t] + dh_next
         dc = dc + dh_t * o * tanh_slope(tanh_c[t])
-        di, df, do, dg = dc * g, dc * c[t], dh_t * tanh_c[t], dc * i
+        di, df, do, dg = dc * g, dc * anew(c[t], starts, t), dh_t * tanh_c[t], dc * i
         by_gate(dz[t], 4)[:] = di * sigmoid_slope(i), df * sigmoid_slope(f), do * sigmoid_slope(o), dg * tanh_slope(g)
-        dc = dc * f
-        dh_next = dz[t] @ p["Wh"].T
-    grads["Wh"][...] += h[:-1].reshape(T * B, H).T @ dz.reshape(T * B, 4 * H)
+        dc = anew(dc * f, starts, t)
+        dh_next = anew(dz[t] @ p["Wh"].T, starts, t)
+    grads["Wh"][...] += anew(h[:-1], starts).reshape(T * B, H).T @ dz.reshape(T * B, 4 * H)
     return dz, np.stack((dh_next, dc))
 
 

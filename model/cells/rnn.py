@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from model.cells.interface import Signals
+from model.cells.interface import Signals, Starts, anew
 from model.functions import relu_slope, tanh_slope
 
 Array = NDArray[Any]
@@ -30,6 +30,7 @@ STATES = ("h",)
 
 class RnnTape(NamedTuple):
     h: Array  # (T+1, B, H), h[0] before the first step
+    starts: Starts
 
 
 def shapes(H: int) -> dict[str, tuple[int, ...]]:
@@ -45,15 +46,17 @@ ACTIVATIONS: dict[str, tuple[Callable[..., Array], Callable[[Array], Array]]] = 
 }
 
 
-def forward(p: Mapping[str, Array], z: Array, state: Array, activation: str = "tanh") -> tuple[Array, Array, RnnTape]:
+def forward(
+    p: Mapping[str, Array], z: Array, state: Array, starts: Starts = None, activation: str = "tanh"
+) -> tuple[Array, Array, RnnTape]:
     """See `model.cells`."""
     T, B, H = z.shape
     phi, _ = ACTIVATIONS[activation]
     h = np.empty((T + 1, B, H), z.dtype)
     h[0] = state[0]
     for t in range(T):
-        h[t + 1] = phi(z[t] + h[t] @ p["Wh"])
-    return h[1:], h[-1:].copy(), RnnTape(h)
+        h[t + 1] = phi(z[t] + anew(h[t], starts, t) @ p["Wh"])
+    return h[1:], h[-1:].copy(), RnnTape(h, starts)
 
 
 def backward(
@@ -65,15 +68,15 @@ def backward(
     activation: str = "tanh",
 ) -> tuple[Array, Array]:
     """See `model.cells`."""
-    (h,) = tape
+    h, starts = tape
     T, B, H = dh.shape
     _, phi_slope = ACTIVATIONS[activation]
     dz = np.empty((T, B, H), dh.dtype)
     (dh_next,) = np.zeros((1, B, H), dh.dtype) if dstate is None else dstate
     for t in reversed(range(T)):
         dz[t] = (dh[t] + dh_next) * phi_slope(h[t + 1])
-        dh_next = dz[t] @ p["Wh"].T
-    grads["Wh"][...] += h[:-1].reshape(T * B, H).T @ dz.reshape(T * B, H)
+        dh_next = anew(dz[t] @ p["Wh"].T, starts, t)
+    grads["Wh"][...] += anew(h[:-1], starts).reshape(T * B, H).T @ dz.reshape(T * B, H)
     return dz, dh_next[None]
 
 

@@ -72,7 +72,7 @@ class Library:
 class NetworkShape(ctypes.Structure):
     """The sizes of a network: `Shape` in network.h."""
 
-    _fields_ = [(name, ctypes.c_int32) for name in ("cell", "activation", "layers", "V", "E", "H")]
+    _fields_ = [(name, ctypes.c_int32) for name in ("cell", "activation", "layers", "V", "E", "H", "boundary")]
 
 
 class KernelUpdate(ctypes.Structure):

@@ -193,6 +193,9 @@ const float *network_step(const Network *n, ptrdiff_t R, const int32_t *ids, flo
     const Shape *s = &n->shape;
     float *const z = room, *const u = z + R * n->GH, *const embedded = u + R * n->GH;
     const float *x = embedded;
+    for (ptrdiff_t r = 0; r < R; r++)
+        for (ptrdiff_t k = 0; begins(s, ids[r]) && k < (ptrdiff_t)s->layers * n->S; k++)
+            memset(state + k * state_stride + r * s->H, 0, (size_t)s->H * sizeof *state);
     input_rows(n, R, ids, s->E ? embedded : z);
     for (int l = 0; l < s->layers; l++) {
         float *h = state + (ptrdiff_t)l * n->S * state_stride, *c = h + state_stride;

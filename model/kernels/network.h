@@ -10,7 +10,8 @@
 
 typedef struct {
     int32_t cell, activation, layers;
-    int32_t V, E, H;  // symbols; embedding size, 0 without one; hidden units
+    int32_t V, E, H;   // symbols; embedding size, 0 without one; hidden units
+    int32_t boundary;  // the symbol that is read with a state of zero, since a new text begins with it; -1: there is none
 } Shape;
 
 // Where the parameters lie in the flat vector, in floats: model/parameters.py.
@@ -33,6 +34,8 @@ typedef struct {
 INLINE ptrdiff_t input_size(const Shape *s, int layer) { return layer ? s->H : s->E ? s->E : s->V; }
 INLINE int has_product(const Shape *s, int layer) { return layer || s->E; }  // whether the layer's input passes through Wx as a vector
 
+INLINE int begins(const Shape *s, int32_t id) { return s->boundary >= 0 && id == s->boundary; }
+
 // Returns a network without weights, or NULL if there is no memory. `trains`: it also holds the transposes.
 API Network *network_new(const Shape *shape, int trains);
 API void network_free(Network *network);
@@ -54,8 +57,8 @@ void layer_forward(const Network *network, int layer, ptrdiff_t R, float *z, flo
 // logits (R, V) = h Wy + by for h (R, H).
 void output_product(const Network *network, ptrdiff_t R, const float *h, float *logits);
 
-// Room for steps of the whole network without a tape, in floats, and such a step: reads R symbols, updates the states, and returns the output
-// of the top layer, which is its state. state[(l * S + s) * state_stride + row * H] is state s of layer l.
+// Room for steps of the whole network without a tape, in floats, and such a step: reads R symbols, updates the states, which are zero before a
+// boundary, and returns the output of the top layer, which is its state. state[(l * S + s) * state_stride + row * H] is state s of layer l.
 ptrdiff_t step_room(const Network *network, ptrdiff_t R);
 const float *network_step(const Network *network, ptrdiff_t R, const int32_t *ids, float *state, ptrdiff_t state_stride, float *room);
 

@@ -42,6 +42,7 @@ class KernelNetwork:
             model.vocabulary_size,
             config.embedding_size,
             config.hidden_size,
+            -1 if model.boundary is None else model.boundary,
         )
         self._network = _made(library.network_new(ctypes.byref(shape), trains))
         weakref.finalize(self, library.network_free, self._network).atexit = False  # another thread may still use it then

@@ -10,6 +10,7 @@ struct Tape {
     ptrdiff_t T, B;
     float *gates[MOST_LAYERS];    // (T, B, GH); the backward pass overwrites them with dz
     float *h[MOST_LAYERS];        // (T+1, B, H), [0] before the first step
+    float *before[MOST_LAYERS];   // (T, B, H): h before each step, zero before a boundary; without a boundary it is h itself
     float *c[MOST_LAYERS];        // (T+1, B, H), lstm
     float *q[MOST_LAYERS];        // (T, B, H), gru; the backward pass overwrites it with dq
     float *dropped[MOST_LAYERS];  // (T, B, H): h times the mask; NULL without dropout
@@ -17,7 +18,10 @@ struct Tape {
     float *logits;                // (T, B, V); the backward pass overwrites them with their gradients
     float *dh;                    // (T, B, H): the gradient of the output of the layer at hand
     float *dembedded;             // (T, B, E)
-    float *room;                  // (B, 3H + H): u of the gru, dc of the lstm
+    float *room;                  // (B, 3H): u of the gru
+    float *dc;                    // (B, H), lstm
+    float *c_before;              // (B, H): c before a step, zero before a boundary; lstm with a boundary
+    float *kept;                  // (B, H): gradients that must not change; with a boundary
     double *costs;                // (T, B) nats
     float *memory;
     float *outer;                 // room for the gradients of weights, for each thread
@@ -40,6 +44,8 @@ static ptrdiff_t lay_out(Tape *t, const Network *n, int dropout, float *memory) 
     for (int l = 0; l < s->layers; l++) {
         TAKE(t->gates[l], N * n->GH);
         TAKE(t->h[l], (N + t->B) * H);
+        t->before[l] = t->h[l];
+        if (s->boundary >= 0) TAKE(t->before[l], N * H);
         if (s->cell == LSTM) TAKE(t->c[l], (N + t->B) * H);
         if (s->cell == GRU) TAKE(t->q[l], N * H);
         if (dropout) TAKE(t->dropped[l], N * H);
@@ -48,7 +54,12 @@ static ptrdiff_t lay_out(Tape *t, const Network *n, int dropout, float *memory) 
     TAKE(t->logits, N * s->V);
     TAKE(t->dh, N * H);
     TAKE(t->dembedded, N * s->E);
-    TAKE(t->room, t->B * 4 * H);
+    TAKE(t->room, t->B * 3 * H);
+    TAKE(t->dc, t->B * H);
+    if (s->boundary >= 0) {
+        TAKE(t->c_before, t->B * H);
+        TAKE(t->kept, t->B * H);
+    }
 #undef TAKE
     return end;
 }
@@ -102,11 +113,33 @@ static void times_mask(ptrdiff_t R, ptrdiff_t H, const float *from, const float 
     for (ptrdiff_t k = 0; k < R * H; k++) to[k] = from[k] * mask[k];
 }
 
+// Sets the rows of to (R, H) that begin a new text with the step at `at`: to those of `from`, or to zero if it is NULL.
+static void set_starts(const Job *job, ptrdiff_t at, ptrdiff_t R, const float *from, float *to) {
+    const Shape *s = &job->network->shape;
+    const size_t bytes = (size_t)s->H * sizeof *to;
+    for (ptrdiff_t r = 0; s->boundary >= 0 && r < R; r++) {
+        if (!begins(s, job->inputs[at + r])) continue;
+        if (from)
+            memcpy(to + r * s->H, from + r * s->H, bytes);
+        else
+            memset(to + r * s->H, 0, bytes);
+    }
+}
+
+// Returns the state x (R, H) as it is before the step at `at`: x itself, or with a boundary a copy in `room`, zero in the rows that begin a
+// new text.
+static const float *before_step(const Job *job, ptrdiff_t at, ptrdiff_t R, const float *x, float *room) {
+    if (job->network->shape.boundary < 0) return x;
+    copy_rows(R, job->network->shape.H, x, room);
+    set_starts(job, at, R, NULL, room);
+    return room;
+}
+
 static void forward(const Job *job, int layer, ptrdiff_t first, ptrdiff_t R) {
     const Network *n = job->network;
     const Tape *tape = job->tape;
     const ptrdiff_t H = n->shape.H, B = job->B, GH = n->GH, D = input_size(&n->shape, layer), E = n->shape.E;
-    float *h = tape->h[layer], *c = tape->c[layer];
+    float *h = tape->h[layer], *c = tape->c[layer], *c_room = tape->c_before ? tape->c_before + first * H : NULL;
     copy_rows(R, H, state_of(job, layer, 0) + first * H, h + first * H);
     if (c) copy_rows(R, H, state_of(job, layer, 1) + first * H, c + first * H);
     for (ptrdiff_t t = 0; t < job->T; t++) {
@@ -114,8 +147,9 @@ static void forward(const Job *job, int layer, ptrdiff_t first, ptrdiff_t R) {
         float *z = tape->gates[layer] + at * GH;
         if (!layer) input_rows(n, R, job->inputs + at, E ? tape->embedded + at * E : z);
         if (has_product(&n->shape, layer)) input_product(n, layer, R, input_of(job, layer) + at * D, z);
-        layer_forward(n, layer, R, z, tape->room + first * 3 * H, tape->q[layer] ? tape->q[layer] + at * H : NULL, h + at * H, h + next * H,
-                      c ? c + at * H : NULL, c ? c + next * H : NULL);
+        layer_forward(n, layer, R, z, tape->room + first * 3 * H, tape->q[layer] ? tape->q[layer] + at * H : NULL,
+                      before_step(job, at, R, h + at * H, tape->before[layer] + at * H), h + next * H,
+                      c ? before_step(job, at, R, c + at * H, c_room) : NULL, c ? c + next * H : NULL);
         if (job->masks) times_mask(R, H, h + next * H, job->masks + (layer * B + first) * H, tape->dropped[layer] + at * H);
     }
     const ptrdiff_t last = job->T * B + first;
@@ -128,7 +162,8 @@ static void backward(const Job *job, int layer, ptrdiff_t first, ptrdiff_t R) {
     const Network *n = job->network;
     const Tape *tape = job->tape;
     const ptrdiff_t H = n->shape.H, B = job->B, GH = n->GH, D = input_size(&n->shape, layer);
-    float *u = tape->room + first * 3 * H, *dc = tape->room + 3 * B * H + first * H;
+    float *u = tape->room + first * 3 * H, *dc = tape->dc + first * H;
+    float *c_room = tape->c_before ? tape->c_before + first * H : NULL, *kept = tape->kept ? tape->kept + first * H : NULL;
     memset(dc, 0, (size_t)(R * H) * sizeof *dc);
     if (job->masks)
         for (ptrdiff_t t = 0; t < job->T; t++) {
@@ -138,13 +173,18 @@ static void backward(const Job *job, int layer, ptrdiff_t first, ptrdiff_t R) {
     for (ptrdiff_t t = job->T - 1; t >= 0; t--) {
         const ptrdiff_t at = t * B + first, next = at + B;
         float *dz = tape->gates[layer] + at * GH, *dh = tape->dh + at * H, *dh_before = t ? dh - B * H : NULL;
-        const float *h = tape->h[layer], *c = tape->c[layer], *through = dz;
+        const float *h = tape->h[layer], *h_before = tape->before[layer] + at * H, *c = tape->c[layer], *through = dz;
+        if (dh_before) set_starts(job, at, R, dh_before, kept);
         switch (n->shape.cell) {
             case RNN: rnn_backward(n->shape.activation, R, H, dz, h + next * H, dh); break;
-            case GRU: gru_backward(R, H, dz, tape->q[layer] + at * H, u, h + at * H, dh, dh_before), through = u; break;
-            case LSTM: lstm_backward(R, H, dz, c + at * H, c + next * H, dh, dc); break;
+            case GRU: gru_backward(R, H, dz, tape->q[layer] + at * H, u, h_before, dh, dh_before), through = u; break;
+            case LSTM: lstm_backward(R, H, dz, before_step(job, at, R, c + at * H, c_room), c + next * H, dh, dc); break;
         }
-        if (dh_before) product(R, GH, H, through, GH, n->WhT[layer], dh_before, H);
+        if (dh_before) {
+            product(R, GH, H, through, GH, n->WhT[layer], dh_before, H);
+            set_starts(job, at, R, kept, dh_before);
+        }
+        set_starts(job, at, R, NULL, dc);
     }
     if (!has_product(&n->shape, layer)) return;
     for (ptrdiff_t t = 0; t < job->T; t++) {
@@ -206,8 +246,8 @@ static int gradients_in(const Job *job, Gradient *list) {
             list[count++] = (Gradient){s->V, GH, NULL, dz, GH, g + at->Wx[0], b, GH};
         }
         const ptrdiff_t own = s->cell == GRU ? 2 * H : GH;  // of the gru's recurrent product the last gradient is dq, not dn
-        list[count++] = (Gradient){H, own, tape->h[l], dz, GH, g + at->Wh[l], NULL, GH};
-        if (s->cell == GRU) list[count++] = (Gradient){H, H, tape->h[l], tape->q[l], H, g + at->Wh[l] + 2 * H, g + at->bn[l], GH};
+        list[count++] = (Gradient){H, own, tape->before[l], dz, GH, g + at->Wh[l], NULL, GH};
+        if (s->cell == GRU) list[count++] = (Gradient){H, H, tape->before[l], tape->q[l], H, g + at->Wh[l] + 2 * H, g + at->bn[l], GH};
     }
     if (s->E) list[count++] = (Gradient){s->V, s->E, NULL, tape->dembedded, s->E, g + at->embedding, NULL, s->E};
     list[count++] = (Gradient){H, s->V, input_of(job, s->layers), tape->logits, s->V, g + at->Wy, g + at->by, s->V};

@@ -12,7 +12,8 @@ API void tape_free(Tape *tape);
 
 // Reads inputs (T, B) from state (L, S, B, H), which becomes the state afterwards, and overwrites `gradients` (all parameters) with those of
 // the sum of nats of targets (T, B), times `scale`; `nats` is that sum, not scaled. `network` holds transposes; T and B are at most the
-// tape's. masks (L, B, H) is NULL or a factor for each layer's outputs. Returns 0, or -1 if there is no memory.
+// tape's. masks (L, B, H) is NULL or a factor for each layer's outputs. The state is zero before a boundary, and no gradient passes back from
+// there. Returns 0, or -1 if there is no memory.
 //
 // The work is divided among threads by streams, then by columns of the weights, so that no sum depends on their number.
 API int gradients_of(const Network *network, Tape *tape, int32_t T, int32_t B, const int32_t *inputs, const int32_t *targets, float *state,

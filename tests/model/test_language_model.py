@@ -25,9 +25,11 @@ def drawn(*shape: int, below: int = V + 1, seed: int = 0) -> Any:
     return np.random.Generator(np.random.PCG64(seed)).integers(0, below, shape)
 
 
-def new(cell: str = "lstm", size: int = V, seed: int = 1, dtype: Any = np.float64, **settings: Any) -> LanguageModel:
+def new(
+    cell: str = "lstm", size: int = V, seed: int = 1, dtype: Any = np.float64, boundary: int | None = None, **settings: Any
+) -> LanguageModel:
     """A small model whose biases are not zero, so that none can be forgotten."""
-    model = LanguageModel.new(ModelConfig(cell=cell, **({"hidden_size": H} | settings)), size, seed, dtype)
+    model = LanguageModel.new(ModelConfig(cell=cell, **({"hidden_size": H} | settings)), size, seed, dtype, boundary)
     rng = np.random.Generator(np.random.PCG64(seed))
     for view in model.parameters.values():
         if view.ndim == 1:
@@ -54,6 +56,16 @@ def test_gradients(cell: str, embedding_size: int, num_layers: int, dropout: flo
     model = new(cell, embedding_size=embedding_size, num_layers=num_layers, dropout=dropout)
     errors = gradient_errors(model, INPUTS, TARGETS, random_state(model), dropout_seed=7 if dropout else None, directions=1)
     assert len(errors) == len(model.parameters) + 2
+    assert max(errors.values()) <= TOLERANCE, errors
+
+
+@pytest.mark.parametrize("embedding_size", [0, E])
+@pytest.mark.parametrize("cell", CELL_NAMES)
+def test_gradients_of_a_model_of_records(cell: str, embedding_size: int) -> None:
+    model = new(cell, embedding_size=embedding_size, num_layers=2, dropout=0.4, boundary=V - 1)
+    inputs = INPUTS.copy()
+    inputs[0, 0] = inputs[3, 0] = inputs[4, 2] = V - 1
+    errors = gradient_errors(model, inputs, TARGETS, random_state(model), dropout_seed=7)
     assert max(errors.values()) <= TOLERANCE, errors
 
 

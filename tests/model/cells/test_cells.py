@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -12,16 +13,19 @@ from model.cells import CELLS, cell_of
 from model.cells.rnn import ACTIVATIONS
 from model.gradient_check import TOLERANCE, derivative_along, directional_error
 
+STARTS = np.array([[0, 1, 0], [0, 0, 0], [1, 0, 0], [0, 0, 0], [1, 1, 0], [0, 0, 0]], bool)  # (T, B)
 
-def test_gradients_of_z_state_and_every_weight_are_right_entry_by_entry(problem: Any) -> None:
+
+@pytest.mark.parametrize("starts", [None, STARTS], ids=["one text", "texts"])
+def test_gradients_of_z_state_and_every_weight_are_right_entry_by_entry(problem: Any, starts: Any) -> None:
     z, state, p = problem.z(), problem.state, problem.p
 
     def loss() -> float:
-        h, end, _ = problem.cell.forward(p, z.copy(), state)
+        h, end, _ = problem.cell.forward(p, z.copy(), state, starts)
         return float((h * problem.dh).sum() + (end * problem.dstate).sum())
 
     grads = problem.zeros()
-    _, _, tape = problem.cell.forward(p, z.copy(), state)
+    _, _, tape = problem.cell.forward(p, z.copy(), state, starts)
     dz, dstate = problem.cell.backward(p, tape, problem.dh, grads, problem.dstate)
     for name, values, gradient in [("z", z, dz), ("state", state, dstate), *((name, p[name], grads[name]) for name in p)]:
         assert gradient.shape == values.shape
@@ -77,6 +81,28 @@ def test_chunks_equal_the_whole(problem: Any) -> None:
         np.testing.assert_allclose(chained[name], gradient, rtol=1e-12, atol=1e-13)
 
 
+def test_a_text_that_begins_in_a_row_is_computed_as_if_it_were_alone(problem: Any) -> None:
+    """Forward and backward; the gradient that arrives at the end of each text is zero, as if the next one were not there."""
+    z, grads, alone, nothing = problem.z(), problem.zeros(), problem.zeros(), np.zeros_like(problem.state[:, :1])
+    h, end, tape = problem.cell.forward(problem.p, z.copy(), problem.state, STARTS)
+    dz, dstate = problem.cell.backward(problem.p, tape, problem.dh, grads, problem.dstate)
+    for row in range(STARTS.shape[1]):
+        bounds = [0, *(t for t in range(1, len(z)) if STARTS[t, row]), len(z)]
+        for start, stop in pairwise(bounds):
+            part = slice(start, stop), slice(row, row + 1)
+            state = nothing if STARTS[start, row] else problem.state[:, row : row + 1]
+            h_part, end_part, tape = problem.cell.forward(problem.p, z[part].copy(), state)
+            arriving = problem.dstate[:, row : row + 1] if stop == len(z) else nothing
+            dz_part, dstate_part = problem.cell.backward(problem.p, tape, problem.dh[part], alone, arriving)
+            np.testing.assert_allclose(h_part, h[part], rtol=1e-12, atol=1e-13)
+            np.testing.assert_allclose(dz_part, dz[part], rtol=1e-12, atol=1e-13)
+            if start == 0:
+                np.testing.assert_allclose(dstate[:, row : row + 1], 0 if STARTS[0, row] else dstate_part, rtol=1e-12, atol=1e-13)
+        np.testing.assert_allclose(end_part, end[:, row : row + 1], rtol=1e-12, atol=1e-13)
+    for name, gradient in grads.items():
+        np.testing.assert_allclose(alone[name], gradient, rtol=1e-12, atol=1e-13)
+
+
 def test_the_state_holds_the_last_output(problem: Any) -> None:
     h, end, _ = problem.cell.forward(problem.p, problem.z(), problem.state)
     assert end.shape == problem.state.shape
@@ -98,7 +124,7 @@ def test_what_is_handed_in_is_not_changed(problem: Any) -> None:
     z = problem.z()
     given = [*problem.p.values(), problem.state, problem.dh, problem.dstate, z]
     _, _, tape = problem.cell.forward(problem.p, z, problem.state)
-    given += list(tape)
+    given += [value for value in tape if value is not None]
     kept = [value.copy() for value in given]
     problem.cell.backward(problem.p, tape, problem.dh, problem.zeros(), problem.dstate)
     for value, before in zip(given, kept, strict=True):

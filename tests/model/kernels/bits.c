@@ -135,12 +135,12 @@ int main(int count, char **arguments) {
     print_functions();
     print_products();
     print_orthogonal();
-    print_training((Shape){LSTM, TANH, 1, 21, 0, 19}, 0, threads);
-    print_training((Shape){LSTM, TANH, 2, 5, 3, 34}, 1, threads);
-    print_training((Shape){GRU, TANH, 2, 21, 0, 17}, 0, threads);
-    print_training((Shape){GRU, TANH, 1, 9, 6, 21}, 1, threads);
-    print_training((Shape){RNN, TANH, 2, 13, 0, 23}, 1, threads);
-    print_training((Shape){RNN, RELU, 2, 13, 4, 11}, 0, threads);
-    print_training((Shape){RNN, IDENTITY, 1, 6, 0, 9}, 0, threads);
+    print_training((Shape){LSTM, TANH, 1, 21, 0, 19, -1}, 0, threads);
+    print_training((Shape){LSTM, TANH, 2, 5, 3, 34, 4}, 1, threads);
+    print_training((Shape){GRU, TANH, 2, 21, 0, 17, -1}, 0, threads);
+    print_training((Shape){GRU, TANH, 1, 9, 6, 21, 8}, 1, threads);
+    print_training((Shape){RNN, TANH, 2, 13, 0, 23, 12}, 1, threads);
+    print_training((Shape){RNN, RELU, 2, 13, 4, 11, -1}, 0, threads);
+    print_training((Shape){RNN, IDENTITY, 1, 6, 0, 9, -1}, 0, threads);
     return 0;
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +32,13 @@ class Case:
         config = ModelConfig(
             cell=cell, activation=activation, num_layers=layers, hidden_size=self.H, embedding_size=embedding, dropout=dropout
         )
-        self.model = LanguageModel.new(config, self.V, seed)
+        self.boundary = self.V - 1 if seed // 2 % 2 else None
+        self.model = LanguageModel.new(config, self.V, seed, boundary=self.boundary)
         self.ids, self.targets = rng.integers(0, self.V + 1, (2, self.T, self.B))  # V is the unknown symbol
+        if self.boundary is not None:
+            self.ids[rng.random(self.ids.shape) < 0.2] = self.boundary
         self.state = (0.3 * rng.standard_normal(self.model.zero_state(self.B).shape)).astype(np.float32)
-        self.exact = LanguageModel(config, self.V, self.model.parameters.astype(np.float64))
+        self.exact = LanguageModel(config, self.V, self.model.parameters.astype(np.float64), self.boundary)
         self.masks = self.model.masks(np.random.Generator(np.random.PCG64(seed)), self.B)
 
 
@@ -91,6 +95,32 @@ def test_a_stream_has_the_same_bits_alone_and_in_company(library: Library, case:
         alone, after = network.forward(case.ids[:, b : b + 1], case.state[:, :, b : b + 1])
         assert alone.tobytes() == together[:, b : b + 1].tobytes()
         assert after.tobytes() == state[:, :, b : b + 1].tobytes()
+
+
+@pytest.mark.parametrize(("cell", "activation"), CELLS)
+def test_records_between_boundaries_are_read_as_each_alone(library: Library, cell: str, activation: str) -> None:
+    """To the last bit, with any state before, and so are their gradients, to rounding."""
+    config = ModelConfig(cell=cell, activation=activation, num_layers=2, hidden_size=21, embedding_size=5)
+    model = LanguageModel.new(config, 9, seed=3, boundary=8)
+    rng, T, B = np.random.default_rng(4), 40, 7
+    ids = np.where(rng.random((T + 1, B)) < 0.15, 8, rng.integers(0, 10, (T + 1, B)))
+    ids[0] = 8
+    inputs, targets = ids[:-1], ids[1:]
+    network, gradients, sums = KernelNetwork(library, model, threads=2, trains=True), *(model.parameters.zeros_like() for _ in range(2))
+    dirty = rng.standard_normal(model.zero_state(B).shape)
+    logits, _ = network.forward(inputs, dirty)
+    network.loss_and_gradients(inputs, targets, dirty, gradients)
+    for b in range(B):
+        firsts = [*np.flatnonzero(inputs[:, b] == 8).tolist(), T]
+        for first, last in pairwise(firsts):
+            record = slice(first, last), slice(b, b + 1)
+            alone, _ = network.forward(inputs[record], model.zero_state(1))
+            assert alone.tobytes() == logits[record].tobytes()
+            part = model.parameters.zeros_like()
+            network.loss_and_gradients(inputs[record], targets[record], model.zero_state(1), part, count=T * B)
+            sums.flat[:] += part.flat
+    for name in gradients:
+        assert error(gradients[name], sums[name]) < 2e-5, name
 
 
 def test_what_the_library_cannot_read_is_refused(library: Library) -> None:
