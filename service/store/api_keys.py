@@ -88,7 +88,7 @@ class Keys:
         """Deletes a key, which is invalid from now on. Raises `KeyNotFound`."""
         with self._file.immediate(frees=True) as db:
             if not db.execute("DELETE FROM keys WHERE name = ?", (names.stored(name),)).rowcount:
-                raise KeyNotFound(name, [key.name for key in self.list()])
+                raise KeyNotFound(name, [key.name for key in self.list()], self._file.path)
 
     def used(self, name: str) -> None:
         """Notes that a key was used, unless the file is locked at this moment: no request waits for that."""

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import os
-from dataclasses import replace
 from pathlib import Path
 
 from sqlite_utils import Database
 from sqlite_utils.utils import sqlite3  # type: ignore[attr-defined]
 
-from service.store import database, row_checksums
+from service.store import row_checksums
 from service.store.database import Connections
-from service.store.exchange import exchange, scratch
+from service.store.database_file import exchange, scratch
 from service.store.integrity import IntegrityReport, check, opened
 from service.store.migrations import new_number
+from service.store.sqlite_errors import BUSY, CORRUPT, NOTADB, code, sentence
 from service.system.disk import sync_folder
 from service.system.errors import BackupDamaged, DatabaseUnusable, FileTaken
 
@@ -35,15 +35,15 @@ def backup(connections: Connections, file: str | Path) -> IntegrityReport:
             with connections.held() as db:
                 db.execute("VACUUM INTO ?", (str(part),))
             _finish(part)
-            found = replace(check(part), database=str(target))
+            found = check(part, target)
             with part.open("rb+") as copied:
                 os.fsync(copied.fileno())
             _publish(part, target)
         sync_folder(target.absolute().parent)
         return found
     except sqlite3.Error as error:
-        at_fault = connections.path if database.code(error) in (database.CORRUPT, database.NOTADB, database.BUSY) else target
-        raise database.sentence(at_fault, error, connections.busy_timeout) from error
+        at_fault = connections.path if code(error) in (CORRUPT, NOTADB, BUSY) else target
+        raise sentence(at_fault, error, connections.busy_timeout) from error
     except OSError as error:
         raise DatabaseUnusable(str(target), f"it cannot be written: {error.strerror or error}") from error
 
@@ -62,10 +62,10 @@ def restore(file: str | Path, path: str | Path) -> Path | None:
             with opened(source) as db:
                 db.execute("VACUUM INTO ?", (str(part),))
             _finish(part)
-            refuse_damaged(check(part))
+            refuse_damaged(check(part, source))
             return exchange(part, path, "replaced")
     except sqlite3.Error as error:
-        raise database.sentence(path, error, 0) from error
+        raise sentence(path, error, 0) from error
     except OSError as error:
         raise DatabaseUnusable(str(path), f"a copy of {source} cannot be written beside it: {error.strerror or error}") from error
 

@@ -21,7 +21,7 @@ from service.store.database import Connections, now
 from service.store.row_checksums import COLUMN
 from service.store.run_history import Events, Metric, Metrics, NewEvent, Sample, Samples, finite
 from service.store.runs import Run, Runs, Which
-from service.system.errors import CheckpointInUse, CheckpointNotFound, RunCannotGoOn
+from service.system.errors import CheckpointInUse, CheckpointNotFound, RunCannotGoOn, proposed
 
 HISTORY = 24  # checkpoints; at 4 MB each (lstm, 512 units) about 100 MB a run
 
@@ -248,7 +248,7 @@ class Checkpoints:
             raise DamagedCheckpoint(
                 f"the checkpoint of step {checkpoint.step:,} of run {checkpoint.run} in {self._file.path}",
                 "its bytes changed after they were stored; use another checkpoint of the run, import a file that was exported from it,"
-                " or mend it from a backup: charloom check --repair --from BACKUP",
+                f" or mend it from a backup: {proposed('check --repair --from BACKUP', self._file.path)}",
             )
         self._file.damage.is_sound(sha256)
         return data

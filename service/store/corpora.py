@@ -341,7 +341,7 @@ class Corpora:
         """Raises `CorpusNotFound`."""
         row = self._file.row(f"{COLUMNS} WHERE name = ?", names.stored(name))
         if row is None:
-            raise CorpusNotFound(name, [corpus.name for corpus in self.list()])
+            raise CorpusNotFound(name, [corpus.name for corpus in self.list()], self._file.path)
         return self._sound(row)
 
     def find(self, name: str) -> Corpus | None:

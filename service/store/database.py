@@ -1,7 +1,6 @@
-"""Opens the SQLite file with one connection per thread, runs transactions, words SQLite's errors.
+"""Opens the SQLite file with one connection per thread, and runs transactions.
 
-SQLite comes as `sqlite_utils.utils.sqlite3` only, since two copies of it in one process break each other's locks. This is the one
-place where `sqlite3.Error` becomes a `StoreError`.
+SQLite comes as `sqlite_utils.utils.sqlite3` only, since two copies of it in one process break each other's locks.
 """
 
 from __future__ import annotations
@@ -21,10 +20,11 @@ from sqlite_utils import Database
 from sqlite_utils.utils import sqlite3  # type: ignore[attr-defined]
 
 from model.errors import listed
-from service.store import row_checksums, salvage
-from service.store.damage_log import DamageLog
-from service.store.file_identity import FileIdentity
+from service.store import row_checksums
+from service.store.database_file import FileIdentity
 from service.store.migrations import KNOWN, release
+from service.store.salvage import Reader
+from service.store.sqlite_errors import BUSY, CANTOPEN, READONLY, DamageLog, code, translated
 from service.system import disk
 from service.system.disk import Room
 from service.system.errors import (
@@ -36,6 +36,7 @@ from service.system.errors import (
     DiskFull,
     ForeignLog,
     StoreError,
+    proposed,
 )
 
 # ── times ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -58,70 +59,6 @@ def age(moment: str | None) -> float:
     return (datetime.now(UTC) - datetime.fromisoformat(moment)).total_seconds()
 
 
-# ── errors ────────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-# Primary result codes (https://sqlite.org/rescode.html); the interpreter's module does not name them all.
-PERM, BUSY, LOCKED, READONLY, IOERR, CORRUPT, FULL, CANTOPEN, TOOBIG, NOTADB = 3, 5, 6, 8, 10, 11, 13, 14, 18, 26
-
-WHY = {
-    PERM: "access is denied; give write permission to the file and its folder, or name another with --db",
-    READONLY: "it is read-only; give write permission to the file and its folder, or name another with --db",
-    TOOBIG: "what should be stored is larger than SQLite can hold (1,000,000,000 bytes); choose a smaller model",
-    NOTADB: "it is not an SQLite database; name another file with --db",
-}
-
-
-def code(error: sqlite3.Error) -> int:
-    """Returns SQLite's primary result code; 0 if the error came from the Python module."""
-    return (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
-
-
-@contextlib.contextmanager
-def translated(path: Path, busy_timeout: float) -> Iterator[None]:
-    """Turns SQLite's errors inside into a `StoreError` about ``path``."""
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise sentence(path, error, busy_timeout) from error
-    except UnicodeDecodeError as error:  # in SQLite's message about a name that is damaged
-        raise DatabaseDamaged(str(path)) from error
-
-
-def sentence(path: Path, error: sqlite3.Error, busy_timeout: float) -> StoreError:
-    """Returns the `StoreError` for what SQLite reported about ``path`` after waiting up to ``busy_timeout`` seconds for a lock."""
-    result = code(error)
-    if result in (BUSY, LOCKED):
-        return DatabaseBusy(str(path), busy_timeout)
-    if result == FULL or (result in (IOERR, CANTOPEN) and _is_full(path)):
-        return DiskFull(str(path))
-    if result == CANTOPEN:
-        return DatabaseUnusable(str(path), _why_not_opened(path))
-    if result == CORRUPT:
-        return DatabaseDamaged(str(path))
-    if result == IOERR:
-        return DatabaseUnusable(str(path), f"reading or writing it failed ({error}); check the disk")
-    return DatabaseUnusable(str(path), WHY.get(result, str(error)))
-
-
-def _is_full(path: Path) -> bool:
-    """Returns whether not even the files fit that SQLite keeps beside a database."""
-    with contextlib.suppress(OSError):
-        return Room(path).free < SMALLEST
-    return False
-
-
-def _why_not_opened(path: Path) -> str:
-    folder = path.absolute().parent
-    try:
-        if not folder.is_dir():
-            return f"its folder {folder} does not exist; make it first, or name another file"
-        if path.is_dir():
-            return "it is a folder; name a file"
-    except PermissionError:
-        pass
-    return "it cannot be opened; the file and its folder must be readable and writable (SQLite keeps its log beside the file)"
-
-
 # ── connections ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 BUSY_TIMEOUT = 10.0  # seconds
@@ -131,7 +68,6 @@ PATIENCE = 2.0  # seconds that asking whether it can be written may take: half o
 CLOSING = 5.0  # seconds that closing waits for another thread's statement or transaction
 LARGEST_LOG = 64 * 2**20  # bytes that the write-ahead log keeps on disk when it starts anew
 PAGE_CACHE = 512  # KiB of pages that a connection keeps; SQLite's default, 2,000, would take 300 MB in as many threads as serve
-SMALLEST = 2**16  # bytes of the shared memory and of the log of a database that is opened, about
 PAGES_A_STEP = 1000  # pages given back in one transaction (4 MB): others wait for about 10 ms
 # A bug in earlier releases can corrupt a WAL database that two connections write and checkpoint at the same time
 # (https://sqlite.org/wal.html, "The WAL-Reset Bug").
@@ -197,7 +133,7 @@ class Connections:
         self.room = Room(self.path.absolute(), min_disk)
         self.sqlite_version: str = sqlite3.sqlite_version
         self.busy_timeout = busy_timeout
-        self.damage = DamageLog()
+        self.damage = DamageLog(self.path)
         self._file = str(self.path.absolute())  # stays right after chdir, and SQLite never takes it for a URI
         self._local = threading.local()
         self._handles: weakref.WeakSet[_Handle] = weakref.WeakSet()
@@ -208,7 +144,8 @@ class Connections:
         if not create and not self.path.exists():
             raise DatabaseUnusable(
                 str(path),
-                "there is no such file yet; train a model first, for example with: charloom train python, or name another file with --db",
+                f"there is no such file yet; train a model first, for example with: {proposed('train python', path)}; or name another file"
+                " with --db",
             )
         if create:
             self._make_private()
@@ -461,7 +398,7 @@ class Connections:
         except DatabaseDamaged:
             found: list[dict[str, Any]] = []
             with self.using() as db:
-                keys = salvage.keys(db, table)
+                keys = Reader(db).keys(table)
             for key in keys:
                 with contextlib.suppress(DatabaseDamaged):
                     found += self.rows(f"{select} WHERE {table}.id = ?", *key)

@@ -12,7 +12,7 @@ import json
 import shutil
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,20 +22,19 @@ from sqlite_utils.utils import sqlite3  # type: ignore[attr-defined]
 from model.checkpoint import Checkpoint
 from model.errors import CheckpointError
 from model.functions import CODE_POINTS
-from service.store import row_checksums, salvage
+from service.store import row_checksums
 from service.store.backup import refuse_damaged
 from service.store.corpora import TextCounter
 from service.store.database import Connections, now
-from service.store.exchange import alone, put, scratch
-from service.store.integrity import CONSTANTS, Contents, IntegrityReport, applied, check, opened
+from service.store.database_file import alone, put, scratch
+from service.store.integrity import CONSTANTS, IntegrityReport, applied, check, opened, why_text_damaged
 from service.store.migrations import KNOWN, new_number, release
-from service.store.row_checksums import COLUMN
-from service.store.salvage import UNREADABLE, Row
-from service.system.errors import DatabaseUnusable, StoreError
+from service.store.row_checksums import ANEW, COLUMN
+from service.store.salvage import UNREADABLE, Contents, Row
+from service.system.errors import DatabaseUnusable, StoreError, proposed
 
 ORDER = ("texts", "corpora", "runs", "checkpoints", "metrics", "samples", "events", "keys")  # what others refer to comes first
 KEYS = {"checkpoints": ("run", "step"), "metrics": ("run", "step")}  # of the others it is the id
-ANEW = -2  # in place of the checksum of a row that was made or changed here
 PAGE = 4096  # bytes; SQLite's default, which every file of ours has
 
 
@@ -65,17 +64,17 @@ def repair(path: Path, copies: Sequence[Path] = ()) -> Repaired:
         for ending in ("", "-wal", "-journal"):
             if Path(f"{path}{ending}").exists():
                 shutil.copyfile(f"{path}{ending}", f"{raw}{ending}")
-        before = replace(check(raw), database=str(path))
+        before = check(raw, path)
         if before.sound:
             return Repaired(before=before, after=before)
         sources = [stack.enter_context(_copy(copy, path, number)) for number, copy in enumerate(copies)]
         new = stack.enter_context(scratch(path))
         with _damaged(raw) as damaged:
             if damaged is None and not sources:
-                raise DatabaseUnusable(str(path), "nothing of it can be read; put a backup in its place: charloom restore BACKUP")
+                raise DatabaseUnusable(str(path), f"nothing of it can be read; put a backup there: {proposed('restore BACKUP', path)}")
             new.touch(mode=0o600)
             done = _Rebuilding(new, damaged, sources, before).carry_out()
-        after = replace(check(new), database=str(path))
+        after = check(new, path)
         return Repaired(before=before, done=tuple(done), after=after, kept=put(new, path, "damaged"))
 
 
@@ -159,7 +158,7 @@ class _Rebuilding:
                 for row in self._rows[table].values():
                     if "run" not in row or (row["run"],) in self._rows["runs"]:
                         self._insert(db, table, row)
-            _seal(db)
+            row_checksums.seal(db, only_anew=True)
             db.execute(f"PRAGMA user_version = {new_number()}")
             db.execute("COMMIT")
         return self._done
@@ -227,9 +226,9 @@ class _Rebuilding:
     def _model_config(self, checkpoints: Sequence[Row]) -> str:
         for row in checkpoints:
             for source in self._sources:
-                with contextlib.suppress(CheckpointError, TypeError, *UNREADABLE):
-                    data = source.db.execute("SELECT data FROM blobs WHERE sha256 = ?", (row["model_sha256"],)).fetchone()
-                    return json.dumps(Checkpoint.from_bytes(data[0], "it").model.config.to_dict())
+                with contextlib.suppress(CheckpointError, *UNREADABLE):
+                    if (data := source.blob(row["model_sha256"])) is not None:
+                        return json.dumps(Checkpoint.from_bytes(data, "it").model.config.to_dict())
         return "{}"
 
     def _counted(self, text: int) -> dict[str, Any] | None:
@@ -244,21 +243,20 @@ class _Rebuilding:
     # ── writing ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _write_texts(self, db: Database) -> None:
+        twins_of = [{each["sha256"]: each["id"] for each in copy.rows("texts")} for copy in self._copies]
         for row in self._rows["texts"].values():
             source, text = self._damaged, row["id"]
-            if source is None or source.why_text_damaged(row):
-                for copy in self._copies:
-                    twin = next((each for each in copy.rows("texts") if each["sha256"] == row["sha256"]), None)
-                    if twin is not None:
-                        source, text = copy, twin["id"]
-                        self._done.append(f"the text of corpus {', '.join(copy.corpora_of(text))} is taken from a copy")
+            if source is None or why_text_damaged(source, row):
+                for copy, twins in zip(self._copies, twins_of, strict=True):
+                    if row["sha256"] in twins:
+                        source, text = copy, twins[row["sha256"]]
+                        self._done.append(f"the text of corpus {', '.join(copy.corpora_of[text])} is taken from a copy")
                         break
             if self._insert(db, "texts", row) and source is not None:
-                found = salvage.keys(source.db, "text_chunks", "text", "chunk")
-                for number in sorted(number for of, number in found if of == text and isinstance(number, int)):
+                for number in sorted(source.chunks_of[text]):
                     with contextlib.suppress(*UNREADABLE):
-                        chunk = source.db.execute("SELECT zlib FROM text_chunks WHERE text = ? AND chunk = ?", (text, number)).fetchone()
-                        db.execute("INSERT INTO text_chunks (text, chunk, zlib) VALUES (?, ?, ?)", (row["id"], number, *chunk))
+                        chunk = source.packed_chunk(text, number)
+                        db.execute("INSERT INTO text_chunks (text, chunk, zlib) VALUES (?, ?, ?)", (row["id"], number, chunk))
 
     def _write_runs(self, db: Database) -> None:
         corpora = {id for (id,) in db.execute("SELECT id FROM corpora")}
@@ -292,15 +290,13 @@ class _Rebuilding:
         """Writes the sound bytes, or those that can be read; returns whether there are any."""
         insert = "INSERT INTO blobs (sha256, size, data) VALUES (?, ?, ?)"
         for source in self._sources:
-            if source.why_blob_damaged(sha256) is None:
-                data = source.db.execute("SELECT data FROM blobs WHERE sha256 = ?", (sha256,)).fetchone()[0]
+            if source.why_blob_damaged(sha256) is None and (data := source.blob(sha256)) is not None:
                 db.execute(insert, (sha256, len(data), data))
                 if source is not self._damaged:
                     self._done.append(f"the {what} is taken from a copy")
                 return True
-        with contextlib.suppress(TypeError, *UNREADABLE):
-            if self._damaged:
-                data = self._damaged.db.execute("SELECT data FROM blobs WHERE sha256 = ?", (sha256,)).fetchone()[0]
+        with contextlib.suppress(*UNREADABLE):
+            if self._damaged and (data := self._damaged.blob(sha256)) is not None:
                 db.execute(insert, (sha256, len(data), data))
                 return True
         return False
@@ -320,13 +316,6 @@ class _Rebuilding:
             self._done.append(f"row {', '.join(map(str, _key(table, row)))} of table {table} is left out: {error}")
             return False
         return True
-
-
-def _seal(db: Database) -> None:
-    """Writes the checksums of rows that were made or changed."""
-    db.conn.create_function(row_checksums.FUNCTION, -1, row_checksums.crc, deterministic=True)
-    for table, columns in row_checksums.tables(db).items():
-        db.execute(f"UPDATE {table} SET {COLUMN} = {row_checksums.FUNCTION}({', '.join(columns)}) WHERE {COLUMN} = {ANEW}")
 
 
 def _key(table: str, row: Row) -> tuple[Any, ...]:

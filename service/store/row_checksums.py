@@ -14,7 +14,8 @@ from sqlite_utils import Database
 
 COLUMN = "crc"
 FUNCTION = "row_crc"
-UNKNOWN = -1  # no CRC-32 is negative: the row was wrong before a migration, and stays so
+# No CRC-32 is negative. The first stands for a row that was wrong before a migration, and stays so, the second for one that was made anew.
+UNKNOWN, ANEW = -1, -2
 Value = int | float | str | bytes | None
 
 
@@ -78,11 +79,12 @@ def wrong(db: Database) -> dict[str, list[tuple[Value, ...]]]:
     }
 
 
-def seal(db: Database, known_wrong: Mapping[str, Iterable[tuple[Value, ...]]]) -> None:
-    """Computes all checksums anew, after a migration that changed the columns; rows that were wrong before it stay so."""
+def seal(db: Database, known_wrong: Mapping[str, Iterable[tuple[Value, ...]]] | None = None, *, only_anew: bool = False) -> None:
+    """Computes all checksums, or only those of rows that were made anew; rows that were wrong before stay so."""
     db.conn.create_function(FUNCTION, -1, crc, deterministic=True)
     for table, columns in tables(db).items():
-        db.execute(f"UPDATE {table} SET {COLUMN} = {FUNCTION}({', '.join(columns)})")
+        which = f" WHERE {COLUMN} = {ANEW}" if only_anew else ""
+        db.execute(f"UPDATE {table} SET {COLUMN} = {FUNCTION}({', '.join(columns)}){which}")
         same = " AND ".join(f"{key} = ?" for key in keys(db, table))
-        for key in known_wrong.get(table, ()):
+        for key in (known_wrong or {}).get(table, ()):
             db.execute(f"UPDATE {table} SET {COLUMN} = {UNKNOWN} WHERE {same}", key)

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from model.errors import InvalidSetting
@@ -14,7 +15,7 @@ from service.store.corpora import Corpora
 from service.store.database import Connections, age, now
 from service.store.row_checksums import COLUMN
 from service.system import processes as owners
-from service.system.errors import DatabaseDamaged, NameTaken, NoModelYet, RunBusy, RunCannotGoOn, RunNotFound
+from service.system.errors import DatabaseDamaged, NameTaken, NoModelYet, RunBusy, RunCannotGoOn, RunNotFound, proposed
 
 ENDED = ("succeeded", "failed", "cancelled")
 STATES = ("queued", "running", "paused", *ENDED)
@@ -85,7 +86,7 @@ class Runs:
         """Returns a run; one whose process is gone is paused or queued, and its message says so. Raises `RunNotFound`."""
         found = self._file.rows(f"{SELECT} WHERE runs.name = ?", names.stored(name))
         if not found:
-            raise RunNotFound(name, [run["name"] for run in self._file.rows("SELECT name FROM runs ORDER BY id DESC")])
+            raise RunNotFound(name, [run["name"] for run in self._file.rows("SELECT name FROM runs ORDER BY id DESC")], self._file.path)
         run = _readable(self._file, found)
         if not run:
             raise DatabaseDamaged(str(self._file.path), f"the row of run {name}")
@@ -119,7 +120,7 @@ class Runs:
                 (SELECT max(created_at) FROM checkpoints WHERE checkpoints.run = runs.id) DESC, runs.id DESC"""
         found = select(self._file, f"{order} LIMIT 1") or select(self._file, order)  # the first one may be damaged
         if not found:
-            raise NoModelYet
+            raise NoModelYet(self._file.path)
         return found[0]
 
     def resolve(self, text: str | None) -> tuple[Run, Which]:
@@ -286,11 +287,12 @@ class Runs:
         """
         row = self._file.row("SELECT owner FROM runs WHERE id = ?", run.id)
         if row is None:
-            raise RunNotFound(run.name)
+            raise RunNotFound(run.name, database=self._file.path)
         if row["owner"] == run.owner:
             return
         if row["owner"] is None:
-            raise RunCannotGoOn(run.name, "this process does not hold it any more; start again with: charloom train --resume " + run.name)
+            resume = proposed(f"train --resume {run.name}", self._file.path)
+            raise RunCannotGoOn(run.name, f"this process does not hold it any more; start again with: {resume}")
         raise RunBusy(run.name, owners.describe(row["owner"]))
 
     def _idle(self, name: str) -> Run:
@@ -312,7 +314,7 @@ def _readable(file: Connections, rows: list[dict[str, Any]]) -> list[Run]:
     for row in rows:
         thing = f"run {row['name']}"
         try:
-            found.append(_run(row, shortage))
+            found.append(_run(row, shortage, file.path))
         except (TypeError, ValueError) as error:
             file.damage.note(thing, f"its row cannot be read: {error}")
         else:
@@ -320,7 +322,7 @@ def _readable(file: Connections, rows: list[dict[str, Any]]) -> list[Run]:
     return found
 
 
-def _run(row: dict[str, Any], shortage: str | None) -> Run:
+def _run(row: dict[str, Any], shortage: str | None, database: Path) -> Run:
     row.pop(COLUMN)
     for column in ("created_at", "started_at", "ended_at", "heartbeat_at"):
         age(row[column])
@@ -333,7 +335,9 @@ def _run(row: dict[str, Any], shortage: str | None) -> Run:
         raise ValueError(f"state is {row['state']!r}")
     if row["state"] == "running" and not owners.is_alive(row["owner"], row["heartbeat_at"]):
         row["state"] = row["wanted"] or ("queued" if row["queued"] else "paused")
-        next_step = "a worker goes on with it" if row["state"] == "queued" else f"go on with: charloom train --resume {row['name']}"
+        next_step = (
+            "a worker goes on with it" if row["state"] == "queued" else f"go on with: {proposed('train --resume ' + row['name'], database)}"
+        )
         row["message"] = f"its {owners.describe(row['owner'])} is gone; {next_step}"
     if shortage and row["state"] == "queued" and row["queued"]:  # told when it is read, since on a full disk nothing can be stored
         row["message"] = f"waits for room: {shortage}"

@@ -73,9 +73,23 @@ A message names the thing, its value, the limit and the next step. It is worded 
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable
+from pathlib import Path
 
 from model.errors import CharloomError, InvalidSetting, listed, shown
+
+DATABASE = "charloom.db"  # the file that commands use if none is named
+
+
+def proposed(command: str, database: str | Path = DATABASE) -> str:
+    """Returns a command as a message proposes it, with the option that names the database if it is not the usual one."""
+    return f"charloom {command}{database_option(database)}"
+
+
+def database_option(database: str | Path) -> str:
+    """Returns ``" --db FILE"`` as a shell reads it, and nothing for the usual file."""
+    return "" if str(database) == DATABASE else f" --db {shlex.quote(str(database))}"
 
 
 class ModelTooLarge(InvalidSetting):
@@ -115,21 +129,25 @@ class NotFound(CharloomError, LookupError):
 
 
 class CorpusNotFound(NotFound):
-    def __init__(self, name: str, stored: Iterable[str] = ()) -> None:
+    def __init__(self, name: str, stored: Iterable[str] = (), database: str | Path = DATABASE) -> None:
         stored = list(stored)
         super().__init__(
             f"there is no corpus {shown(name)}; "
-            + (f"stored are: {listed(stored)}" if stored else "none is stored yet, add one with: charloom corpus add SOURCE")
+            + (
+                f"stored are: {listed(stored)}"
+                if stored
+                else f"none is stored yet, add one with: {proposed('corpus add SOURCE', database)}"
+            )
         )
         self.param = "corpus"
 
 
 class RunNotFound(NotFound):
-    def __init__(self, name: str, stored: Iterable[str] = ()) -> None:
+    def __init__(self, name: str, stored: Iterable[str] = (), database: str | Path = DATABASE) -> None:
         stored = list(stored)
         super().__init__(
             f"there is no run {shown(name)}; "
-            + (f"stored are: {listed(stored)}" if stored else "none is stored yet, make one with: charloom train CORPUS")
+            + (f"stored are: {listed(stored)}" if stored else f"none is stored yet, make one with: {proposed('train CORPUS', database)}")
         )
         self.param = "run"
 
@@ -152,18 +170,18 @@ class CompletionNotFound(NotFound):
 
 
 class KeyNotFound(NotFound):
-    def __init__(self, name: str, stored: Iterable[str] = ()) -> None:
+    def __init__(self, name: str, stored: Iterable[str] = (), database: str | Path = DATABASE) -> None:
         stored = list(stored)
         super().__init__(
             f"there is no key {shown(name)}; "
-            + (f"stored are: {listed(stored)}" if stored else "none is stored, make one with: charloom key new")
+            + (f"stored are: {listed(stored)}" if stored else f"none is stored, make one with: {proposed('key new', database)}")
         )
         self.param = "key"
 
 
 class NoModelYet(NotFound):
-    def __init__(self) -> None:
-        super().__init__("no model is trained yet; train one with: charloom train python")
+    def __init__(self, database: str | Path = DATABASE) -> None:
+        super().__init__(f"no model is trained yet; train one with: {proposed('train python', database)}")
         self.param = "model"
 
 
@@ -337,7 +355,8 @@ class DatabaseDamaged(DatabaseUnusable):
     def __init__(self, path: str, what: str = "it") -> None:
         super().__init__(
             path,
-            f"{what} is damaged; charloom check says what is lost, and charloom check --repair or charloom restore BACKUP mends it",
+            f"{what} is damaged; {proposed('check', path)} says what is lost, and {proposed('check --repair', path)} or"
+            f" {proposed('restore BACKUP', path)} mends it",
         )
 
 
@@ -346,7 +365,7 @@ class DamagedText(DatabaseUnusable):
         super().__init__(
             path,
             f"the text of corpus {corpus} in it is damaged: {why}; add the same text again, which replaces it, or mend it from a backup:"
-            " charloom check --repair --from BACKUP",
+            f" {proposed('check --repair --from BACKUP', path)}",
         )
 
 
@@ -354,7 +373,7 @@ class BackupDamaged(DatabaseUnusable):
     def __init__(self, path: str, damaged: Iterable[str]) -> None:
         super().__init__(
             path,
-            f"it is damaged itself ({listed(damaged)}); take another backup, or mend this one first: charloom check --repair --db {path}",
+            f"it is damaged itself ({listed(damaged)}); take another backup, or mend this one first: {proposed('check --repair', path)}",
         )
 
 
@@ -370,7 +389,8 @@ class BackupNeeded(DatabaseUnusable):
         StoreError.__init__(
             self,
             f"{path} is not repaired, since {listed(things)} can only be mended from a good copy, and would be lost for good; name"
-            " backups with --from BACKUP, or give them up with --without-backup",
+            f" a backup: {proposed('check --repair --from BACKUP', path)}; or give them up:"
+            f" {proposed('check --repair --without-backup', path)}",
         )
 
 
@@ -379,7 +399,7 @@ class DatabaseReplaced(DatabaseUnusable):
         super().__init__(
             path,
             f"{how} while it was in use, so nothing more is read from it or stored; end this process and start it anew"
-            " (to put a backup in its place, end it first: charloom restore BACKUP)",
+            f" (to put a backup in its place, end it first: {proposed('restore BACKUP', path)})",
         )
 
 
@@ -388,7 +408,7 @@ class ForeignLog(DatabaseUnusable):
         super().__init__(
             path,
             f"the log beside it, {path}-wal, belongs to another file that was there before; end all processes that use it, and move the"
-            " log away (to put a backup in place: charloom restore BACKUP)",
+            f" log away (to put a backup in place: {proposed('restore BACKUP', path)})",
         )
 
 
@@ -402,8 +422,11 @@ class NotReady(ServiceError):
 
 
 class NoWorker(ServiceError):
-    def __init__(self, run: str) -> None:
-        super().__init__(f"run {run} waits, and no worker takes it; the worker's lines in this log say why (or start one: charloom worker)")
+    def __init__(self, run: str, database: str | Path) -> None:
+        super().__init__(
+            f"run {run} waits, and no worker takes it; the worker's lines in this log say why"
+            f" (or start one: {proposed('worker', database)})"
+        )
 
 
 class TooManyRequests(ServiceError):

@@ -72,13 +72,22 @@ READING = ("glob", "encoding", "sha256", "from_", "max_size")
 
 
 class DurationType(click.ParamType[float]):
-    """90, 90s, 3m, 1h30m -> seconds."""
+    """90, 90s, 3m, 1h30m -> seconds. Unless `bare`, a number needs a unit: in a lifetime 3 may be meant as days."""
 
     name = "duration"
 
+    def __init__(self, *, bare: bool = True) -> None:
+        self._bare = bare
+
     def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> float:
-        seconds = value if isinstance(value, float) else parse_duration(str(value))
-        return seconds if seconds is not None else self.fail(f"{value!r} is no duration; write 90s, 3m or 1h30m", param, context)
+        if isinstance(value, float):
+            return value
+        seconds = parse_duration(str(value))
+        if seconds is None:
+            self.fail(f"{value!r} is no duration; write 90s, 3m{', 1h30m or 30d' if not self._bare else ' or 1h30m'}", param, context)
+        if not self._bare and str(value).strip()[-1].isdigit():
+            self.fail(f"{value!r} has no unit; write {value}d for days, {value}h for hours, {value}m or {value}s", param, context)
+        return seconds
 
 
 class SizeType(click.ParamType[int]):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from model.errors import InvalidSetting
+from service.system.errors import database_option
 from service.terminal.click_support import database
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def one_blas_thread() -> None:
 def db_option(context: click.Context) -> str:
     """Returns the option that names the database, as a further command needs it."""
     if context.get_parameter_source("db") is click.core.ParameterSource.COMMANDLINE:
-        return f" --db {shlex.quote(str(context.params['db']))}"
+        return database_option(context.params["db"])
     return ""  # the same file is found without it
 
 

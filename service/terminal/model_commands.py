@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from service.system.errors import proposed
 from service.terminal.click_support import PATH, Commands, database
 from service.terminal.console import db_option, opened, removing, run_named, say
 
@@ -28,7 +29,7 @@ def runs_list(db: Path) -> None:
 
     with opened(db) as store:
         runs = store.runs.list()
-    click.echo(runs_table(runs, line_width()) if runs else "no run yet; make one with: charloom train CORPUS")
+    click.echo(runs_table(runs, line_width()) if runs else f"no run yet; make one with: {proposed('train CORPUS', db)}")
 
 
 @runs_group.command("show")

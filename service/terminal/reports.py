@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -273,22 +272,17 @@ def _record_summary(novelty: TextNovelty) -> str:
 def integrity_report(found: IntegrityReport, width: int) -> str:
     """Lays out what a check found: a line for what was checked, and four for each damaged thing."""
     checked = f"{counted(found.corpora, 'corpus', 'corpora')}, {counted(found.runs, 'run')} and {counted(found.checkpoints, 'checkpoint')}"
+    again = f"{counted(found.failed_once, 'read')} of the disk failed, and succeeded the second time; check the disk, and make a backup"
+    passing = [sentence(again, width, "warning: ")] if found.failed_once else []
     if found.sound:
-        return safe(f"{found.database} is sound: {checked}")
-    lines = [f"{found.database} is damaged in {counted(len(found.findings), 'place')}; checked were {checked}"]
+        return safe("\n".join([f"{found.database} is sound: {checked}", *passing]))
+    lines = [f"{found.database} is damaged in {counted(len(found.findings), 'place')}; checked were {checked}", *passing]
     for finding in found.findings:
         lines.append(finding.what)
-        facts = {"found": clipped(finding.why, 300), "lost": finding.lost, "mend": with_database(finding.mend, found.database)}
+        facts = {"found": clipped(finding.why, 300), "lost": finding.lost}
         lines += [f"  {name:<8}{wrapped(text, width, 10)}" for name, text in facts.items()]
+        lines.append(f"  mend    {finding.mend}")  # in one line, so that its commands can be copied
     return safe("\n".join(lines))
-
-
-def with_database(step: str, path: str) -> str:
-    """Adds the option that names the database to the commands in a sentence, unless it is the default one."""
-    if path == "charloom.db":
-        return step
-    option = f" --db {shlex.quote(path)}"
-    return step.replace("charloom check --repair", f"charloom check --repair{option}").replace("restore BACKUP", f"restore BACKUP{option}")
 
 
 def repair_report(repaired: Repaired, width: int) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from service.system.errors import proposed
 from service.terminal.click_support import Commands, DurationType, address, database, limits
 from service.terminal.console import min_disk, one_blas_thread, opened, say
 
@@ -58,7 +59,7 @@ def key_group() -> None:
 @key_group.command("new")
 @click.argument("name", required=False)
 @click.option("--scope", type=SCOPE, default="admin", help="What it may do: write texts and read; also upload and train; everything.")
-@click.option("--expires", type=DurationType(), help="How long it is valid, for example 30d; by default until it is revoked.")
+@click.option("--expires", type=DurationType(bare=False), help="How long it is valid, for example 30d; by default until it is revoked.")
 @database
 def key_new(db: Path, name: str | None, scope: str, expires: float | None) -> None:
     """Make a key, and print it once: only its hash is stored.
@@ -90,7 +91,7 @@ def key_list(db: Path, as_json: bool) -> None:
     if as_json:
         click.echo("\n".join(json.dumps({**asdict(key), "expired": key.expired}) for key in keys), nl=bool(keys))
     else:
-        click.echo(keys_table(keys, line_width()) if keys else "no key yet; make one with: charloom key new")
+        click.echo(keys_table(keys, line_width()) if keys else f"no key yet; make one with: {proposed('key new', db)}")
 
 
 @key_group.command("revoke")

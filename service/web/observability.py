@@ -238,7 +238,7 @@ class Readiness:
             self._neglected = {run.id: self._neglected.get(run.id, now) for run in found}
         for run in found:
             if now - self._neglected[run.id] > NEGLECT:
-                raise NoWorker(run.name)
+                raise NoWorker(run.name, self._service.store.path)
 
 
 def health_routes(service: Service, version: str) -> Blueprint:

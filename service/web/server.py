@@ -12,7 +12,6 @@ import ipaddress
 import logging
 import os
 import resource
-import shlex
 import socket
 import sys
 from collections.abc import Callable
@@ -23,7 +22,7 @@ from typing import NamedTuple, NoReturn, TypeVar
 from model.errors import CharloomError, InvalidSetting
 from model.kernels.library import library, shortcoming
 from service.store import api_keys
-from service.system.errors import AddressUnusable
+from service.system.errors import AddressUnusable, proposed
 from service.system.log_format import log_to_stderr
 from service.system.processes import THREAD_VARIABLES, return_memory
 from service.web.service_config import ServiceConfig
@@ -59,11 +58,10 @@ def admitted(config: Config, address: str) -> tuple[Config, Access]:
 
 def announcement(url: str, access: Access, db: Path) -> None:
     """Prints the URL of the service, and a request to try."""
-    option = "" if str(db) == "charloom.db" else f" --db {shlex.quote(str(db))}"
     if access.key:
-        where = [f"{url}/#key={access.key}", f"  (this key is shown once; for another: charloom key new{option})"]
+        where = [f"{url}/#key={access.key}", f"  (this key is shown once; for another: {proposed('key new', db)})"]
     elif access.asks:
-        where = [url, f"  (it asks for a key: one that was set, or made with charloom key new{option})"]
+        where = [url, f"  (it asks for a key: one that was set, or made with {proposed('key new', db)})"]
     else:
         where = [url]
     header = f" -H 'Authorization: Bearer {access.key or 'KEY'}'" if access.asks else ""

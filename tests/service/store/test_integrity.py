@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlite_utils import Database
+from sqlite_utils.utils import sqlite3
 
-from service.store import Metric, Run, Sample, Store
+from service.store import Metric, Run, Sample, Store, integrity
 from service.store.integrity import check
+from service.store.sqlite_errors import IOERR
 from service.system.errors import DatabaseTooNew, DatabaseUnusable
 
 
@@ -109,3 +113,68 @@ def test_what_is_no_database_of_ours_is_refused(tmp_path: Path) -> None:
         other.table("_sqlite_migrations").insert({"migration_set": "charloom", "name": "create_dreams", "applied_at": "2099"})
     with pytest.raises(DatabaseTooNew):
         check(tmp_path / "newer.db")
+
+
+class FailingDisk(Database):
+    """Fails to read for some statements."""
+
+    failing: Callable[[str], bool]
+    statements: list[str]
+
+    def execute(self, sql: str, parameters: Any = None) -> Any:
+        type(self).statements.append(sql)
+        if type(self).failing(sql):
+            error = sqlite3.OperationalError("disk I/O error")
+            error.sqlite_errorcode = IOERR | 1 << 8  # SQLITE_IOERR_READ
+            raise error
+        return super().execute(sql, parameters)
+
+
+@pytest.fixture
+def disk(filled: Store, monkeypatch: pytest.MonkeyPatch) -> type[FailingDisk]:
+    monkeypatch.setattr(integrity, "Database", FailingDisk)
+    FailingDisk.statements = []
+    return FailingDisk
+
+
+@pytest.mark.parametrize(
+    "reading", ["SELECT size, data FROM blobs", "PRAGMA integrity_check", "SELECT zlib", "SELECT id, name", "SELECT run, step FROM metrics"]
+)
+def test_a_read_that_fails_once_is_no_damage(disk: type[FailingDisk], path: Path, reading: str) -> None:
+    tried: list[str] = []
+    disk.failing = staticmethod(lambda sql: sql.startswith(reading) and not tried.append(sql) and tried.count(sql) == 1)
+    report = check(path)
+    assert tried
+    assert (report.sound, report.failed_once) == (True, len(set(tried)))
+
+
+def test_a_read_that_fails_again_is_damage(disk: type[FailingDisk], path: Path) -> None:
+    disk.failing = staticmethod(lambda sql: sql.startswith("SELECT size, data FROM blobs"))
+    report = check(path)
+    assert "its bytes cannot be read: disk I/O error" in {finding.why for finding in report.findings}
+    assert (len(report.findings), report.failed_once) == (3, 0)
+
+
+def test_the_work_grows_with_the_rows_and_not_with_their_square(disk: type[FailingDisk], path: Path, filled: Store) -> None:
+    """Statements are counted, and rows that are named."""
+    disk.failing = staticmethod(lambda sql: False)
+    work = []
+    for runs in (0, 50, 50):
+        for _ in range(runs):
+            with filled.immediate(durable=False):
+                run = filled.runs.create(filled.runs.free_name("more"), corpus="tale", model_config={}, training_config={})
+                filled.events.add(run, "something happened")
+        disk.statements.clear()
+        lines = 0
+
+        def count(frame: Any, event: str, value: Any) -> None:
+            nonlocal lines
+            lines += event == "call"
+
+        sys.setprofile(count)
+        assert check(path).sound
+        sys.setprofile(None)
+        work.append((len(disk.statements), lines))
+    (a, b, c) = work
+    assert c[0] - b[0] == b[0] - a[0]
+    assert abs((c[1] - b[1]) - (b[1] - a[1])) < 0.02 * (b[1] - a[1])

@@ -144,7 +144,7 @@ def test_a_header_and_a_file_of_which_nothing_can_be_read(filled: Path) -> None:
     filled.write_bytes(b"\0" * 28 + good[28:])
     assert repaired(filled).after.sound
     filled.write_bytes(good[:100] + os.urandom(4096) + good[4196:])
-    with pytest.raises(DatabaseUnusable, match="nothing of it can be read; put a backup in its place: charloom restore BACKUP"):
+    with pytest.raises(DatabaseUnusable, match="nothing of it can be read; put a backup there: charloom restore BACKUP --db "):
         repair(filled)
     assert repair(filled, [filled.with_name("backup.db")]).after.sound
     assert rows(filled, "SELECT name FROM runs ORDER BY id") == [("first",), ("second",)]

@@ -173,7 +173,7 @@ def test_an_empty_store(client: FlaskClient, store: Store) -> None:
     }
     answer = client.post("/generate")
     assert answer.status_code == 404
-    assert answer.get_json()["error"]["message"] == "no model is trained yet; train one with: charloom train python"
+    assert answer.get_json()["error"]["message"] == "no model is trained yet; train one with: charloom train python --db charloom.db"
 
 
 def test_the_first_model_is_being_trained(client: FlaskClient, add_model: Callable[..., Run]) -> None:
