@@ -1,19 +1,22 @@
-"""Reports how much of a source was read, what was skipped and why."""
+"""Reports how much of a source was read, how it was decoded, what was skipped or replaced, and why."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from corpora.decoding import DecodingNotes, Occurrences
+from corpora.encodings import Guesses, Proposal
 from corpora.naming import printable
-from model.errors import BinaryText, UndecodableText
+from model.errors import BinaryText, UndecodableText, either, shown_proposal
 
 _SHOWN = 3  # names of each kind that are kept; all are counted
 
 
 @dataclass
-class Skipped:
-    """Files that were skipped for one reason: how many, and the first few names."""
+class Named:
+    """Things of one kind that are told: how many, and the first few names."""
 
     count: int = 0
     names: list[str] = field(default_factory=list)
@@ -24,6 +27,12 @@ class Skipped:
         if len(self.names) < _SHOWN:
             self.names.append(printable(name))
 
+    def add_places(self, places: Occurrences, file: str | None) -> None:
+        """Counts places in a text, by their lines; `file` names it if there are several."""
+        lines = [f"line {line:,}" if file is None else f"{file} line {line:,}" for line in places.lines]
+        self.names += lines[: _SHOWN - len(self.names)]
+        self.count += places.count
+
     def sentence(self, one: str, many: str) -> str:
         """``3 files were …: a, b, c`` in the right number."""
         names = ", ".join(self.names) + (f" and {self.count - len(self.names):,} more" if self.count > len(self.names) else "")
@@ -32,7 +41,7 @@ class Skipped:
 
 @dataclass
 class ReadReport:
-    """What one reading read and skipped; complete after its last piece.
+    """What one reading read, skipped and replaced; complete after its last piece.
 
     `files` counts the files in the text, `bytes_read` its bytes before decoding, `characters` its code points after.
     """
@@ -40,33 +49,83 @@ class ReadReport:
     files: int = 0
     bytes_read: int = 0
     characters: int = 0
-    binary: Skipped = field(default_factory=Skipped)
-    undecodable: Skipped = field(default_factory=Skipped)
-    unreadable: Skipped = field(default_factory=Skipped)
-    encrypted: Skipped = field(default_factory=Skipped)
-    links: Skipped = field(default_factory=Skipped)
+    binary: Named = field(default_factory=Named)
+    undecodable: Named = field(default_factory=Named)
+    unreadable: Named = field(default_factory=Named)
+    encrypted: Named = field(default_factory=Named)
+    links: Named = field(default_factory=Named)
+    replaced: Named = field(default_factory=Named)  # places that cannot be decoded, read as U+FFFD
+    left_out: Named = field(default_factory=Named)  # or left out
+    marks: Named = field(default_factory=Named)  # byte order marks inside the text
+    instead: list[Proposal] = field(default_factory=list)  # encodings that may fit a text with such places better
+    guesses: Guesses = field(default_factory=Guesses)
+    guessed: Counter[str] = field(default_factory=Counter)  # encoding -> files that were read in it, since it was the likeliest
+    unused_globs: str = ""  # patterns that had nothing to select from
 
     @property
     def skipped(self) -> int:
         """The number of selected files that could not be read as text."""
         return self.binary.count + self.undecodable.count + self.unreadable.count + self.encrypted.count
 
+    @property
+    def proposals(self) -> list[Proposal]:
+        """The encodings that skipped files seem to be in, the most frequent first."""
+        found = self.guesses.found - self.guessed
+        return [Proposal(name, self.guesses.samples[name]) for name, _ in found.most_common(_SHOWN)]
+
     def skip(self, name: str, why: BinaryText | UndecodableText) -> None:
         """Counts a file that is not text."""
         (self.binary if isinstance(why, BinaryText) else self.undecodable).add(name)
 
+    def add_notes(self, notes: DecodingNotes, file: str | None = None) -> None:
+        """Adds what decoding one file had to decide; `file` names it if there are several."""
+        if notes.guess:
+            self.guessed[notes.guess.encoding] += 1
+        (self.left_out if notes.left_out else self.replaced).add_places(notes.bad, file)
+        self.marks.add_places(notes.marks, file)
+        self.instead = self.instead or notes.instead
+
     @property
     def warnings(self) -> list[str]:
-        """One sentence for each reason why something was skipped."""
+        """One sentence for each kind of thing that was guessed, skipped, replaced or left out."""
         return list(self._sentences())
 
     def _sentences(self) -> Iterator[str]:
-        for what, one, many in (
-            (self.binary, "one binary file was skipped", "binary files were skipped"),
-            (self.undecodable, "one file was skipped that could not be decoded", "files were skipped that could not be decoded"),
-            (self.unreadable, "one file or folder could not be read", "files or folders could not be read"),
-            (self.encrypted, "one encrypted file was skipped", "encrypted files were skipped"),
-            (self.links, "one link or device was not followed", "links or devices were not followed"),
+        if self.guessed:
+            yield self._guess()
+        seem = ""
+        if self.proposals:
+            seem = f"; {'it seems' if self.undecodable.count == 1 else 'they seem'} to be {either(map(shown_proposal, self.proposals))}"
+            seem += " (choose with --encoding)"
+        rather = f"; it may rather be {either(map(shown_proposal, self.instead))} (choose with --encoding)" if self.instead else ""
+        for what, one, many, more in (
+            (self.binary, "one binary file was skipped", "binary files were skipped", ""),
+            (self.undecodable, "one file was skipped that could not be decoded", "files were skipped that could not be decoded", seem),
+            (self.unreadable, "one file or folder could not be read", "files or folders could not be read", ""),
+            (self.encrypted, "one encrypted file was skipped", "encrypted files were skipped", ""),
+            (self.links, "one link or device was not followed", "links or devices were not followed", ""),
+            (
+                self.replaced,
+                "one place that cannot be decoded was read as U+FFFD",
+                "places that cannot be decoded were read as U+FFFD",
+                rather,
+            ),
+            (self.left_out, "one place that cannot be decoded was left out", "places that cannot be decoded were left out", rather),
+            (
+                self.marks,
+                "one byte order mark (U+FEFF) inside the text was left out",
+                "byte order marks (U+FEFF) inside the text were left out",
+                "",
+            ),
         ):
             if what.count:
-                yield what.sentence(one, many)
+                yield what.sentence(one, many) + more
+        if self.unused_globs:
+            yield f"glob {self.unused_globs} was ignored: this is one file, and glob selects files of a folder or archive"
+
+    def _guess(self) -> str:
+        names = [
+            f"{shown_proposal((name, self.guesses.samples.get(name, '')))}" + (f" in {count:,} files" if self.files > 1 else "")
+            for name, count in self.guessed.most_common()
+        ]
+        return f"it was read in the likeliest encoding, {', '.join(names)}; if that is wrong, name the right one with --encoding"

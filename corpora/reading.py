@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, field
 
-from corpora.decoding import BLOCK, Readable, decoded
+from corpora.decoding import AUTO, BLOCK, DecodingNotes, Readable, decoded
 from corpora.read_report import ReadReport
 from corpora.selection import Selection
 from model.errors import BinaryText, EmptyText, NothingToRead, SourceError, TextTooLarge, UndecodableText
@@ -48,6 +48,7 @@ class ReadOptions:
     origin: str
     selection: Selection = field(default_factory=Selection)
     encoding: str | None = None
+    errors: str = "strict"  # what becomes of bytes that cannot be decoded
     limits: Limits = field(default_factory=Limits)
     scratch: str | None = None  # folder for temporary files; None is the system's
     take: Callable[[int], None] = untaken  # called with bytes of memory before they are used for unpacking; may raise
@@ -89,7 +90,10 @@ def read_file(stream: Readable, options: ReadOptions, report: ReadReport) -> Ite
     Raises `BinaryText`, `UndecodableText`, `EmptyText` and `TextTooLarge`.
     """
     report.files = 1
-    yield from decoded(_Counted(stream, options, report), options.origin, options.encoding)
+    report.unused_globs = ", ".join(options.selection.globs)
+    notes = DecodingNotes()
+    yield from decoded(_Counted(stream, options, report), options.origin, options.encoding, options.errors, notes, report.guesses)
+    report.add_notes(notes)
 
 
 def read_documents(documents: Iterable[Document], options: ReadOptions, report: ReadReport) -> Iterator[str]:
@@ -105,7 +109,7 @@ def read_documents(documents: Iterable[Document], options: ReadOptions, report: 
         if last and not last.endswith("\n"):
             yield "\n"
     if not report.files:
-        raise NothingToRead(options.origin, str(options.selection), report.skipped)
+        raise NothingToRead(options.origin, str(options.selection), report.skipped, report.proposals)
 
 
 def in_pieces(texts: Iterable[str], options: ReadOptions, report: ReadReport, size: int = PIECE) -> Iterator[str]:
@@ -129,9 +133,12 @@ def in_pieces(texts: Iterable[str], options: ReadOptions, report: ReadReport, si
 
 def _texts(document: Document, options: ReadOptions, report: ReadReport) -> Iterator[str]:
     """Yields one file's text. A long file is decoded twice, first to check it: no part of an undecodable file may be used."""
-    trial = ReadReport(bytes_read=report.bytes_read)
+    trial, notes, encoding = ReadReport(bytes_read=report.bytes_read), DecodingNotes(), options.encoding
     try:
-        with document.open() as stream, closing(decoded(_Counted(stream, options, trial), document.name, options.encoding)) as texts:
+        with (
+            document.open() as stream,
+            closing(decoded(_Counted(stream, options, trial), document.name, encoding, options.errors, notes, report.guesses)) as texts,
+        ):
             head = list(itertools.islice(texts, 2))
             whole = len(head) < 2
             if not whole:
@@ -147,10 +154,13 @@ def _texts(document: Document, options: ReadOptions, report: ReadReport) -> Iter
         return
     report.files += 1
     report.bytes_read = trial.bytes_read
+    report.add_notes(notes, document.name)
     if whole:
         yield from head
         return
-    with document.open() as stream, closing(decoded(stream, document.name, options.encoding)) as texts:
+    if encoding == AUTO:
+        encoding = notes.guess.encoding if notes.guess else None
+    with document.open() as stream, closing(decoded(stream, document.name, encoding, options.errors)) as texts:
         yield from texts
 
 

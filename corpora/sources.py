@@ -51,6 +51,7 @@ def open_source(
     *,
     glob: str | Sequence[str] = (),
     encoding: str | None = None,
+    errors: str = "strict",
     sha256: str | None = None,
     max_size: int = MAX_SIZE,
     from_: str | None = None,
@@ -64,7 +65,8 @@ def open_source(
     A file, stdin and a download may be packed (``.gz .bz2 .xz .zip .tar``).
 
     - `glob` selects files of a folder or archive.
-    - `encoding` is that of every file; by default UTF-8 unless a byte order mark says otherwise.
+    - `encoding` is that of every file; by default UTF-8 unless a byte order mark says otherwise; `auto` takes the likeliest.
+    - `errors` says what becomes of bytes that cannot be decoded: `replace` reads U+FFFD in their places, `skip` nothing.
     - `sha256` is that of the bytes of a file or URL before unpacking.
     - `max_size` limits the bytes of text and of a download.
     - `from_` reads the built-in linux or shakespeare from another place.
@@ -74,7 +76,7 @@ def open_source(
 
     Raises at once `InvalidSetting`, `UnknownEncoding`, `SourceNotFound` and `UnreadableSource`, if they show without reading.
     """
-    check_encoding(encoding)
+    check_encoding(encoding, errors)
     if max_size < 1:
         raise InvalidSetting("max_size", max_size, "1 or more")
     if sha256 is not None and not re.fullmatch(r"[0-9a-fA-F]{64}", sha256):
@@ -96,7 +98,7 @@ def open_source(
         if from_ is None or not builtin.packed:
             expected = expected or builtin.sha256
     _check_place(place, expected)
-    options = ReadOptions(origin, chosen, encoding, _limits(max_size), scratch, room=room)
+    options = ReadOptions(origin, chosen, encoding, errors, _limits(max_size), scratch, room=room)
 
     def read(report: ReadReport) -> Iterator[str]:
         return in_pieces(_texts(place, options, expected, progress, report), options, report, piece)
@@ -110,6 +112,7 @@ def open_stream(
     *,
     glob: str | Sequence[str] = (),
     encoding: str | None = None,
+    errors: str = "strict",
     max_size: int = MAX_SIZE,
     scratch: str | None = None,
     room: Callable[[int], object] | None = None,
@@ -119,11 +122,11 @@ def open_stream(
     """Opens a file that arrives as a stream, such as an upload; it can be read once. The options are those of `open_source`.
 
     `take(bytes)` is called before memory is used for unpacking, and may raise. Only the stream's `read`, `seek` and `seekable` are used.
-    Raises `UnknownEncoding`.
+    Raises `UnknownEncoding` and `InvalidSetting`.
     """
-    check_encoding(encoding)
+    check_encoding(encoding, errors)
     name = suggested_name(file_name, frozenset(BUILTINS))
-    options = ReadOptions(printable(file_name) or "the file", selection(glob), encoding, _limits(max_size), scratch, take, room)
+    options = ReadOptions(printable(file_name) or "the file", selection(glob), encoding, errors, _limits(max_size), scratch, take, room)
 
     def read(report: ReadReport) -> Iterator[str]:
         return in_pieces(read_stream(stream, options, report), options, report, piece)

@@ -34,7 +34,7 @@ here, once; callers give the facts. This module imports nothing of Charloom, so 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 
 class Word(str):
@@ -58,6 +58,18 @@ def listed(names: Iterable[str], limit: int = 5) -> str:
     if len(names) > limit:
         return f"{', '.join(names[:limit])} and {len(names) - limit} more"
     return ", ".join(names)
+
+
+def either(names: Iterable[str]) -> str:
+    """Joins names for use inside a message: ``a, b or c``."""
+    *most, last = names
+    return f"{', '.join(most)} or {last}" if most else last
+
+
+def shown_proposal(proposal: tuple[str, str]) -> str:
+    """Returns an encoding with a sample of what it would read, for use inside a message."""
+    encoding, sample = proposal
+    return f'{encoding} ("{"".join(c if c.isprintable() else " " for c in sample)}")' if sample else encoding
 
 
 class CharloomError(Exception):
@@ -88,7 +100,7 @@ class MissingSetting(InvalidSetting):
 
 
 class TextError(CharloomError, ValueError):
-    pass
+    proposals: Sequence[tuple[str, str]] = ()  # encodings that may be right, and a sample of what each would read
 
 
 class EmptyText(TextError):
@@ -112,32 +124,58 @@ class BinaryText(TextError):
     def __init__(self, origin: str, offset: int) -> None:
         super().__init__(
             f"{origin} is binary: a zero byte stands at offset {offset:,}; give a text file"
-            " (UTF-16 without a byte order mark needs its name: --encoding utf-16-le)"
+            " (if it is one with a stray zero byte, --errors skip leaves that out)"
         )
+
+
+PAST = "--errors replace reads U+FFFD in such places, --errors skip nothing"
 
 
 class UndecodableText(TextError):
-    def __init__(self, origin: str, offset: int, encoding: str, byte: int | None = None) -> None:
-        what = f"byte 0x{byte:02x}" if byte is not None else "what stands there"
-        super().__init__(
-            f"{origin} is not {encoding}: {what} at offset {offset:,} cannot be decoded;"
-            " name the right encoding, for example --encoding latin-1 or --encoding cp949"
-        )
+    def __init__(
+        self,
+        origin: str,
+        offset: int,
+        encoding: str,
+        byte: int | None = None,
+        line: int | None = None,
+        proposals: Sequence[tuple[str, str]] = (),
+        *,
+        damaged: bool = False,
+        share: float = 0,
+    ) -> None:
+        """`proposals`: encodings that fit, and what each would read. `damaged`: the encoding is right. `share`: of what is bad."""
+        what = f"byte 0x{byte:02x}" if byte is not None else "what stands"
+        place = f"at offset {offset:,}" if line is None else f"in line {line:,} (offset {offset:,})"
+        why = f"{what} {place} cannot be decoded" + (f", nor can {share:.0%} of what follows" if share else "")
+        if damaged:
+            message = f"{origin} is {encoding}, but not throughout: {why}; {PAST}"
+        elif proposals:
+            known = f"; it may be {either(map(shown_proposal, proposals))}"
+            first = " takes the first" if len(proposals) > 1 else " takes that"
+            message = f"{origin} is not {encoding}: {why}{known}: name the right one with --encoding (auto{first})"
+        else:
+            message = f"{origin} is not {encoding}: {why}; name the right one with --encoding"
+        super().__init__(message if damaged or share else f"{message}; if only single bytes are bad, {PAST}")
+        self.proposals = list(proposals)
 
 
 class UnknownEncoding(TextError):
     def __init__(self, encoding: str) -> None:
-        super().__init__(f"encoding is {shown(encoding)}; it must be one that Python knows, for example utf-8, utf-16-le, latin-1, cp949")
+        super().__init__(f"encoding is {shown(encoding)}; it must be auto, or one that Python knows, for example cp949, cp1252, utf-16-le")
         self.param = "encoding"
 
 
 class NothingToRead(TextError):
-    def __init__(self, origin: str, glob: str, skipped: int) -> None:
+    def __init__(self, origin: str, glob: str, skipped: int, proposals: Sequence[tuple[str, str]] = ()) -> None:
+        """`proposals`: encodings that fit the skipped files."""
+        seem = f"; they seem to be {either(map(shown_proposal, proposals))}: name their encoding with --encoding" if proposals else ""
         super().__init__(
             f"{origin} has no text file that matches {shown(glob)}"
-            + (f" ({skipped:,} binary or undecodable files were skipped)" if skipped else "")
-            + "; choose others with --glob"
+            + (f" ({skipped:,} binary or undecodable files were skipped{seem})" if skipped else "")
+            + ("" if proposals else "; choose others with --glob")
         )
+        self.proposals = list(proposals)
 
 
 class TextTooLarge(TextError):

@@ -70,6 +70,7 @@ THIRD_PARTY = {
         "werkzeug",
     },
     "model": {"numpy"},
+    "corpora": {"chardet"},
 }
 # The only part of the service that knows of click.
 WITH_CLICK = {

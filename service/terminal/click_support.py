@@ -68,7 +68,7 @@ def discard_output() -> None:
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 PATH = click.Path(path_type=Path)
-READING = ("glob", "encoding", "sha256", "from_", "max_size")
+READING = ("glob", "encoding", "errors", "sha256", "from_", "max_size")
 
 
 class DurationType(click.ParamType[float]):
@@ -149,7 +149,13 @@ def reading(command: Command) -> Command:
         click.option("--max-size", type=SizeType(), default="4GB", help="Refuse a larger text or download."),
         click.option("--from", "from_", help="Where to take the built-in linux or shakespeare from: a folder, file or URL."),
         click.option("--sha256", help="Refuse a file or download that has another SHA-256."),
-        click.option("--encoding", help="Of the text; by default UTF-8, or what a byte order mark says."),
+        click.option(
+            "--errors",
+            type=click.Choice(["strict", "replace", "skip"]),
+            default="strict",
+            help="What becomes of bytes that cannot be decoded: the text is refused, U+FFFD is read, or nothing is.",
+        ),
+        click.option("--encoding", help="Of the text; by default UTF-8, or what a byte order mark says; auto takes the likeliest."),
         click.option("--glob", multiple=True, help="Take only such files of a folder or archive, for example '*.txt'. May be repeated."),
     ):
         command = option(command)

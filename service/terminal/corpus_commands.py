@@ -48,10 +48,13 @@ def report_reading(source: Source | None) -> None:
         say(f"note: {warning}", err=True)
 
 
-def report_corpus(corpus: Corpus, source: Source | None) -> None:
-    """Print what the reader left out, and the size of the stored corpus."""
-    from service.terminal.reports import corpus_line
+def report_corpus(corpus: Corpus, source: Source, as_json: bool = False) -> None:
+    """Print what the reader left out or guessed, and the size of the stored corpus; as an event if the output is JSON."""
+    from service.terminal.reports import corpus_event, corpus_line
 
+    if as_json:
+        click.echo(corpus_event(corpus, source.report.warnings))
+        return
     report_reading(source)
     say(corpus_line(corpus), err=True)
 

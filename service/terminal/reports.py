@@ -53,6 +53,12 @@ def corpus_line(corpus: Corpus) -> str:
     )
 
 
+def corpus_event(corpus: Corpus, notes: Sequence[str]) -> str:
+    """Returns a text that was read for a run as one line of JSON, with what was guessed, skipped or replaced."""
+    facts = {"event": "corpus", "corpus": corpus.name, "origin": corpus.origin, "characters": corpus.characters, "lines": corpus.lines}
+    return json.dumps({**facts, "alphabet_size": corpus.alphabet_size, "sha256": corpus.sha256, "notes": list(notes)}, ensure_ascii=False)
+
+
 def corpora_table(corpora: Sequence[Corpus], width: int) -> str:
     """Returns a line for each corpus, cut to `width`."""
     rows = [

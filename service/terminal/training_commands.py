@@ -86,8 +86,8 @@ def train(
                 found, source = corpus_import.corpus_for(
                     store, corpus or "", watch, progress=progress, **{key: settings[key] for key in READING}
                 )
-            if source is not None and not as_json:
-                report_corpus(found, source)
+            if source is not None:
+                report_corpus(found, source, as_json)
             run = jobs.submit(store, replace(spec, corpus=found.name), queued=False)
             work = trainer.resume(store, run.name, began=BEGAN, new=True, ranks=ranks)
         carry_out(context, work, as_json)

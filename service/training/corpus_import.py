@@ -39,8 +39,8 @@ def corpus_for(store: Store, what: str, watch: Watch | None = None, **reading: A
     """
     found = store.corpora.find(what)
     if found:
-        for setting in ("glob", "encoding", "sha256", "from_"):
-            if reading.get(setting):
+        for setting in ("glob", "encoding", "errors", "sha256", "from_"):
+            if reading.get(setting, "strict") not in (None, (), "strict"):
                 raise InvalidSetting(setting.rstrip("_"), reading[setting], f"left out for {what}", "that text is stored already")
         return found, None
     try:

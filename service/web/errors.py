@@ -113,7 +113,8 @@ def body_of(error: Exception, service: Service) -> dict[str, Any]:
     known = isinstance(error, CharloomError | HTTPException)
     code = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(error).__name__).lower() if known else "internal_error"
     kind = TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error")
-    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
+    found = [{"encoding": name, "sample": sample} for name, sample in getattr(error, "proposals", ())]
+    return {"error": {"message": message, "type": kind, "param": param, "code": code, **({"encodings": found} if found else {})}}
 
 
 def install(app: Flask, service: Service) -> None:

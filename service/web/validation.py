@@ -136,7 +136,15 @@ ROUTE_FIELDS = {
     # ── files
     "file.purpose": _field(str, "accepted for compatibility; every file is a text to train on", "fine-tune"),
     "file.name": _field(str, "the id of the file; by default one made from its own name", None),
-    "file.encoding": _field(str, "of the text, such as latin-1; by default UTF-8, or what a byte order mark says", None),
+    "file.encoding": _field(
+        str, "of the text, such as cp949; by default UTF-8, or what a byte order mark says; auto takes the likeliest", None
+    ),
+    "file.errors": _field(
+        str,
+        "what becomes of bytes that cannot be decoded: strict refuses the text, replace reads U+FFFD, skip nothing",
+        "strict",
+        choices=("strict", "replace", "skip"),
+    ),
     "file.glob": _field(tuple, "which files of an archive are read, such as *.txt; may be sent several times", ()),
     # ── jobs
     "job.model": _field(str, "lstm, gru or rnn, or a model to continue from, whose alphabet is kept"),

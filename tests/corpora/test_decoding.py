@@ -8,11 +8,12 @@ import re
 import tracemalloc
 
 import pytest
-from hypothesis import assume, example, given
+from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
 from corpora import decoding
-from corpora.decoding import check_encoding, decoded, read_exactly
+from corpora.decoding import DecodingNotes, check_encoding, decoded, read_exactly
+from corpora.encodings import Guesses
 from model.errors import BinaryText, UndecodableText, UnknownEncoding
 
 TEXT = st.text(st.sampled_from("ab\r\n\u0085\u2028é가각가나다語😀\ufeff~+"), max_size=40) | st.text(
@@ -39,10 +40,10 @@ class Dripping:
         return self.file.read(min(size, self.most))
 
 
-def with_blocks(data: bytes, block: int, encoding: str | None = None) -> str:
+def with_blocks(data: bytes, block: int, encoding: str | None = None, errors: str = "strict", notes: DecodingNotes | None = None) -> str:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(decoding, "BLOCK", block)
-        pieces = list(decoded(Dripping(data), "f.txt", encoding))
+        pieces = list(decoded(Dripping(data), "f.txt", encoding, errors, notes))
     for piece in pieces:
         assert piece
         piece.encode()
@@ -50,13 +51,24 @@ def with_blocks(data: bytes, block: int, encoding: str | None = None) -> str:
 
 
 def lf(text: str) -> str:
-    return re.sub("\r\n|\r", "\n", text)
+    """What a corpus keeps: LF line ends, and no byte order mark."""
+    return re.sub("\r\n|\r", "\n", text).replace("\ufeff", "")
+
+
+@pytest.fixture
+def without_proposals(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Errors that name no other encoding: what they cost would be most of the time of a thousand examples."""
+    monkeypatch.setattr(Guesses, "proposals", lambda self, data, tried, whole: [])
 
 
 def offset_in(error: Exception) -> int:
     found = re.search(r"offset ([\d,]+)", str(error))
     assert found
     return int(found[1].replace(",", ""))
+
+
+def line_of(before: bytes, codec: str) -> int:
+    return 1 + len(re.findall("\r\n|\r|\n", before.decode(codec)))
 
 
 def first_wrong_byte(data: bytes, codec: str) -> int | None:
@@ -87,6 +99,8 @@ def test_a_named_encoding(text: str, codec: str, block: int) -> None:
     assert with_blocks(data, max(block, 4), codec) == lf(expected)
 
 
+@pytest.mark.usefixtures("without_proposals")
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.binary(max_size=40).map(lambda data: data.replace(b"\0", b"\xff")), st.sampled_from(NAMED), st.integers(4, 9))
 def test_the_offset_is_that_of_the_original_bytes(data: bytes, codec: str, block: int) -> None:
     if codec in ("utf-16", "utf-32", "utf-8-sig", "utf-7"):  # whose whole decoder counts from behind the mark, or loosely
@@ -96,7 +110,7 @@ def test_the_offset_is_that_of_the_original_bytes(data: bytes, codec: str, block
         with pytest.raises(UndecodableText, match=r"f\.txt") as caught:
             with_blocks(data, block, codec)
         assert offset_in(caught.value) == wrong
-        assert f"0x{data[wrong]:02x}" in str(caught.value)
+        assert f"0x{data[wrong]:02x} in line {line_of(data[:wrong], codec)} " in str(caught.value)
     elif "\0" not in (expected := data.decode(codec)):
         assert with_blocks(data, block, codec) == lf(expected.removeprefix("\ufeff"))
 
@@ -118,8 +132,8 @@ def test_a_zero_byte_is_binary() -> None:
     with pytest.raises(BinaryText, match=r"f\.txt is binary: a zero byte stands at offset 3") as caught:
         with_blocks(b"abc\0def", 100)
     assert offset_in(caught.value) == 3
-    with pytest.raises(BinaryText):
-        with_blocks("abc".encode("utf-16-le"), 100)  # no mark
+    with pytest.raises(UndecodableText, match=r'it may be utf-16-le \("It was'):
+        with_blocks("It was a quiet morning.\n".encode("utf-16-le"), 100)  # no mark
     assert with_blocks("abc".encode("utf-16-le"), 100, "utf-16-le") == "abc"
     assert with_blocks("abc".encode("utf-16-le"), 100, "utf-16") == "abc"
 
@@ -182,5 +196,149 @@ def test_memory_is_flat() -> None:
     try:
         assert sum(map(len, decoded(Endless(), "f"))) == 60_000_000
         assert tracemalloc.get_traced_memory()[1] < 4_000_000
+    finally:
+        tracemalloc.stop()
+
+
+# ── other encodings, bad bytes ───────────────────────────────────────────────────────────────────────────────────────
+
+KOREAN = "아침 안개가 강 위에 낮게 깔려 있었다.\n할머니는 손자에게 천천히 걸으라고 말했다.\n"
+ENGLISH = "a plain line\nI don’t know – it’s late.\n"
+
+
+def test_the_error_names_the_likeliest_encodings_with_what_they_read() -> None:
+    with pytest.raises(UndecodableText) as caught:
+        with_blocks(ENGLISH.encode("cp1252"), 1000)
+    assert str(caught.value).startswith(
+        'f.txt is not utf-8: byte 0x92 in line 2 (offset 18) cannot be decoded; it may be cp1252 ("don’t know – it’s late."),'
+    )
+    assert "--encoding (auto takes the first)" in str(caught.value)
+    assert "--errors replace" in str(caught.value)
+    names = [name for name, _ in caught.value.proposals]
+    assert "utf-8" not in names
+    assert not {"latin-1", "iso8859-1"} & set(names)
+
+
+def test_an_encoding_that_was_tried_is_not_proposed() -> None:
+    for tried, data in (("cp949", "깔려 있었다\n".encode()), ("euc_kr", "똠방각하\n펲시콜라\n".encode("cp949") * 9)):
+        with pytest.raises(UndecodableText) as caught:
+            with_blocks(data, 1000, tried)
+        names = [codecs.lookup(name).name for name, _ in caught.value.proposals]
+        assert names[0] in ("utf-8", "cp949")
+        assert tried not in names
+
+
+@pytest.mark.parametrize("codec", ["cp949", "cp1252", "koi8_r", "utf-16-le", "utf-16-be", "utf-8", "iso2022_jp"])
+@pytest.mark.parametrize("block", [7, 64, 10**6])
+def test_auto_takes_the_likeliest(codec: str, block: int) -> None:
+    text = {"cp949": KOREAN, "cp1252": ENGLISH, "iso2022_jp": "plain\n日本語のテキスト\n"}.get(
+        codec, "Утром на реке ещё стоял туман.\nСтарик молчал.\n"
+    )
+    notes = DecodingNotes()
+    block = max(block, 64) if codec.startswith(("utf-16", "iso")) else block  # what must be seen at once
+    assert with_blocks(text.encode(codec), block, "auto", notes=notes) == text
+    if codec == "utf-8":
+        assert notes.guess is None
+    else:
+        assert notes.guess is not None
+        assert notes.guess.encoding.replace("-", "_").startswith(codec.replace("-", "_"))
+        assert notes.guess.sample in text.replace("\n", " ") or notes.guess.sample.endswith("…")
+
+
+def test_auto_finds_an_encoding_that_shows_late() -> None:
+    notes = DecodingNotes()
+    text = "plain text\n" * 200_000 + KOREAN  # more than two megabytes of ASCII
+    assert "".join(decoded(io.BytesIO(text.encode("cp949")), "f", "auto", notes=notes)) == text
+    assert notes.guess is not None
+    assert notes.guess.encoding == "cp949"
+
+
+def test_a_text_in_utf_8_with_a_bad_byte_is_not_taken_for_another_encoding() -> None:
+    data = ("é è ê\n" * 50).encode() + b"caf\xe9\n" + "ü\n".encode()
+    for encoding in (None, "auto"):
+        with pytest.raises(UndecodableText, match=r"f\.txt is utf-8, but not throughout: byte 0xe9 in line 51 \(offset 453\)") as caught:
+            with_blocks(data, 10**6, encoding)
+        assert caught.value.proposals == []
+    for errors, expected in (("replace", "caf\ufffd\nü\n"), ("skip", "caf\nü\n")):
+        for block in (5, 10**6):
+            notes = DecodingNotes()
+            assert with_blocks(data, block, "auto", errors, notes) == "é è ê\n" * 50 + expected
+            assert (notes.bad.count, notes.bad.lines, notes.guess) == (1, [51], None)
+
+
+@pytest.mark.usefixtures("without_proposals")
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(st.sampled_from([b"ab", "가".encode(), b"\n", b"\xff", b"\xc3", b"\r\n", "é".encode(), b"\xe2\x82"]), max_size=30),
+    st.sampled_from(["utf-8", "cp949", "utf-16-le", "shift_jis"]),
+    st.integers(4, 9),
+)
+def test_bad_bytes_are_replaced_as_python_replaces_them(parts: list[bytes], codec: str, block: int) -> None:
+    data = b"".join(parts)
+    expected = lf(data.decode(codec, "replace"))
+    notes = DecodingNotes()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(decoding, "_FEW_BAD", 10**6)
+        assert with_blocks(data, block, codec, "replace", notes) == expected
+        assert with_blocks(data, block, codec, "skip") == expected.replace("\ufffd", "")
+    assert notes.bad.count == expected.count("\ufffd")
+    wrong = [number for number, line in enumerate(expected.split("\n"), 1) if "\ufffd" in line]
+    assert notes.bad.lines == wrong[:3]
+
+
+def test_errors_do_not_get_past_a_wrong_encoding_or_a_binary_file() -> None:
+    with pytest.raises(UndecodableText, match=r"nor can \d\d% of what follows; it may be cp949"):
+        with_blocks(KOREAN.encode("cp949"), 10**6, None, "replace")
+    picture = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x10" + bytes(range(256))
+    for errors in ("replace", "skip"):
+        with pytest.raises(BinaryText):
+            with_blocks(picture, 10**6, None, errors)
+
+
+def test_a_zero_byte_on_its_own_can_be_left_out() -> None:
+    data = b"one\ntwo\0three\n" + b"more\n" * 99
+    with pytest.raises(BinaryText, match="--errors skip leaves that out"):
+        with_blocks(data, 10**6)
+    notes = DecodingNotes()
+    assert with_blocks(data, 10**6, None, "skip", notes).startswith("one\ntwothree\n")
+    assert (notes.bad.count, notes.bad.lines) == (1, [2])
+    wide = codecs.BOM_UTF16_LE + "ab\0c".encode("utf-16-le")
+    assert with_blocks(wide, 10**6, None, "replace") == "ab\ufffdc"
+
+
+def test_half_a_surrogate_pair_of_utf_16_is_replaced_and_counted() -> None:
+    data = codecs.BOM_UTF16_LE + "ab\n\ud800c\n".encode("utf-16-le", "surrogatepass") + "나".encode("utf-16-le") * 99
+    with pytest.raises(UndecodableText, match=r"f\.txt is utf-16-le, but not throughout: .* in line 2 \(offset 8\)"):
+        with_blocks(data, 10**6)
+    notes = DecodingNotes()
+    assert with_blocks(data, 10**6, None, "replace", notes).startswith("ab\n\ufffdc\n나")
+    assert (notes.bad.count, notes.bad.lines) == (1, [2])
+
+
+def test_a_byte_order_mark_inside_a_text_is_left_out_and_noted() -> None:
+    for block in (4, 10**6):
+        notes = DecodingNotes()
+        assert with_blocks("\ufeffone\n\ufefftwo\nthr\ufeffee\n".encode(), block, notes=notes) == "one\ntwo\nthree\n"
+        assert (notes.marks.count, notes.marks.lines) == (2, [2, 3])
+
+
+def test_memory_is_flat_also_for_a_text_in_another_encoding() -> None:
+    class Endless:
+        """The same lines over and over, 6 MB of them."""
+
+        data = KOREAN.encode("cp949") * 1000
+        place, left = 0, 6_000_000 // len(data) * len(data)
+
+        def read(self, size: int, /) -> bytes:
+            found = self.data[self.place : self.place + min(size, self.left)]
+            self.left -= len(found)
+            self.place = (self.place + len(found)) % len(self.data)
+            return found
+
+    list(decoded(io.BytesIO(KOREAN.encode("cp949")), "warm", "auto"))
+    tracemalloc.start()
+    try:
+        assert sum(map(len, decoded(Endless(), "f", "auto"))) == Endless.left // len(Endless.data) * len(KOREAN) * 1000
+        assert tracemalloc.get_traced_memory()[1] < 8_000_000
     finally:
         tracemalloc.stop()

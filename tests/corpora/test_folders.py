@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from corpora import open_source
+from corpora import decoding, encodings, open_source
 from model.errors import EmptyText, NothingToRead, UnreadableSource
 
 Text = Callable[..., str]
@@ -57,7 +58,7 @@ def test_what_is_no_text_is_skipped_and_counted(tmp_path: Path) -> None:
     assert "".join(source.pieces()) == "a\né\n"
     assert source.report.warnings == [
         "3 binary files were skipped: b.bin, c.bin, f.gz",
-        "one file was skipped that could not be decoded: d.txt",
+        'one file was skipped that could not be decoded: d.txt; it seems to be cp1252 ("ÿ") (choose with --encoding)',
     ]
     assert "".join(source.pieces()) == "a\né\n"  # again, with a new report
     assert source.report.files == 2
@@ -127,3 +128,66 @@ def test_nothing_in_it(tmp_path: Path, text_of: Text) -> None:
     fill(tmp_path, a_txt="")
     with pytest.raises(EmptyText, match="holds no text"):
         text_of(tmp_path)
+
+
+LINE = "아침 안개가 강 위에 낮게 깔려 있었다.\n"
+
+
+def test_a_folder_in_one_encoding_is_told_as_one_fact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(tmp_path, **{f"f{number:02}_txt": f"{number} {LINE}".encode("cp949") for number in range(30)})
+    fact = 'cp949 ("0 아침 안개가 강 위에 낮게 깔려 있었다.")'
+    with pytest.raises(NothingToRead, match=re.escape(f"(30 binary or undecodable files were skipped; they seem to be {fact}: name")):
+        list(open_source(str(tmp_path)).pieces())
+    fill(tmp_path, z_txt="z\n")
+    source = open_source(str(tmp_path))
+    assert "".join(source.pieces()) == "z\n"
+    assert source.report.warnings == [
+        (
+            "30 files were skipped that could not be decoded: f00.txt, f01.txt, f02.txt and 27 more;"
+            f" they seem to be {fact} (choose with --encoding)"
+        )
+    ]
+    source = open_source(str(tmp_path), encoding="auto")
+    weighed = []
+    monkeypatch.setattr(encodings, "proposals", lambda *given, real=encodings.proposals, **how: weighed.append(1) or real(*given, **how))
+    assert "".join(source.pieces()) == "".join(f"{number} {LINE}" for number in range(30)) + "z\n"
+    assert source.report.warnings == [
+        f"it was read in the likeliest encoding, {fact} in 30 files; if that is wrong, name the right one with --encoding"
+    ]
+    assert len(weighed) == 20  # then it is known
+
+
+def test_a_short_file_is_read_in_the_encoding_of_its_folder(tmp_path: Path) -> None:
+    polish = "Łódź, Kraków, Gdańsk: zażółć gęślą jaźń.\n"
+    fill(tmp_path, a_txt=polish.encode("cp1250"), b_txt=(polish * 3).encode("cp1250"), c_txt="Renée\n".encode("cp1250"))
+    assert "".join(open_source(str(tmp_path), encoding="auto").pieces()).endswith("Renée\n")
+    fill(tmp_path, c_txt="dół\n".encode("cp1250"))
+    assert "".join(open_source(str(tmp_path), encoding="auto").pieces()).endswith("dół\n")
+
+
+def test_bad_places_are_told_with_their_files_and_lines(tmp_path: Path) -> None:
+    fill(tmp_path, a_txt="é\n".encode() * 20 + b"\xff\n", b_txt="one\n\ufefftwo\né".encode() + b"\xe2\x82\n")
+    source = open_source(str(tmp_path), errors="replace")
+    assert "".join(source.pieces()) == "é\n" * 20 + "\ufffd\none\ntwo\né\ufffd\n"
+    assert source.report.warnings == [
+        "2 places that cannot be decoded were read as U+FFFD: a.txt line 21, b.txt line 3",
+        "one byte order mark (U+FEFF) inside the text was left out: b.txt line 2",
+    ]
+    source = open_source(str(tmp_path / "a.txt"), errors="skip")
+    assert "".join(source.pieces()) == "é\n" * 20 + "\n"
+    assert source.report.warnings == ["one place that cannot be decoded was left out: line 21"]
+
+
+def test_a_long_file_of_a_folder_is_guessed_once_and_read_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoding, "BLOCK", 64)
+    fill(tmp_path, a_txt=(LINE * 9).encode("cp949"))
+    source = open_source(str(tmp_path), encoding="auto")
+    assert "".join(source.pieces()) == LINE * 9
+    assert source.report.guessed == {"cp949": 1}
+
+
+def test_a_glob_for_one_file_is_told(tmp_path: Path) -> None:
+    fill(tmp_path, a_txt="text\n")
+    source = open_source(str(tmp_path / "a.txt"), glob="*.md")
+    assert "".join(source.pieces()) == "text\n"
+    assert source.report.warnings == ["glob *.md was ignored: this is one file, and glob selects files of a folder or archive"]

@@ -72,7 +72,8 @@ def routes(service: Service) -> Blueprint:
                 error.param = error.param or "file"
                 error.args = (in_words_of_the_form(str(error)),)
                 raise
-        return answer(described(service, corpus, [*source.report.warnings, *_notes(corpus, arriving)]))
+        told = map(in_words_of_the_form, source.report.warnings)
+        return answer(described(service, corpus, [*told, *_notes(corpus, arriving)]))
 
     @blueprint.get("/v1/files")
     @operation("files", query=LIST, answer=Page[File])
@@ -136,6 +137,7 @@ def in_words_of_the_form(message: str) -> str:
         ("raise it with --max-size or give a part of it", "send a part of it"),
         ("--glob", "glob"),
         ("--encoding", "encoding"),
+        ("--errors", "errors"),
     ):
         message = message.replace(option, field)
     return message
@@ -148,6 +150,7 @@ def _source(service: Service, arriving: Upload, given: dict[str, Any], take: Cal
         arriving.file_name,
         glob=given["glob"],
         encoding=given["encoding"],
+        errors=given["errors"],
         max_size=service.config.max_upload,
         scratch=str(service.store.path.absolute().parent),
         take=take,

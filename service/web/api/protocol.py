@@ -23,13 +23,24 @@ class Shape(msgspec.Struct, kw_only=True):
     """An answer: `msgspec.to_builtins` of it is its JSON."""
 
 
+class FittingEncoding(Shape, kw_only=True):
+    """An encoding that fits a file that could not be decoded. `sample` are a few characters of what it would read."""
+
+    encoding: str
+    sample: str
+
+
 class Fault(Shape, kw_only=True):
-    """An error. `message` names the thing, its value, the limit and the next step; `param` is the field at fault."""
+    """An error. `message` names the thing, its value, the limit and the next step; `param` is the field at fault.
+
+    `encodings` are those that fit an uploaded file that could not be decoded, the likeliest first.
+    """
 
     message: str
     type: str
     param: str | None
     code: str
+    encodings: list[FittingEncoding] | msgspec.UnsetType = msgspec.UNSET
 
 
 class Error(Shape, kw_only=True):

@@ -68,7 +68,7 @@ def test_reading_is_watched(store: Store, file: Path, tale: str) -> None:
 
 @pytest.mark.parametrize(
     ("content", "error"),
-    [(b"", EmptyText), (b"abcde", TextTooShort), (b"a" * 99, TextTooShort), (b"a\0" * 100, BinaryText)],
+    [(b"", EmptyText), (b"abcde", TextTooShort), (b"a" * 99, TextTooShort), (b"a\0\1" * 100, BinaryText)],
     ids=["empty", "five", "ninety-nine", "binary"],
 )
 def test_what_is_no_text_leaves_nothing(store: Store, tmp_path: Path, content: bytes, error: type[Exception]) -> None:
