@@ -54,7 +54,7 @@ def open_source(
     errors: str = "strict",
     sha256: str | None = None,
     max_size: int = MAX_SIZE,
-    from_: str | None = None,
+    mirror: str | None = None,
     progress: Progress | None = None,
     scratch: str | None = None,
     room: Callable[[int], object] | None = None,
@@ -69,7 +69,7 @@ def open_source(
     - `errors` says what becomes of bytes that cannot be decoded: `replace` reads U+FFFD in their places, `skip` nothing.
     - `sha256` is that of the bytes of a file or URL before unpacking.
     - `max_size` limits the bytes of text and of a download.
-    - `from_` reads the built-in linux or shakespeare from another place.
+    - `mirror` reads the built-in linux or shakespeare from another place.
     - `progress(bytes, total)` is called during a download.
     - `scratch` is the folder for temporary files, which have no name; `room(bytes)` is called before they grow, and may raise.
     - `piece` is the size of a piece in characters.
@@ -85,17 +85,17 @@ def open_source(
     expected = sha256.lower() if sha256 else None
     builtin = TABLE.get(what)
     if builtin is None:
-        if from_ is not None:
-            raise InvalidSetting("from", from_, "left out unless the source is linux or shakespeare", "it names another place for those")
+        if mirror is not None:
+            raise InvalidSetting("mirror", mirror, "left out unless the source is linux or shakespeare", "it names another place for those")
         place, origin = what, _origin(what)
         name = _name(what)
     else:
-        if from_ is not None and builtin.sha256 is None:
-            raise InvalidSetting("from", from_, f"left out for {what}", "it is on this machine already")
-        place, name = from_ or builtin.place, what
-        origin = f"{builtin.origin.partition(' (')[0]} (from {_origin(from_)})" if from_ else builtin.origin
+        if mirror is not None and builtin.sha256 is None:
+            raise InvalidSetting("mirror", mirror, f"left out for {what}", "it is on this machine already")
+        place, name = mirror or builtin.place, what
+        origin = f"{builtin.origin.partition(' (')[0]} (from {_origin(mirror)})" if mirror else builtin.origin
         chosen = replace(chosen, globs=chosen.globs or builtin.globs, without=builtin.without)
-        if from_ is None or not builtin.packed:
+        if mirror is None or not builtin.packed:
             expected = expected or builtin.sha256
     _check_place(place, expected)
     options = ReadOptions(origin, chosen, encoding, errors, _limits(max_size), scratch, room=room)

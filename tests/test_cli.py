@@ -479,7 +479,9 @@ def test_corpora_are_added_shown_and_removed(charloom: Charloom) -> None:
 
 
 def test_runs_are_listed_shown_and_removed(charloom: Charloom, trained: str) -> None:
-    assert "first  succeeded  lstm 1x4  tale" in charloom("runs", "list").output
+    assert re.search(
+        r"^first  succeeded  20\d\d-\d\d-\d\d \d\d:\d\d  lstm 1x4     4 .* tale$", charloom("runs", "list").output, re.MULTILINE
+    )
     assert "sample at step 4" in charloom("runs", "show", "first").output
     assert "first@4" in charloom("checkpoints").output
     assert charloom("runs", "remove", "first").exit_code == 0

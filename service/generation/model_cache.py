@@ -54,19 +54,21 @@ def export(store: Store, name: str, file: Path, *, overwrite: bool = False) -> S
 
 
 def import_file(store: Store, file: Path, name: str, *, exact: bool = True) -> Run:
-    """Store a safetensors file that `export` wrote as a finished run. Checks every name, shape and number of it first.
-
-    A `name` that need not be `exact` is made free by a number.
-
-    Raises `UnreadableSource`, `CheckpointError`, `NameTaken`, `InvalidName`, `NoRoomLeft`.
-    """
+    """Store a safetensors file that `export` wrote, as `import_model` does. Raises `UnreadableSource` and as that."""
     try:
         if file.stat().st_size > LARGEST_FILE:
             raise DamagedCheckpoint(str(file), f"it is larger than {LARGEST_FILE:,} bytes, the limit")
         data = file.read_bytes()
     except OSError as error:
         raise UnreadableSource(str(file), error.strerror or str(error)) from None
-    checkpoint = Checkpoint.from_bytes(data, str(file))
+    return import_model(store, Checkpoint.from_bytes(data, str(file)), file.name, name, exact=exact)
+
+
+def import_model(store: Store, checkpoint: Checkpoint, origin: str, name: str, *, exact: bool = True) -> Run:
+    """Store a model from elsewhere as a finished run. A `name` that need not be `exact` is made free by a number.
+
+    Raises `NameTaken`, `InvalidName`, `NoRoomLeft`.
+    """
     facts = checkpoint.facts
     step, loss, bits = (facts.get(key) for key in ("step", "validation_loss", "bits_per_char"))
     metric = Metric(
@@ -78,7 +80,7 @@ def import_file(store: Store, file: Path, name: str, *, exact: bool = True) -> R
         config = checkpoint.model.config.to_dict()
         run = store.runs.claim(store.runs.create(name, corpus=None, model_config=config, training_config={}, exact=exact).name)
         store.checkpoints.save(run, metric, checkpoint.to_bytes(), None)
-        return store.runs.release(run, "succeeded", f"imported from {file.name}")
+        return store.runs.release(run, "succeeded", f"imported from {origin}")
 
 
 # ── models in memory ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -151,7 +153,9 @@ class ModelCache:
         name = name.encode("utf-8", "replace").decode()  # no name has a lone surrogate, and SQLite refuses it
         try:
             run, stored = self._find(name)
-            return self._in_memory(_key(run, stored)) or self._load(run, stored)
+            model = self._in_memory(_key(run, stored)) or self._load(run, stored)
+            model.run = run  # it, or its corpus, may have got another name
+            return model
         except (NotFound, ValueError) as error:
             if isinstance(error, CharloomError):
                 error.param = "model"

@@ -11,7 +11,10 @@ from model import log_likelihood
 from model.detokenizer import Detokenizer
 from model.output_text import SymbolLogprob
 from model.prompt_logprobs import PromptLogprobs
-from service.generation.model_cache import LoadedModel
+from model.sampling import MAX_PROMPT
+from service.generation.model_cache import LoadedModel, load
+from service.store import Store
+from service.system import hardware
 from service.system.concurrency import Turns
 from service.system.errors import TookTooLong
 
@@ -65,6 +68,14 @@ class Scorer:
 
         with self._turns.turn(caller):
             return [judgement for name in names if (judgement := score_text(find(name), text, alternatives, is_over))]
+
+
+def score_stored(store: Store, name: str, text: str) -> Judgement:
+    """Return the score of a text by a stored model, for `charloom score`. Raises as `load`."""
+    model = LoadedModel(*load(store, name), MAX_PROMPT, hardware.cores())
+    judgement = score_text(model, text, None, lambda: False)
+    assert judgement is not None  # since it is never over early
+    return judgement
 
 
 def score_text(model: LoadedModel, text: str, alternatives: int | None, is_over: Callable[[], bool]) -> Judgement | None:

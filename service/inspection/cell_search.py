@@ -119,7 +119,7 @@ WAITING = 8  # requests that wait for a turn
 MEMORY = 2**22  # bytes of reports that are kept as JSON: a quarter of a megabyte each
 POLL = 0.1  # seconds between two checks whether the search is done, and whether the client has left
 
-ReportKey = tuple[int, int, str, str, str]  # a run that trains on, or a name that is used anew, is another model or corpus
+ReportKey = tuple[int, str, str, str, str]  # a run that trains on, or a name that is used anew, is another model or corpus
 
 
 class CellReports:
@@ -137,7 +137,7 @@ class CellReports:
         `WaitedTooLong`, `TookTooLong` and `ClientDisconnected`.
         """
         stored = self._store.corpora.get(corpus_of(model.run, corpus))
-        key = model.run.id, model.stored.step, model.stored.model_sha256, stored.name, stored.sha256
+        key = model.run.id, model.name, model.stored.model_sha256, stored.name, stored.sha256
         tick = self._turns.clock(left)
         report = self._cache.get(key)
         if report is None:

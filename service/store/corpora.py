@@ -370,6 +370,19 @@ class Corpora:
         self._file.damage.is_sound(thing)
         return Corpus(**row)
 
+    def rename(self, name: str, new: str) -> Corpus:
+        """Gives a corpus another name; the runs that were trained on it go along.
+
+        Raises `CorpusNotFound`, `InvalidName` and `NameTaken`.
+        """
+        new = names.checked("corpus", new)
+        with self._file.immediate() as db:
+            corpus = self.get(name)
+            if new != corpus.name:
+                self._refuse_taken(new)
+                db.execute("UPDATE corpora SET name = ? WHERE id = ?", (new, corpus.id))
+            return self.get(new)
+
     def remove(self, name: str) -> None:
         """Removes a corpus; if no other has its text, that too, with all that is cached of it.
 

@@ -225,6 +225,24 @@ class Runs:
                     db.execute(f"UPDATE runs SET {column} = ? WHERE id = ?", (value if isinstance(value, int) else _json(value), run.id))
             return self.get(run.name)
 
+    def rename(self, name: str, new: str) -> Run:
+        """Gives a run another name, also where it is a parent.
+
+        Raises `RunNotFound`, `InvalidName`, `NameTaken`, and `RunBusy` while it is trained.
+        """
+        new = names.checked("run", new)
+        with self._file.immediate() as db:
+            run = self._idle(name)
+            if new != run.name:
+                if self._has(new):
+                    raise NameTaken("run", new)
+                db.execute("UPDATE runs SET name = ? WHERE id = ?", (new, run.id))
+                db.execute(
+                    "UPDATE runs SET parent = ?1 || substr(parent, ?2 + 1) WHERE substr(parent, 1, ?2) = ?3",
+                    (f"{new}@", len(run.name) + 1, f"{run.name}@"),
+                )
+            return self.get(new)
+
     def remove(self, name: str) -> None:
         """Deletes a run with its checkpoints, metrics and samples. Raises `RunNotFound`, and `RunBusy` while it is trained."""
         with self._file.immediate(frees=True) as db:

@@ -6,7 +6,8 @@
     ├── InvalidSetting
     │   ├── ModelTooLarge         for the memory of this machine, or for the database
     │   ├── WeakKey               a key that could be guessed
-    │   └── InvalidName           a name for a corpus or run that cannot be used
+    │   ├── InvalidName           a name for a corpus or run that cannot be used
+    │   └── UnusableModel         what was sent to be stored is not a model that `export` wrote
     ├── NotFound
     │   ├── CorpusNotFound
     │   ├── RunNotFound
@@ -20,7 +21,7 @@
     │   ├── FileTaken             a file that would be written exists already
     │   ├── CorpusInUse
     │   ├── CheckpointInUse       it is the one that training goes on from
-    │   ├── TooManyFiles
+    │   ├── TooManyFiles          or imported models
     │   ├── RunBusy               a process is training it at this moment
     │   ├── RunCannotGoOn
     │   └── RunCannotChange       it has ended, or is about to end
@@ -53,7 +54,7 @@
         ├── TooManyRequests
         │   ├── RateLimitExceeded     the minute of a caller is used up
         │   ├── TooManyUploads        of one caller, at the same time
-        │   ├── MemoryTaken           by other uploads
+        │   ├── MemoryTaken           by other uploads, and by downloads of models
         │   ├── WaitedTooLong         the time limit was over before the request got its turn
         │   ├── ModelsInUse           the memory for models is full of models that are generating
         │   ├── TooManyFollowers      of training jobs
@@ -122,6 +123,12 @@ class InvalidName(InvalidSetting):
         )
         CharloomError.__init__(self, f"the {thing} name {shown(name)} {why}")
         self.param = "name"
+
+
+class UnusableModel(InvalidSetting):
+    def __init__(self, why: str) -> None:
+        CharloomError.__init__(self, f"{why}; send a file as charloom export writes it, or GET /v1/models/MODEL/content answers it")
+        self.param = "body"
 
 
 class NotFound(CharloomError, LookupError):
@@ -223,8 +230,8 @@ class CheckpointInUse(Conflict):
 
 
 class TooManyFiles(Conflict):
-    def __init__(self, files: int, limit: int) -> None:
-        super().__init__(f"{files:,} files are stored already, and the limit of this service is {limit:,} (--max-files); delete one first")
+    def __init__(self, files: int, limit: int, what: str = "files") -> None:
+        super().__init__(f"{files:,} {what} are stored already, and the limit of this service is {limit:,} (--max-files); delete one first")
         self.param = "file"
 
 
@@ -475,8 +482,8 @@ class MemoryTaken(TooManyRequests):
     def __init__(self, wanted: int, limit: int) -> None:
         ServiceError.__init__(
             self,
-            f"the upload needs {wanted / 1e6:,.0f} MB more memory, and others take what there is for uploads ({limit / 1e6:,.0f} MB, "
-            "--upload-memory); try again in a moment",
+            f"the request needs {wanted / 1e6:,.0f} MB more memory, and others take what there is for uploads and downloads"
+            f" ({limit / 1e6:,.0f} MB, --upload-memory); try again in a moment",
         )
 
 

@@ -68,7 +68,7 @@ def discard_output() -> None:
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 PATH = click.Path(path_type=Path)
-READING = ("glob", "encoding", "errors", "sha256", "from_", "max_size")
+READING = ("glob", "encoding", "errors", "sha256", "mirror", "max_size")
 
 
 class DurationType(click.ParamType[float]):
@@ -147,7 +147,7 @@ def reading(command: Command) -> Command:
     """Adds the options for reading a text."""
     for option in (
         click.option("--max-size", type=SizeType(), default="4GB", help="Refuse a larger text or download."),
-        click.option("--from", "from_", help="Where to take the built-in linux or shakespeare from: a folder, file or URL."),
+        click.option("--mirror", help="Where to take the built-in linux or shakespeare from: a folder, file or URL."),
         click.option("--sha256", help="Refuse a file or download that has another SHA-256."),
         click.option(
             "--errors",

@@ -1,4 +1,4 @@
-"""Opens the store for a command, and prints what it found"""
+"""Opens the store for a command, and prints what it found."""
 
 from __future__ import annotations
 
@@ -94,6 +94,20 @@ def removing(group: click.Group, what: str, metavar: str, part: Callable[[Store]
                 watch_owner(store, name)
             part(store).remove(name)
         say(f"{what} {name} is removed")
+
+
+def given_text(text: str | None, file: str | None) -> str:
+    """Returns the text of --text or --file, of which one must be given. Raises `click.UsageError`, `EmptyText` and as `open_source`."""
+    from corpora import open_source
+    from model.errors import EmptyText
+
+    if (text is None) == (file is None):
+        raise click.UsageError("give a text with --text or with --file, one of the two")
+    if file is not None:
+        return "".join(open_source(file if file == "-" else os.path.abspath(file)).pieces())
+    if not text:
+        raise EmptyText("--text")
+    return text
 
 
 # ── output ───────────────────────────────────────────────────────────────────────────────────────────────────────────

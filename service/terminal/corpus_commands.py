@@ -1,4 +1,4 @@
-"""Defines the commands that store, list, show and remove texts"""
+"""Defines the commands that store, list, show, rename and remove texts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @click.group("corpus", cls=Commands)
 def corpus_group() -> None:
-    """Add, list, show and remove texts."""
+    """Add, list, show, rename and remove texts."""
 
 
 @corpus_group.command("add")
@@ -88,6 +88,19 @@ def corpus_show(db: Path, name: str, lines: int) -> None:
         alphabet = store.corpora.alphabet(name)
         first = store.corpora.first_lines(name, lines)
     say(corpus_report(corpus, alphabet, first))
+
+
+@corpus_group.command("rename")
+@click.argument("name")
+@click.argument("new")
+@database
+def corpus_rename(db: Path, name: str, new: str) -> None:
+    """Rename a corpus. The runs that were trained on it go along."""
+    from service.training import corpus_import
+
+    with opened(db) as store:
+        corpus = corpus_import.rename(store, name, new)
+    say(f"corpus {name} is now {corpus.name}")
 
 
 removing(corpus_group, "corpus", "NAME", lambda store: store.corpora, "Remove a corpus that no run needs.")

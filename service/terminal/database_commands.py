@@ -1,4 +1,4 @@
-"""Defines the commands for the machine and the database: facts, backups and repairs"""
+"""Defines the commands for the machine and the database: facts, backups and repairs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Defines the commands for runs and their checkpoints, and for models as files"""
+"""Defines the commands for runs and their checkpoints, and for models as files."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import click
 
 from service.system.errors import proposed
 from service.terminal.click_support import PATH, Commands, database
-from service.terminal.console import db_option, opened, removing, run_named, say
+from service.terminal.console import db_option, opened, removing, run_named, say, watch_owner
 
 if TYPE_CHECKING:
     from service.store import Run
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @click.group("runs", cls=Commands)
 def runs_group() -> None:
-    """List, show and remove training runs."""
+    """List, show, rename and remove training runs."""
 
 
 @runs_group.command("list")
@@ -43,6 +43,18 @@ def runs_show(db: Path, run: str) -> None:
     with opened(db) as store:
         found = run_named(store, run)
         click.echo(run_report(store, found, width=terminal_width()))
+
+
+@runs_group.command("rename")
+@click.argument("run")
+@click.argument("new")
+@database
+def runs_rename(db: Path, run: str, new: str) -> None:
+    """Rename a run, and with it its checkpoints."""
+    with opened(db) as store:
+        watch_owner(store, run)
+        renamed = store.runs.rename(run, new)
+    say(f"run {run} is now {renamed.name}")
 
 
 removing(runs_group, "run", "RUN", lambda store: store.runs, "Remove a run with its checkpoints, metrics and samples.")

@@ -11,13 +11,16 @@ from typing import Any
 
 from service.generation.sample import SampledTexts
 from service.novelty import CopiedSpan, Index, Indexes, TextNovelty, compare
-from service.store import Corpus, Run, Store, StoredCheckpoint
+from service.store import Corpus, Event, Run, Store, StoredCheckpoint
 from service.store.api_keys import ApiKey
 from service.store.integrity import IntegrityReport
 from service.store.repair import Repaired
+from service.store.runs import share_done
 from service.system.formatting import counted, duration, safe, size
 from service.terminal.text import clipped, indented, sentence, table, terminal_width, wrapped
 from service.terminal.training_display import plot
+from service.training.progress import seconds_left
+from service.web.api.protocol import Scored
 
 # ── corpora ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -110,10 +113,45 @@ LABEL = 12  # columns
 def runs_table(runs: Sequence[Run], width: int) -> str:
     """Returns a line for each run, cut to `width`."""
     rows = [
-        [run.name, run.state, _network(run), run.corpus or "-", f"{run.step:,}", _loss(run.best_validation_loss), duration(run.seconds)]
+        [
+            run.name,
+            run.state,
+            minute(run.created_at),
+            _network(run),
+            f"{run.step:,}",
+            _loss(run.best_validation_loss),
+            duration(run.seconds),
+            run.corpus or "-",
+        ]
         for run in runs
     ]
-    return table(["run", "state", "network", "corpus", "step", "validation loss", "time"], rows, width)
+    return table(["run", "state", "made (UTC)", "network", "step", "validation loss", "time", "corpus"], rows, width)
+
+
+def jobs_table(runs: Sequence[Run], width: int) -> str:
+    """Returns a line for each job, cut to `width`: how far it is, and what its state is about."""
+    rows = []
+    for run in runs:
+        share = share_done(run)
+        left = seconds_left(share, run.seconds, budget=run.training_config.get("budget")) if share and run.state == "running" else None
+        about = ", ".join(filter(None, (f"to be {run.wanted}" if run.wanted else None, run.message)))
+        rows.append(
+            [
+                run.name,
+                run.state,
+                minute(run.created_at),
+                "-" if share is None else f"{share:.0%}",
+                "-" if left is None else duration(left),
+                run.corpus or "-",
+                about,
+            ]
+        )
+    return table(["job", "state", "made (UTC)", "done", "left", "corpus", ""], rows, width)
+
+
+def event_line(event: Event) -> str:
+    """Returns an event of a run in a line."""
+    return f"{event.created_at[:19].replace('T', ' ')}  {'' if event.level == 'info' else f'{event.level}: '}{event.message}"
 
 
 def checkpoints_table(checkpoints: Sequence[StoredCheckpoint], width: int) -> str:
@@ -177,6 +215,28 @@ def _settings(values: dict[str, Any]) -> str:
 
 def _loss(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
+
+
+# ── scores ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def score_report(found: Scored) -> str:
+    """Returns a line for each model that scored a text, and which of several most likely wrote it."""
+    rows = [
+        [
+            each.model,
+            f"{each.symbols:,}",
+            f"{each.unknown:,}",
+            _loss(each.loss),
+            _loss(each.bits_per_char),
+            f"{each.probability:.1%}",
+        ]
+        for each in found.data
+    ]
+    lines = [table(["model", "symbols", "unknown", "loss", "bits per character", "probability"], rows)]
+    if len(rows) > 1:
+        lines.append(f"of these, {found.likeliest} most likely wrote it")
+    return "\n".join(lines)
 
 
 # ── novelty ──────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -1,17 +1,21 @@
-"""Defines the commands of a service: it, its workers and its keys"""
+"""Defines the commands of a service: it, its workers, its jobs and its keys."""
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from service.system.errors import proposed
 from service.terminal.click_support import Commands, DurationType, address, database, limits
 from service.terminal.console import min_disk, one_blas_thread, opened, say
+
+if TYPE_CHECKING:
+    from service.store import Run, Store
 
 
 @click.command()
@@ -46,6 +50,87 @@ def worker(db: Path, workers: int) -> None:
     from service.training import worker
 
     worker.carry_out(db, workers, min_disk())
+
+
+@click.group("jobs", cls=Commands)
+def jobs_group() -> None:
+    """List, follow, pause, cancel and resume the training jobs of a service."""
+
+
+@jobs_group.command("list")
+@click.option("--all", "ended", is_flag=True, help="Also those that have ended.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
+@database
+def jobs_list(db: Path, ended: bool, as_json: bool) -> None:
+    """List the jobs that wait, run or are paused, the newest first."""
+    from service.store.runs import ENDED
+    from service.terminal.reports import jobs_table
+    from service.terminal.text import line_width
+    from service.web.api.fine_tuning_adapter import job_of
+    from service.web.api.responses import encoded
+
+    with opened(db) as store:
+        found = [run for run in store.runs.list() if run.corpus and (ended or run.state not in ENDED)]
+    if as_json:
+        click.echo("".join(f"{encoded(job_of(run)).decode()}\n" for run in found), nl=False)
+    else:
+        click.echo(jobs_table(found, line_width()) if found else "no job waits or runs; charloom runs list has those that have ended")
+
+
+@jobs_group.command("events")
+@click.argument("job")
+@click.option("--follow", is_flag=True, help="Go on until the job ends.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
+@database
+def jobs_events(db: Path, job: str, follow: bool, as_json: bool) -> None:
+    """List what happened to JOB, the oldest first."""
+    from service.terminal.reports import event_line
+    from service.training import jobs
+    from service.web.api.fine_tuning_adapter import event_shown
+    from service.web.api.responses import encoded
+
+    with opened(db) as store:
+        for event in jobs.followed(store, job) if follow else jobs.events(store, job, limit=10**9):
+            say(encoded(event_shown(event)).decode() if as_json else event_line(event))
+
+
+@jobs_group.command("pause")
+@click.argument("job")
+@database
+def jobs_pause(db: Path, job: str) -> None:
+    """Pause JOB. A running one keeps a checkpoint of where it is."""
+    from service.training import jobs
+
+    change(db, job, jobs.pause)
+
+
+@jobs_group.command("cancel")
+@click.argument("job")
+@database
+def jobs_cancel(db: Path, job: str) -> None:
+    """Cancel JOB. A running one keeps a checkpoint of where it is."""
+    from service.training import jobs
+
+    change(db, job, jobs.cancel)
+
+
+@jobs_group.command("resume")
+@click.argument("job")
+@database
+def jobs_resume(db: Path, job: str) -> None:
+    """Continue a paused, cancelled or failed JOB from its last checkpoint, as soon as a worker is free."""
+    from service.training import jobs
+
+    change(db, job, jobs.resume)
+
+
+def change(db: Path, job: str, asked: Callable[[Store, str], Run]) -> None:
+    """Asks for a change of a job, waits until a running one has made it, and says what it is now."""
+    from service.training import jobs
+
+    with opened(db) as store:
+        run = jobs.settled(store, asked(store, job))
+    say(f"job {run.name} is {run.state}" + (f", to be {run.wanted}" if run.wanted else "") + (f": {run.message}" if run.message else ""))
 
 
 SCOPE = click.Choice(["write", "train", "admin"])  # `api_keys.SCOPES`, which needs the store
@@ -104,4 +189,4 @@ def key_revoke(db: Path, name: str) -> None:
     say(f"key {name} is revoked")
 
 
-COMMANDS = (serve, worker, key_group)
+COMMANDS = (serve, worker, jobs_group, key_group)

@@ -1,9 +1,10 @@
-"""Defines the commands that write and read texts with a model"""
+"""Defines the commands that write and read texts with a model."""
 
 from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ import click
 
 from model.config import SamplingConfig
 from service.terminal.click_support import PATH, database, options_of
-from service.terminal.console import echo_beside, one_blas_thread, opened, say, say_piece
+from service.terminal.console import echo_beside, given_text, one_blas_thread, opened, say, say_piece
 
 if TYPE_CHECKING:
     from service.inspection.results import CellReport, Inspection
@@ -126,4 +127,56 @@ def inspect_command(
         say(f"drawn: {drawn}", err=True)
 
 
-COMMANDS = (sample, inspect_command)
+def text_to_read(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds the options for a text that is given."""
+    command = click.option("--file", help="File to read, or - for standard input.")(command)
+    return click.option("--text", help="Text to read.")(command)
+
+
+@click.command()
+@click.argument("models", metavar="[MODEL]...", nargs=-1)
+@text_to_read
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@database
+def score(db: Path, models: tuple[str, ...], text: str | None, file: str | None, as_json: bool) -> None:
+    """Tell how likely a text is to each MODEL (by default latest): bits per character.
+
+    Of several models, it says which one most likely wrote the text. The text is read as if it followed a line end."""
+    given = given_text(text, file)
+    one_blas_thread()
+    from service.generation.scoring import score_stored
+    from service.terminal.reports import score_report
+    from service.web.api.analysis import score_of
+    from service.web.api.responses import encoded
+
+    with opened(db) as store:
+        found = score_of([score_stored(store, name, given) for name in models or ("latest",)], given, None)
+    click.echo(encoded(found).decode() if as_json else score_report(found))
+
+
+@click.command()
+@click.argument("model", required=False)
+@text_to_read
+@click.option("--prompt", default="", help="Text before it, which is not compared; the first line begins in it.")
+@click.option("--min-length", type=click.IntRange(1), default=30, help="Least length of the spans that are listed, in characters.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@database
+def novelty(db: Path, model: str | None, text: str | None, file: str | None, prompt: str, min_length: int, as_json: bool) -> None:
+    """Tell what of a text was copied from the corpus that MODEL (by default latest) was trained on.
+
+    An index of the corpus is made for that, and kept beside the database."""
+    from dataclasses import asdict
+
+    from service.novelty import Indexes, compare
+    from service.terminal.reports import index_of, novelty_report
+    from service.terminal.text import terminal_width
+
+    given = given_text(text, file)
+    with opened(db) as store, Indexes(store) as indexes:
+        run, _ = store.runs.resolve(model)
+        index = index_of(indexes, echo_beside, run)
+        found = compare(index, given, corpus=indexes.corpus_of(run).name, prompt=prompt, min_length=min_length)
+    click.echo(json.dumps(asdict(found), ensure_ascii=False) if as_json else novelty_report(given, found, terminal_width()))
+
+
+COMMANDS = (sample, inspect_command, score, novelty)

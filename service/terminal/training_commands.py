@@ -1,4 +1,4 @@
-"""Defines the commands that train: a model on a text, or the first model of all"""
+"""Defines the commands that train: a model on a text, or the first model of all."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ PROGRAM = Path(__file__).resolve().parents[2] / "cli.py"
 @click.command()
 @click.argument("corpus", required=False)
 @click.option("--name", help="Name of the run; by default made from the corpus and the cell.")
+@click.option("--from", "parent", metavar="MODEL", help="Go on from MODEL with this text: its network and its alphabet are kept.")
 @click.option("--resume", "resume_run", metavar="RUN", help="Continue a run; with --epochs, --steps or --budget for that much longer.")
 @click.option(
     "--threads", type=click.IntRange(0, 256), default=0, help="Threads that share the work of a step; 0: as many as there are cores."
@@ -42,12 +43,13 @@ def train(
     db: Path,
     corpus: str | None,
     name: str | None,
+    parent: str | None,
     resume_run: str | None,
     threads: int,
     as_json: bool,
     **settings: Any,
 ) -> None:
-    """Train a model on CORPUS, or resume a run.
+    """Train a model on CORPUS, anew or --from MODEL, or resume a run.
 
     Without --epochs, --steps or --budget it trains for three minutes. With a time budget (--budget, or those three minutes), settings
     that are not given are chosen from the text and the speed of this machine; otherwise they are the defaults below. Ctrl-C saves and
@@ -64,10 +66,10 @@ def train(
     with opened(db, create=True) as store:
         if resume_run is not None:
             lengths = ("epochs", "steps", "budget")
-            given = [key for key in (*settings, "name") if context.get_parameter_source(key) is not FROM_DEFAULT]
+            given = [key for key in (*settings, "name", "parent") if context.get_parameter_source(key) is not FROM_DEFAULT]
             fixed = [key for key in given if key not in lengths]
             if fixed:
-                option = fixed[0].rstrip("_").replace("_", "-")
+                option = fixed[0].replace("parent", "from").replace("_", "-")
                 raise click.UsageError(f"--{option} cannot be changed when a run is resumed; train a new one for that")
             longer = {key: settings[key] for key in lengths}
             watch_owner(store, resume_run)
@@ -79,6 +81,7 @@ def train(
                 model=chosen(ModelConfig, by_user),
                 training=chosen(TrainingConfig, by_user),
                 threads=threads,
+                parent=parent,
                 name=name,
             )
             jobs.check_settings(store, spec)  # before the text is read, which may take long

@@ -25,10 +25,21 @@ def add(
     `InvalidName` for the name of a built-in corpus, `TextTooShort` for fewer characters than `least`, and what `Source.pieces` and
     `Corpora.add` raise; then nothing is kept.
     """
-    if name is not None and is_builtin(name) and source.name != name:
-        raise InvalidName("corpus", name, reserved=True)
+    if name is not None and source.name != name:
+        _refuse_builtin(name)
     wished = source.name if name is None else name
     return store.corpora.add(wished, _watched(source, watch, least), source.origin, exact=name is not None, anew=anew)
+
+
+def rename(store: Store, name: str, new: str) -> Corpus:
+    """Give a stored corpus another name. Raises as `Corpora.rename`, and `InvalidName` for the name of a built-in corpus."""
+    _refuse_builtin(new)
+    return store.corpora.rename(name, new)
+
+
+def _refuse_builtin(name: str) -> None:
+    if is_builtin(name):
+        raise InvalidName("corpus", name, reserved=True)
 
 
 def corpus_for(store: Store, what: str, watch: Watch | None = None, **reading: Any) -> tuple[Corpus, Source | None]:
@@ -39,9 +50,9 @@ def corpus_for(store: Store, what: str, watch: Watch | None = None, **reading: A
     """
     found = store.corpora.find(what)
     if found:
-        for setting in ("glob", "encoding", "errors", "sha256", "from_"):
+        for setting in ("glob", "encoding", "errors", "sha256", "mirror"):
             if reading.get(setting, "strict") not in (None, (), "strict"):
-                raise InvalidSetting(setting.rstrip("_"), reading[setting], f"left out for {what}", "that text is stored already")
+                raise InvalidSetting(setting, reading[setting], f"left out for {what}", "that text is stored already")
         return found, None
     try:
         source = open_source(what, scratch=str(store.path.absolute().parent), room=store.room.check, **reading)

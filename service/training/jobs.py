@@ -14,7 +14,8 @@ What the request leaves open is chosen by the process that trains the run (`serv
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,12 +26,16 @@ from model.vocabulary import SymbolCounts, Vocabulary
 from service.store import Corpus, Event, Run, Store, StoredCheckpoint
 from service.store.blobs import LARGEST
 from service.store.job_queue import JobLimits
+from service.store.runs import ENDED
 from service.system.errors import CorpusNotFound, RunCannotChange, RunCannotGoOn
 from service.system.hardware import refuse_too_large
+from service.system.processes import POLL
 from service.training.corpus_import import LEAST_TEXT
 
 DEFAULT_BUDGET = 180.0  # seconds, if a run is given no length
 LENGTHS = ("epochs", "steps", "budget")
+CHANGE = 3.0  # seconds to wait until a running job has paused or ended, as was asked; that takes two at most
+CHANGE_POLL = 0.1  # seconds between two looks meanwhile: a user waits for the answer
 FREE_OF_PARENT = ("dropout",)  # the settings of a network that may change when its training goes on with another text
 
 
@@ -253,6 +258,30 @@ def resume(store: Store, name: str, caller: str | None = None, limits: JobLimits
             store.queue.admit(run.caller or caller, limits)
         store.events.add(run, f"to go on from step {run.step:,}, as was asked")
         return store.queue.put(run, "waits for a worker", caller)
+
+
+def settled(store: Store, run: Run) -> Run:
+    """Return a run when it has made the change that it was asked for, or after `CHANGE` seconds."""
+    deadline = time.monotonic() + CHANGE
+    while run.wanted is not None and run.state == "running" and time.monotonic() < deadline:
+        time.sleep(CHANGE_POLL)
+        run = store.runs.get(run.name)
+    return run
+
+
+def followed(store: Store, name: str) -> Iterator[Event]:
+    """Yield the events of a run, each as it happens, until the run has ended. Raises `RunNotFound`."""
+    after = 0
+    while True:
+        ended = store.runs.get(name).state in ENDED  # before the events are read, so that its last are among them
+        found = events(store, name, after=after)
+        yield from found
+        if found:
+            after = found[-1].id
+        elif ended:
+            return
+        else:
+            time.sleep(POLL)
 
 
 def events(

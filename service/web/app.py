@@ -82,6 +82,7 @@ def create_app(config: ServiceConfig | str | Path) -> Flask:
         analysis.tokenize_routes(service),
         inspect.routes(service),
         models.routes(service),
+        models.content_routes(service),
         files.routes(service),
         fine_tuning.routes(service),
         observability.health_routes(service, version()),

@@ -34,7 +34,7 @@ from service.web.service_config import Network, ServiceConfig, as_root_path
 OPEN = frozenset({"health.health", "health.ready", "pages.index", "static"})  # endpoints that need no key
 # The scopes of routes that change or compute something, by blueprint; all others of them need `admin`.
 WRITING = frozenset({"completions", "generate", "inspect", "novelty", "score", "tokenize"})
-TRAINING = frozenset({"files", "fine_tuning"})
+TRAINING = frozenset({"files", "fine_tuning", "model_content"})
 SITE = 64  # bits of an IPv6 address that name a network
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
 ANY = "*"
@@ -134,7 +134,7 @@ def scope_of(endpoint: str, method: str) -> str:
     blueprint = endpoint.partition(".")[0]
     if not endpoint or method in READING or (blueprint in WRITING and method != "DELETE"):
         return "write"
-    return "train" if blueprint in TRAINING and method == "POST" else "admin"
+    return "train" if blueprint in TRAINING and method in ("POST", "PUT") else "admin"
 
 
 def whereabouts(peer: str | None) -> str:

@@ -59,6 +59,7 @@ class Operation:
     answer: Any = None  # the type of a JSON answer
     events: tuple[Any, ...] = ()  # the types of the events, if the route can stream
     media: str | None = None  # the media type of any other answer, such as text/plain
+    media_in: str | None = None  # that of a body that is neither JSON nor a form
     others: Mapping[int, str] = field(default_factory=dict)  # other statuses that are no errors, with their meanings
     makes: str | None = None  # the parameter that the answer's id is for: "job" of /v1/fine_tuning/jobs/{job}
     example: Mapping[str, Any] = field(default_factory=dict)  # of a body
@@ -134,7 +135,7 @@ class Route(NamedTuple):
     def statuses(self) -> list[int]:
         """The statuses of the errors that it can answer with."""
         found = {*EVERY_ROUTE, *(WITH_RANGES if self.operation is STATIC else ()), *map(status_of_kind, self.operation.raises)}
-        return sorted(found | set(WITH_BODY if self.operation.body or self.operation.multipart else ()))
+        return sorted(found | set(WITH_BODY if self.operation.body or self.operation.multipart or self.operation.media_in else ()))
 
 
 def routes_of(app: Flask) -> Iterator[Route]:
@@ -250,6 +251,8 @@ def _operation(route: Route, schemas: Schemas, links: dict[str, Any]) -> dict[st
         form = schemas.components[declared.multipart.type.__name__]
         form["properties"]["file"], form["required"] = FILE, ["file"]
         found["requestBody"] = {"required": True, "content": {"multipart/form-data": {"schema": reference}}}
+    if declared.media_in:
+        found["requestBody"] = {"required": True, "content": {declared.media_in: {"schema": {"type": "string", "format": "binary"}}}}
     return found
 
 

@@ -184,6 +184,7 @@ ROUTE_FIELDS = {
     "method.type": _field(Literal["supervised"], "the way of training", "supervised", words="supervised"),
     "method.dpo": _nullable(dict[str, Any], "settings of another method; ignored", words="an object"),
     "method.reinforcement": _nullable(dict[str, Any], "settings of another method; ignored", words="an object"),
+    "rename.name": _field(str, "the new name: 1 to 64 letters and digits of any script, dots, dashes and underscores"),
     # ── names in an address
     "path.model": _field(str, "RUN, RUN@STEP, RUN@best, RUN@last or latest"),
     "path.file": _field(str, "the id of a file: the name of its corpus"),

@@ -62,8 +62,8 @@ def test_shakespeare_is_checked(tmp_path: Path, text_of: Text, monkeypatch: pyte
     path = tmp_path / "input.txt"
     path.write_text("First Citizen:")
     with pytest.raises(ChecksumMismatch, match="86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed was expected"):
-        text_of("shakespeare", from_=str(path))
-    source = open_source("shakespeare", from_=str(path), sha256=hashlib.sha256(path.read_bytes()).hexdigest())
+        text_of("shakespeare", mirror=str(path))
+    source = open_source("shakespeare", mirror=str(path), sha256=hashlib.sha256(path.read_bytes()).hexdigest())
     assert "".join(source.pieces()) == "First Citizen:"
     assert (source.name, source.origin) == ("shakespeare", f"built-in shakespeare (from {path})")
     assert open_source("shakespeare").origin == "built-in shakespeare"
@@ -79,25 +79,25 @@ def test_linux_from_a_tree_or_archive(kind: str, tmp_path: Path, tar_of: Any, zi
     else:
         path = tmp_path / f"linux.{kind}"
         path.write_bytes(zip_of(KERNEL) if kind == "zip" else tar_of(KERNEL, "w:xz"))
-    source = open_source("linux", from_=str(path))
+    source = open_source("linux", mirror=str(path))
     assert "".join(source.pieces()) == "fork\nsched\n"
     assert (source.name, source.origin) == ("linux", f"built-in linux (from {path})")
 
 
 def test_linux_from_a_url(serve: Any, answer: Any, tar_of: Any, text_of: Text) -> None:
     url = serve({"/linux.tar.gz": answer(tar_of(KERNEL, "w:gz"))}) + "/linux.tar.gz"
-    assert text_of("linux", from_=url) == "fork\nsched\n"
-    assert text_of("linux", from_=url, glob="*/drivers/*.c") == "driver\n"
+    assert text_of("linux", mirror=url) == "fork\nsched\n"
+    assert text_of("linux", mirror=url, glob="*/drivers/*.c") == "driver\n"
 
 
 def test_linux_from_the_wrong_folder(tmp_path: Path, text_of: Text) -> None:
     (tmp_path / "a.c").write_text("a")
     with pytest.raises(NothingToRead, match="kernel/"):
-        text_of("linux", from_=str(tmp_path))
+        text_of("linux", mirror=str(tmp_path))
 
 
 def test_from_needs_a_corpus_that_lies_elsewhere(tmp_path: Path) -> None:
     with pytest.raises(InvalidSetting, match="left out for python"):
-        open_source("python", from_=str(tmp_path))
+        open_source("python", mirror=str(tmp_path))
     with pytest.raises(InvalidSetting, match="linux or shakespeare"):
-        open_source(str(tmp_path), from_=str(tmp_path))
+        open_source(str(tmp_path), mirror=str(tmp_path))

@@ -10,22 +10,23 @@ from flask import Blueprint, Response, request
 from msgspec import UNSET
 
 from corpora import ReadReport, Source, open_stream
-from model.errors import SourceError, TextError, TextTooLarge
+from model.errors import InvalidSetting, SourceError, TextError, TextTooLarge
 from service.store import Corpus
 from service.system.errors import CorpusInUse, CorpusNotFound, NameTaken, NoRoomLeft, TooManyFiles
 from service.training import corpus_import
 from service.web.api.protocol import Deleted, File, FileFacts, Page
-from service.web.api.request_body import Upload, expect_large
+from service.web.api.request_body import Upload, expect_large, json_body
 from service.web.api.responses import answer, attachment, cursor, page, seconds
 from service.web.errors import about
 from service.web.openapi import operation
 from service.web.state import Service
-from service.web.validation import Query, listing, route_fields
+from service.web.validation import Body, Query, listing, route_fields
 
 UPLOADED = "uploaded "  # the origin of an uploaded corpus begins with it; the file's name follows
 UPLOAD_BYTES = 2**24  # memory of one that is not packed; texts of rare characters take a little more
 MOST_CHARACTERS = 1000  # of an alphabet that are listed
 FORM = Query("Upload", route_fields("file"))
+RENAME = Body("RenameFile", route_fields("rename"))
 LIST = Query("Files", {**listing(10_000, "after", "order"), **route_fields("file", "purpose")})
 
 
@@ -110,6 +111,15 @@ def routes(service: Service) -> Blueprint:
         response.headers["Content-Length"] = str(corpus.bytes)
         response.headers["Content-Disposition"] = attachment(f"{corpus.name}.txt")
         return response
+
+    @blueprint.patch("/v1/files/<file>")
+    @operation("files", body=RENAME, answer=File, raises=(CorpusNotFound, InvalidSetting, NameTaken), example={"name": "tale-2"})
+    def rename(file: str) -> Response:
+        """Rename a file. The models that were trained on it go along."""
+        name = RENAME.parse(json_body(request))["name"]
+        with about("file"):
+            corpus = corpora.get(file)
+        return answer(described(service, corpus_import.rename(service.store, corpus.name, name)))
 
     @blueprint.delete("/v1/files/<file>")
     @operation("files", answer=Deleted, raises=(CorpusNotFound, CorpusInUse))

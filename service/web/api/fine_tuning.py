@@ -103,8 +103,6 @@ LIST = Query("Jobs", listing(20, "after"))
 EVENTS = Query("Events", {**route_fields("events"), **listing(20)})
 CHECKPOINTS = Query("Checkpoints", listing(10, "after"))
 EXAMPLE = {"model": "lstm", "training_file": "tale", "budget": 60}
-CHANGE = 3.0  # seconds to wait until a running job has paused or ended, as was asked; that takes two at most
-CHANGE_POLL = 0.1  # seconds between two looks meanwhile: a client waits for the answer
 
 
 def routes(service: Service) -> Blueprint:
@@ -155,16 +153,11 @@ def routes(service: Service) -> Blueprint:
             return answer(job_of(store.runs.get(job)))
 
     def changed(change: Callable[..., Run], name: str) -> Response:
-        """Ask for a change, and wait up to `CHANGE` seconds until a running job has made it."""
+        """Ask for a change, and wait until a running job has made it."""
         with about(ID):
             if store.runs.get(name).caller != caller() and not may_administer():
                 raise JobOfAnother(name)
-            run = change(store, name)
-            deadline = time.monotonic() + CHANGE
-            while run.wanted is not None and run.state == "running" and time.monotonic() < deadline:
-                time.sleep(CHANGE_POLL)
-                run = store.runs.get(name)
-        return answer(job_of(run))
+            return answer(job_of(jobs.settled(store, change(store, name))))
 
     @blueprint.post("/<job>/cancel")
     @operation("jobs", answer=Job, raises=(RunNotFound, Conflict))

@@ -2,16 +2,37 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, Response
+from contextlib import ExitStack
 
-from model.errors import InvalidSetting
+from flask import Blueprint, Response, request
+
+from model.checkpoint import Checkpoint
+from model.errors import CheckpointError, InvalidSetting
+from service.generation.model_cache import LARGEST_FILE, import_model
 from service.store import Run, StoredCheckpoint, Which
-from service.system.errors import CheckpointInUse, NoModelYet, NotFound, RunBusy
+from service.system.errors import (
+    CheckpointInUse,
+    Conflict,
+    NameTaken,
+    NoModelYet,
+    NoRoomLeft,
+    NotFound,
+    RunBusy,
+    TooManyFiles,
+    TooManyRequests,
+    UnusableModel,
+)
 from service.web.api.protocol import Deleted, Model, ModelFacts, Page
-from service.web.api.responses import answer, seconds, sound
+from service.web.api.request_body import binary_body, json_body
+from service.web.api.responses import answer, attachment, seconds, sound
 from service.web.errors import about
 from service.web.openapi import operation
 from service.web.state import Service
+from service.web.validation import Body, route_fields
+
+RENAME = Body("Rename", route_fields("rename"))
+SAFETENSORS = "application/octet-stream"
+COPIES = 4  # of a file that is imported, at the same time: as it arrived, its arrays, and as it is stored, twice
 
 
 def routes(service: Service) -> Blueprint:
@@ -43,6 +64,18 @@ def routes(service: Service) -> Blueprint:
             stored = service.store.checkpoints.get(run, which)
         return answer(described(service, run, _latest(service), stored if "@" in model else None))
 
+    @blueprint.patch("/v1/models/<model>")
+    @operation("models", body=RENAME, answer=Model, raises=(NotFound, InvalidSetting, Conflict), example={"name": "tale-2"})
+    def rename(model: str) -> Response:
+        """Rename a model.
+
+        `RUN` is a run, which gets another name with all that belongs to it, unless it is being trained. Its checkpoints follow.
+        """
+        name = RENAME.parse(json_body(request))["name"]
+        with about("model"):
+            run = service.store.runs.get(_whole_run(model))
+        return answer(described(service, service.store.runs.rename(run.name, name), _latest(service)))
+
     @blueprint.delete("/v1/models/<model>")
     @operation("models", answer=Deleted, raises=(NotFound, InvalidSetting, RunBusy, CheckpointInUse))
     def delete(model: str) -> Response:
@@ -53,13 +86,11 @@ def routes(service: Service) -> Blueprint:
         """
         with about("model"):
             name, at, _ = model.partition("@")
-            if name == "latest":
-                raise InvalidSetting("model", model, "the name of a run", "the latest run may have changed a moment ago")
-            run, which = service.store.runs.resolve(model)
-            if at:
+            if at and name != "latest":
+                run, which = service.store.runs.resolve(model)
                 service.store.checkpoints.remove(run, _step(run, which, "a run or RUN@STEP"))
             else:
-                service.store.runs.remove(name)
+                service.store.runs.remove(_whole_run(name))
         service.models.forget_deleted()
         return answer(Deleted(id=model, object="model"))
 
@@ -82,6 +113,61 @@ def routes(service: Service) -> Blueprint:
         return answer(_pinned(service, model, False))
 
     return blueprint
+
+
+def content_routes(service: Service) -> Blueprint:
+    """Return the blueprint of the routes for models as files."""
+    blueprint = Blueprint("model_content", __name__)
+
+    @blueprint.get("/v1/models/<model>/content")
+    @operation("models", media=SAFETENSORS, raises=(NotFound, InvalidSetting, TooManyRequests, CheckpointError))
+    def download(model: str) -> Response:
+        """Export a model: download it as a safetensors file, whose tensors have PyTorch's names and layout."""
+        with about("model"):
+            run, which = service.store.runs.resolve(model)
+            stored = service.store.checkpoints.get(run, which)
+        with ExitStack() as held:
+            held.enter_context(service.upload_memory.share())(stored.model_bytes)  # a slow client holds it for long
+            _, data = service.store.checkpoints.load(run, stored.step)
+            response = Response(data, mimetype=SAFETENSORS)
+            response.call_on_close(held.pop_all().close)
+        response.headers["Content-Disposition"] = attachment(f"{run.name}-{stored.step}.safetensors")
+        return response
+
+    @blueprint.put("/v1/models/<model>/content")
+    @operation("models", media_in=SAFETENSORS, answer=Model, raises=(InvalidSetting, NameTaken, TooManyFiles, TooManyRequests, NoRoomLeft))
+    def upload(model: str) -> Response:
+        """Import a model: store a safetensors file, as exporting one gives it, under a new name.
+
+        Every name, shape and number in it is checked first. No training can be resumed from it, but a job can continue from it.
+        """
+        with about("model"):
+            service.store.runs.check_free(model)
+        imported = sum(run.corpus is None for run in service.store.runs.list())
+        if imported >= service.config.max_files:
+            raise TooManyFiles(imported, service.config.max_files, "imported models")
+        with service.upload_memory.share() as take:
+            service.check_room(request.content_length or 0)
+            data = binary_body(request, min(service.config.max_upload, LARGEST_FILE), lambda size: take(COPIES * size))
+            with service.upload_places:
+                try:
+                    checkpoint = Checkpoint.from_bytes(data, "the file that was sent")
+                except CheckpointError as error:
+                    raise UnusableModel(str(error)) from None
+                run = import_model(service.store, checkpoint, "a request", model)
+        return answer(described(service, run, _latest(service)))
+
+    return blueprint
+
+
+def _whole_run(model: str) -> str:
+    """Return the name of a run. Raises `InvalidSetting` for a checkpoint, and for `latest`, which may mean another one by now."""
+    name, at, _ = model.partition("@")
+    if at:
+        raise InvalidSetting("model", model, "the name of a run", "a checkpoint has no other name than its step")
+    if name == "latest":
+        raise InvalidSetting("model", model, "the name of a run", "the latest run may have changed a moment ago")
+    return model
 
 
 def _pinned(service: Service, model: str, kept: bool) -> Model:

@@ -1,4 +1,4 @@
-"""Reads the bodies of requests: JSON, and uploaded files while they arrive.
+"""Reads the bodies of requests: JSON, models, and uploaded files while they arrive.
 
 The multipart body of an upload is read once, piece by piece, and the file's bytes are passed on as they arrive. It is never held as a
 whole, neither in memory nor in a temporary file (except a zip, whose table is at its end).
@@ -25,6 +25,10 @@ from service.web.validation import Query
 # ── bodies ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+LATE = "the body did not arrive in time, or not as a whole; send it again"
+BLOCK = 64 * 1024  # bytes per read
+
+
 def json_body(request: Request) -> bytes:
     """Return the body of a request that should be JSON; empty if none was sent.
 
@@ -32,7 +36,7 @@ def json_body(request: Request) -> bytes:
     `RequestEntityTooLarge`.
     """
     refuse_packed(request)
-    late = RequestTimeout("the body did not arrive in time, or not as a whole; send it again")
+    late = RequestTimeout(LATE)
     try:
         with place_for_body(request):
             data = request.get_data(cache=False)
@@ -61,6 +65,26 @@ def expect_large(request: Request, most: int) -> None:
     refuse_packed(request)
 
 
+def binary_body(request: Request, most: int, take: Callable[[int], None]) -> bytes:
+    """Return a body of up to `most` bytes; `take(bytes)` is called before memory is used for a part of it, and may raise.
+
+    Raises as `expect_large`, `RequestTimeout` and `TooManyUploads`.
+    """
+    expect_large(request, most)
+    parts, read = [], 0
+    with place_for_body(request):
+        try:
+            while block := request.stream.read(BLOCK):
+                take(len(block))
+                parts.append(block)
+                read += len(block)
+        except ClientDisconnected:
+            raise RequestTimeout(LATE) from None
+    if read < (request.content_length or 0):
+        raise RequestTimeout(LATE)
+    return b"".join(parts)
+
+
 def refuse_packed(request: Request) -> None:
     """Raise `UnsupportedMediaType` if the body has a content encoding, which this service does not decode."""
     coding = request.headers.get("Content-Encoding", "").strip()
@@ -76,7 +100,6 @@ def client_left(request: Request) -> Callable[[], bool]:
 
 # ── uploads ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-BLOCK = 64 * 1024  # bytes per read
 LONGEST_FIELD = 256 * 1024  # bytes; of the headers of a part, too
 MOST_PARTS = 100
 EXPIRES = ("expires_after[anchor]", "expires_after[seconds]")  # fields that OpenAI's clients may send: files stay until they are deleted

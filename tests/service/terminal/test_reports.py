@@ -76,8 +76,8 @@ def test_a_message_is_part_of_the_report(store: Store, run: Run, change: Callabl
 
 def test_runs_are_listed(store: Store, run: Run) -> None:
     assert runs_table(store.runs.list(), 100).split("\n") == [
-        "run    state      network    corpus  step  validation loss  time",
-        "first  succeeded  lstm 1x16  tale      80            0.375  1:20",
+        "run    state            made (UTC)  network    step  validation loss  time  corpus",
+        f"first  succeeded  {run.created_at[:10]} {run.created_at[11:16]}  lstm 1x16    80            0.375  1:20  tale",
     ]
 
 

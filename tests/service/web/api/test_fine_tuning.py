@@ -303,11 +303,11 @@ def test_a_running_job_is_given_time_to_change(
 ) -> None:
     order(name="a")
     run = store.runs.claim("a")
-    monkeypatch.setattr("service.web.api.fine_tuning.CHANGE", 0.0)
+    monkeypatch.setattr("service.training.jobs.CHANGE", 0.0)
     job = client.post(f"{JOBS}/a/pause").get_json()
     assert (job["status"], job["meta"]["wanted"]) == ("running", "paused")
-    monkeypatch.setattr("service.web.api.fine_tuning.CHANGE", 30.0)
-    monkeypatch.setattr("service.web.api.fine_tuning.time.sleep", lambda seconds: store.runs.release(run, "cancelled"))
+    monkeypatch.setattr("service.training.jobs.CHANGE", 30.0)
+    monkeypatch.setattr("service.training.jobs.time.sleep", lambda seconds: store.runs.release(run, "cancelled"))
     assert client.post(f"{JOBS}/a/cancel").get_json()["status"] == "cancelled"
 
 
