@@ -165,7 +165,7 @@ def _first_foreign(line: str) -> int:
 
 def _around(line: str, place: int) -> str:
     """Returns about `SAMPLE` characters of a line around a place, if possible from the beginning of a word."""
-    start = max(0, place - SAMPLE // 2)
+    start = max(0, min(place - SAMPLE // 2, len(line) - SAMPLE))
     if start:
         start = line.find(" ", start, place) + 1 or start
     end = start + SAMPLE

@@ -233,11 +233,32 @@ def test_a_text_in_another_encoding(school: Any, desk: Any, tmp_path: Path) -> N
     (tmp_path / "korean.txt").write_bytes(text.encode("cp949"))
     desk.locator(FILES).set_input_files(tmp_path / "korean.txt")
     desk.wait_for_selector(f"{TOLD}:has-text('korean.txt is not in UTF-8')")
-    desk.get_by_label("Encoding", exact=True).select_option("cp949")
+    readings = desk.locator(".reading")
+    assert "Korean (CP949, EUC-KR)" in readings.first.text_content()
+    assert readings.first.locator("q").text_content() == "베틀은 밤마다 붉은 실과 금빛 실을 엮는다."
+    assert readings.first.get_by_role("radio").is_checked()
+    assert not desk.get_by_label("Encoding", exact=True).is_visible()
+    desk.get_by_label("Another encoding").check()
+    desk.get_by_label("Encoding", exact=True).select_option("cp932")
+    desk.get_by_role("button", name="Use this encoding").click()
+    desk.wait_for_selector(f"{TOLD}:has-text('korean.txt is not cp932')")
+    desk.locator(".reading", has_text="Korean").get_by_role("radio").check()
     desk.get_by_role("button", name="Use this encoding").click()
     desk.wait_for_selector(SHOWN)
     assert content(school, desk.locator(SHOWN).text_content()) == text
     assert desk.locator(TOLD).count() == 0
+
+
+def test_a_text_with_a_bad_byte(school: Any, desk: Any, tmp_path: Path) -> None:
+    desk.watch.allowed.append("400 (Bad Request)")
+    text = "Été, déjà vu, à la carte.\n" * 20
+    (tmp_path / "bad.txt").write_bytes(text.encode() + b"caf\xff\n")
+    desk.locator(FILES).set_input_files(tmp_path / "bad.txt")
+    desk.wait_for_selector(f"{TOLD}:has-text('bad.txt is utf-8, but not throughout: byte 0xff in line 21')")
+    desk.get_by_role("button", name="Read it with \ufffd for bad bytes").click()
+    desk.wait_for_selector(SHOWN)
+    assert content(school, desk.locator(SHOWN).text_content()) == text + "caf\ufffd\n"
+    assert "one place that cannot be decoded was read as U+FFFD: line 21" in desk.locator(".summary").text_content()
 
 
 def test_a_text_that_is_too_large(launch: Callable[..., Any], visit: Callable[..., Any], tmp_path: Path) -> None:

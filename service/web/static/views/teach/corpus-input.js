@@ -3,12 +3,13 @@
 import { button, disclosure } from "../../components/buttons.js";
 import { notice, progress } from "../../components/feedback.js";
 import { field, input, select, setOptions, textarea } from "../../components/fields.js";
-import { language, t } from "../../i18n/i18n.js";
+import { t } from "../../i18n/i18n.js";
 import { ask, upload } from "../../lib/api.js";
 import { el } from "../../lib/dom.js";
 import { compact, size } from "../../lib/format.js";
 import { chosen, filesOf, packed } from "../../lib/tar.js";
 import { corpusSummary } from "./corpus-summary.js";
+import { EncodingPicker } from "./encoding-picker.js";
 
 const DRAFT = "teach.file"; // in sessionStorage: the id of the chosen file and its warnings, for a reload
 
@@ -17,7 +18,7 @@ export class CorpusInput {
   constructor({ signal, changed }) {
     Object.assign(this, { signal, changed, file: null });
     this.wrong = notice({ kind: "bad" });
-    this.encoding = new EncodingPicker((name) => this.#send(this.source, name));
+    this.encoding = new EncodingPicker((how) => this.#send(this.source, how));
     this.ways = this.#ways();
     this.sending = this.#uploadStatus();
     this.summary = el("div", { class: "summary", hidden: true });
@@ -97,14 +98,14 @@ export class CorpusInput {
     return el("div", { class: "sending", hidden: true }, this.sent, this.bar.element, el("div", { class: "actions" }, button({ text: t("cancel"), onclick: () => this.end.abort() })));
   }
 
-  // source: { data, name } or null; encoding: if it is not UTF-8
-  async #send(source, encoding = null) {
+  // source: { data, name } or null; how: fields that say how it is decoded
+  async #send(source, how = {}) {
     this.source = source;
-    this.encoding.show(false);
+    this.encoding.hide();
     if (!source?.data.size) return this.wrong.show(t("teach.empty"));
     const form = new FormData();
     form.append("purpose", "fine-tune");
-    if (encoding) form.append("encoding", encoding);
+    for (const [name, value] of Object.entries(how)) form.append(name, value);
     form.append("file", source.data, source.name);
     const whole = size(source.data.size);
     const report = (share, bytes) => {
@@ -118,8 +119,9 @@ export class CorpusInput {
       this.#show(await upload("/v1/files", form, { signal: this.end.signal, onprogress: report }));
     } catch (error) {
       this.#stage("ways");
-      this.encoding.show(error.code === "undecodable_text");
-      if (error.code === "undecodable_text" && !encoding) this.wrong.show(t("teach.encoding.wrong", { name: source.name }));
+      const damaged = error.code === "undecodable_text" && !error.encodings;
+      if (error.encodings || damaged) this.encoding.show(error.encodings ?? [], damaged);
+      if (error.encodings && !how.encoding) this.wrong.show(t("teach.encoding.wrong", { name: source.name }));
       else this.#showError(error);
     }
   }
@@ -160,7 +162,7 @@ export class CorpusInput {
 
   #stage(name) {
     this.wrong.show("");
-    this.encoding.show(false);
+    this.encoding.hide();
     for (const each of ["ways", "sending", "summary"]) this[each].hidden = each !== name;
   }
 
@@ -182,20 +184,3 @@ export class CorpusInput {
 }
 
 const pasted = (text, name = "") => (text.trim() ? { data: new Blob([text]), name: `${name || t("teach.paste.default")}.txt` } : null);
-
-const ENCODINGS = ["cp1252", "cp1250", "cp1251", "cp949", "cp932", "gb18030", "big5"];
-
-// Asks for the encoding of a text that is not UTF-8.
-class EncodingPicker {
-  // onchoose(encoding)
-  constructor(onchoose) {
-    this.choice = select({ options: ENCODINGS.map((name) => [name, t(`teach.encoding.${name}`)]), value: language === "ko" ? "cp949" : "cp1252" });
-    this.field = field({ label: t("teach.encoding"), control: this.choice, hint: t("teach.encoding.hint") });
-    const again = button({ text: t("teach.encoding.use"), onclick: () => onchoose(this.choice.value) });
-    this.element = el("div", { class: "encoding", hidden: true }, this.field.element, again);
-  }
-
-  show(on) {
-    this.element.hidden = !on;
-  }
-}
