@@ -10,63 +10,52 @@ import bz2
 import contextlib
 import gzip
 import tarfile
-from collections.abc import Iterator
-from typing import Any, BinaryIO, cast
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, BinaryIO
 
-from corpora.decoding import Readable, read_exactly
+from corpora.decoding import Readable
 from corpora.expansion import Expanding, Xz, temporary_copy
+from corpora.file_types import BZIP2, GZIP, XZ, ZIP, FileType, recognise
 from corpora.read_report import ReadReport
 from corpora.reading import PeekedStream, ReadOptions, read_documents, read_file
 from corpora.tars import tar_documents
 from corpora.zips import zip_documents
-from model.errors import UnreadableSource
 
-_HEAD = 512  # bytes: the header of a tar, the longest that is needed to tell formats apart
-_COMPRESSED = {
-    b"\x1f\x8b\x08": "gzip",
-    b"\xfd7zXZ\0": "xz",
-    **{b"BZh%d" % level + magic: "bzip2" for level in range(1, 10) for magic in (b"1AY&SY", b"\x17rE8P\x90")},
-}
-_ZIP = (b"PK\x03\x04", b"PK\x05\x06")  # the second is an empty one
-_UNKNOWN = {b"\x28\xb5\x2f\xfd": "zstd", b"7z\xbc\xaf\x27\x1c": "7z", b"Rar!\x1a\x07": "rar", b"\x04\x22\x4d\x18": "lz4"}
+_HEAD = 512  # bytes: the header of a tar
 
 
 def read_stream(stream: BinaryIO, options: ReadOptions, report: ReadReport) -> Iterator[str]:
-    """Yields the text of a file: plain, ``.gz .bz2 .xz``, ``.tar`` (also compressed) or ``.zip``.
+    """Yields the text of a file: plain, a document, ``.gz .bz2 .xz``, ``.tar`` (also compressed) or ``.zip``.
 
     Raises `UnsafeArchive`, `UnreadableSource` if the file is damaged, and the errors of `read_file` and `read_documents`.
     """
-    head = read_exactly(stream, _HEAD)
-    whole = PeekedStream(head, stream)
-    if head.startswith(_ZIP):
+    whole = PeekedStream.of(stream)
+    kind = recognise(whole.head, options.origin)
+    if kind is ZIP:
         with _seekable(whole, stream, options) as file, zip_documents(file, options, report) as documents:
             yield from read_documents(documents, options, report)
-    elif kind := next((kind for magic, kind in _COMPRESSED.items() if head.startswith(magic)), None):
-        with _opened(kind, whole, options) as inner:
+    elif kind in _OPENED:
+        with _OPENED[kind](whole, options) as inner:
             yield from _unpacked(Expanding(inner, whole, options), options, report)
-    elif kind := next((kind for magic, kind in _UNKNOWN.items() if head.startswith(magic)), None):
-        raise UnreadableSource(options.origin, f"it is packed with {kind}; unpack it first")
     else:
         yield from _unpacked(Expanding(whole, whole, options), options, report)
 
 
 def _unpacked(stream: Expanding, options: ReadOptions, report: ReadReport) -> Iterator[str]:
-    head = read_exactly(stream, _HEAD)
-    whole = PeekedStream(head, stream)
-    if _is_tar(head):
+    whole = PeekedStream.of(stream)
+    if _is_tar(whole.head[:_HEAD]):
         with tar_documents(whole, lambda: stream.packed.count, options, report) as documents:
             yield from read_documents(documents, options, report)
     else:
         yield from read_file(whole, options, report)
 
 
-def _opened(kind: str, packed: Readable, options: ReadOptions) -> contextlib.AbstractContextManager[Readable]:
-    if kind == "xz":
-        return contextlib.nullcontext(Xz(packed, options))
-    file = cast(Any, packed)  # these classes need only read(), but their types ask for more
-    if kind == "gzip":
-        return gzip.GzipFile(fileobj=file, mode="rb")
-    return bz2.BZ2File(file)
+# These classes need only read(), but their types ask for more.
+_OPENED: Mapping[FileType | None, Callable[[Any, ReadOptions], contextlib.AbstractContextManager[Readable]]] = {
+    GZIP: lambda packed, options: gzip.GzipFile(fileobj=packed, mode="rb"),
+    BZIP2: lambda packed, options: bz2.BZ2File(packed),
+    XZ: lambda packed, options: contextlib.nullcontext(Xz(packed, options)),
+}
 
 
 def _is_tar(head: bytes) -> bool:

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 
 from corpora.decoding import DecodingNotes, Occurrences
 from corpora.encodings import Guesses, Proposal
+from corpora.file_types import FileType
 from corpora.naming import printable
-from model.errors import BinaryText, UndecodableText, either, shown_proposal
+from model.errors import BinaryText, LockedFile, TextError, UndecodableText, UnsuitableFile, either, shown_proposal
 
 _SHOWN = 3  # names of each kind that are kept; all are counted
 
@@ -40,6 +41,24 @@ class Named:
 
 
 @dataclass
+class Converted:
+    """Documents of one type that became text: how many, the name of the first, and their parts (paragraphs, pages, messages)."""
+
+    name: str
+    count: int = 0
+    parts: int = 0
+    empty: int = 0
+
+    def sentence(self, kind: FileType) -> str:
+        """``names.docx: 120 paragraphs of a Word document``."""
+        parts = f"{self.parts:,} {kind.part}{'' if self.parts == 1 else 's'}"
+        empty = f" ({self.empty:,} without text {'was' if self.empty == 1 else 'were'} left out)" if self.empty else ""
+        if self.count == 1:
+            return f"{self.name}: {parts} of {kind.what}{empty}"
+        return f"{self.count:,} {kind.many}, {self.name} the first: {parts}{empty}"
+
+
+@dataclass
 class ReadReport:
     """What one reading read, skipped and replaced; complete after its last piece.
 
@@ -61,11 +80,15 @@ class ReadReport:
     guesses: Guesses = field(default_factory=Guesses)
     guessed: Counter[str] = field(default_factory=Counter)  # encoding -> files that were read in it, since it was the likeliest
     unused_globs: str = ""  # patterns that had nothing to select from
+    unsuitable: dict[tuple[str, str], Named] = field(default_factory=dict)  # by what it is, and the next step
+    documents: Named = field(default_factory=Named)  # that could not be read; the errors instead of names
+    converted: dict[FileType, Converted] = field(default_factory=dict)
 
     @property
     def skipped(self) -> int:
         """The number of selected files that could not be read as text."""
-        return self.binary.count + self.undecodable.count + self.unreadable.count + self.encrypted.count
+        kinds = (self.binary, self.undecodable, self.unreadable, self.encrypted, self.documents, *self.unsuitable.values())
+        return sum(each.count for each in kinds)
 
     @property
     def proposals(self) -> list[Proposal]:
@@ -73,9 +96,39 @@ class ReadReport:
         found = self.guesses.found - self.guessed
         return [Proposal(name, self.guesses.samples[name]) for name, _ in found.most_common(_SHOWN)]
 
-    def skip(self, name: str, why: BinaryText | UndecodableText) -> None:
+    def skip(self, name: str, why: TextError) -> None:
         """Counts a file that is not text."""
-        (self.binary if isinstance(why, BinaryText) else self.undecodable).add(name)
+        match why:
+            case BinaryText():
+                self.binary.add(name)
+            case UndecodableText():
+                self.undecodable.add(name)
+            case LockedFile():
+                self.encrypted.add(name)
+            case UnsuitableFile():
+                self.unsuitable.setdefault((why.what, why.step), Named()).add(name)
+            case _:
+                self.documents.add(str(why))
+
+    def convert(self, name: str, kind: FileType, parts: int, empty: int) -> None:
+        """Counts a document that became text."""
+        found = self.converted.setdefault(kind, Converted(printable(name)))
+        found.count += 1
+        found.parts += parts
+        found.empty += empty
+
+    @property
+    def step(self) -> str | None:
+        """What to do if nothing could be read: "" if the warnings say it, None if nothing was skipped."""
+        if not self.skipped:
+            return None
+        if self.unsuitable or self.documents.count:
+            return ""
+        if self.skipped == self.encrypted.count:
+            return "unpack it with its password (7z x FILE), and give the folder"
+        if self.skipped == self.undecodable.count:
+            return "" if self.proposals else "name their encoding with --encoding"
+        return "give text files or documents"
 
     def add_notes(self, notes: DecodingNotes, file: str | None = None) -> None:
         """Adds what decoding one file had to decide; `file` names it if there are several."""
@@ -120,6 +173,13 @@ class ReadReport:
         ):
             if what.count:
                 yield what.sentence(one, many) + more
+        for (what_it_is, step), files in self.unsuitable.items():
+            one, many = f"one file was skipped, {what_it_is}", f"files were skipped, each of them {what_it_is}"
+            yield f"{files.sentence(one, many)}; {step}"
+        if self.documents.count:
+            yield self.documents.sentence("one document could not be read", "documents could not be read")
+        for kind, documents in self.converted.items():
+            yield documents.sentence(kind)
         if self.unused_globs:
             yield f"glob {self.unused_globs} was ignored: this is one file, and glob selects files of a folder or archive"
 

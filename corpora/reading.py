@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, field
 
-from corpora.decoding import AUTO, BLOCK, DecodingNotes, Readable, decoded
+from corpora.decoding import AUTO, BLOCK, DecodingNotes, Readable, decoded, read_exactly
+from corpora.documents.reader import DocumentReader, DocumentText
+from corpora.file_types import HEAD, HTML, FileType, declared_encoding, recognise
 from corpora.read_report import ReadReport
 from corpora.selection import Selection
-from model.errors import BinaryText, EmptyText, NothingToRead, SourceError, TextTooLarge, UndecodableText
+from model.errors import BinaryText, DocumentError, EmptyText, NothingToRead, SourceError, TextTooLarge, UndecodableText, UnsuitableFile
 
 PIECE = 1024 * 1024  # characters; enough to compress well, small beside the memory of any machine
 MAX_SIZE = 4 * 1024**3  # bytes; a thousand times what a small recurrent network can learn from
@@ -52,12 +55,22 @@ class ReadOptions:
     limits: Limits = field(default_factory=Limits)
     scratch: str | None = None  # folder for temporary files; None is the system's
     take: Callable[[int], None] = untaken  # called with bytes of memory before they are used for unpacking; may raise
+    documents: DocumentReader | None = None  # None: documents are not read, and those that are text come with their markup
     room: Callable[[int], object] | None = None  # is called with the bytes that a temporary file grows by, and raises if there is no room
 
     def check_room(self, size: int) -> None:
         """Raises what `room` raises if there is no room for `size` bytes."""
         if self.room:
             self.room(size)
+
+    def type_of(self, head: bytes, name: str) -> FileType | None:
+        """Returns the type of a document that begins with `head`, None for plain text. Raises `UnsuitableFile` for anything else."""
+        if self.documents:
+            return self.documents.type_of(head, name)
+        kind = recognise(head, name)
+        if kind is None or kind.decoded:
+            return None
+        raise UnsuitableFile(name, kind.what, kind.step or "leave out --raw, and its text is read")
 
 
 @dataclass(frozen=True)
@@ -74,6 +87,11 @@ class PeekedStream:
     def __init__(self, head: bytes, rest: Readable) -> None:
         self.head, self.rest, self.count = head, rest, 0
 
+    @classmethod
+    def of(cls, stream: Readable) -> PeekedStream:
+        """Reads ahead as many bytes as tell the type of a file."""
+        return cls(read_exactly(stream, HEAD), stream)
+
     def read(self, size: int, /) -> bytes:
         """Returns the head first, then the rest."""
         if self.head:
@@ -87,12 +105,19 @@ class PeekedStream:
 def read_file(stream: Readable, options: ReadOptions, report: ReadReport) -> Iterator[str]:
     """Yields the text of one file that the user named: undecodable bytes are an error.
 
-    Raises `BinaryText`, `UndecodableText`, `EmptyText` and `TextTooLarge`.
+    Raises `BinaryText`, `UndecodableText`, `DocumentError`, `EmptyText` and `TextTooLarge`.
     """
     report.files = 1
     report.unused_globs = ", ".join(options.selection.globs)
     notes = DecodingNotes()
-    yield from decoded(_Counted(stream, options, report), options.origin, options.encoding, options.errors, notes, report.guesses)
+    whole = PeekedStream.of(stream)
+    counted = _Counted(whole, options, report)
+    if kind := options.type_of(whole.head, options.origin):
+        text = _document_text(counted, whole.head, options.origin, kind, options, notes, report)
+        report.convert(os.path.basename(options.origin) or options.origin, text.type, text.parts, text.empty)
+        yield from text.pieces()
+    else:
+        yield from decoded(counted, options.origin, options.encoding, options.errors, notes, report.guesses)
     report.add_notes(notes)
 
 
@@ -109,7 +134,7 @@ def read_documents(documents: Iterable[Document], options: ReadOptions, report: 
         if last and not last.endswith("\n"):
             yield "\n"
     if not report.files:
-        raise NothingToRead(options.origin, str(options.selection), report.skipped, report.proposals)
+        raise NothingToRead(options.origin, ", ".join(options.selection.globs), report.warnings, report.step, report.proposals)
 
 
 def in_pieces(texts: Iterable[str], options: ReadOptions, report: ReadReport, size: int = PIECE) -> Iterator[str]:
@@ -134,17 +159,21 @@ def in_pieces(texts: Iterable[str], options: ReadOptions, report: ReadReport, si
 def _texts(document: Document, options: ReadOptions, report: ReadReport) -> Iterator[str]:
     """Yields one file's text. A long file is decoded twice, first to check it: no part of an undecodable file may be used."""
     trial, notes, encoding = ReadReport(bytes_read=report.bytes_read), DecodingNotes(), options.encoding
+    found: DocumentText | None = None
+    head: list[str] = []
     try:
-        with (
-            document.open() as stream,
-            closing(decoded(_Counted(stream, options, trial), document.name, encoding, options.errors, notes, report.guesses)) as texts,
-        ):
-            head = list(itertools.islice(texts, 2))
-            whole = len(head) < 2
-            if not whole:
-                for _ in texts:
-                    pass
-    except (BinaryText, UndecodableText) as error:
+        with document.open() as stream:
+            whole = PeekedStream.of(stream)
+            counted = _Counted(whole, options, trial)
+            if kind := options.type_of(whole.head, document.name):
+                found = _document_text(counted, whole.head, document.name, kind, options, notes, report)
+            else:
+                with closing(decoded(counted, document.name, encoding, options.errors, notes, report.guesses)) as texts:
+                    head = list(itertools.islice(texts, 2))
+                    if len(head) == 2:
+                        for _ in texts:
+                            pass
+    except (BinaryText, UndecodableText, DocumentError) as error:
         report.skip(document.name, error)
         return
     except SourceError:
@@ -155,13 +184,38 @@ def _texts(document: Document, options: ReadOptions, report: ReadReport) -> Iter
     report.files += 1
     report.bytes_read = trial.bytes_read
     report.add_notes(notes, document.name)
-    if whole:
+    if found:
+        report.convert(document.name, found.type, found.parts, found.empty)
+        yield from found.pieces()
+    elif len(head) < 2:
         yield from head
-        return
-    if encoding == AUTO:
-        encoding = notes.guess.encoding if notes.guess else None
-    with document.open() as stream, closing(decoded(stream, document.name, encoding, options.errors)) as texts:
-        yield from texts
+    else:
+        if encoding == AUTO:
+            encoding = notes.guess.encoding if notes.guess else None
+        with document.open() as stream, closing(decoded(stream, document.name, encoding, options.errors)) as texts:
+            yield from texts
+
+
+def _document_text(
+    stream: Readable, head: bytes, name: str, kind: FileType, options: ReadOptions, notes: DecodingNotes, report: ReadReport
+) -> DocumentText:
+    assert options.documents
+    if not kind.decoded:
+        return options.documents.read(stream, kind, name)
+    declared = declared_encoding(head) if kind is HTML and options.encoding in (None, AUTO) else None
+    texts = decoded(stream, name, declared or options.encoding, options.errors, notes, report.guesses)
+    return options.documents.read(_Encoded(texts), kind, name)
+
+
+class _Encoded:
+    """The bytes of a text in UTF-8."""
+
+    def __init__(self, texts: Iterator[str]) -> None:
+        self._texts = texts
+
+    def read(self, size: int, /) -> bytes:
+        """Returns the next piece, whatever its size; nothing at the end."""
+        return next(self._texts, "").encode()
 
 
 class _Counted:

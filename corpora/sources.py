@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
+import itertools
 import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from dataclasses import field as field_of
+from functools import partial
 from typing import BinaryIO
 
 from corpora.archives import read_stream
 from corpora.builtin import BUILTINS, TABLE
 from corpora.decoding import check_encoding
+from corpora.documents.reader import Bounds, DocumentReader
 from corpora.downloads import Progress, check_sha256, check_url, download, file_name_of, is_url
 from corpora.expansion import temporary_copy
 from corpora.folders import documents_of
@@ -21,6 +26,9 @@ from corpora.read_report import ReadReport
 from corpora.reading import MAX_SIZE, PIECE, Limits, ReadOptions, in_pieces, read_documents, untaken
 from corpora.selection import selection
 from model.errors import InvalidSetting, SourceNotFound, UnreadableSource
+
+MOST_ALIKE = 10_000  # files of a folder that are compared with a name that is missing
+ALIKE = 0.7  # how much of two names must be the same; difflib's own 0.6 finds "notes" for "tests"
 
 
 @dataclass
@@ -33,8 +41,8 @@ class Source:
 
     name: str
     origin: str
-    read: Callable[[ReadReport], Iterator[str]] = field(repr=False)
-    report: ReadReport = field(default_factory=ReadReport)
+    read: Callable[[ReadReport], Iterator[str]] = field_of(repr=False)
+    report: ReadReport = field_of(default_factory=ReadReport)
 
     def pieces(self) -> Iterator[str]:
         """Yields the text in pieces of 1,048,576 characters (the last one shorter), with LF line ends, without a byte order mark.
@@ -59,10 +67,13 @@ def open_source(
     scratch: str | None = None,
     room: Callable[[int], object] | None = None,
     piece: int = PIECE,
+    column: str | None = None,
+    field: str | None = None,
+    raw: bool = False,
 ) -> Source:
     """Opens the text that `what` names: a built-in corpus, ``-`` (stdin), an http(s) URL, a file, a folder.
 
-    A file, stdin and a download may be packed (``.gz .bz2 .xz .zip .tar``).
+    A file, stdin and a download may be packed (``.gz .bz2 .xz .zip .tar``). Documents become text, also inside of folders and archives.
 
     - `glob` selects files of a folder or archive.
     - `encoding` is that of every file; by default UTF-8 unless a byte order mark says otherwise; `auto` takes the likeliest.
@@ -73,6 +84,7 @@ def open_source(
     - `progress(bytes, total)` is called during a download.
     - `scratch` is the folder for temporary files, which have no name; `room(bytes)` is called before they grow, and may raise.
     - `piece` is the size of a piece in characters.
+    - `column` is that of tables, `field` that of JSON objects, whose values are read alone; `raw` reads documents as they are.
 
     Raises at once `InvalidSetting`, `UnknownEncoding`, `SourceNotFound` and `UnreadableSource`, if they show without reading.
     """
@@ -99,9 +111,12 @@ def open_source(
             expected = expected or builtin.sha256
     _check_place(place, expected)
     options = ReadOptions(origin, chosen, encoding, errors, _limits(max_size), scratch, room=room)
+    documents = _documents(options, column, field, raw)
 
     def read(report: ReadReport) -> Iterator[str]:
-        return in_pieces(_texts(place, options, expected, progress, report), options, report, piece)
+        with documents() as reader:
+            opened = replace(options, documents=reader)
+            yield from in_pieces(_texts(place, opened, expected, progress, report), opened, report, piece)
 
     return Source(name, origin, read)
 
@@ -118,6 +133,9 @@ def open_stream(
     room: Callable[[int], object] | None = None,
     piece: int = PIECE,
     take: Callable[[int], None] = untaken,
+    column: str | None = None,
+    field: str | None = None,
+    raw: bool = False,
 ) -> Source:
     """Opens a file that arrives as a stream, such as an upload; it can be read once. The options are those of `open_source`.
 
@@ -126,12 +144,31 @@ def open_stream(
     """
     check_encoding(encoding, errors)
     name = suggested_name(file_name, frozenset(BUILTINS))
-    options = ReadOptions(printable(file_name) or "the file", selection(glob), encoding, errors, _limits(max_size), scratch, take, room)
+    options = ReadOptions(
+        printable(file_name) or "the file", selection(glob), encoding, errors, _limits(max_size), scratch, take, room=room
+    )
+    documents = _documents(options, column, field, raw)
 
     def read(report: ReadReport) -> Iterator[str]:
-        return in_pieces(read_stream(stream, options, report), options, report, piece)
+        with documents() as reader:
+            opened = replace(options, documents=reader)
+            yield from in_pieces(read_stream(stream, opened, report), opened, report, piece)
 
     return Source(name, options.origin, read)
+
+
+def _documents(
+    options: ReadOptions, column: str | None, field: str | None, raw: bool
+) -> Callable[[], contextlib.AbstractContextManager[DocumentReader | None]]:
+    """Returns what opens a reader of documents for one reading. Raises `InvalidSetting`."""
+    if column is not None and field is not None:
+        raise InvalidSetting("field", field, "left out with a column", "a column is of a table, a field of JSON objects")
+    if raw and (column is not None or field is not None):
+        raise InvalidSetting("raw", raw, "left out with a column or field")
+    if raw:
+        return contextlib.nullcontext
+    bounds = Bounds(size=options.limits.size, ratio=options.limits.ratio, ratio_from=options.limits.ratio_from)
+    return partial(DocumentReader, bounds, column, field, options.scratch, options.take, options.room)
 
 
 def _limits(max_size: int) -> Limits:
@@ -151,11 +188,21 @@ def _check_place(place: str, sha256: str | None) -> None:
             raise UnreadableSource(
                 printable(place), "only http and https URLs are fetched; give one of those, or the path of a file or folder"
             ) from None
-        raise SourceNotFound(printable(place), BUILTINS) from None
+        raise SourceNotFound(printable(place), BUILTINS, alike=_alike(place)) from None
     except OSError as error:
         raise UnreadableSource(printable(place), error.strerror or str(error)) from None
     if sha256 is not None and os.path.isdir(place):
         raise InvalidSetting("sha256", sha256, "left out for a folder", "it is the hash of one file")
+
+
+def _alike(place: str) -> list[str]:
+    """Returns the files beside a path that is missing, and the built-in corpora, whose names are like it, the most alike first."""
+    folder, name = os.path.split(place.rstrip("/"))
+    names: list[str] = []
+    with contextlib.suppress(OSError, ValueError), os.scandir(folder or ".") as entries:
+        names = [printable(entry.name) for entry in itertools.islice(entries, MOST_ALIKE)]
+    known = {each.lower(): os.path.join(folder, each) for each in names} | ({} if folder else {each: each for each in BUILTINS})
+    return [known[each] for each in difflib.get_close_matches(printable(name).lower(), known, 2, ALIKE)]
 
 
 def _texts(place: str, options: ReadOptions, sha256: str | None, progress: Progress | None, report: ReadReport) -> Iterator[str]:

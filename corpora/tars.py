@@ -17,8 +17,8 @@ from corpora.decoding import BLOCK, Readable, decoded
 from corpora.expansion import Members, wrapping_errors
 from corpora.naming import order, printable
 from corpora.read_report import ReadReport
-from corpora.reading import Document, ReadOptions
-from model.errors import BinaryText, CharloomError, TextTooLarge, UndecodableText, UnreadableSource, UnsafeArchive, shown
+from corpora.reading import Document, PeekedStream, ReadOptions
+from model.errors import BinaryText, CharloomError, TextTooLarge, UndecodableText, UnreadableSource, UnsafeArchive, UnsuitableFile, shown
 
 _HEADER = 4 * 1024**2  # bytes that a member's headers may take; tarfile holds them in memory, and real names stay below 1 MiB
 
@@ -84,10 +84,15 @@ def _keep_text(
     places.pop(name, None)
     start = kept.tell()
     try:
-        for _ in decoded(_Kept(body, kept, options), name, options.encoding):
-            pass
+        whole = PeekedStream.of(_Kept(body, kept, options))
+        if options.type_of(whole.head, name):
+            while whole.read(BLOCK):
+                pass
+        else:
+            for _ in decoded(whole, name, options.encoding, options.errors):
+                pass
         places[name] = start, kept.tell() - start
-    except (BinaryText, UndecodableText) as error:
+    except (BinaryText, UndecodableText, UnsuitableFile) as error:
         report.skip(name, error)
         kept.seek(start)
 

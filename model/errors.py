@@ -13,6 +13,13 @@
     │   ├── UndecodableText
     │   ├── UnknownEncoding
     │   ├── NothingToRead         a folder or archive without a text file that fits
+    │   ├── DocumentError         a file is no plain text
+    │   │   ├── UnsuitableFile    it is of a type that holds no text, or must be unpacked or converted first
+    │   │   ├── UnreadableDocument    damaged, or made to harm
+    │   │   ├── LockedFile
+    │   │   ├── NoTextInside      pictures alone
+    │   │   ├── ChooseColumn
+    │   │   └── NoSuchColumn
     │   ├── TooManyCharacters     different ones
     │   └── TextTooLarge
     ├── SourceError               the source of a text cannot be read
@@ -167,14 +174,15 @@ class UnknownEncoding(TextError):
 
 
 class NothingToRead(TextError):
-    def __init__(self, origin: str, glob: str, skipped: int, proposals: Sequence[tuple[str, str]] = ()) -> None:
-        """`proposals`: encodings that fit the skipped files."""
-        seem = f"; they seem to be {either(map(shown_proposal, proposals))}: name their encoding with --encoding" if proposals else ""
-        super().__init__(
-            f"{origin} has no text file that matches {shown(glob)}"
-            + (f" ({skipped:,} binary or undecodable files were skipped{seem})" if skipped else "")
-            + ("" if proposals else "; choose others with --glob")
-        )
+    def __init__(
+        self, origin: str, glob: str, skipped: Iterable[str] = (), step: str | None = None, proposals: Sequence[tuple[str, str]] = ()
+    ) -> None:
+        """`skipped`: sentences about what was; `step`: None if nothing was, "" if they say it; `proposals`: encodings that fit."""
+        if step is None:
+            step = "choose others with --glob" if glob else "give a text, or a folder or archive with some"
+        matching = f" that matches {shown(glob)}" if glob else ""
+        why = "; ".join(filter(None, [*skipped, step]))
+        super().__init__(f"{origin} has no text file{matching}{': ' if skipped else '; '}{why}")
         self.proposals = list(proposals)
 
 
@@ -183,17 +191,70 @@ class TextTooLarge(TextError):
         super().__init__(f"{origin} is larger than {limit:,} bytes, the limit; raise it with --max-size or give a part of it")
 
 
+class DocumentError(TextError):
+    """A file that is no plain text. `facts` are the arguments of its class behind the origin, which another process does not know."""
+
+    def __init__(self, message: str, *facts: object) -> None:
+        super().__init__(message)
+        self.facts = facts
+
+
+class UnsuitableFile(DocumentError):
+    def __init__(self, origin: str, what: str, step: str) -> None:
+        super().__init__(f"{origin} is {what}; {step}", what, step)
+        self.what, self.step = what, step
+
+
+class UnreadableDocument(DocumentError):
+    def __init__(self, origin: str, what: str, why: str) -> None:
+        super().__init__(f"{origin} is {what} that cannot be read: {why}; save its text as .txt, and give that", what, why)
+
+
+class LockedFile(DocumentError):
+    def __init__(self, origin: str, what: str) -> None:
+        super().__init__(f"{origin} is {what} that is locked with a password; open it with its password, and save it without one", what)
+
+
+class NoTextInside(DocumentError):
+    def __init__(self, origin: str, what: str, pages: int = 0) -> None:
+        of_pages = f" of {pages:,} page{'' if pages == 1 else 's'}" if pages else ""
+        super().__init__(
+            f"{origin} is {what}{of_pages} without text"
+            + (", as a scanner makes them; recognise the text first (OCR), for example with ocrmypdf" if pages else "; give one with text"),
+            what,
+            pages,
+        )
+
+
+class ChooseColumn(DocumentError):
+    def __init__(self, origin: str, what: str, columns: Iterable[str]) -> None:
+        columns = list(columns)
+        super().__init__(
+            f"{origin} is {what} with the columns {listed(map(shown, columns), 10)}; choose one with --column NAME", what, columns
+        )
+        self.param = "column"
+
+
+class NoSuchColumn(DocumentError):
+    def __init__(self, origin: str, column: str, columns: Iterable[str], kind: str = "column") -> None:
+        columns = list(columns)
+        has = f"it has {listed(map(shown, columns), 10)}; choose one of those with --{kind}" if columns else f"it has no {kind}s"
+        super().__init__(f"{origin} has no {kind} {shown(column)}; {has}", column, columns, kind)
+        self.param = kind
+
+
 class SourceError(CharloomError, OSError):
     def __str__(self) -> str:
         return str(self.args[0]) if self.args else ""
 
 
 class SourceNotFound(SourceError):
-    def __init__(self, source: str, builtin: Iterable[str] = (), stored: Iterable[str] = ()) -> None:
-        stored = list(stored)
+    def __init__(self, source: str, builtin: Iterable[str] = (), stored: Iterable[str] = (), alike: Iterable[str] = ()) -> None:
+        stored, self.alike = list(stored), list(alike)
         super().__init__(
             f"{shown(source, 200)} is no stored corpus{f' (stored are: {listed(stored)})' if stored else ''},"
-            f" no built-in one ({', '.join(builtin)}) and no file or folder; check the path or name"
+            f" no built-in one ({', '.join(builtin)}) and no file or folder; "
+            + (f"did you mean {' or '.join(self.alike)}?" if self.alike else "check the path or name")
         )
 
 

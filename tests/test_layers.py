@@ -70,7 +70,7 @@ THIRD_PARTY = {
         "werkzeug",
     },
     "model": {"numpy"},
-    "corpora": {"chardet"},
+    "corpora": {"chardet", "openpyxl", "pypdf", "striprtf"},
 }
 # The only part of the service that knows of click.
 WITH_CLICK = {

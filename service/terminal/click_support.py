@@ -68,7 +68,7 @@ def discard_output() -> None:
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 PATH = click.Path(path_type=Path)
-READING = ("glob", "encoding", "errors", "sha256", "mirror", "max_size")
+READING = ("glob", "encoding", "errors", "column", "field", "raw", "sha256", "mirror", "max_size")
 
 
 class DurationType(click.ParamType[float]):
@@ -149,6 +149,9 @@ def reading(command: Command) -> Command:
         click.option("--max-size", type=SizeType(), default="4GB", help="Refuse a larger text or download."),
         click.option("--mirror", help="Where to take the built-in linux or shakespeare from: a folder, file or URL."),
         click.option("--sha256", help="Refuse a file or download that has another SHA-256."),
+        click.option("--raw", is_flag=True, help="Read documents as they are: HTML with its tags, notebooks as JSON."),
+        click.option("--field", metavar="NAME", help="Read one field of JSON objects, one object a line; a.b is the field b inside of a."),
+        click.option("--column", metavar="NAME", help="Read one column of a CSV, TSV or Excel table, by its name or number."),
         click.option(
             "--errors",
             type=click.Choice(["strict", "replace", "skip"]),

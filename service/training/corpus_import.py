@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -12,6 +13,7 @@ from service.system.errors import InvalidName
 
 Watch = Callable[[int], None]
 
+ALIKE = 0.7  # how much of two names must be the same, so that one is proposed for the other
 LEAST_TEXT = 100  # characters: below that there is nothing to learn from
 
 
@@ -50,16 +52,18 @@ def corpus_for(store: Store, what: str, watch: Watch | None = None, **reading: A
     """
     found = store.corpora.find(what)
     if found:
-        for setting in ("glob", "encoding", "errors", "sha256", "mirror"):
-            if reading.get(setting, "strict") not in (None, (), "strict"):
+        for setting in ("glob", "encoding", "errors", "sha256", "mirror", "column", "field", "raw"):
+            if reading.get(setting, "strict") not in (None, (), "strict", False):
                 raise InvalidSetting(setting, reading[setting], f"left out for {what}", "that text is stored already")
         return found, None
     try:
         source = open_source(what, scratch=str(store.path.absolute().parent), room=store.room.check, **reading)
-    except SourceNotFound:
+    except SourceNotFound as error:
         if is_builtin(what):
             raise
-        raise SourceNotFound(what, BUILTINS, [corpus.name for corpus in store.corpora.list()]) from None
+        stored = [corpus.name for corpus in store.corpora.list()]
+        alike = [*error.alike, *difflib.get_close_matches(what, stored, 1, ALIKE)]
+        raise SourceNotFound(what, BUILTINS, stored, dict.fromkeys(alike)) from None
     return add(store, source, watch=watch), source
 
 

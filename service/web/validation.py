@@ -146,6 +146,9 @@ ROUTE_FIELDS = {
         choices=("strict", "replace", "skip"),
     ),
     "file.glob": _field(tuple, "which files of an archive are read, such as *.txt; may be sent several times", ()),
+    "file.column": _field(str, "the column of a CSV, TSV or Excel table that is read, by its name or number", None),
+    "file.field": _field(str, "the field of JSON objects that is read, one object a line; a.b is the field b inside of a", None),
+    "file.raw": _field(bool, "whether documents are read as they are: HTML with its tags, notebooks as JSON", False),
     # ── jobs
     "job.model": _field(str, "lstm, gru or rnn, or a model to continue from, whose alphabet is kept"),
     "job.training_file": _field(str, "the file to train on"),

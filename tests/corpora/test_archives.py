@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from corpora.archives import read_stream
 from corpora.read_report import ReadReport
 from corpora.reading import Limits, ReadOptions
-from model.errors import BinaryText, CharloomError, EmptyText, NothingToRead, UnreadableSource
+from model.errors import BinaryText, CharloomError, EmptyText, NothingToRead, UnreadableSource, UnsuitableFile
 
 Text = Callable[..., str]
 Pack = Callable[..., bytes]
@@ -83,7 +83,7 @@ def test_a_text_that_begins_like_an_archive(tmp_path: Path, text_of: Text) -> No
 @pytest.mark.parametrize(("magic", "kind"), [(b"\x28\xb5\x2f\xfd", "zstd"), (b"7z\xbc\xaf\x27\x1c", "7z"), (b"Rar!\x1a\x07\x00", "rar")])
 def test_kinds_that_are_not_unpacked(magic: bytes, kind: str, tmp_path: Path, text_of: Text) -> None:
     (tmp_path / "a").write_bytes(magic + b"\0" * 99)
-    with pytest.raises(UnreadableSource, match=f"packed with {kind}; unpack it first"):
+    with pytest.raises(UnsuitableFile, match=f"packed with {kind}; unpack it first"):
         text_of(tmp_path / "a")
 
 
@@ -106,7 +106,7 @@ def test_nothing_and_no_text_in_it(tmp_path: Path, text_of: Text, tar_of: Pack) 
     with pytest.raises(EmptyText):
         text_of(path)
     path.write_bytes(gzip.compress(gzip.compress(b"text")))
-    with pytest.raises(BinaryText):
+    with pytest.raises(UnsuitableFile, match="gunzip"):
         text_of(path)
     path.write_bytes(b"\0" * 10240)  # a tar of nothing, or just zeros
     with pytest.raises(BinaryText):

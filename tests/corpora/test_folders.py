@@ -57,8 +57,9 @@ def test_what_is_no_text_is_skipped_and_counted(tmp_path: Path) -> None:
     source = open_source(str(tmp_path))
     assert "".join(source.pieces()) == "a\né\n"
     assert source.report.warnings == [
-        "3 binary files were skipped: b.bin, c.bin, f.gz",
+        "2 binary files were skipped: b.bin, c.bin",
         'one file was skipped that could not be decoded: d.txt; it seems to be cp1252 ("ÿ") (choose with --encoding)',
+        "one file was skipped, packed with gzip: f.gz; unpack it first (gunzip FILE)",
     ]
     assert "".join(source.pieces()) == "a\né\n"  # again, with a new report
     assert source.report.files == 2
@@ -136,7 +137,7 @@ LINE = "아침 안개가 강 위에 낮게 깔려 있었다.\n"
 def test_a_folder_in_one_encoding_is_told_as_one_fact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fill(tmp_path, **{f"f{number:02}_txt": f"{number} {LINE}".encode("cp949") for number in range(30)})
     fact = 'cp949 ("0 아침 안개가 강 위에 낮게 깔려 있었다.")'
-    with pytest.raises(NothingToRead, match=re.escape(f"(30 binary or undecodable files were skipped; they seem to be {fact}: name")):
+    with pytest.raises(NothingToRead, match=re.escape(f"and 27 more; they seem to be {fact} (choose with --encoding)")):
         list(open_source(str(tmp_path)).pieces())
     fill(tmp_path, z_txt="z\n")
     source = open_source(str(tmp_path))

@@ -148,6 +148,10 @@ def in_words_of_the_form(message: str) -> str:
         ("--glob", "glob"),
         ("--encoding", "encoding"),
         ("--errors", "errors"),
+        ("--column NAME", "column"),
+        ("--column", "column"),
+        ("--field", "field"),
+        ("leave out --raw", "leave out raw"),
     ):
         message = message.replace(option, field)
     return message
@@ -161,6 +165,9 @@ def _source(service: Service, arriving: Upload, given: dict[str, Any], take: Cal
         glob=given["glob"],
         encoding=given["encoding"],
         errors=given["errors"],
+        column=given["column"],
+        field=given["field"],
+        raw=given["raw"],
         max_size=service.config.max_upload,
         scratch=str(service.store.path.absolute().parent),
         take=take,

@@ -178,7 +178,11 @@ def test_whatever_the_text_and_the_pieces_it_arrives_in(
         (TALE.encode() + b"\xff", {}, (400, "file", "tale.txt is not utf-8: byte 0xff in line 11 (offset 350)")),
         (b"PK\x03\x04" + b"x" * 500, {}, (400, "file", "tale.txt cannot be read")),
         (TALE, {"encoding": "morse"}, (400, "encoding", "encoding is 'morse'; it must be auto, or one that Python knows")),
-        (TALE, {"colour": "red"}, (400, "colour", "colour is not a known setting; known are: encoding, errors, file, glob, name, purpose")),
+        (
+            TALE,
+            {"colour": "red"},
+            (400, "colour", "colour is not a known setting; known are: column, encoding, errors, field, file, glob, name, purpose, raw"),
+        ),
         (TALE, {f"f{number}": "" for number in range(200)}, (400, "f0", "f0 is not a known setting")),
         (TALE, {"name": "x" * 300_000}, (400, None, "the field name is longer than 262,144 bytes")),
     ],

@@ -1,0 +1,213 @@
+"""Has documents read by a process of its own, and keeps what they say until it is complete."""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from corpora import file_types
+from corpora.decoding import BLOCK, Readable
+from corpora.documents.reader_process import MEMORY_TAKEN, RECORD
+from corpora.file_types import FileType
+from model.errors import DocumentError, UnreadableDocument, UnsuitableFile
+
+PROJECT = Path(__file__).resolve().parents[2]  # what the process imports from
+IN_MEMORY = 2**20  # bytes of a document's text that are kept in memory; more go to a temporary file
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What reading documents may take. A PDF of 260 pages with 400 kB of text took 2.2 s and 37 MB (measured with pypdf 7.1)."""
+
+    memory: int = 128 * 2**20  # bytes, of the process that reads; Python itself and a library take 20 MB
+    seconds: float = 60.0  # of processor time, for each document ...
+    seconds_per_megabyte: float = 2.0  # ... and for each of its megabytes
+    size: int = 2**32  # bytes of a document, and of its text
+    ratio: int = 100  # of a document's text to its bytes, from `ratio_from` bytes of text on: more is a bomb
+    ratio_from: int = 2**28
+
+
+@dataclass
+class DocumentText:
+    """What a document says: its `parts` (paragraphs, pages, messages), and how many `empty` ones were left out."""
+
+    type: FileType
+    parts: int
+    empty: int
+    multiline: bool  # whether any of its records has several lines, so that an empty line must part them
+    file: IO[bytes]
+
+    def read(self, size: int, /) -> bytes:
+        """Returns the next bytes of the text in UTF-8."""
+        return self.file.read(size)
+
+    def pieces(self) -> Iterator[str]:
+        """Yields the text, and closes its file."""
+        decode = codecs.getincrementaldecoder("utf-8")("replace").decode
+        separator = "\n\n" if self.multiline else "\n"
+        with self.file:
+            self.file.seek(0)
+            while data := self.file.read(BLOCK):
+                if text := decode(data).replace(RECORD, separator):
+                    yield text
+
+
+class DocumentReader:
+    """Reads documents one after the other, all in one process, which starts with the first of them. Not thread-safe."""
+
+    def __init__(
+        self,
+        bounds: Bounds = Bounds(),
+        column: str | None = None,
+        field: str | None = None,
+        scratch: str | None = None,
+        take: Callable[[int], None] = lambda size: None,
+        room: Callable[[int], object] | None = None,
+    ) -> None:
+        """Of tables only a `column` is read, of JSON objects a `field`.
+
+        `scratch` is the folder for temporary files, `take(bytes)` is called before memory is used, and `room(bytes)` before a file grows.
+        """
+        self.bounds, self._column, self._field = bounds, column, field
+        self._scratch, self._take, self._room = scratch, take, room
+        self._taken = False
+        self._file: IO[bytes] | None = None  # the bytes of the document
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> DocumentReader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end()
+        if self._file:
+            self._file.close()
+            self._file = None
+
+    def type_of(self, head: bytes, name: str) -> FileType | None:
+        """Returns the type of a file that begins with `head`, None if it is plain text. Raises `UnsuitableFile` if it cannot be read."""
+        kind = file_types.recognise(head, name)
+        if kind is None or kind.decoded:
+            if self._column is not None:
+                return file_types.CSV
+            return file_types.JSON_LINES if self._field is not None else kind
+        if not kind.reader:
+            raise UnsuitableFile(name, kind.what, kind.step)
+        if self._field is not None or (self._column is not None and kind is not file_types.OFFICE):
+            raise UnsuitableFile(name, kind.what, "--field is for JSON objects, and --column for tables; leave it out here")
+        return kind
+
+    def read(self, stream: Readable, kind: FileType, name: str) -> DocumentText:
+        """Returns what the document in `stream` says.
+
+        Raises the kinds of `DocumentError`, and what `stream` raises.
+        """
+        if not self._taken:
+            self._take(self.bounds.memory)
+            self._taken = True
+        size = self._copy(stream, kind, name)
+        seconds = self.bounds.seconds + self.bounds.seconds_per_megabyte * size / 1e6
+        process = self._started()
+        asked = {"reader": kind.reader, "what": kind.what, "seconds": seconds, "column": self._column, "field": self._field}
+        text: IO[bytes] = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY, dir=self._scratch)  # noqa: SIM115
+        with contextlib.ExitStack() as on_failure:
+            on_failure.callback(text.close)
+            on_failure.callback(self._end)
+            try:
+                assert process.stdin
+                process.stdin.write(json.dumps(asked).encode() + b"\n")
+                process.stdin.flush()
+            except OSError:
+                raise self._failure(process, kind, name, seconds) from None
+            answer = self._answer(process, text, kind, name, seconds, size)
+            on_failure.pop_all()
+        counted = getattr(file_types, answer["type"]) if answer["type"] else kind
+        return DocumentText(counted, answer["parts"], answer["empty"], answer["multiline"], text)
+
+    def _copy(self, stream: Readable, kind: FileType, name: str) -> int:
+        """Copies the document to the file that the process reads; returns its size."""
+        if self._file is None:
+            self._file = tempfile.TemporaryFile(dir=self._scratch)  # noqa: SIM115
+        self._file.seek(0)
+        self._file.truncate()
+        size = 0
+        while data := stream.read(BLOCK):
+            size += len(data)
+            if size > self.bounds.size:
+                raise UnreadableDocument(name, kind.what, f"it is larger than {self.bounds.size:,} bytes, the limit")
+            self._grow(len(data))
+            self._file.write(data)
+        self._file.flush()
+        return size
+
+    def _grow(self, size: int) -> None:
+        if self._room:
+            self._room(size)
+
+    def _started(self) -> subprocess.Popen[bytes]:
+        if self._process is None or self._process.poll() is not None:
+            assert self._file
+            environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(PROJECT), os.environ.get("PYTHONPATH")]))}
+            number = self._file.fileno()
+            self._process = subprocess.Popen(
+                [sys.executable, "-B", "-W", "ignore", "-m", "corpora.documents.reader_process", str(number), str(self.bounds.memory)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                env=environment,
+                pass_fds=(number,),
+                process_group=0,  # Ctrl-C reaches the parent alone, which ends this one
+            )
+        return self._process
+
+    def _answer(
+        self, process: subprocess.Popen[bytes], text: IO[bytes], kind: FileType, name: str, seconds: float, packed: int
+    ) -> dict[str, Any]:
+        """Keeps the text that comes; returns the counts at its end."""
+        assert process.stdout
+        size = 0
+        while len(head := process.stdout.read(5)) == 5:
+            content = process.stdout.read(int.from_bytes(head[1:], "big"))
+            if head[:1] == b"T":
+                size += len(content)
+                if size > self.bounds.size or (size > self.bounds.ratio_from and size > self.bounds.ratio * packed):
+                    raise UnreadableDocument(name, kind.what, f"it expands to more than {size:,} bytes, as a bomb does")
+                self._grow(len(content))
+                text.write(content)
+            elif head[:1] == b"D":
+                counts: dict[str, Any] = json.loads(content)
+                return counts
+            else:
+                error, *facts = json.loads(content)
+                raise next(each for each in DocumentError.__subclasses__() if each.__name__ == error)(name, *facts)
+        raise self._failure(process, kind, name, seconds)
+
+    def _failure(self, process: subprocess.Popen[bytes], kind: FileType, name: str, seconds: float) -> UnreadableDocument:
+        status = process.wait()
+        if status == MEMORY_TAKEN:
+            why = f"that takes more than {self.bounds.memory:,} bytes of memory, the limit"
+        elif hasattr(signal, "SIGXCPU") and status == -signal.SIGXCPU:
+            why = f"that takes more than {seconds:.0f} seconds of processor time, the limit"
+        else:
+            why = f"the process that read it ended with status {status}; it is damaged, or takes more memory than it may"
+        return UnreadableDocument(name, kind.what, why)
+
+    def _end(self) -> None:
+        """Ends the process, if it runs."""
+        if self._process:
+            process, self._process = self._process, None
+            process.kill()
+            for stream in (process.stdin, process.stdout):
+                if stream:
+                    with contextlib.suppress(OSError):
+                        stream.close()
+            process.wait()
