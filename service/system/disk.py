@@ -70,7 +70,7 @@ class Room:
     """
 
     def __init__(self, database: Path, least: int = 0) -> None:
-        self._database, self.least = database, max(least, RESERVE)
+        self._database, self._asked, self.least = database, least, max(least, RESERVE)
         self._reserve = Path(f"{database.absolute()}.reserve")
 
     @property
@@ -105,16 +105,49 @@ class Room:
             return False
         return True
 
+    @property
+    def _enough(self) -> int:
+        """The bytes that must be free before the reserve is made."""
+        return self.least + PLENTY * RESERVE
+
+    def _has_reserve(self) -> bool:
+        return self._reserve.exists() and self._reserve.stat().st_size >= RESERVE
+
+    def no_reserve(self) -> str | None:
+        """Returns why there is no reserve, or None if there is one, or nothing can be written at all."""
+        try:
+            if self._has_reserve() or not os.access(self._reserve.parent, os.W_OK):
+                return None
+            free = self.free
+        except OSError:
+            return None
+        why = f"{free / 1e6:,.0f} MB are free, and it is made from {self._enough / 1e6:,.0f} MB on"
+        return (
+            f"there is no reserve of {RESERVE / 1e6:,.0f} MB on the disk of {self._database.name}: {why}; make room, or lower min_disk, or"
+            " cancelling and deleting may have to wait for room, too, once the disk is full"
+        )
+
+    def notes(self) -> list[str]:
+        """Returns what the operator of a service should know about its room."""
+        found = [note] if (note := self.no_reserve()) else []
+        if 0 < self._asked < self.least:
+            found.append(f"min_disk is {self._asked:,} bytes; {self.least:,} bytes are left at least, the size of the reserve")
+        return found
+
     def keep_reserve(self) -> None:
         """Makes the reserve if it is missing and there is plenty of room. A disk that cannot be written has none."""
         with contextlib.suppress(OSError):
-            present = self._reserve.stat().st_size if self._reserve.exists() else -1
-            if present >= RESERVE or self.free < self.least + PLENTY * RESERVE:
+            if self._has_reserve():
+                self._reserve.chmod(0o600)  # earlier releases gave it the rights of any new file
+                return
+            if self.free < self._enough:
                 return
             # Random, so that a file system that compresses keeps the room, too; under another name, so that no reserve is shorter.
             part = Path(f"{self._reserve}{PART}")
             try:
-                part.write_bytes(os.urandom(RESERVE))
+                part.unlink(missing_ok=True)
+                with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:  # as private as the database
+                    file.write(os.urandom(RESERVE))
                 part.replace(self._reserve)
             except OSError:
                 part.unlink()

@@ -72,6 +72,8 @@ class Worker:
         Raises `StoreError` if the database cannot be opened.
         """
         with Store(self._db, create=self._create, min_disk=self._min_disk) as store:
+            for note in store.room.notes() if self._create else ():  # a service tells it itself
+                log.warning(note)
             try:
                 while not self._stopping:
                     self._look(store)

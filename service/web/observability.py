@@ -268,7 +268,7 @@ def health_routes(service: Service, version: str) -> Blueprint:
         found.sqlite_version, found.journal_mode = service.store.sqlite_version, service.store.journal_mode
         found.rows, found.waiting = service.engine.rows, service.engine.waiting
         found.disk_free, found.no_room = service.store.room.free, service.store.room.shortage()
-        found.damaged = service.store.damaged
+        found.no_reserve, found.damaged = service.store.room.no_reserve(), service.store.damaged
         return answer(found)
 
     @blueprint.get("/ready")

@@ -37,7 +37,7 @@ class ServiceConfig(Settings):
     max_upload: int = setting(4_000_000_000, "the largest file that can be uploaded", unit="bytes", at_least=1, at_most=10**13)
     upload_memory: int = setting(2**28, "memory that uploads take together, packed ones most", unit="bytes", at_least=0, at_most=10**13)
     max_files: int = setting(1000, "corpora that are kept; more cannot be uploaded", unit="files", at_least=0, at_most=10**9)
-    min_disk: int = setting(200_000_000, "room that what is stored leaves on the disk", unit="bytes", at_least=0, at_most=10**15)
+    min_disk: int = setting(200_000_000, "room that is left on the disk (2 MB or more)", unit="bytes", at_least=0, at_most=10**15)
     max_prompt: int = setting(8192, "symbols of a prompt that are read: its last ones", unit="symbols", at_least=1, at_most=10**9)
     max_length: int = setting(100_000, "symbols that one text may have", unit="symbols", at_least=1, at_most=10**9)
     max_texts: int = setting(64, "texts that one request may ask for", unit="texts", at_least=1, at_most=1024)

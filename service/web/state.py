@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -25,6 +26,8 @@ from service.system.errors import ModelInTraining, NoModelYet
 from service.web.rate_limits import RateLimits
 from service.web.service_config import ServiceConfig
 
+log = logging.getLogger("charloom")
+
 UPLOADS_AT_WORK = 2  # at a time: each takes a processor and some 30 MB, while the others wait or receive
 MEMORY_WAIT, WAITING_UPLOADS = 5.0, 16  # seconds that an upload waits until others give memory back, and how many do, each in a thread
 Prompt = str | Sequence[int]  # text, or ids of symbols
@@ -37,6 +40,8 @@ class Service:
         """`observer` receives the engine's measurements. Raises `StoreError`."""
         self.config = config
         self.store = Store(config.db, min_disk=config.min_disk)
+        for note in self.store.room.notes():
+            log.warning(note)
         self.models = ModelCache(self.store, config.model_memory, config.max_prompt, hardware.cores())
         self.engine = Engine(
             max_rows=config.max_rows,

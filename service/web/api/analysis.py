@@ -194,11 +194,11 @@ def described(model: LoadedModel, max_prompt: int) -> TokenizerInfo:
         model=model.name,
         level=vocabulary.level,
         normalization=vocabulary.normalization,
-        vocab_size=vocabulary.size,
+        vocab_size=len(vocabulary.names),
         model_max_length=max_prompt,
         bos_token=line_end,
         eos_token=line_end,
         unk_token=vocabulary.names[vocabulary.unknown],
         unk_token_id=vocabulary.unknown,
-        symbols=vocabulary.names[: vocabulary.size],
+        symbols=vocabulary.names,
     )

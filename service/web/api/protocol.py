@@ -84,7 +84,8 @@ class Health(Shape, kw_only=True):
     """The state of the service. `status` is `unreadable` if the database cannot be read: then `models` is left out.
 
     `rows` are texts being generated, `waiting` requests in the queue; `arithmetic` is what computes them. `disk_free` are the bytes left on
-    the disk; `no_room` says why nothing can be stored now, if so: jobs wait or pause. `damaged` names what was
+    the disk; `no_room` says why nothing can be stored now, if so: jobs wait or pause. `no_reserve` says why deleting has no room of its
+    own on a full disk, if so. `damaged` names what was
     found damaged in the database while it was read; `charloom check` says more. To a caller without the key that it needs, only
     `status`, `version` and `training` without its `run` are told.
     """
@@ -101,6 +102,7 @@ class Health(Shape, kw_only=True):
     waiting: Count | msgspec.UnsetType = msgspec.UNSET
     disk_free: Count | msgspec.UnsetType = msgspec.UNSET
     no_room: str | msgspec.UnsetType | None = msgspec.UNSET
+    no_reserve: str | msgspec.UnsetType | None = msgspec.UNSET
     damaged: list[str] | msgspec.UnsetType = msgspec.UNSET
 
 
@@ -246,8 +248,8 @@ class Detokenized(Shape, kw_only=True):
 class TokenizerInfo(Shape, kw_only=True):
     """The alphabet of a model, with the keys of a `tokenizer_config.json`: `symbols` has the symbol of each id, in their order.
 
-    `bos_token` and `eos_token` are the line end, after which a text begins; they are null if the alphabet lacks it. Ids outside the
-    alphabet mean `unk_token`.
+    `bos_token` and `eos_token` are the line end, after which a text begins; they are null if the alphabet lacks it. The last id is that of
+    `unk_token`, which stands for what the alphabet lacks: it may be in a prompt, and is never written.
     """
 
     tokenizer_class: str

@@ -103,9 +103,16 @@ def test_the_reserve_is_given_up_on_a_full_disk_and_made_again(reserve: Path, pa
     left(monkeypatch, 50_000 + 8 * 10_000 - 1)
     room.keep_reserve()
     assert not reserve.exists()
+    assert room.notes() == [room.no_reserve()]
+    assert "there is no reserve of 0 MB on the disk of charloom.db: 0 MB are free" in room.notes()[0]
     left(monkeypatch, 50_000 + 8 * 10_000)
     room.keep_reserve()
     assert reserve.stat().st_size == 10_000
+    assert reserve.stat().st_mode & 0o777 == 0o600
+    assert room.notes() == []
+    reserve.chmod(0o644)  # as earlier releases made it
+    room.keep_reserve()
+    assert reserve.stat().st_mode & 0o777 == 0o600
     assert not room.give_up_reserve()
     left(monkeypatch, 9_999)
     assert room.give_up_reserve()
@@ -124,6 +131,14 @@ def test_a_reserve_takes_real_room_and_none_is_made_in_part(reserve: Path, path:
     assert [each.name for each in path.parent.iterdir()] == [reserve.name]
     assert reserve.stat().st_blocks * 512 >= 10_000
     assert len(set(reserve.read_bytes())) == 256  # no file system compresses it
+
+
+def test_a_least_below_the_reserve_is_raised_and_told(reserve: Path, path: Path) -> None:
+    room = Room(path, 4000)
+    room.keep_reserve()
+    assert room.least == 10_000
+    assert room.notes() == ["min_disk is 4,000 bytes; 10,000 bytes are left at least, the size of the reserve"]
+    assert Room(path, 0).notes() == []  # as little as can be
 
 
 def test_a_folder_that_cannot_be_written_has_no_reserve(path: Path) -> None:

@@ -169,6 +169,7 @@ def test_an_empty_store(client: FlaskClient, store: Store) -> None:
         "waiting": 0,
         "disk_free": health["disk_free"],
         "no_room": None,
+        "no_reserve": None,
         "damaged": [],
     }
     answer = client.post("/generate")
@@ -283,6 +284,7 @@ def test_a_disk_without_room(path: Path, caplog: pytest.LogCaptureFixture, monke
     app = create_app(ServiceConfig(db=path, min_disk=free * 2, keys=(hashed(KEY),)))
     client = app.test_client()
     monkeypatch.setattr(logging.getLogger("charloom"), "propagate", True)
+    caplog.clear()  # of what the start told
     for _ in range(3):
         assert unready(client) == (
             "the service is not ready: the disk has less room than min_disk must leave (its log says more); what is stored can be read"

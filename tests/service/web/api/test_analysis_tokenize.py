@@ -36,7 +36,8 @@ def test_there_and_back(client: FlaskClient) -> None:
     assert client.post("/detokenize", json={"model": "m", "tokens": found["tokens"]}).get_json() == {"prompt": TEXT}
     info = client.get("/tokenizer_info?model=m").get_json()
     assert ids(client, TEXT, return_token_strs=True)["token_strs"] == [info["symbols"][token] for token in found["tokens"]]
-    assert (info["model"], info["vocab_size"], info["unk_token_id"]) == ("m@100", len(info["symbols"]), len(info["symbols"]))
+    assert (info["model"], info["vocab_size"], info["unk_token_id"]) == ("m@100", len(info["symbols"]), len(info["symbols"]) - 1)
+    assert info["symbols"][info["unk_token_id"]] == info["unk_token"]
     assert (info["bos_token"], info["eos_token"]) == ("\n", "\n")
 
 
@@ -62,6 +63,8 @@ def test_what_is_replaced_is_told_and_nothing_is_nothing(client: FlaskClient) ->
     found = ids(client, "tå😀😀", return_token_strs=True)
     assert [(each["character"], each["times"]) for each in found["substituted"]][-1] == ("😀", 2)
     assert found["token_strs"][-1] == "\ufffd"
+    info = client.get("/tokenizer_info?model=m").get_json()
+    assert found["token_strs"] == [info["symbols"][token] for token in found["tokens"]]  # each id is one of them
     assert ids(client, "")["tokens"] == []
     assert client.post("/detokenize", json={"model": "m", "tokens": []}).get_json() == {"prompt": ""}
     assert client.post("/detokenize", json={"model": "m", "tokens": [-1, 10**30]}).get_json()["prompt"] == "\ufffd\ufffd"
@@ -71,7 +74,7 @@ def test_without_a_model_it_is_the_latest(client: FlaskClient, add_model: Callab
     assert client.get("/tokenizer_info").status_code == 404
     add_model("other", text="xyz")
     info = client.get("/tokenizer_info").get_json()
-    assert (info["model"], info["symbols"], info["eos_token"]) == ("other@100", ["x", "y", "z"], None)
+    assert (info["model"], info["symbols"], info["eos_token"]) == ("other@100", ["x", "y", "z", "\ufffd"], None)
     assert client.post("/tokenize", json={"prompt": "zyx", "model": None}).get_json()["tokens"] == [2, 1, 0]
 
 
