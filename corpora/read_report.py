@@ -79,6 +79,7 @@ class ReadReport:
     instead: list[Proposal] = field(default_factory=list)  # encodings that may fit a text with such places better
     guesses: Guesses = field(default_factory=Guesses)
     guessed: Counter[str] = field(default_factory=Counter)  # encoding -> files that were read in it, since it was the likeliest
+    separators: int = 0  # U+001E inside files that it was to part
     unused_globs: str = ""  # patterns that had nothing to select from
     unsuitable: dict[tuple[str, str], Named] = field(default_factory=dict)  # by what it is, and the next step
     documents: Named = field(default_factory=Named)  # that could not be read; the errors instead of names
@@ -180,6 +181,8 @@ class ReadReport:
             yield self.documents.sentence("one document could not be read", "documents could not be read")
         for kind, documents in self.converted.items():
             yield documents.sentence(kind)
+        if self.separators:
+            yield f"{self.separators:,} times the character U+001E was dropped, which parts the files from each other"
         if self.unused_globs:
             yield f"glob {self.unused_globs} was ignored: this is one file, and glob selects files of a folder or archive"
 

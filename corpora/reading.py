@@ -12,6 +12,7 @@ from corpora.decoding import AUTO, BLOCK, DecodingNotes, Readable, decoded, read
 from corpora.documents.reader import DocumentReader, DocumentText
 from corpora.file_types import HEAD, HTML, FileType, declared_encoding, recognise
 from corpora.read_report import ReadReport
+from corpora.records import FILE_SEPARATOR
 from corpora.selection import Selection
 from model.errors import BinaryText, DocumentError, EmptyText, NothingToRead, SourceError, TextTooLarge, UndecodableText, UnsuitableFile
 
@@ -56,6 +57,7 @@ class ReadOptions:
     scratch: str | None = None  # folder for temporary files; None is the system's
     take: Callable[[int], None] = untaken  # called with bytes of memory before they are used for unpacking; may raise
     documents: DocumentReader | None = None  # None: documents are not read, and those that are text come with their markup
+    apart: bool = False  # whether files are parted by FILE_SEPARATOR, each a record
     room: Callable[[int], object] | None = None  # is called with the bytes that a temporary file grows by, and raises if there is no room
 
     def check_room(self, size: int) -> None:
@@ -122,16 +124,22 @@ def read_file(stream: Readable, options: ReadOptions, report: ReadReport) -> Ite
 
 
 def read_documents(documents: Iterable[Document], options: ReadOptions, report: ReadReport) -> Iterator[str]:
-    """Yields the texts of many files, each ended with a newline; undecodable files are skipped and counted in `report`.
+    """Yields the texts of many files, each ended with a newline, or parted by `FILE_SEPARATOR` if they are to be `apart`.
 
-    Raises `NothingToRead` if no file is left, and `TextTooLarge`.
+    Undecodable files are skipped and counted in `report`. Raises `NothingToRead` if no file is left, and `TextTooLarge`.
     """
     for document in documents:
         last = ""
         for text in _texts(document, options, report):
-            yield text
+            if options.apart:
+                report.separators += text.count(FILE_SEPARATOR)
+                yield text.replace(FILE_SEPARATOR, "")
+            else:
+                yield text
             last = text
-        if last and not last.endswith("\n"):
+        if options.apart and last:
+            yield FILE_SEPARATOR
+        elif last and not last.endswith("\n"):
             yield "\n"
     if not report.files:
         raise NothingToRead(options.origin, ", ".join(options.selection.globs), report.warnings, report.step, report.proposals)

@@ -70,6 +70,7 @@ def open_source(
     column: str | None = None,
     field: str | None = None,
     raw: bool = False,
+    apart: bool = False,
 ) -> Source:
     """Opens the text that `what` names: a built-in corpus, ``-`` (stdin), an http(s) URL, a file, a folder.
 
@@ -85,6 +86,7 @@ def open_source(
     - `scratch` is the folder for temporary files, which have no name; `room(bytes)` is called before they grow, and may raise.
     - `piece` is the size of a piece in characters.
     - `column` is that of tables, `field` that of JSON objects, whose values are read alone; `raw` reads documents as they are.
+    - `apart`: U+001E stands after each file of a folder or archive, so that each is a record.
 
     Raises at once `InvalidSetting`, `UnknownEncoding`, `SourceNotFound` and `UnreadableSource`, if they show without reading.
     """
@@ -110,7 +112,7 @@ def open_source(
         if mirror is None or not builtin.packed:
             expected = expected or builtin.sha256
     _check_place(place, expected)
-    options = ReadOptions(origin, chosen, encoding, errors, _limits(max_size), scratch, room=room)
+    options = ReadOptions(origin, chosen, encoding, errors, _limits(max_size), scratch, room=room, apart=apart)
     documents = _documents(options, column, field, raw)
 
     def read(report: ReadReport) -> Iterator[str]:
@@ -136,6 +138,7 @@ def open_stream(
     column: str | None = None,
     field: str | None = None,
     raw: bool = False,
+    apart: bool = False,
 ) -> Source:
     """Opens a file that arrives as a stream, such as an upload; it can be read once. The options are those of `open_source`.
 
@@ -145,7 +148,7 @@ def open_stream(
     check_encoding(encoding, errors)
     name = suggested_name(file_name, frozenset(BUILTINS))
     options = ReadOptions(
-        printable(file_name) or "the file", selection(glob), encoding, errors, _limits(max_size), scratch, take, room=room
+        printable(file_name) or "the file", selection(glob), encoding, errors, _limits(max_size), scratch, take, room=room, apart=apart
     )
     documents = _documents(options, column, field, raw)
 

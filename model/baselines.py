@@ -51,13 +51,14 @@ def ngram_losses(
     unknown_cost: float = UNKNOWN_COST,
     orders: Sequence[int] = ORDERS,
     tick: Callable[[], None] | None = None,
+    boundary: int | None = None,
 ) -> dict[int, float]:
     """Returns the mean loss over ids[start:stop], in nats per symbol, of the n-gram model of each order, counted in ids[:training_stop].
 
-    0 <= training_stop <= start < stop. Contexts reach back across `start`, as the network's do. An unknown target costs
-    `unknown_cost`, as in `model.training.evaluate`. `ids` (N,) may be memory-mapped: only the last `COUNTED` symbols of the training
-    part are read. Memory grows with neither text nor alphabet: at most 300 MB were measured for 200,000 scored symbols, and 400 MB for
-    any number, with V from 65 to 100,000. `tick` is called now and then; an exception that it raises ends the counting.
+    0 <= training_stop <= start < stop. Contexts reach back across `start`, as the network's do, but not across a `boundary`. An unknown
+    target costs `unknown_cost`, as in `model.training.evaluate`. `ids` (N,) may be memory-mapped: only the last `COUNTED` symbols of the
+    training part are read. Memory grows with neither text nor alphabet: at most 300 MB were measured for 200,000 scored symbols, and 400 MB
+    for any number, with V from 65 to 100,000. `tick` is called now and then; an exception that it raises ends the counting.
     """
     training = ids[max(0, training_stop - COUNTED) : training_stop]
     costs = np.zeros(max(orders) + 1)
@@ -66,15 +67,23 @@ def ngram_losses(
         reach = max(0, first - max(orders))
         read = np.asarray(ids[reach:last], np.int64)
         unknown = read[first - reach :] >= vocabulary_size
-        for order, p in enumerate(probabilities(training, read, vocabulary_size, max(orders), tick)):
+        for order, p in enumerate(probabilities(training, read, vocabulary_size, max(orders), tick, boundary)):
             costs[order] += np.where(unknown, unknown_cost, -np.log(p[first - reach :])).sum()
     return {order: float(costs[order]) / (stop - start) for order in orders}
 
 
-def probabilities(training: Ids, read: Ids, vocabulary_size: int, highest: int, tick: Callable[[], None] | None = None) -> Iterator[Array]:
+def probabilities(
+    training: Ids,
+    read: Ids,
+    vocabulary_size: int,
+    highest: int,
+    tick: Callable[[], None] | None = None,
+    boundary: int | None = None,
+) -> Iterator[Array]:
     """Yields the probability (N,) of each symbol of `read` (N,), given those before it, by models of order 0, 1, ... `highest`.
 
-    At the beginning of `read` contexts are shorter. The probability of an unknown symbol has no meaning.
+    At the beginning of `read` contexts are shorter, and behind a `boundary`, which is the first symbol of a context. The probability of an
+    unknown symbol has no meaning.
     """
     symbols = vocabulary_size + 1  # with the unknown one
     read = np.asarray(read, np.int64)
@@ -83,10 +92,11 @@ def probabilities(training: Ids, read: Ids, vocabulary_size: int, highest: int, 
     before = np.zeros(len(read), np.int64)  # (N,) the number of each symbol's context, at first the empty one
     training_before = np.zeros(len(training), np.int32)  # the same for the training part
     contexts = 1  # the number of distinct contexts
-    for _ in range(highest):
+    for order in range(1, highest + 1):
+        edge = boundary if order > 1 else None  # a longer string does not end in it as a context
         here = np.flatnonzero(before != ABSENT)
         keys, strings = np.unique(before[here] * symbols + read[here], return_inverse=True)  # contexts with their next symbol
-        c_string, c, T = _count(training, training_before, HashIndex(keys), contexts, symbols, tick)
+        c_string, c, T = _count(training, training_before, HashIndex(keys), contexts, symbols, tick, edge)
         context = before[here]
         p, shorter = p.copy(), p[here]
         with np.errstate(invalid="ignore"):  # 0 / 0 where a context never occurred
@@ -95,16 +105,24 @@ def probabilities(training: Ids, read: Ids, vocabulary_size: int, highest: int, 
         yield p
         before = np.full(len(read) + 1, ABSENT)
         before[here + 1] = strings
+        if edge is not None:
+            before[1:][read == edge] = ABSENT
         before, contexts = before[:-1], len(keys)
 
 
 def _count(
-    training: Ids, before: Array, strings: HashIndex, contexts: int, symbols: int, tick: Callable[[], None] | None = None
+    training: Ids,
+    before: Array,
+    strings: HashIndex,
+    contexts: int,
+    symbols: int,
+    tick: Callable[[], None] | None = None,
+    edge: int | None = None,
 ) -> tuple[Array, Array, Array]:
     """Returns c of each string (a context with its next symbol), c of each context, T of each context.
 
     `before` (N,) holds the context of each training symbol, ABSENT if it has no number. It is updated in place to the contexts that
-    are longer by one symbol.
+    are longer by one symbol; there is none behind `edge`.
     """
     c_string, c = np.zeros(strings.count, np.int64), np.zeros(contexts, np.int64)
     others: list[Array] = []  # strings without a number, as sorted keys
@@ -115,7 +133,8 @@ def _count(
         ids, context = np.asarray(training[start:stop], np.int64), before[start:stop].astype(np.int64)
         keys = context * symbols + ids  # negative if the context is ABSENT
         string = strings.find(keys)
-        before[start + 1 : stop + 1] = string[: len(before) - start - 1]
+        after = string[: len(before) - start - 1]
+        before[start + 1 : stop + 1] = after if edge is None else np.where(ids[: len(after)] == edge, ABSENT, after)
         counts = (context != ABSENT) & (ids < symbols - 1)
         c += np.bincount(context[counts], minlength=contexts)
         c_string += np.bincount(string[counts & (string != ABSENT)], minlength=strings.count)

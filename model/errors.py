@@ -21,6 +21,8 @@
     │   │   ├── ChooseColumn
     │   │   └── NoSuchColumn
     │   ├── TooManyCharacters     different ones
+    │   ├── RecordTooLong
+    │   ├── TooFewRecords         different ones
     │   └── TextTooLarge
     ├── SourceError               the source of a text cannot be read
     │   ├── SourceNotFound
@@ -120,6 +122,23 @@ class TextTooShort(TextError):
         super().__init__(
             f"{origin} has {length:,} characters; at least {least:,} are needed to learn from (and to keep some for validation)"
         )
+
+
+class RecordTooLong(TextError):
+    def __init__(self, words: str, limit: int) -> None:
+        super().__init__(
+            f"if the text is cut into {words}, a record has more than {limit:,} characters, the limit; choose other --records, or none"
+        )
+        self.param = "records"
+
+
+class TooFewRecords(TextError):
+    def __init__(self, origin: str, different: int, words: str) -> None:
+        super().__init__(
+            f"{origin} has {different} different record{'' if different == 1 else 's'} if it is cut into {words}; at least 2 are"
+            " needed, one to learn from and one for validation: choose other --records, or none"
+        )
+        self.param = "records"
 
 
 class TooManyCharacters(TextError):

@@ -111,11 +111,11 @@ def train(
     updates = network.optimizer(state.memory, config)
     gradients = Parameters(model.parameters.shapes, group.gradient_buffer(model.parameters.flat))
     while (done := group.begin(share(state))) < 1:
-        inputs, targets = streams.chunk(state.chunk)
+        inputs, targets = streams.chunk(state.chunk, state.epoch)
         hidden = state.hidden[:, :, rows]  # a view
         # A new generator for each step, so that a checkpoint needs no random state.
         rng = np.random.Generator(np.random.PCG64([config.seed, state.step]))
-        if config.reset_rate:
+        if config.reset_rate and model.boundary is None:  # a record begins with a state of zero in any case
             # A state that is never reset drifts away from those at the beginning of a text; see TrainingConfig.reset_rate.
             hidden[:, :, (rng.random(B) < config.reset_rate)[rows]] = 0
         masks = model.masks(rng, B)  # of all streams, so that they are the same for any group
@@ -162,19 +162,20 @@ def evaluate(
     """Returns the loss over ids[start:stop], each predicted from the symbols before it: 0 < start < stop.
 
     They are read as parallel streams with carried state. Each stream first reads up to `VALIDATION_CONTEXT` symbols before its first
-    one, so that the result is close to that of a single stream. `tick` is called now and then; an exception that it raises ends the
-    evaluation.
+    one, so that the result is close to that of a single stream. If the model has a boundary, ids[0] is one. `tick` is called now
+    and then; an exception that it raises ends the evaluation.
     """
     total = stop - start
     B = int(np.clip(total // (4 * VALIDATION_CONTEXT), 1, VALIDATION_STREAMS))
     length = -(-total // B)
     firsts = start + length * np.arange(B)  # (B,) the first target of each stream
-    context = min(VALIDATION_CONTEXT, start - 1)
+    records = network.model.boundary is not None  # then what stands before the first symbol may be read as further boundaries
+    context = VALIDATION_CONTEXT if records else min(VALIDATION_CONTEXT, start - 1)
     hidden = network.model.zero_state(B)
     cost, unknown = 0.0, 0
     for offset in range(-context, 0, VALIDATION_LENGTH):
         before = firsts + np.arange(offset, min(offset + VALIDATION_LENGTH, 0))[:, None]  # (T, B)
-        _, hidden = network.read(ids[before - 1], hidden)
+        _, hidden = network.read(ids[np.maximum(before - 1, 0)], hidden)
     for offset in range(0, length, VALIDATION_LENGTH):
         if tick:
             tick()

@@ -261,14 +261,28 @@ def why_damaged(chunk: Callable[[int], str | None], stored: Mapping[str, Any]) -
 
 # The alphabet can be thousands of entries long, so it is read only when asked for.
 COLUMNS = """
-    SELECT corpora.id, name, origin, created_at, text AS text_id, sha256, characters, bytes, lines, alphabet_size
+    SELECT corpora.id, name, origin, created_at, text AS text_id, sha256, characters, bytes, lines, alphabet_size, records
     FROM corpora JOIN texts ON texts.id = corpora.text
 """
 
 
+WAY = ("kind", "separator", "header", "unique")  # of cutting a text into records; the other keys are what was counted
+
+
+def _way(records: Mapping[str, Any] | None) -> tuple[Any, ...] | None:
+    return None if records is None else tuple(records.get(name) for name in WAY)
+
+
+def _as_json(records: Mapping[str, Any] | None) -> str | None:
+    return None if records is None else json.dumps(records, ensure_ascii=False)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Corpus:
-    """A stored text and its name. `sha256` and `bytes` are of its UTF-8; `alphabet_size` counts different code points."""
+    """A stored text and its name. `sha256` and `bytes` are of its UTF-8; `alphabet_size` counts different code points.
+
+    `records` says how it is cut into records (`kind`, `separator`, `header`, `unique`), and what was counted of them; None for prose.
+    """
 
     id: int
     name: str
@@ -280,6 +294,7 @@ class Corpus:
     alphabet_size: int
     created_at: str
     text_id: int  # corpora with the same content have the same
+    records: dict[str, Any] | None = None
 
 
 class Corpora:
@@ -289,12 +304,22 @@ class Corpora:
         self._file, self._cache = connections, cache
         self._texts = TextChunks(connections)
 
-    def add(self, name: str, pieces: Iterable[str], origin: str, *, exact: bool = True, anew: bool = True) -> Corpus:
+    def add(
+        self,
+        name: str,
+        pieces: Iterable[str],
+        origin: str,
+        *,
+        exact: bool = True,
+        anew: bool = True,
+        records: Callable[[], dict[str, Any] | None] = lambda: None,
+    ) -> Corpus:
         """Stores a text (decoded, with LF line ends) under ``name``; it is read piece by piece and never held as a whole.
 
         It replaces the same text if that is stored already and damaged. ``origin`` says in words where it came from. With
         ``exact=False`` the name is only a wish, made free as by `free_name`; with ``anew=False`` too, a text that is stored already gets
-        no second name instead, and its corpus is returned. The corpus appears when its last piece is stored; what fails half-way leaves
+        no second name instead, and its corpus is returned, if it is cut into records in the same way. `records` is called when all
+        pieces have arrived, and returns `Corpus.records`. The corpus appears when its last piece is stored; what fails half-way leaves
         nothing.
         Raises `InvalidName`, `NameTaken`, `EmptyText`, `UndecodableText`, `StoreError`, and what ``pieces`` raises.
         """
@@ -307,6 +332,7 @@ class Corpora:
         stored = False
         try:
             damaged = self._texts.damaged_twin(arrived)
+            cut = records()
             with self._file.immediate() as db:
                 wished = name
                 if exact:
@@ -314,10 +340,13 @@ class Corpora:
                 else:
                     name = self.free_name(name)
                 text = self._texts.publish(arrived, damaged)
-                twin = None if name == wished or anew else self._file.row(f"{COLUMNS} WHERE text = ? ORDER BY name LIMIT 1", text)
+                twin = None if name == wished or anew else self._twin(text, cut)
                 if twin is None:
-                    db.execute("INSERT INTO corpora (name, text, origin, created_at) VALUES (?, ?, ?, ?)", (name, text, origin, now()))
-                corpus = self.get(name if twin is None else twin["name"])
+                    db.execute(
+                        "INSERT INTO corpora (name, text, origin, created_at, records) VALUES (?, ?, ?, ?, ?)",
+                        (name, text, origin, now(), _as_json(cut)),
+                    )
+                corpus = twin or self.get(name)
             stored = True
         finally:
             if not stored or text != arrived.id:
@@ -325,6 +354,18 @@ class Corpora:
             elif damaged is not None:
                 self._texts.discard(damaged)
         return corpus
+
+    def _twin(self, text: int, records: dict[str, Any] | None) -> Corpus | None:
+        """Returns a corpus of a text that is cut into records in the same way."""
+        rows = self._file.rows(f"{COLUMNS} WHERE text = ? ORDER BY name", text)
+        return next((corpus for corpus in map(self._sound, rows) if _way(corpus.records) == _way(records)), None)
+
+    def cut_anew(self, name: str, records: dict[str, Any] | None) -> Corpus:
+        """Changes how a corpus is cut into records, and what was counted of them; runs keep how they cut it. Raises `CorpusNotFound`."""
+        with self._file.immediate() as db:
+            corpus = self.get(name)
+            db.execute("UPDATE corpora SET records = ? WHERE id = ?", (_as_json(records), corpus.id))
+            return self.get(name)
 
     def _refuse_taken(self, name: str) -> None:
         if self._has(name):
@@ -364,11 +405,14 @@ class Corpora:
             age(row["created_at"])
             if row["characters"] is None:
                 raise ValueError("it has no length")
+            records = json.loads(row["records"]) if row["records"] is not None else None
+            if not (records is None or (isinstance(records, dict) and isinstance(records.get("separator"), str))):
+                raise ValueError("it does not say how its records are cut")
         except (TypeError, ValueError) as error:
             self._file.damage.note(thing, f"its row cannot be read: {error}")
             raise DatabaseDamaged(str(self._file.path), f"the row of {thing}") from error
         self._file.damage.is_sound(thing)
-        return Corpus(**row)
+        return Corpus(**{**row, "records": records})
 
     def rename(self, name: str, new: str) -> Corpus:
         """Gives a corpus another name; the runs that were trained on it go along.

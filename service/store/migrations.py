@@ -303,6 +303,12 @@ def keep_positions(db: Database) -> None:
         )
 
 
+@release()
+def keep_record_formats(db: Database) -> None:
+    """How a corpus is cut into records, with what was counted of them, as JSON (`corpora.records`); NULL for prose."""
+    db.execute("ALTER TABLE corpora ADD COLUMN records TEXT")
+
+
 def new_number() -> int:
     """Returns a random number for a file's header, never 0."""
     return secrets.randbelow(2**31 - 1) + 1

@@ -68,7 +68,7 @@ def discard_output() -> None:
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 PATH = click.Path(path_type=Path)
-READING = ("glob", "encoding", "errors", "column", "field", "raw", "sha256", "mirror", "max_size")
+READING = ("glob", "encoding", "errors", "column", "field", "raw", "sha256", "mirror", "max_size", "records", "unique")
 
 
 class DurationType(click.ParamType[float]):
@@ -143,8 +143,24 @@ def chosen(config: type[Settings], values: dict[str, Any]) -> dict[str, Any]:
 database = click.option("--db", type=PATH, default="charloom.db", envvar="CHARLOOM_DB", show_envvar=True, help="The SQLite file.")
 
 
+def recording(command: Command) -> Command:
+    """Adds the options for cutting a text into records."""
+    for option in (
+        click.option("--unique", is_flag=True, help="Of equal records, learn from only one."),
+        click.option(
+            "--records",
+            default="auto",
+            help="Records of the text: auto finds out, none, lines, blocks (between blank lines), csv, tsv, jsonl, files (of a folder or"
+            " archive), fortune, or the separator between two, such as '\\n---\\n'.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
 def reading(command: Command) -> Command:
     """Adds the options for reading a text."""
+    command = recording(command)
     for option in (
         click.option("--max-size", type=SizeType(), default="4GB", help="Refuse a larger text or download."),
         click.option("--mirror", help="Where to take the built-in linux or shakespeare from: a folder, file or URL."),

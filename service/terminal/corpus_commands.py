@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from model.errors import TextError
-from service.terminal.click_support import Commands, database, reading
+from service.terminal.click_support import Commands, database, reading, recording
 from service.terminal.console import echo_beside, opened, removing, say
 
 if TYPE_CHECKING:
@@ -26,16 +26,16 @@ def corpus_group() -> None:
 @click.option("--name", help="Name of the corpus; by default made from the source.")
 @reading
 @database
-def corpus_add(db: Path, source: str, name: str | None, **how: Any) -> None:
+def corpus_add(db: Path, source: str, name: str | None, records: str, unique: bool, **how: Any) -> None:
     """Store a text: a file, folder, archive, URL, - for standard input, or a built-in corpus."""
     from corpora import open_source
     from service.terminal.reports import reading_line
     from service.training import corpus_import
 
     with opened(db, create=True) as store, reading_line(source, echo_beside) as (watch, progress):
-        found = open_source(source, progress=progress, scratch=str(db.absolute().parent), **how)
+        found = open_source(source, progress=progress, scratch=str(db.absolute().parent), apart=records == "files", **how)
         try:
-            corpus = corpus_import.add(store, found, name, watch)
+            corpus = corpus_import.add(store, found, name, watch, records=records, unique=unique)
         except TextError:
             report_reading(found)  # what was left out may be why
             raise
@@ -48,15 +48,17 @@ def report_reading(source: Source | None) -> None:
         say(f"note: {warning}", err=True)
 
 
-def report_corpus(corpus: Corpus, source: Source, as_json: bool = False) -> None:
-    """Print what the reader left out or guessed, and the size of the stored corpus; as an event if the output is JSON."""
-    from service.terminal.reports import corpus_event, corpus_line
+def report_corpus(corpus: Corpus, source: Source | None, as_json: bool = False) -> None:
+    """Print what the reader left out or guessed, and the size of the stored corpus and its records; as an event if the output is JSON."""
+    from service.terminal.reports import corpus_event, corpus_line, records_line
 
     if as_json:
-        click.echo(corpus_event(corpus, source.report.warnings))
+        click.echo(corpus_event(corpus, source.report.warnings if source else []))
         return
     report_reading(source)
     say(corpus_line(corpus), err=True)
+    if corpus.records is not None:
+        say(records_line(corpus.records), err=True)
 
 
 @corpus_group.command("list")
@@ -101,6 +103,18 @@ def corpus_rename(db: Path, name: str, new: str) -> None:
     with opened(db) as store:
         corpus = corpus_import.rename(store, name, new)
     say(f"corpus {name} is now {corpus.name}")
+
+
+@corpus_group.command("cut")
+@click.argument("name")
+@recording
+@database
+def corpus_cut(db: Path, name: str, records: str, unique: bool) -> None:
+    """Change whether and how a stored text is cut into records. Runs that were ordered before keep what they had."""
+    from service.training import corpus_import
+
+    with opened(db) as store:
+        report_corpus(corpus_import.cut_anew(store, name, records, unique), None)
 
 
 removing(corpus_group, "corpus", "NAME", lambda store: store.corpora, "Remove a corpus that no run needs.")

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
+from corpora import RecordFormat
+from corpora.records import escaped
 from service.generation.sample import SampledTexts
 from service.novelty import CopiedSpan, Index, Indexes, TextNovelty, compare
 from service.store import Corpus, Event, Run, Store, StoredCheckpoint
@@ -25,6 +27,7 @@ from service.web.api.protocol import Scored
 # ── corpora ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 SHOWN_CHARACTERS = 40  # of an alphabet, the most frequent
+EXAMPLE_WIDTH = 40  # of a record
 
 
 @contextmanager
@@ -59,16 +62,41 @@ def corpus_line(corpus: Corpus) -> str:
 def corpus_event(corpus: Corpus, notes: Sequence[str]) -> str:
     """Returns a text that was read for a run as one line of JSON, with what was guessed, skipped or replaced."""
     facts = {"event": "corpus", "corpus": corpus.name, "origin": corpus.origin, "characters": corpus.characters, "lines": corpus.lines}
-    return json.dumps({**facts, "alphabet_size": corpus.alphabet_size, "sha256": corpus.sha256, "notes": list(notes)}, ensure_ascii=False)
+    return json.dumps(
+        {**facts, "alphabet_size": corpus.alphabet_size, "sha256": corpus.sha256, "records": corpus.records, "notes": list(notes)},
+        ensure_ascii=False,
+    )
+
+
+def records_line(records: Mapping[str, Any]) -> str:
+    """Returns the facts of a corpus's records in a line; examples are cut."""
+    form = RecordFormat.from_dict(dict(records))
+    about = "about " if records["estimated"] else ""
+    different = "all different" if records["different"] == records["count"] else f"{about}{records['different']:,} different"
+    kept = ", each learned from once" if form.unique and records["different"] < records["count"] else ""
+    header = ", without the first row, which names the columns" if form.header else ""
+    examples = "; ".join(clipped(escaped(example), EXAMPLE_WIDTH) for example in records["examples"])
+    return (
+        f"{counted(records['count'], 'record')} ({form.words}{header}), {different}{kept}, {counted(records['median'], 'character')} in the"
+        f" middle: {examples} (--records none if it is prose)"
+    )
 
 
 def corpora_table(corpora: Sequence[Corpus], width: int) -> str:
     """Returns a line for each corpus, cut to `width`."""
     rows = [
-        [each.name, size(each.bytes), f"{each.characters:,}", f"{each.alphabet_size:,}", each.created_at[:10], each.origin]
+        [
+            each.name,
+            size(each.bytes),
+            f"{each.characters:,}",
+            f"{each.alphabet_size:,}",
+            "prose" if each.records is None else f"{each.records['count']:,} {each.records['kind']}",
+            each.created_at[:10],
+            each.origin,
+        ]
         for each in corpora
     ]
-    return table(["name", "size", "characters", "alphabet", "added", "origin"], rows, width)
+    return table(["name", "size", "characters", "alphabet", "records", "added", "origin"], rows, width)
 
 
 def keys_table(keys: Sequence[ApiKey], width: int) -> str:
@@ -100,6 +128,8 @@ def corpus_report(corpus: Corpus, alphabet: Mapping[str, int], first_lines: Sequ
         "sha256": corpus.sha256,
         "alphabet": f"{corpus.alphabet_size:,} characters; the most frequent: {' '.join(repr(c)[1:-1] for c in common)}",
     }
+    if corpus.records is not None:
+        facts["records"] = records_line(corpus.records)
     return "\n".join([*(f"{label:<12}{text}" for label, text in facts.items()), "first lines", *(f"    {line}" for line in first_lines)])
 
 

@@ -82,13 +82,16 @@ def prepare(
     """
     checkpoint, state = _last_checkpoint(store, run)
     assert run.corpus is not None  # an imported model is refused before its run is claimed
-    text = read(store, run.corpus, config, training, checkpoint.vocabulary if checkpoint else None, run.validation_corpus, tick)
-    streams = Streams(text.ids[: text.split.training], training.batch_size, training.seq_length)
+    records = run.request.get("records"), run.request.get("validation_records")
+    text = read(store, run.corpus, config, training, checkpoint.vocabulary if checkpoint else None, run.validation_corpus, tick, records)
+    streams = text.streams(training)
     refuse_too_large(config, training.optimizer, text.vocabulary.size, streams.chunk(0)[0].size, LARGEST)
     if checkpoint:  # a parent's may have had another dropout
-        model = LanguageModel(config, text.vocabulary.size, checkpoint.model.parameters)
+        model = LanguageModel(config, text.vocabulary.size, checkpoint.model.parameters, text.vocabulary.boundary)
     else:
-        model = LanguageModel.new(config, text.vocabulary.size, training.seed)
+        model = LanguageModel.new(config, text.vocabulary.size, training.seed, boundary=text.vocabulary.boundary)
+    if text.told:
+        notes.append(text.told)
     if run.parent and state is None and text.unknown.symbols:
         count, different = text.unknown
         notes.append(

@@ -260,5 +260,9 @@ def _size(store: Store, corpus: Corpus, model: ModelConfig) -> tuple[int, int]:
     """Return the number of symbols in a corpus, and of different ones; estimates if only reading the text would tell."""
     counts = count_symbols(store, corpus, model)
     if counts is not None:
-        return counts.total, int((counts.counts > 0).sum())
-    return (corpus.bytes, 256) if model.level == "byte" else (corpus.characters, corpus.alphabet_size)
+        symbols, alphabet = counts.total, int((counts.counts > 0).sum())
+    else:
+        symbols, alphabet = (corpus.bytes, 256) if model.level == "byte" else (corpus.characters, corpus.alphabet_size)
+    if corpus.records is not None and corpus.records.get("unique") and corpus.records.get("count"):
+        symbols = max(1, round(symbols * corpus.records["different"] / corpus.records["count"]))
+    return symbols, alphabet

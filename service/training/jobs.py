@@ -19,6 +19,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from corpora import RecordFormat
 from model.checkpoint import Checkpoint
 from model.config import ModelConfig, TrainingConfig
 from model.errors import InvalidSetting, TextTooShort
@@ -78,8 +79,9 @@ def submit(store: Store, spec: JobSpec, *, queued: bool = True) -> Run:
     check_settings(store, spec)
     training = TrainingConfig.from_dict(spec.training)
     corpus = _corpus_long_enough(store, spec.corpus, "corpus")
+    validation = None
     if spec.validation_corpus is not None:
-        _corpus_long_enough(store, spec.validation_corpus, "validation_corpus")
+        validation = _corpus_long_enough(store, spec.validation_corpus, "validation_corpus")
     if spec.parent is not None:
         parent = store.checkpoints.get(*store.runs.resolve(spec.parent))
         model, V = _like_parent(store, parent, corpus, spec.model)
@@ -97,7 +99,7 @@ def submit(store: Store, spec: JobSpec, *, queued: bool = True) -> Run:
             corpus=corpus.name,
             model_config=model.to_dict(),
             training_config=training.to_dict(),
-            request=_request(spec, model if parent else None),
+            request=_request(spec, model if parent else None) | _formats(corpus, validation),
             exact=spec.name is not None and spec.exact,
             state="queued" if queued else "paused",  # until the process that ordered it claims it
             queued=queued,
@@ -167,6 +169,12 @@ def _request(spec: JobSpec, parent: ModelConfig | None) -> dict[str, Any]:
     }
 
 
+def _formats(corpus: Corpus, validation: Corpus | None) -> dict[str, Any]:
+    """Return how the corpora of a run are cut into records, since that may change while the run waits or rests."""
+    formats = {"records": corpus.records, "validation_records": validation.records if validation else None}
+    return {name: RecordFormat.from_dict(records).to_dict() for name, records in formats.items() if records is not None}
+
+
 def _corpus_long_enough(store: Store, name: str, param: str) -> Corpus:
     """Return a stored corpus that one can learn from. Raises `CorpusNotFound` and `TextTooShort`, which name the field `param`."""
     try:
@@ -184,8 +192,8 @@ def _alphabet_size(store: Store, corpus: Corpus, model: ModelConfig) -> int:
     counts = count_symbols(store, corpus, model)
     if counts is None:  # an estimate, which training replaces by the exact number
         return 256 if model.level == "byte" else corpus.alphabet_size
-    size = Vocabulary.build(counts, model.min_count).size
-    if not size:
+    size = Vocabulary.build(counts, model.min_count).size + (corpus.records is not None)  # the boundary
+    if size == (corpus.records is not None):
         must = f"at most {int(counts.counts.max()):,} for corpus {corpus.name}"
         raise InvalidSetting("min_count", model.min_count, must, "no symbol occurs more often")
     return size
@@ -202,7 +210,7 @@ def _like_parent(store: Store, parent: StoredCheckpoint, corpus: Corpus, given: 
         if name not in FREE_OF_PARENT and getattr(config, name) != fixed[name]:
             raise InvalidSetting(name, given[name], f"left out, or {fixed[name]!r}", f"that of the model {label}, which is gone on from")
     alphabet = "".join(store.corpora.alphabet(corpus.name))
-    if (loaded.vocabulary.encode(alphabet) == loaded.vocabulary.unknown).all():
+    if (loaded.vocabulary.encode_record(alphabet) == loaded.vocabulary.unknown).all():
         raise InvalidSetting("corpus", corpus.name, f"one that has characters of the model {label}", "this one has none of them")
     return config, loaded.vocabulary.size
 

@@ -287,7 +287,8 @@ class Assessor:
             vocabulary = self._text.vocabulary
             with contextlib.suppress(MemoryError):  # a run can do without baselines
                 ids, start, stop = self._text.after(self._counted)
-                found = ngram_losses(ids, self._counted, start, stop, vocabulary.size, vocabulary.unknown_cost, ORDERS, tick)
+                V, cost, boundary = vocabulary.size, vocabulary.unknown_cost, vocabulary.boundary
+                found = ngram_losses(ids, self._counted, start, stop, V, cost, ORDERS, tick, boundary)
         self._baselines = found
 
     def assess(self, metric: Metric, seconds_left: float) -> Standing:

@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from model.batches import Streams
+from model.batches import Records, RecordStreams, Streams
 from model.config import ModelConfig, TrainingConfig
 from model.errors import TrainingDiverged
 from model.language_model import LanguageModel
@@ -299,6 +299,8 @@ def together(
 ) -> Iterator[ProcessGroup]:
     """Makes the first `size` ranks, with `threads` threads each, ready to train a model on `ids`, the text of `streams`.
 
+    Of records each rank gets all, since each epoch has another order.
+
     Called by rank 0. Yields the group to train with. When this context ends, the other ranks wait for the next work.
     """
     if size == 1:
@@ -313,6 +315,8 @@ def together(
         "model": model.config.to_dict(),
         "training": config.to_dict(),
         "vocabulary_size": model.vocabulary_size,
+        "boundary": model.boundary,
+        "records": len(streams.records.starts) if isinstance(streams, RecordStreams) else None,
         "unknown_cost": unknown_cost,
         "state": {name: value for name, value in vars(state).items() if name not in ("hidden", "memory")},
         "hidden": (state.hidden.shape, state.hidden.dtype.str),
@@ -324,9 +328,12 @@ def together(
     comm = world.comm.Split(0, 0)
     for array in (model.parameters.flat, *state.memory.values(), state.hidden):
         comm.Bcast(array)
-    for rank in range(1, size):
-        for block in _blocks(ids, streams, rank, size):
-            comm.Send(block, rank)
+    if isinstance(streams, RecordStreams):
+        _tell_records(comm, streams.records)
+    else:
+        for rank in range(1, size):
+            for block in _blocks(ids, streams, rank, size):
+                comm.Send(block, rank)
     del ids, streams  # the caller may not need them any more
     group = Ranks(comm, state.hidden)
     try:
@@ -358,10 +365,16 @@ def _train_along(comm: Comm, plan: dict[str, Any]) -> None:
     for array in (weights, *memory.values(), hidden):
         comm.Bcast(array)
     ids = np.zeros(*plan["ids"])  # as long as the whole text, but only the parts that are written take memory
-    streams = Streams(ids, config.batch_size, config.seq_length)
-    for block in _blocks(ids, streams, comm.Get_rank(), comm.Get_size()):
-        comm.Recv(block, 0)
-    model = LanguageModel(model_config, plan["vocabulary_size"], Parameters(shapes, weights))
+    streams: Streams
+    if plan["records"] is not None:
+        starts, sizes = np.empty((2, plan["records"]), np.int64)
+        _tell_records(comm, Records(ids, starts, sizes))
+        streams = RecordStreams(Records(ids, starts, sizes), config.batch_size, config.seq_length, config.seed)
+    else:
+        streams = Streams(ids, config.batch_size, config.seq_length)
+        for block in _blocks(ids, streams, comm.Get_rank(), comm.Get_size()):
+            comm.Recv(block, 0)
+    model = LanguageModel(model_config, plan["vocabulary_size"], Parameters(shapes, weights), plan["boundary"])
     state = TrainingState(hidden, memory, **plan["state"])
     group = Ranks(comm, hidden)
     try:
@@ -369,6 +382,13 @@ def _train_along(comm: Comm, plan: dict[str, Any]) -> None:
             pass
     except TrainingDiverged:
         group.begin(0.0)  # rank 0 diverges too, or gives up for another reason: it broadcasts END
+
+
+def _tell_records(comm: Comm, records: Records) -> None:
+    """Broadcasts records from rank 0; all ranks call it, with arrays of their sizes."""
+    for array in records:
+        for start in range(0, len(array), BLOCK):
+            comm.Bcast(np.ascontiguousarray(array[start : start + BLOCK]) if comm.Get_rank() == 0 else array[start : start + BLOCK])
 
 
 def _blocks(ids: Array, streams: Streams, rank: int, size: int) -> Iterator[Array]:

@@ -187,7 +187,8 @@ class Trainer:
         )
         event_log.begun(self._store, prepared)
         yield prepared
-        ranks, ids, unknown_cost = min(self._ranks, streams.batch_size), text.ids[: text.split.training], text.vocabulary.unknown_cost
+        ranks, unknown_cost = min(self._ranks, streams.batch_size), text.vocabulary.unknown_cost
+        ids = text.ids if text.records is not None else text.ids[: text.split.training]
         with mpi.together(ranks, model, streams, ids, self._training, state, unknown_cost, self._threads) as group:
             self._network = network_for(model, self._threads, trains=True)
             self._saver.group = group

@@ -165,3 +165,28 @@ def test_counting_may_be_broken_off() -> None:
     assert len(ticks) == max(baselines.ORDERS)  # once for each order of a text that is counted in one go
     with pytest.raises(ZeroDivisionError):
         ngram_losses(ids, 200, 200, 300, 7, tick=lambda: 1 / 0)  # type: ignore[arg-type, return-value]
+
+
+def naive_loss_of_records(ids: Sequence[int], training_stop: int, start: int, stop: int, V: int, order: int) -> float:
+    """As `naive_loss`, but a context ends behind a boundary (0), and is counted only where it does so in training, too."""
+    cost = 0.0
+    for i in range(start, stop):
+        if ids[i] >= V:
+            cost += COST
+            continue
+        first = next((k for k in range(i - 1, -1, -1) if ids[k] == 0), 0)
+        n = min(max(0, order - 1), i - first)
+        cost -= math.log(naive_probability(ids[:training_stop], ids[i - n : i], ids[i], V)) if order else -math.log(V)
+    return cost / (stop - start)
+
+
+@given(texts(), st.integers(1, 9), st.integers(1, 60))
+def test_contexts_do_not_reach_across_a_boundary(text: tuple[list[int], int, int, int, int], chunk: int, scored: int) -> None:
+    ids, training_stop, start, stop, V = text
+    ids = [0, *ids[1:]]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(baselines, "CHUNK", chunk)
+        patch.setattr(baselines, "SCORED", scored)
+        found = ngram_losses(np.array(ids, np.uint8), training_stop, start, stop, V, COST, boundary=0)
+    expected = {order: naive_loss_of_records(ids, training_stop, start, stop, V, order) for order in range(6)}
+    assert found == pytest.approx(expected, rel=1e-12)

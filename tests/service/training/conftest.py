@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from model.batches import Streams
+from model.batches import Records, RecordStreams, Streams
 from model.checkpoint import pack_state
 from model.config import ModelConfig, TrainingConfig
 from model.functions import UNKNOWN_COST
@@ -35,15 +35,25 @@ class Run:
     ids = np.random.default_rng(3).integers(0, V + 1, 400).astype(np.uint8)  # V is the unknown symbol
 
     def __init__(
-        self, together: Callable[..., Any], ids: np.ndarray[Any, Any] | None = None, model: dict[str, Any] | None = None, **training: Any
+        self,
+        together: Callable[..., Any],
+        ids: np.ndarray[Any, Any] | None = None,
+        model: dict[str, Any] | None = None,
+        records: bool = False,
+        **training: Any,
     ) -> None:
         self.together = together
         if ids is not None:
             self.ids = ids
         self.config = TrainingConfig(**({"batch_size": 5, "seq_length": 5, "seed": 2, "reset_rate": 0.3} | training))
         model_config = ModelConfig(**({"hidden_size": 7, "num_layers": 2, "dropout": 0.2} | (model or {})))
-        self.model = LanguageModel.new(model_config, V, 1)
+        self.model = LanguageModel.new(model_config, V, 1, boundary=V - 1 if records else None)
         self.streams = Streams(self.ids, self.config.batch_size, self.config.seq_length)
+        if records:
+            self.ids = np.concatenate([[V - 1], self.ids, [V - 1]]).astype(np.uint8)
+            starts = np.flatnonzero(self.ids == V - 1)
+            found = Records(self.ids, starts[:-1], np.diff(starts))
+            self.streams = RecordStreams(found, self.config.batch_size, self.config.seq_length, self.config.seed)
         self.state = TrainingState.new(self.model, self.streams, self.config)
         self.state.last_step = STEPS
         self.told: list[Progress] = []
@@ -89,8 +99,9 @@ def run_with() -> type[Run]:
         {"optimizer": "rmsprop", "weight_decay": 0.1, "clip_value": 0.001},
         {"optimizer": "sgd", "clip_norm": 0.0, "model": {"cell": "gru", "embedding_size": 3}},
         {"model": {"cell": "rnn", "dropout": 0.0}, "reset_rate": 0.0},
+        {"records": True},
     ],
-    ids=["adam", "rmsprop", "sgd", "rnn"],
+    ids=["adam", "rmsprop", "sgd", "rnn", "records"],
 )
 def settings(request: pytest.FixtureRequest) -> dict[str, Any]:
     """Of runs that differ in all that ranks have to agree about."""

@@ -223,7 +223,7 @@ def test_an_extension_is_stored_with_its_state_or_not_at_all(
 ) -> None:
     whole(make("run", steps=15))
     with monkeypatch.context() as patch:
-        patch.setattr(store.checkpoints, "save", lambda *_: (_ for _ in ()).throw(DatabaseUnusable("x.db", "the disk is full")))
+        patch.setattr(store.checkpoints, "save", lambda *_, **__: (_ for _ in ()).throw(DatabaseUnusable("x.db", "the disk is full")))
         with pytest.raises(DatabaseUnusable):
             whole(trainer.resume(store, "run", budget=60.0))
     run = store.runs.get("run")
@@ -355,7 +355,7 @@ def test_baselines_change_nothing_but_what_is_told(make: Callable[..., Trainer],
     monkeypatch.setattr(learning_curve, "ngram_losses", lambda *args: (calls.append(1), real(*args))[1])
     told = judged(whole(make("with", steps=30)))
     assert len(calls) == 1
-    monkeypatch.setattr(learning_curve, "ngram_losses", lambda *_: {})
+    monkeypatch.setattr(learning_curve, "ngram_losses", lambda *_, **__: {})
     assert judged(whole(make("without", steps=30))) != told
     assert result(store, "with") == result(store, "without")
 
@@ -367,7 +367,7 @@ def test_patience_ends_a_run_that_gets_no_better_and_begins_anew_with_an_extensi
     make: Callable[..., Trainer], store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     losses = iter([3.0, 2.0, 2.5, 2.4, 2.3, 2.2, 2.1, 2.6])
-    monkeypatch.setattr(trainer, "evaluate", lambda *_: Evaluation(next(losses), 100, 0))
+    monkeypatch.setattr(trainer, "evaluate", lambda *_, **__: Evaluation(next(losses), 100, 0))
     work = make("run", steps=1000, patience=3)
     assert [event.metric.step for event in validated(whole(work))] == [10, 20, 30, 40, 50]
     assert (store.runs.get("run").state, store.runs.get("run").message) == ("succeeded", "no better in 3 validations")
@@ -472,12 +472,12 @@ def test_a_run_that_diverges_fails_with_its_sentence_and_keeps_its_checkpoints(m
 
 
 def test_what_is_foreseen_by_nobody_fails_the_run(make: Callable[..., Trainer], store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(LanguageModel, "new", lambda *_: (_ for _ in ()).throw(MemoryError("Unable to allocate 508. GiB")))
+    monkeypatch.setattr(LanguageModel, "new", lambda *_, **__: (_ for _ in ()).throw(MemoryError("Unable to allocate 508. GiB")))
     with pytest.raises(OutOfMemory, match=r"Unable to allocate 508. GiB.*choose a smaller hidden_size"):
         whole(make("huge", steps=5))
     assert store.runs.get("huge").state == "failed"
     assert "not enough memory" in (store.runs.get("huge").message or "")
-    monkeypatch.setattr(LanguageModel, "new", lambda *_: 1 / 0)
+    monkeypatch.setattr(LanguageModel, "new", lambda *_, **__: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         whole(make("broken", steps=5))
     assert store.runs.get("broken").message == "ZeroDivisionError: division by zero"

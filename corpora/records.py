@@ -1,0 +1,226 @@
+"""Cuts a text into records, and counts them: lines, blocks between blank lines, rows of a table, JSON lines, files, epigrams.
+
+A text is prose or it is made of records. Which of the two is decided when it arrives (`corpora.record_detection`, or the user); it is
+stored as it is, and cut each time it is read.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from model.errors import InvalidSetting, RecordTooLong
+
+AUTO, NONE = "auto", "none"
+FILE_SEPARATOR = "\x1e"  # the record separator of ASCII: files of a folder are joined by it
+SEPARATORS = {"lines": "\n", "blocks": "\n\n", "csv": "\n", "tsv": "\n", "jsonl": "\n", "files": FILE_SEPARATOR, "fortune": "\n%\n"}
+CHOICES = (AUTO, NONE, *SEPARATORS)
+BLANK_LINES = re.compile(r"\n(?:[ \t]*\n)+")
+ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "\\": "\\", "e": "\x1e"}
+LONGEST = 2**20  # characters of a record; a longer one is a whole text
+ROW_LINES = 100  # of a table's row; a quotation mark that is open for longer is no quotation mark
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordFormat:
+    """How a text is cut into records, and which are used.
+
+    `separator` stands between two records in what a model reads and writes. The first row is left out if it is a `header`, and of equal
+    records all but the first if they are to be `unique`.
+    """
+
+    kind: str  # of `SEPARATORS`, or "separator" for one that the user names
+    separator: str
+    header: bool = False
+    unique: bool = False
+
+    @classmethod
+    def of_kind(cls, kind: str, *, header: bool = False) -> RecordFormat:
+        """Returns the format of a kind that has a separator of its own."""
+        return cls(kind=kind, separator=SEPARATORS[kind], header=header)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns it ready for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> RecordFormat:
+        """Reverses `to_dict`; other keys are left alone."""
+        return cls(**{name: values[name] for name in ("kind", "separator", "header", "unique") if name in values})
+
+    def cut(self, pieces: Iterable[str]) -> Iterator[list[str]]:
+        """Yields the records of a text in pieces, those of each piece together. Raises `RecordTooLong`."""
+        cutter = RecordCutter(self)
+        for piece in pieces:
+            if records := cutter.push(piece):
+                yield records
+        if records := cutter.finish():
+            yield records
+
+    @property
+    def line(self) -> str:
+        """The line that parts two records, without its ends; empty if the separator is no line of its own."""
+        inner = self.separator[1:-1]
+        return inner if self.separator == f"\n{inner}\n" and inner.strip() and "\n" not in inner else ""
+
+    def fitted(self, head: str) -> RecordFormat:
+        """Returns the format for the text that begins with `head`: a separator that stands only in lines of its own is such a line."""
+        if self.kind != "separator" or "\n" in self.separator:
+            return self
+        on_lines = len(re.findall(rf"^{re.escape(self.separator)}[ \t]*$", head, re.MULTILINE))
+        return replace(self, separator=f"\n{self.separator}\n") if on_lines == head.count(self.separator) > 0 else self
+
+    @property
+    def words(self) -> str:
+        """The kind in words, for a message."""
+        names = {
+            "lines": "lines",
+            "blocks": "blocks between blank lines",
+            "csv": "rows of CSV",
+            "tsv": "rows of TSV",
+            "jsonl": "JSON lines",
+            "files": "files",
+            "fortune": "texts between lines of %",
+        }
+        return names.get(self.kind, f"texts between {escaped(self.separator)}")
+
+
+class RecordCutter:
+    """Cuts a text that arrives in pieces. Records without a visible character are left out, as is the header."""
+
+    def __init__(self, form: RecordFormat) -> None:
+        self._form, self._rest, self._header = form, "", form.header
+        self._is_table = form.kind in ("csv", "tsv")
+        self._line = form.line
+        self._split: Callable[[str], list[str]]
+        if form.kind == "blocks":
+            self._split = BLANK_LINES.split
+        elif self._line:
+            self._split = re.compile(rf"^{re.escape(self._line)}[ \t]*\n", re.MULTILINE).split
+        else:
+            self._split = lambda text: text.split(form.separator)
+
+    def push(self, piece: str) -> list[str]:
+        """Returns the records that end in a piece. Raises `RecordTooLong`."""
+        text = self._rest + piece
+        parts: list[str] = self._split(text)
+        if self._is_table and '"' in text:
+            parts = _rows(parts)
+        self._rest = parts.pop()
+        if len(self._rest) > LONGEST:
+            raise RecordTooLong(self._form.words, LONGEST)
+        return self._used(parts)
+
+    def finish(self) -> list[str]:
+        """Returns what is left at the end of the text."""
+        return self._used(self._rest.split("\n") if self._is_table and self._rest.count('"') % 2 else [self._rest])
+
+    def _used(self, parts: list[str]) -> list[str]:
+        if self._form.separator == "\n":
+            records = [part for part in parts if part and not part.isspace()]
+        else:
+            if self._line:  # a last line of it may have no end
+                parts = ["" if part == self._line else part.removesuffix(f"\n{self._line}") for part in parts]
+            records = [part.strip("\n") for part in parts if part and not part.isspace()]
+        if self._header and records:
+            self._header = False
+            del records[0]
+        return records
+
+
+def _rows(lines: list[str]) -> list[str]:
+    """Returns the rows of lines: one whose quotation marks are not closed goes on in the next line, up to `ROW_LINES`."""
+    rows: list[str] = []
+    begun: list[str] = []
+    inside = False
+    for line in lines[:-1]:
+        if not begun and '"' not in line:
+            rows.append(line)
+            continue
+        begun.append(line)
+        inside ^= line.count('"') % 2 == 1
+        if not inside or len(begun) == ROW_LINES:
+            rows += begun if inside else ["\n".join(begun)]
+            begun, inside = [], False
+    return [*rows, "\n".join([*begun, lines[-1]])]
+
+
+def chosen(text: str) -> RecordFormat | str | None:
+    """Returns the format that the user names: `auto` itself, None for `none`, a kind, or else a separator, with C escapes."""
+    if text == AUTO:
+        return AUTO
+    if text == NONE:
+        return None
+    if text in SEPARATORS:
+        return RecordFormat.of_kind(text)
+    separator = re.sub(r"\\([ntre\\])", lambda found: ESCAPES[found[1]], text)
+    if not separator or len(separator) > 100:
+        raise InvalidSetting("records", text, f"one of {', '.join(CHOICES)}, or a separator of 1 to 100 characters")
+    return RecordFormat(kind="separator", separator=separator)
+
+
+def escaped(separator: str) -> str:
+    """Returns a separator as the user writes it."""
+    names = {character: f"\\{letter}" for letter, character in ESCAPES.items()}
+    return "".join(names.get(character, character) for character in separator)
+
+
+# ── counting ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+EXACTLY = 2**18  # different records that are counted one by one; of more, a known share of them is
+EXAMPLES = 3
+EXAMPLE = 200  # characters
+
+
+class RecordCounter:
+    """Counts records that arrive in lists. Memory does not grow with their number.
+
+    Of many different ones, only those are kept whose hash ends in zeros, as many as fit (adaptive sampling, Flajolet 1990).
+    """
+
+    def __init__(self, form: RecordFormat) -> None:
+        self.form, self.count = form, 0
+        self._lengths: Counter[int] = Counter()
+        self._hashes: set[int] = set()
+        self._zeros = 0
+        self._examples: list[str] = []
+
+    def add(self, records: list[str]) -> None:
+        """Counts some records."""
+        if not self.count:
+            self._examples = [records[len(records) * index // EXAMPLES] for index in range(min(EXAMPLES, len(records)))]
+        self.count += len(records)
+        self._lengths.update(map(len, records))
+        if not self._zeros:
+            self._hashes.update(map(hash, records))
+        else:
+            mask = (1 << self._zeros) - 1
+            self._hashes.update(each for each in map(hash, records) if not each & mask)
+        while len(self._hashes) > EXACTLY:
+            self._zeros += 1
+            mask = (1 << self._zeros) - 1
+            self._hashes = {each for each in self._hashes if not each & mask}
+
+    def facts(self) -> dict[str, Any]:
+        """Returns the format and what was counted, ready for JSON: `different` is an estimate if `estimated`."""
+        return {
+            **self.form.to_dict(),
+            "count": self.count,
+            "different": min(self.count, len(self._hashes) << self._zeros),
+            "estimated": self._zeros > 0,
+            "median": self._median(),
+            "longest": max(self._lengths, default=0),
+            "examples": [each if len(each) <= EXAMPLE else each[: EXAMPLE - 1] + "…" for each in self._examples],
+        }
+
+    def _median(self) -> int:
+        """Returns the length of the record in the middle, in characters; of two, the shorter one's."""
+        before = 0
+        for length in sorted(self._lengths):
+            before += self._lengths[length]
+            if 2 * before >= self.count:
+                return length
+        return 0

@@ -1,0 +1,113 @@
+"""Texts are cut into records: as other programs cut them, whatever the pieces in which they arrive."""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+import random
+import re
+from collections import Counter
+from statistics import median_low
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from corpora import records as module
+from corpora.records import AUTO, CHOICES, LONGEST, RecordCounter, RecordFormat, chosen, escaped
+from model.errors import InvalidSetting, RecordTooLong
+
+KINDS = [kind for kind in CHOICES if kind not in ("auto", "none")]
+
+
+def cut(form: RecordFormat, *pieces: str) -> list[str]:
+    return [record for some in form.cut(pieces) for record in some]
+
+
+def of(kind: str, *pieces: str) -> list[str]:
+    return cut(RecordFormat.of_kind(kind), *pieces)
+
+
+FORMS = [*map(RecordFormat.of_kind, KINDS), RecordFormat(kind="separator", separator="\n--\n")]
+
+
+@settings(max_examples=200)
+@given(
+    form=st.sampled_from(FORMS),
+    text=st.text(alphabet=["a", "b", '"', ",", "\n", "\n", "%", "-", "\x1e", " "], max_size=60),
+    cuts=st.lists(st.integers(0, 60)),
+)
+def test_the_pieces_of_a_text_do_not_matter(form: RecordFormat, text: str, cuts: list[int]) -> None:
+    bounds = [0, *sorted(min(cut, len(text)) for cut in cuts), len(text)]
+    pieces = [text[first:last] for first, last in itertools.pairwise(bounds)]
+    found = cut(form, *pieces)
+    assert found == cut(form, text)
+    assert all(record.strip() for record in found)
+    kept = Counter(re.sub(r"[\s%\x1e-]", "", text))
+    assert Counter("".join(found)) & kept == kept, "nothing visible is lost but separators"
+
+
+def test_each_kind() -> None:
+    assert of("lines", "Anna\n\nBo b\n  \nCy") == of("jsonl", "Anna\n\nBo b\n  \nCy") == ["Anna", "Bo b", "Cy"]
+    assert of("blocks", "\na\nb\n\n\n \nc\n", "\nd\n") == ["a\nb", "c", "d"]
+    assert of("fortune", "%\na\n%\nb %\n%c\n% \nd\n%") == ["a", "b %\n%c", "d"]
+    assert of("files", "one\ntwo\n\x1ethree\n\x1e") == ["one\ntwo", "three"]
+    assert cut(RecordFormat(kind="separator", separator="||"), "a||", "||b|c") == ["a", "b|c"]
+    assert cut(RecordFormat(kind="separator", separator="---").fitted("a\n---\nb"), "---\na\n---\nb--- c\n---") == ["a", "b--- c"]
+    assert cut(RecordFormat.of_kind("csv", header=True), 'id,name\n1,"a\n', 'b"\n2,c') == ['1,"a\nb"', "2,c"]
+
+
+@given(st.lists(st.lists(st.text(alphabet='ab", \n', max_size=5), min_size=2, max_size=3), min_size=1, max_size=9), st.integers(1, 20))
+def test_rows_of_a_table_are_those_of_the_csv_module(rows: list[list[str]], size: int) -> None:
+    file = io.StringIO()
+    csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL).writerows(rows)
+    text = file.getvalue()
+    found = of("csv", *(text[start : start + size] for start in range(0, len(text), size)))
+    assert [row for record in found for row in csv.reader(io.StringIO(record, newline=""))] == rows
+    assert len(found) == len(rows)
+
+
+def test_a_quotation_mark_that_is_never_closed_is_no_quotation_mark() -> None:
+    lines = ['5" pipe,1', *(f"part {number},{number}" for number in range(500))]
+    assert of("csv", "\n".join(lines)) == lines
+
+
+def test_a_record_that_never_ends_is_refused() -> None:
+    with pytest.raises(RecordTooLong, match="if the text is cut into lines, a record has more than 1,048,576 characters"):
+        of("lines", *["a" * 2**19] * 3)
+    assert len(of("lines", "a" * LONGEST, "\nb")) == 2
+
+
+def test_what_the_user_chooses() -> None:
+    assert chosen("auto") == AUTO
+    assert chosen("none") is None
+    for kind in KINDS:
+        form = chosen(kind)
+        assert isinstance(form, RecordFormat)
+        assert form == RecordFormat.of_kind(kind) == RecordFormat.from_dict({**form.to_dict(), "count": 3})
+    form = chosen(r"\n---\n\\x")
+    assert isinstance(form, RecordFormat)
+    assert (form.separator, escaped(form.separator)) == ("\n---\n\\x", r"\n---\n\\x")
+    for wrong in ("", "x" * 101):
+        with pytest.raises(InvalidSetting, match=r"records is .*; it must be one of auto, none, lines, blocks"):
+            chosen(wrong)
+
+
+@pytest.mark.parametrize("most", [2**18, 500])
+def test_records_are_counted(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "EXACTLY", most)
+    rng = random.Random(1)
+    records = [f"{rng.randrange(8000)}" * rng.randrange(1, 90) for _ in range(9000)]
+    counter = RecordCounter(RecordFormat.of_kind("lines"))
+    for start in range(0, 9000, 700):
+        counter.add(records[start : start + 700])
+    facts = counter.facts()
+    assert (facts["count"], facts["kind"], facts["separator"]) == (9000, "lines", "\n")
+    assert facts["median"] == median_low(map(len, records))
+    assert facts["longest"] == max(map(len, records))
+    different = len(set(records))
+    assert facts["estimated"] == (most < different)
+    assert facts["different"] == pytest.approx(different, rel=0.25 if facts["estimated"] else 0)
+    assert len(facts["examples"]) == 3
+    assert all(len(example) <= 200 and any(record.startswith(example.rstrip("…")) for record in records) for example in facts["examples"])
