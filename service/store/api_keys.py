@@ -161,19 +161,28 @@ class Keyring:
         self._keys = keys
         self._outside = {sha256: ApiKey(name=f"given-{sha256[:8]}", created_at=now()) for sha256 in from_outside}
         self._noted: dict[str, float] = {}
+        self._last: dict[str, ApiKey] = {}
 
-    def __bool__(self) -> bool:
-        """Returns whether there is any key. Raises `StoreError`."""
-        return bool(self._outside or self._keys.by_hash())
+    def refresh(self) -> None:
+        """Reads the stored keys for those who ask for the last ones that were read; keeps those if the store cannot be read."""
+        with contextlib.suppress(StoreError):
+            self._last = self._keys.by_hash()
 
-    def find(self, secret: str) -> ApiKey | None:
-        """Returns a key, which may have expired, or None if there is no such key; in a time that depends on no key. Raises `StoreError`."""
+    def has_any(self, *, last: bool = False) -> bool:
+        """Returns whether there is any key; with ``last``, among those that were read last, without the store. Raises `StoreError`."""
+        return bool(self._outside or (self._last if last else self._keys.by_hash()))
+
+    def find(self, secret: str, *, last: bool = False) -> ApiKey | None:
+        """Returns a key, which may have expired, or None if there is no such key; in a time that depends on no key.
+
+        With ``last``, looks among the keys that were read last, and does not touch the store. Raises `StoreError`.
+        """
         sha256, found = hashed(secret), None
-        stored = self._keys.by_hash()
+        stored = self._last if last else self._keys.by_hash()
         for known, key in (*self._outside.items(), *stored.items()):
             if hmac.compare_digest(sha256.encode(), known.encode()):  # a damaged one may hold other than ASCII
                 found = key
-        if found is not None and sha256 in stored and not found.expired:
+        if found is not None and sha256 in stored and not found.expired and not last:
             self._note(found.name)
         return found
 

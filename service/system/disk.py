@@ -110,13 +110,17 @@ class Room:
         """The bytes that must be free before the reserve is made."""
         return self.least + PLENTY * RESERVE
 
-    def _has_reserve(self) -> bool:
-        return self._reserve.exists() and self._reserve.stat().st_size >= RESERVE
+    @property
+    def reserve(self) -> int:
+        """The bytes of the reserve; 0 if there is none."""
+        with contextlib.suppress(OSError):
+            return self._reserve.stat().st_size
+        return 0
 
     def no_reserve(self) -> str | None:
         """Returns why there is no reserve, or None if there is one, or nothing can be written at all."""
         try:
-            if self._has_reserve() or not os.access(self._reserve.parent, os.W_OK):
+            if self.reserve >= RESERVE or not os.access(self._reserve.parent, os.W_OK):
                 return None
             free = self.free
         except OSError:
@@ -137,7 +141,7 @@ class Room:
     def keep_reserve(self) -> None:
         """Makes the reserve if it is missing and there is plenty of room. A disk that cannot be written has none."""
         with contextlib.suppress(OSError):
-            if self._has_reserve():
+            if self.reserve >= RESERVE:
                 self._reserve.chmod(0o600)  # earlier releases gave it the rights of any new file
                 return
             if self.free < self._enough:

@@ -10,7 +10,8 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from flask import Flask, Response
 
-from service.web import auth, errors, observability, openapi, pages, rate_limits
+from service.store.api_keys import Keyring
+from service.web import auth, errors, health, observability, openapi, pages, rate_limits
 from service.web.api import analysis, completions, files, fine_tuning, generate, inspect, models
 from service.web.service_config import ServiceConfig
 from service.web.state import Service
@@ -71,8 +72,12 @@ def create_app(config: ServiceConfig | str | Path) -> Flask:
     app.wsgi_app = Tidied(app.wsgi_app)  # type: ignore[method-assign]
     errors.install(app, service)
     observability.install_request_log(app)
-    observability.install_metrics(app, service, registry)
-    auth.install(app, service.store.keys, service.config)
+    app.extensions["charloom.count_refusal"] = observability.install_metrics(app, service, registry)
+    keyring = Keyring(service.store.keys, service.config.keys)
+    reader = health.StateReader(service, keyring, version())
+    reader.read("/health")  # so that even the first probe finds a state, and the keys
+    app.extensions["charloom.read_state"] = reader.read
+    auth.install(app, keyring, service.config)
     rate_limits.install(app, service.limits)
     for blueprint in (
         generate.routes(service),
@@ -85,7 +90,7 @@ def create_app(config: ServiceConfig | str | Path) -> Flask:
         models.content_routes(service),
         files.routes(service),
         fine_tuning.routes(service),
-        observability.health_routes(service, version()),
+        health.routes(reader),
         openapi.routes(version()),
         pages.docs_routes(version()),
         pages.page_routes(service, version()),

@@ -26,7 +26,7 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 from flask import Flask, Response, g, render_template, request
 
 from model.errors import InvalidSetting
-from service.store.api_keys import ApiKey, Keyring, Keys
+from service.store.api_keys import ApiKey, Keyring
 from service.system.concurrency import Allowance
 from service.system.errors import ExpiredApiKey, ForeignHost, ForeignOrigin, InvalidApiKey, ScopeTooNarrow, StoreError
 from service.web.service_config import Network, ServiceConfig, as_root_path
@@ -46,6 +46,7 @@ EXPOSED = (
     "X-Should-Retry",
     *(f"x-ratelimit-{what}-{of}" for what in ("limit", "remaining", "reset") for of in ("requests", "tokens")),
 )
+READ_BEFORE = "charloom.state_was_read"  # in the environment of a request if the server has let the state be read before
 REMEMBERED = 600  # seconds for which a browser keeps the answer to a preflight; Chromium takes up to 7200
 GUESSES = 10  # wrong keys in a row from one address that are answered at once; then one a second
 LONGEST_DELAY = 10  # seconds
@@ -53,18 +54,21 @@ LONGEST_DELAY = 10  # seconds
 log = logging.getLogger("charloom")
 
 
-def install(app: Flask, keys: Keys, config: ServiceConfig) -> None:
-    """Check every request of `app`; sets `flask.g.caller`, and `flask.g.key` if the request needs one."""
-    keyring, guessing = Keyring(keys, config.keys), Guessing()
+def install(app: Flask, keyring: Keyring, config: ServiceConfig) -> None:
+    """Check every request of `app`; sets `flask.g.caller`, and `flask.g.key` if the request needs one.
+
+    A probe that the server answers in its event loop waits for no database, so it is checked with the keys that were read last.
+    """
+    guessing = Guessing()
     closed = not config.loopback
     if config.allow_origin:
         app.after_request(share)
 
-    def identify() -> None:
+    def identify(*, last: bool = False) -> None:
         """Find the key that the request sends; a wrong one counts as a guess."""
         secret = bearer()
         try:
-            g.key = holder(keyring, secret)
+            g.key = holder(keyring, secret, last=last)
         except InvalidApiKey as error:
             if secret:
                 error.retry_after = guessing.wrong(whereabouts(request.remote_addr))
@@ -76,8 +80,9 @@ def install(app: Flask, keys: Keys, config: ServiceConfig) -> None:
     def check() -> Response | None:
         nonlocal closed
         g.caller = f"address:{whereabouts(request.remote_addr)}"
+        last = READ_BEFORE in request.environ
         try:
-            closed = closed or bool(keyring)  # from the first key on: revoking the last one must not open the service
+            closed = closed or keyring.has_any(last=last)  # from the first key on: revoking the last one must not open the service
         except StoreError:
             if request.endpoint not in OPEN:
                 raise
@@ -98,7 +103,7 @@ def install(app: Flask, keys: Keys, config: ServiceConfig) -> None:
                 raise ScopeTooNarrow(g.key.name, g.key.scope, needed)
         elif request.endpoint == "health.health":  # which tells more to those who send one
             with contextlib.suppress(InvalidApiKey, StoreError):
-                identify()
+                identify(last=last)
         return None
 
     @app.after_request
@@ -162,9 +167,9 @@ def bearer() -> str:
     return (shown.token or "") if shown is not None and shown.type == "bearer" else ""
 
 
-def holder(keyring: Keyring, secret: str) -> ApiKey:
+def holder(keyring: Keyring, secret: str, *, last: bool = False) -> ApiKey:
     """Return the key of a request. Raises `InvalidApiKey` and `ExpiredApiKey`."""
-    key = keyring.find(secret) if secret else None
+    key = keyring.find(secret, last=last) if secret else None
     if key is None:
         raise InvalidApiKey(given=bool(secret))
     if key.expired:

@@ -112,9 +112,16 @@ def body_of(error: Exception, service: Service) -> dict[str, Any]:
         message, param = UNFORESEEN, None
     known = isinstance(error, CharloomError | HTTPException)
     code = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(error).__name__).lower() if known else "internal_error"
+    found = error_object(status, message, code, param)
+    if proposals := [{"encoding": name, "sample": sample} for name, sample in getattr(error, "proposals", ())]:
+        found["error"]["encodings"] = proposals
+    return found
+
+
+def error_object(status: int, message: str, code: str, param: str | None = None) -> dict[str, Any]:
+    """Return the JSON of an error, whose type follows from its status."""
     kind = TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error")
-    found = [{"encoding": name, "sample": sample} for name, sample in getattr(error, "proposals", ())]
-    return {"error": {"message": message, "type": kind, "param": param, "code": code, **({"encodings": found} if found else {})}}
+    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
 
 
 def install(app: Flask, service: Service) -> None:

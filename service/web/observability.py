@@ -1,35 +1,30 @@
-"""Counts, logs and reports the service's work: ``/metrics`` for Prometheus, ``/health`` and ``/ready``, a log line for each request.
+"""Counts, logs and reports the service's work: ``/metrics`` for Prometheus, a log line for each request.
 
 Requests and steps are counted as they happen. The state of the engine, of the queue and of the store is read for each answer.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 import secrets
-import threading
 import time
 from collections import Counter as Tally
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
 
-import msgspec
 from flask import Blueprint, Flask, Response, g, has_request_context, request
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, Summary, disable_created_metrics
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
-from model.errors import CharloomError
 from service.generation.engine import Observer
 from service.store import STATES
-from service.system import hardware
-from service.system.errors import NotReady, NoWorker, StoreError
-from service.web.api.protocol import Health, Ready, Training
-from service.web.api.responses import answer
-from service.web.auth import is_known
+from service.system.errors import StoreError
+from service.web.errors import error_object
 from service.web.openapi import operation
 from service.web.state import Service
 
@@ -72,10 +67,16 @@ class StateCollector:
 
     def collect(self) -> Iterator[Metric]:
         """Yield the gauges; those of the runs are left out if the store cannot be read."""
-        engine = self._service.engine
+        engine, store = self._service.engine, self._service.store
         yield GaugeMetricFamily("charloom_rows_active", "Texts that are being written", engine.rows)
         yield GaugeMetricFamily("charloom_rows_limit", "Texts that may be written at the same time", self._service.config.max_rows)
         yield GaugeMetricFamily("charloom_requests_waiting", "Requests that wait for their turn", engine.waiting)
+        yield GaugeMetricFamily(
+            "charloom_damaged", "Things in the database that were found damaged when they were read", len(store.damaged)
+        )
+        yield GaugeMetricFamily("charloom_disk_free_bytes", "Room on the disk of the database", store.room.free)
+        yield GaugeMetricFamily("charloom_disk_least_bytes", "Room that what is stored leaves there", store.room.least)
+        yield GaugeMetricFamily("charloom_disk_reserve_bytes", "Room that is kept for what makes room", store.room.reserve)
         try:
             yield from self._runs()
         except StoreError:
@@ -110,8 +111,11 @@ def new_registry() -> CollectorRegistry:
     return registry
 
 
-def install_metrics(app: Flask, service: Service, registry: CollectorRegistry) -> None:
-    """Count the requests of `app` in `registry`, and add the route that shows it."""
+def install_metrics(app: Flask, service: Service, registry: CollectorRegistry) -> Callable[[int], None]:
+    """Count the requests of `app` in `registry`, and add the route that shows it.
+
+    Returns a function that counts a request that the server refuses, by its status.
+    """
     requests = Counter("charloom_requests", "Requests that were answered", ["route", "method", "status"], registry=registry)
     durations = Summary("charloom_request_seconds", "Time until the last byte of an answer", ["route"], registry=registry)
     registry.register(StateCollector(service))
@@ -133,6 +137,7 @@ def install_metrics(app: Flask, service: Service, registry: CollectorRegistry) -
         return response
 
     app.register_blueprint(blueprint)
+    return lambda status: requests.labels("none", "none", str(status)).inc()
 
 
 # ── request log ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -143,6 +148,11 @@ VALID_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")  # a client's id that is safe in
 QUIET = frozenset({"health.health", "health.ready", "pages.index", "static", "metrics.metrics"})
 
 log = logging.getLogger("charloom")
+
+
+def request_id(given: str) -> str:
+    """Return the id of a request: the one that its client has given, or a new one."""
+    return given if VALID_ID.fullmatch(given) else secrets.token_hex(12)
 
 
 def with_request_id(record: logging.LogRecord) -> bool:
@@ -161,8 +171,7 @@ def install_request_log(app: Flask) -> None:
     @app.before_request
     def begin() -> None:
         g.began = time.perf_counter()
-        given = request.headers.get(HEADER, "")
-        g.request_id = given if VALID_ID.fullmatch(given) else secrets.token_hex(12)
+        g.request_id = request_id(request.headers.get(HEADER, ""))
 
     @app.after_request
     def answered(response: Response) -> Response:
@@ -194,92 +203,39 @@ def log_answer(level: int, facts: dict[str, Any], seconds: float) -> None:
     )
 
 
-# ── health ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── refusals by the server ───────────────────────────────────────────────────────────────────────────────────────────
 
-NEGLECT = 30.0  # seconds that a job may wait for a worker that has nothing to do; one that has ended is replaced after 5
-
-
-class Readiness:
-    """Finds out whether the service can do all of its work: write to the database and the disk, and train what was ordered."""
-
-    def __init__(self, service: Service) -> None:
-        self._service = service
-        self._neglected: dict[int, float] = {}  # id of a run -> when it was first seen to wait for an idle worker
-        self._told: list[str] = []
-        self._lock = threading.Lock()
-
-    def check(self) -> None:
-        """Raise `NotReady` with all reasons, in words that give nothing away: no key is needed. The log has the details, once."""
-        reasons, details = [], []
-        checks: tuple[tuple[str, Callable[[], None]], ...] = (
-            ("the database cannot be written", self._service.store.check_writable),
-            ("the disk has less room than min_disk must leave", self._service.check_room),
-            ("jobs wait and no worker takes them", self._check_worker),
-        )
-        for words, check in checks:
-            try:
-                check()
-            except CharloomError as error:
-                reasons.append(words)
-                details.append(str(error))
-        with self._lock:
-            told, self._told = self._told, reasons
-        if reasons and reasons != told:
-            log.warning("not ready: %s", "; ".join(details))
-        if reasons:
-            raise NotReady(reasons)
-        if told:
-            log.warning("ready again")
-
-    def _check_worker(self) -> None:
-        workers, now = self._service.config.workers, time.monotonic()
-        found = self._service.store.queue.neglected(workers) if workers else []
-        with self._lock:
-            self._neglected = {run.id: self._neglected.get(run.id, now) for run in found}
-        for run in found:
-            if now - self._neglected[run.id] > NEGLECT:
-                raise NoWorker(run.name, self._service.store.path)
+Headers = list[tuple[bytes, bytes]]
 
 
-def health_routes(service: Service, version: str) -> Blueprint:
-    """Return the blueprint of `/health` and `/ready`."""
-    blueprint = Blueprint("health", __name__)
-    readiness = Readiness(service)
+class Refusals:
+    """Answers requests that the application never sees: in the one shape of errors, with an id, counted and logged as others."""
 
-    @blueprint.get("/health")
-    @operation("service", answer=Health)
-    def health() -> Response:
-        """Report that the service is alive, with its state and what is being trained.
+    def __init__(self, count: Callable[[int], None] = lambda status: None) -> None:
+        """`count` is called with each status."""
+        self._count = count
 
-        The status is 200 as long as requests are answered, whatever the state is.
-        """
-        try:
-            models = sum(run.checkpoints > 0 for run in service.store.runs.list())
-            training = service.training()
-        except StoreError:
-            found = Health(status="unreadable", version=version, training=None)
-        else:
-            now = Training(**asdict(training)) if training else None
-            found = Health(status="training" if training and not models else "ok", version=version, training=now, models=models)
-        if not is_known():
-            hidden = found.training and msgspec.structs.replace(found.training, run=None)
-            return answer(Health(status=found.status, version=version, training=hidden))
-        found.arithmetic, found.threads = hardware.arithmetic(), hardware.cores()
-        found.sqlite_version, found.journal_mode = service.store.sqlite_version, service.store.journal_mode
-        found.rows, found.waiting = service.engine.rows, service.engine.waiting
-        found.disk_free, found.no_room = service.store.room.free, service.store.room.shortage()
-        found.no_reserve, found.damaged = service.store.room.no_reserve(), service.store.damaged
-        return answer(found)
+    def response(self, status: int, message: str, client: str, given_id: str = "") -> tuple[Headers, bytes]:
+        """Return the headers and the body of an error response, after which the connection ends."""
+        self._count(status)
+        id_ = request_id(given_id)
+        facts = {"request_id": id_, "route": None, "status": status, "address": client}
+        log.info("a request from %s is refused with %d: %s", client, status, message, extra={"facts": facts, "request_id": id_})
+        error = error_object(status, message, HTTPStatus(status).name.lower())
+        body = json.dumps(error).encode() + b"\n"
+        headers = [
+            (b"connection", b"close"),
+            (b"content-type", b"application/json"),
+            (b"x-content-type-options", b"nosniff"),
+            (HEADER.lower().encode(), id_.encode()),
+            (b"content-length", str(len(body)).encode()),
+        ]
+        if status == 503:
+            headers.append((b"retry-after", b"1"))
+        return headers, body
 
-    @blueprint.get("/ready")
-    @operation("service", answer=Ready, raises=(NotReady,))
-    def ready() -> Response:
-        """Report whether the service can do all of its work: 200 if it can, else 503 with the reasons.
 
-        It can if the database can be written, the disk has the room that `min_disk` must leave, and no job has waited for 30 seconds
-        although its workers have nothing to do. Reading, and generating text, need none of these.
-        """
-        readiness.check()
-        return answer(Ready(status="ready"))
-
-    return blueprint
+def as_bytes(status: int, headers: Headers, body: bytes) -> bytes:
+    """Return a whole HTTP/1.1 response."""
+    lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}".encode(), *(name + b": " + value for name, value in headers)]
+    return b"\r\n".join([*lines, b"", b""]) + body

@@ -1,8 +1,8 @@
 """Runs a WSGI application behind an ASGI server: in threads while there is work, and in none while a client is slow.
 
-A small body is gathered before a thread is needed. A large one, such as an upload, is read by the thread that handles its request. A
-response passes through a bounded buffer: if its client reads slowly, the thread leaves the application's iterator as it is, and
-another one continues it when the client has read.
+A small body is gathered before a thread is needed. A large one, such as an upload, is read by the thread that handles its request. Requests
+get their threads in the order of `service.web.admission`; probes need none. A response passes through a bounded buffer: if its client
+reads slowly, the thread leaves the application's iterator as it is, and another one continues it when the client has read.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import contextvars
 import io
 import logging
 import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator
@@ -23,18 +24,20 @@ from urllib.parse import unquote_to_bytes, urlsplit
 from werkzeug.exceptions import ClientDisconnected, RequestTimeout
 
 from service.system.errors import ServiceStopping
+from service.web.admission import PROBES, Admission
+from service.web.auth import READ_BEFORE
 from service.web.errors import UNFORESEEN
 from service.web.http_connection import (
-    HEAD,
+    LARGEST_HEAD,
     LATE,
     MALFORMED,
-    SLOWEST,
+    SLOWEST_RATE,
     TOO_LONG,
     WHOLE_REQUEST,
     HttpConnection,
     OpenConnections,
-    refusal_parts,
 )
+from service.web.observability import Refusals
 
 log = logging.getLogger("charloom")
 
@@ -51,23 +54,41 @@ LINGER = 2.0  # seconds for the rest of a body that is not read: a connection th
 REST = 2**26  # bytes of it, at most
 BUFFER = 2**16  # bytes of a response that wait for the client before its thread is given back
 TICK = 0.5  # seconds between two looks for connections that are late
+FRESH = 0.02  # seconds that a probe waits until the state is read anew; else it is told the one that was read before
+READERS = 2  # threads that read it: being ready is found out by writing, which may wait for another process
 
 
 class WsgiBridge:
     """An ASGI application that answers with a WSGI application.
 
-    It adds to the environment of a request ``charloom.left``, a function that tells whether the client has left, ``charloom.stopping``, one
-    that tells whether the service stops, and ``charloom.arrived``, which is true if reading the body waits for nothing. If the application
-    sets ``charloom.delay``, its response waits for that many seconds, without a thread.
+    It adds to the environment of a request ``charloom.long``, a function that the application calls before it waits or works for long; that
+    one returns a function which tells whether the client has left. ``charloom.stopping`` tells whether the service stops, and
+    ``charloom.arrived`` is true if reading the body waits for nothing. If the application sets ``charloom.delay``, its response waits for
+    that many seconds, without a thread.
     """
 
-    def __init__(self, application: Application, *, threads: int, connections: int) -> None:
-        """Runs at most `threads` requests and holds at most `connections`."""
+    def __init__(
+        self,
+        application: Application,
+        *,
+        threads: int,
+        connections: int,
+        refusals: Refusals | None = None,
+        read_state: Callable[[str], None] = lambda path: None,
+    ) -> None:
+        """Runs at most `threads` requests and holds at most `connections`.
+
+        `read_state` is called in a thread before the application answers a probe, with the probe's path.
+        """
         self.application = application
-        self.connections = OpenConnections(connections)
+        self.refusals = refusals or Refusals()
+        self.connections = OpenConnections(connections, self.refusals)
+        self.admission = Admission()
         self.stops = float("inf")  # when bodies that are still arriving are given up
         self.tick: Callable[[], None] = lambda: None  # called every half second by the event loop
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="request")
+        self._read_state, self._readers = read_state, ThreadPoolExecutor(READERS, thread_name_prefix="probe")
+        self._reading: dict[str, asyncio.Future[None]] = {}  # by the probe's path
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -88,6 +109,14 @@ class WsgiBridge:
         """Runs `work` in a thread, as soon as one is free."""
         self._pool.submit(work)
 
+    async def read_state(self, path: str) -> None:
+        """Lets the state be read anew for a probe. Waits for that `FRESH` seconds at most."""
+        reading = self._reading.get(path)
+        if reading is None or reading.done():
+            reading = self._reading[path] = asyncio.get_running_loop().run_in_executor(self._readers, self._read_state, path)
+            reading.add_done_callback(_tell_failure)
+        await asyncio.wait([reading], timeout=FRESH)
+
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
         scope["state"]["connections"] = self.connections
@@ -107,40 +136,48 @@ class WsgiBridge:
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         connection: HttpConnection = scope["state"]["connection"]
         connection.arrive()
-        if len(scope["raw_path"]) + len(scope["query_string"]) > LONGEST_ADDRESS:
-            await refuse(send, 414, f"the address has more than {LONGEST_ADDRESS:,} bytes, the limit; send a shorter one")
-            return
-        if sum(len(name) + len(value) for name, value in scope["headers"]) > HEAD:
-            await refuse(send, 431, TOO_LONG)
+        if fault := _fault(scope):
+            await self.refuse(scope, send, *fault)
             return
         environ = environment(scope)
-        two_lengths = "CONTENT_LENGTH" in environ and "HTTP_TRANSFER_ENCODING" in environ  # a proxy might have chosen the other one
-        if two_lengths or scope["http_version"] not in ("1.0", "1.1"):
-            await refuse(send, 400, MALFORMED)
-            return
-        environ["charloom.left"] = lambda: connection.lost
         environ["charloom.stopping"] = lambda: self.stopping
         try:
             body = RequestBody(self, receive, environ)
             if not await body.gather():
-                await refuse(send, 408, LATE)
+                await self.refuse(scope, send, 408, LATE)
                 return
             environ["wsgi.input"], environ["charloom.arrived"] = body.file, not body.missing
             connection.answer()
-            await Response(self, environ, connection, body).send(send)
+            await Response(self, environ, connection, body).send(scope, send)
         except asyncio.CancelledError:  # the process ends, and waits no longer
             if connection.responds:
                 connection.transport.abort()
             else:
-                await refuse(send, 503, str(ServiceStopping()))
+                await self.refuse(scope, send, 503, str(ServiceStopping()))
+
+    async def refuse(self, scope: Scope, send: Send, status: int, message: str) -> None:
+        """Sends an error response without the application."""
+        given_id = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"x-request-id"), "")
+        headers, body = self.refusals.response(status, message, (scope["client"] or ("?",))[0], given_id)
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
 
 
-async def refuse(send: Send, status: int, message: str) -> None:
-    """Sends an error response, for a request that the application never sees."""
-    log.info("a request is refused with %d: %s", status, message)
-    head, body = refusal_parts(status, message)
-    await send({"type": "http.response.start", "status": status, "headers": head})
-    await send({"type": "http.response.body", "body": body})
+def _tell_failure(reading: asyncio.Future[None]) -> None:
+    if not reading.cancelled() and (error := reading.exception()) is not None:
+        log.error("the state of the service could not be read", exc_info=error)
+
+
+def _fault(scope: Scope) -> tuple[int, str] | None:
+    """Returns the status and the message with which a request is refused for its headers alone; None if they are right."""
+    if len(scope["raw_path"]) + len(scope["query_string"]) > LONGEST_ADDRESS:
+        return 414, f"the address has more than {LONGEST_ADDRESS:,} bytes, the limit; send a shorter one"
+    if sum(len(name) + len(value) for name, value in scope["headers"]) > LARGEST_HEAD:
+        return 431, TOO_LONG
+    two_lengths = {b"content-length", b"transfer-encoding"} <= {name for name, _ in scope["headers"]}  # a proxy might have chosen one
+    if two_lengths or scope["http_version"] not in ("1.0", "1.1"):
+        return 400, MALFORMED
+    return None
 
 
 def environment(scope: Scope) -> dict[str, Any]:
@@ -193,6 +230,8 @@ class RequestBody:
         self._loop = asyncio.get_running_loop()
         self._deadline = time.monotonic() + WHOLE_REQUEST
         self._data = b""  # arrived, and not read yet
+        self.waits: Callable[[], None] = lambda: None  # called by a thread before it waits for a part of the body ...
+        self.has_arrived: Callable[[], None] = lambda: None  # ... and once it has got the last one
 
     async def gather(self) -> bool:
         """Waits for all of a small body; returns False if it does not arrive in time."""
@@ -231,6 +270,7 @@ class RequestBody:
         return taken
 
     def _wait(self) -> bytes:
+        self.waits()
         left = min(self._deadline, self._bridge.stops) - time.monotonic()
         future = asyncio.run_coroutine_threadsafe(self._next(), self._loop)
         try:
@@ -238,7 +278,9 @@ class RequestBody:
         except TimeoutError:
             future.cancel()
             raise RequestTimeout("the body did not arrive in time, or not as a whole; send it again") from None
-        self._deadline += len(data) / SLOWEST
+        self._deadline += len(data) / SLOWEST_RATE
+        if not self.missing:
+            self.has_arrived()
         return data
 
     async def drop_rest(self) -> bool:
@@ -267,20 +309,21 @@ class Response:
         self._loop = asyncio.get_running_loop()
         self._context = contextvars.copy_context()
         # Of the thread
-        self._head: tuple[int, list[tuple[bytes, bytes]]] | None = None
+        self._status_and_headers: tuple[int, list[tuple[bytes, bytes]]] | None = None
         self._iterable: Iterable[bytes] = ()
         self._iterator: Iterator[bytes] | None = None
-        self._made = 0  # bytes
+        self._bytes_made = 0
         self._error: BaseException | None = None
         # Of both
         self._pieces: deque[bytes] = deque()
-        self._told = False  # whether the event loop will look at them soon
+        self._will_look = False  # whether the event loop will look at them soon
         # Of the event loop
+        self._begun: Callable[[], None] = lambda: None  # lets another request begin
         self._changed = asyncio.Event()
-        self._sent = 0  # bytes
+        self._bytes_sent = 0
         self._parked = False  # whether the application waits for the client
-        self._finished = False  # whether nothing more will come
-        self._over = False  # whether nothing more will be sent
+        self._is_made = False  # whether nothing more will come
+        self._is_over = False  # whether nothing more will be sent
 
     # ── in a thread ───────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -288,6 +331,25 @@ class Response:
         """Runs the application until its response ends, the client leaves, or too much waits for the client."""
         finished = self._context.run(self._run)
         self._loop.call_soon_threadsafe(self._finish if finished else self._park)
+
+    def _takes_long(self) -> Callable[[], bool]:
+        """Lets another request begin; returns the function that tells whether the client has left."""
+        self._let_another_begin()
+        return lambda: self._connection.lost
+
+    def _let_another_begin(self) -> None:
+        self._loop.call_soon_threadsafe(self._begun)
+
+    def _begin_again(self) -> None:
+        """Waits, after a large body has arrived, until its request is admitted: what follows is parsing it."""
+        admitted = threading.Event()
+
+        def ask() -> None:
+            self._begun()
+            self._begun = self._bridge.admission.admit(admitted.set)
+
+        self._loop.call_soon_threadsafe(ask)
+        admitted.wait(NEXT_BYTES)
 
     def _run(self) -> bool:
         try:
@@ -300,9 +362,9 @@ class Response:
                     break
                 if not piece:
                     continue
-                self._made += len(piece)
+                self._bytes_made += len(piece)
                 self._pieces.append(piece)
-                if self._made - self._sent > BUFFER:
+                if self._bytes_made - self._bytes_sent > BUFFER:
                     return False
                 self._tell()
         except BaseException as error:
@@ -315,47 +377,62 @@ class Response:
         return True
 
     def _start(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Callable[[bytes], None]:
-        self._head = int(status[:3]), [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+        self._status_and_headers = int(status[:3]), [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
         return self._pieces.append
 
     def _tell(self) -> None:
-        if not self._told:
-            self._told = True
+        if not self._will_look:
+            self._will_look = True
             self._loop.call_soon_threadsafe(self._look)
 
     # ── in the event loop ─────────────────────────────────────────────────────────────────────────────────────────────
 
     def _look(self) -> None:
-        self._told = False
+        self._will_look = False
+        self._begun()
         self._changed.set()
 
     def _finish(self) -> None:
-        self._finished = True
+        self._is_made = True
+        self._begun()
         self._changed.set()
 
     def _park(self) -> None:
         self._parked = True
+        self._begun()
         self._changed.set()
-        if self._over:
+        if self._is_over:
             self._continue()  # which closes the application's response
 
     def _continue(self) -> None:
         self._parked = False
         self._bridge.run(self._work)
 
-    async def send(self, send: Send) -> None:
+    async def send(self, scope: Scope, send: Send) -> None:
         """Sends the response; returns when all of it is sent, or the client has left."""
         self._connection.on_lost = self._changed.set
-        self._bridge.run(self._work)
+        if self._environ["PATH_INFO"] in PROBES and self._environ["REQUEST_METHOD"] in ("GET", "HEAD") and not self._body.missing:
+            await self._answer_probe()
+        else:
+            self._environ["charloom.long"] = self._takes_long
+            self._body.waits, self._body.has_arrived = self._let_another_begin, self._begin_again
+            self._begun = self._bridge.admission.admit(lambda: self._bridge.run(self._work))
         try:
-            await self._send_pieces(send)
+            await self._send_pieces(scope, send)
         finally:
             self._connection.on_lost = None
-            self._over = True
+            self._is_over = True
             if self._parked:
                 self._continue()
 
-    async def _send_pieces(self, send: Send) -> None:
+    async def _answer_probe(self) -> None:
+        """Runs the application here: for a probe it waits for nothing."""
+        await self._bridge.read_state(self._environ["PATH_INFO"])
+        self._environ[READ_BEFORE] = True
+        self._is_made = self._context.run(self._run)
+        self._changed.set()
+
+    async def _send_pieces(self, scope: Scope, send: Send) -> None:
         length: int | None = None  # unknown until the headers are sent
         while not self._connection.lost:
             await self._changed.wait()
@@ -366,23 +443,23 @@ class Response:
                 piece, more = self._pieces.popleft(), True
                 for begin in range(0, len(piece), BUFFER):
                     part = piece if len(piece) <= BUFFER else memoryview(piece)[begin : begin + BUFFER]
-                    self._sent += len(part)
-                    more = self._sent != length or self._body.missing
+                    self._bytes_sent += len(part)
+                    more = self._bytes_sent != length or self._body.missing
                     await send({"type": "http.response.body", "body": part, "more_body": more})
-                if self._sent == length:
+                if self._bytes_sent == length:
                     if more:
-                        await self._send_end(send, started=True)
+                        await self._send_end(scope, send, started=True)
                     return
-            if self._finished:
-                await self._send_end(send, started=length is not None)
+            if self._is_made:
+                await self._send_end(scope, send, started=length is not None)
                 return
-            if self._parked and self._made - self._sent <= BUFFER // 2:
+            if self._parked and self._bytes_made - self._bytes_sent <= BUFFER // 2:
                 self._continue()
 
     async def _send_head(self, send: Send) -> int:
         """Sends the status and the headers; returns the length that they announce, or -1."""
-        assert self._head is not None
-        status, headers = self._head
+        assert self._status_and_headers is not None
+        status, headers = self._status_and_headers
         if delay := self._environ.get("charloom.delay", 0):  # seconds
             await asyncio.sleep(delay)
         if self._body.asked_for and self._body.missing:  # it may come or not: nothing after it could be understood
@@ -391,13 +468,13 @@ class Response:
         await send({"type": "http.response.start", "status": status, "headers": headers})
         return next((int(value) for name, value in headers if name.lower() == b"content-length"), -1)
 
-    async def _send_end(self, send: Send, *, started: bool) -> None:
-        if self._error is not None or self._head is None:
+    async def _send_end(self, scope: Scope, send: Send, *, started: bool) -> None:
+        if self._error is not None or self._status_and_headers is None:
             log.error("a request failed", exc_info=self._error)
             if started:
                 self._connection.transport.abort()  # so that the client does not take a part for the whole
             else:
-                await refuse(send, 500, UNFORESEEN)
+                await self._bridge.refuse(scope, send, 500, UNFORESEEN)
             return
         if not started:
             await self._send_head(send)

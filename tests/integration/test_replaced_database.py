@@ -86,7 +86,7 @@ def test_no_upload_is_lost(
     status, body = server.ask("GET", "/health")
     assert (status, body["status"]) == (200, "unreadable")  # it is alive
     status, body = server.ask("GET", "/ready")
-    assert (status, "the database cannot be written" in body["error"]["message"]) == (503, True)
+    assert (status, "the database file was moved, deleted or replaced (" in body["error"]["message"]) == (503, True)
     assert server.stop()[0] == 0
     if exchange is not cp:  # what was answered before is in the file as it was
         with Database(kept) as db:

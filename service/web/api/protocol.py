@@ -81,7 +81,8 @@ class Training(Shape, kw_only=True):
 
 
 class Health(Shape, kw_only=True):
-    """The state of the service. `status` is `unreadable` if the database cannot be read: then `models` is left out.
+    """The state of the service. `status` is `unreadable` if the database cannot be read: then `models` is left out. It is `damaged` if
+    something in the database was found damaged.
 
     `rows` are texts being generated, `waiting` requests in the queue; `arithmetic` is what computes them. `disk_free` are the bytes left on
     the disk; `no_room` says why nothing can be stored now, if so: jobs wait or pause. `no_reserve` says why deleting has no room of its
@@ -90,7 +91,7 @@ class Health(Shape, kw_only=True):
     `status`, `version` and `training` without its `run` are told.
     """
 
-    status: Literal["ok", "training", "unreadable"]
+    status: Literal["ok", "training", "damaged", "unreadable"]
     version: str
     training: Training | None
     models: Count | msgspec.UnsetType = msgspec.UNSET

@@ -93,9 +93,12 @@ def refuse_packed(request: Request) -> None:
 
 
 def client_left(request: Request) -> Callable[[], bool]:
-    """Return a function that tells whether the client has closed the connection; always False if the server does not tell."""
-    left: Callable[[], bool] = request.environ.get("charloom.left", lambda: False)
-    return left
+    """Return a function that tells whether the client has closed the connection; always False if the server does not tell.
+
+    Call it before the request waits or works for long: from now on, others begin.
+    """
+    takes_long: Callable[[], Callable[[], bool]] | None = request.environ.get("charloom.long")
+    return takes_long() if takes_long else lambda: False
 
 
 # ── uploads ──────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -18,7 +18,7 @@ import pytest
 
 from service.store import Run, Store
 from service.store.api_keys import hashed
-from service.web.http_connection import HEAD, SLOWEST, HttpConnection, refusal
+from service.web.http_connection import LARGEST_HEAD, SLOWEST_RATE, HttpConnection
 from service.web.http_server import SPARE_THREADS
 from service.web.rate_limits import RateLimits
 from service.web.service_config import ServiceConfig
@@ -213,7 +213,7 @@ def reads_all(connection: socket.socket) -> bool:
 
 def test_a_client_that_reads_a_little_now_and_then(launch: Callable[..., Server], store: Store) -> None:
     store.corpora.add("long", [LONG], "long.txt")
-    server = launch(READING=1.0)
+    server = launch(LONGEST_LAG=1.0)
     with download(server) as connection:
         for _ in range(60):
             connection.recv(100)
@@ -252,7 +252,7 @@ def test_pipelined_requests_are_answered_in_order(server: Server) -> None:
 
 def test_headers_without_end(server: Server) -> None:
     connection = server.connect(b"GET / HTTP/1.1\r\n")
-    connection.sendall(b"X: y\r\n" * (HEAD // 6 + 10))
+    connection.sendall(b"X: y\r\n" * (LARGEST_HEAD // 6 + 10))
     assert statuses(connection) == [431]
 
 
@@ -322,7 +322,7 @@ def test_a_request_that_offers_another_protocol_is_answered_in_this_one(server: 
 
 def test_the_end_of_an_answer_that_is_not_read_is_not_waited_for(launch: Callable[..., Server], store: Store) -> None:
     store.corpora.add("long", [LONG[:200_000]], "long.txt")
-    server = launch(READING=1.0)
+    server = launch(LONGEST_LAG=1.0)
     assert server.health()
     with download(server) as connection:
         assert connection.recv(1)
@@ -443,41 +443,30 @@ class Transport:
 
 
 def lag(monkeypatch: pytest.MonkeyPatch, steps: list[tuple[float, int]]) -> list[float]:
-    """How far a client lags behind after each of (seconds, bytes that still wait), beginning with 10 * SLOWEST at second 0."""
+    """How far a client lags behind after each of (seconds, bytes that still wait), beginning with 10 * SLOWEST_RATE at second 0."""
     moment = 0.0
     monkeypatch.setattr(time, "monotonic", lambda: moment)
     connection = HttpConnection.__new__(HttpConnection)
     connection.transport, connection.flow = Transport(), type("Flow", (), {"pause_writing": int, "resume_writing": int})()  # type: ignore[assignment]
-    connection._behind, connection._since = 0.0, None
-    connection.transport.waiting = 10 * SLOWEST  # type: ignore[attr-defined]
+    connection._lag_before, connection._wait_began = 0.0, None
+    connection.transport.waiting = 10 * SLOWEST_RATE  # type: ignore[attr-defined]
     connection.pause_writing()
     found = []
     for moment, waiting in steps:
         connection.transport.waiting = waiting  # type: ignore[attr-defined]
-        found.append(connection.behind(moment))
+        found.append(connection.lag(moment))
     connection.resume_writing()
-    assert connection.behind(moment + 100) == found[-1]  # nothing waits, so no time counts
+    assert connection.lag(moment + 100) == found[-1]  # nothing waits, so no time counts
     return found
 
 
 def test_who_does_not_read_lags_behind_by_all_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert lag(monkeypatch, [(1.0, 10 * SLOWEST), (7.0, 10 * SLOWEST)]) == [1.0, 7.0]
+    assert lag(monkeypatch, [(1.0, 10 * SLOWEST_RATE), (7.0, 10 * SLOWEST_RATE)]) == [1.0, 7.0]
 
 
 def test_who_reads_at_the_least_rate_does_not_lag_behind(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert lag(monkeypatch, [(1.0, 9 * SLOWEST), (10.0, 0)]) == [0.0, 0.0]
+    assert lag(monkeypatch, [(1.0, 9 * SLOWEST_RATE), (10.0, 0)]) == [0.0, 0.0]
 
 
 def test_who_was_quick_gets_no_credit(monkeypatch: pytest.MonkeyPatch) -> None:
     assert lag(monkeypatch, [(1.0, 0)]) == [0.0]
-
-
-@pytest.mark.parametrize(("status", "kind"), [(408, "invalid_request_error"), (503, "server_error")])
-def test_who_is_refused_before_the_application_sees_it_gets_the_one_shape(status: int, kind: str) -> None:
-    head, body = refusal(status, "no").split(b"\r\n\r\n")
-    assert head.startswith(b"HTTP/1.1 %d " % status)
-    assert f"content-length: {len(body)}".encode() in head
-    assert (b"retry-after: 1" in head) == (status != 408)
-    error = json.loads(body)["error"]
-    assert set(error) == {"message", "type", "param", "code"}
-    assert (error["message"], error["type"]) == ("no", kind)

@@ -1,12 +1,13 @@
-"""``GET /health``, also while the first model is trained, and ``GET /metrics``, read by Prometheus' own parser."""
+"""``GET /metrics``, read by Prometheus' own parser."""
 
 from __future__ import annotations
 
+import http.client
+import json
 import logging
-import shutil
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from flask import Flask
@@ -14,17 +15,16 @@ from flask.testing import FlaskClient
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
-from service.store import Metric, Run, Store, database
+from service.store import Metric, Run, Store
 from service.store.api_keys import hashed
-from service.system import hardware
 from service.system.errors import StoreError
-from service.web import observability
 from service.web.app import create_app
-from service.web.observability import FIRST_CHARACTERS_BUCKETS, TURN_BUCKETS, EngineMetrics
+from service.web.observability import FIRST_CHARACTERS_BUCKETS, TURN_BUCKETS, EngineMetrics, Refusals, as_bytes
 from service.web.service_config import ServiceConfig
 
 # ── metrics ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
+Server = Any  # of conftest.py
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
@@ -151,172 +151,57 @@ def test_two_services_of_one_process_count_apart(path: Path, tmp_path: Path) -> 
         app.extensions["charloom"].close()
 
 
-# ── health ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── refusals by the server ───────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_an_empty_store(client: FlaskClient, store: Store) -> None:
-    health = client.get("/health").get_json()
-    assert health == {
-        "status": "ok",
-        "version": health["version"],
-        "arithmetic": hardware.arithmetic(),
-        "threads": hardware.cores(),
-        "sqlite_version": store.sqlite_version,
-        "journal_mode": store.journal_mode,
-        "models": 0,
-        "training": None,
-        "rows": 0,
-        "waiting": 0,
-        "disk_free": health["disk_free"],
-        "no_room": None,
-        "no_reserve": None,
-        "damaged": [],
-    }
-    answer = client.post("/generate")
-    assert answer.status_code == 404
-    assert answer.get_json()["error"]["message"] == "no model is trained yet; train one with: charloom train python --db charloom.db"
+@pytest.mark.parametrize(("status", "kind"), [(408, "invalid_request_error"), (503, "server_error")])
+def test_a_refusal_has_the_one_shape(status: int, kind: str) -> None:
+    head, body = as_bytes(status, *Refusals().response(status, "no", "10.0.0.7")).split(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 %d " % status)
+    assert f"content-length: {len(body)}".encode() in head
+    assert (b"retry-after: 1" in head) == (status != 408)
+    error = json.loads(body)["error"]
+    assert set(error) == {"message", "type", "param", "code"}
+    assert (error["message"], error["type"]) == ("no", kind)
 
 
-def test_the_first_model_is_being_trained(client: FlaskClient, add_model: Callable[..., Run]) -> None:
-    add_model("default", steps=(), state="running")
-    health = client.get("/health").get_json()
-    assert (health["status"], health["models"]) == ("training", 0)
-    assert health["training"] == {"run": "default", "share": 0.0, "step": 0, "epoch": 0.0, "validation_loss": None}
-    for body in ({}, {"model": "default"}):
-        answer = client.post("/generate", json=body)
-        assert answer.status_code == 503
-        assert answer.headers["Retry-After"] == "5"
-        assert answer.get_json()["error"]["message"].startswith("the model default is being trained (0% done)")
-
-
-def test_it_waits_for_a_worker(client: FlaskClient, store: Store) -> None:
-    store.runs.create("default", corpus=None, model_config={}, training_config={"steps": 400}, queued=True)
-    store.runs.create("next", corpus=None, model_config={}, training_config={"steps": 400}, queued=True)
-    health = client.get("/health").get_json()
-    assert (health["status"], health["training"]["run"], health["training"]["share"]) == ("training", "default", 0.0)
-    for body in ({}, {"model": "default"}):
-        assert client.post("/generate", json=body).status_code == 503
-
-
-def test_another_run_is_being_trained(client: FlaskClient, add_model: Callable[..., Run]) -> None:
-    add_model("one")
-    add_model("two", state="running")
-    health = client.get("/health").get_json()
-    assert (health["status"], health["models"], health["training"]["run"], health["training"]["share"]) == ("ok", 2, "two", 0.25)
-    assert client.post("/generate").status_code == 200
-
-
-KEY = "0123456789abcdef"
-
-
-def test_without_a_key_health_names_and_counts_nothing(
-    path: Path, add_model: Callable[..., Run], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    add_model("one")
-    add_model("the-secret-project", state="running")
-    app = create_app(ServiceConfig(db=path, keys=(hashed(KEY),)))
-    client = app.test_client()
-    for headers in ({}, {"Authorization": "Bearer fedcba9876543210"}, {"Authorization": "Basic eDp5"}):
-        answer = client.get("/health", headers=headers)
-        assert answer.status_code == 200
-        training = {"run": None, "share": 0.25, "step": 100, "epoch": 1.0, "validation_loss": 1.9999}
-        assert answer.get_json() == {"status": "ok", "version": answer.get_json()["version"], "training": training}
+def test_it_is_logged_with_the_id_that_the_client_gave(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logging.getLogger("charloom"), "propagate", True)
-    for guess in range(20):
-        assert client.get("/health", headers={"Authorization": f"Bearer {guess:016}"}).get_json() == answer.get_json()
-    assert "wrong keys in a row came from 127.0.0.1" in caplog.text  # a key can be guessed here no faster than elsewhere
-    health = client.get("/health", headers={"Authorization": f"Bearer {KEY}"}).get_json()
-    assert (health["models"], health["training"]["run"], health["rows"]) == (2, "the-secret-project", 0)
-    app.extensions["charloom"].close()
+    caplog.set_level(logging.INFO)
+    headers, _ = Refusals().response(431, "no", "10.0.0.7", "mine-1")
+    assert (b"x-request-id", b"mine-1") in headers
+    [record] = caplog.records
+    assert record.request_id == "mine-1"  # type: ignore[attr-defined]
+    assert "10.0.0.7" in record.getMessage()
+    headers, _ = Refusals().response(431, "no", "10.0.0.7", "not\r\nvalid")
+    assert len(dict(headers)[b"x-request-id"]) == 24
 
 
-def test_a_service_whose_database_cannot_be_read_is_alive(app: Flask, client: FlaskClient) -> None:
-    app.extensions["charloom"].store.close()
-    answer = client.get("/health")
-    assert (answer.status_code, answer.get_json()["status"]) == (200, "unreadable")
-    assert "models" not in answer.get_json()
-    assert client.get("/ready").status_code == 503
+def test_a_real_server_counts_what_it_refuses(server: Server) -> None:
+    for sent, status in (
+        (b"no HTTP at all\r\n\r\n", 400),
+        (b"GET /health HTTP/1.1\r\nHost: localhost\r\nX-Request-ID: far-too-long\r\n\r\n".replace(b"/health", b"/" * 9000), 414),
+        (b"GET /health HTTP/1.1\r\nHost: localhost\r\n" + (b"X: " + b"y" * 94 + b"\r\n") * 400 + b"\r\n", 431),
+    ):
+        with server.connect(sent) as connection, connection.makefile("rb") as answer:
+            data = answer.read()
+            assert int(data.split()[1]) == status
+            assert b"x-request-id: " in data
+            assert (b"x-request-id: far-too-long\r\n" in data) == (status == 414)
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+    connection.request("GET", "/metrics")
+    metrics = connection.getresponse().read().decode()
+    connection.close()
+    for status in (400, 414, 431):
+        assert f'charloom_requests_total{{method="none",route="none",status="{status}"}} 1.0' in metrics
 
 
-# ── ready ────────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def unready(client: FlaskClient) -> str:
-    """Why it is not ready."""
-    answer = client.get("/ready")
-    error = answer.get_json()["error"]
-    assert (answer.status_code, answer.headers["Retry-After"], error["code"]) == (503, "5", "not_ready")
-    return str(error["message"])
-
-
-def test_it_is_ready(client: FlaskClient) -> None:
-    answer = client.get("/ready")
-    assert (answer.status_code, answer.get_json()) == (200, {"status": "ready"})
-    assert client.head("/ready").status_code == 200
-
-
-def test_a_database_that_another_process_locks_for_long(client: FlaskClient, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(database, "PATIENCE", 0.1)
-    with Store(path) as other, other.immediate():
-        assert "the database cannot be written" in unready(client)
-        assert client.get("/health").status_code == 200
-    assert client.get("/ready").status_code == 200
-
-
-def test_a_lock_that_is_held_for_a_moment_does_not_count(client: FlaskClient, path: Path) -> None:
-    begun, go_on = threading.Event(), threading.Event()
-
-    def hold() -> None:
-        with Store(path) as other, other.immediate():
-            begun.set()
-            go_on.wait(0.3)
-
-    holder = threading.Thread(target=hold)
-    holder.start()
-    begun.wait()
-    assert client.get("/ready").status_code == 200
-    go_on.set()
-    holder.join()
-
-
-def test_a_disk_without_room(path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
-    free = shutil.disk_usage(path.parent).free
-    app = create_app(ServiceConfig(db=path, min_disk=free * 2, keys=(hashed(KEY),)))
-    client = app.test_client()
-    monkeypatch.setattr(logging.getLogger("charloom"), "propagate", True)
-    caplog.clear()  # of what the start told
-    for _ in range(3):
-        assert unready(client) == (
-            "the service is not ready: the disk has less room than min_disk must leave (its log says more); what is stored can be read"
-        )
-    told = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
-    assert len(told) == 1  # a probe comes every few seconds
-    assert "--min-disk" in told[0] or "min_disk" in told[0]
-    app.extensions["charloom"].close()
-
-
-def test_jobs_that_wait_in_vain(path: Path, store: Store, add_model: Callable[..., Run], monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = [100.0]
-    monkeypatch.setattr(observability.time, "monotonic", lambda: clock[0])
-    app = create_app(ServiceConfig(db=path, workers=1))
-    client = app.test_client()
-
-    def after(seconds: float) -> int:
-        clock[0] += seconds
-        return client.get("/ready").status_code
-
-    first = store.runs.create("first", corpus=None, model_config={}, training_config={"steps": 400}, queued=True)
-    assert [after(seconds) for seconds in (0, 29, 2)] == [200, 200, 503]
-    assert "jobs wait and no worker takes them" in unready(client)
-    claimed = store.queue.claim_next()
-    assert claimed is not None
-    store.runs.create("second", corpus=None, model_config={}, training_config={"steps": 400}, queued=True)
-    assert [after(seconds) for seconds in (0, 100, 100)] == [200, 200, 200]  # the worker has enough to do
-    store.runs.release(claimed, "failed")
-    assert [after(seconds) for seconds in (0, 29, 2)] == [200, 200, 503]
-    app.extensions["charloom"].close()
-    idle = create_app(ServiceConfig(db=path, workers=0))  # others may carry them out
-    client = idle.test_client()
-    assert [after(seconds) for seconds in (0, 100)] == [200, 200]
-    idle.extensions["charloom"].close()
-    assert first.name == "first"
+def test_damage_and_the_disk_have_gauges(client: FlaskClient, app: Flask) -> None:
+    found = scraped(client)
+    room = app.extensions["charloom"].store.room
+    assert one(found, "charloom_damaged") == 0
+    assert one(found, "charloom_disk_free_bytes") > 0
+    assert one(found, "charloom_disk_least_bytes") == room.least
+    assert one(found, "charloom_disk_reserve_bytes") == (Path(f"{room._database}.reserve").stat().st_size if room.reserve else 0)
+    app.extensions["charloom"].store._file.damage.note("checkpoint first@100", "for this test")
+    assert one(scraped(client), "charloom_damaged") == 1

@@ -17,7 +17,20 @@ from werkzeug.exceptions import BadRequest
 from model.config import ModelConfig, SamplingConfig, TrainingConfig
 from model.errors import CharloomError, InvalidSetting, UnknownSetting
 from model.settings import Setting, settings_of, types_of
-from service.web.validation import GENERATE, REQUIRED, ROUTE_FIELDS, Body, Field, Query, fields_of, route_fields
+from service.web.validation import (
+    GENERATE,
+    REQUIRED,
+    ROUTE_FIELDS,
+    Body,
+    Field,
+    Query,
+    _has_too_many,
+    _not_json,
+    _number,
+    _parsed,
+    fields_of,
+    route_fields,
+)
 
 BODIES = {each: Body(each.__name__, fields_of(each)) for each in (ModelConfig, TrainingConfig, SamplingConfig)}
 VALUES = st.one_of(
@@ -211,3 +224,39 @@ def test_the_one_table_of_route_fields() -> None:
     for name, field in ROUTE_FIELDS.items():
         assert field.setting.meaning, name
         assert not field.setting.meaning.endswith("."), name
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+
+
+@given(JSON, st.booleans())
+@example({"": 1e300, "a": [1.0, -0.0, 1e22, 2**70]}, False)
+@example("\ud800", True)
+def test_both_parsers_find_the_same_values(value: Any, ascii: bool) -> None:
+    data = json.dumps(value, ensure_ascii=ascii).encode("utf-8", "surrogatepass")
+    try:
+        expected = json.loads(data, parse_float=_number, parse_constant=_not_json)
+    except UnicodeDecodeError:
+        with pytest.raises(UnicodeDecodeError):
+            _parsed(data)
+        return
+    found = _parsed(data)
+    assert (repr(found), type(found)) == (repr(expected), type(expected))
+
+
+@given(st.lists(st.sampled_from([b'"', b"\\", b"[", b"{", b"]", b"a", b'"[', b'\\"'])), st.integers(0, 5))
+def test_lists_and_objects_are_counted_outside_of_strings(parts: list[bytes], most: int) -> None:
+    data, inside, count, escaped = b"".join(parts), False, 0, False
+    for byte in data.decode():
+        if inside:
+            inside, escaped = (byte != '"' or escaped), byte == "\\" and not escaped
+        elif byte == '"':
+            inside, escaped = True, False
+        else:
+            count += byte in "[{"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("service.web.validation.MOST_CONTAINERS", most)
+        assert _has_too_many(data) == (count > most)

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import uvicorn
 
+from service.web.admission import AT_ONCE
 from service.web.http_connection import HttpConnection
 from service.web.server import listen
 from service.web.wsgi_bridge import BODY, BUFFER, WsgiBridge
@@ -27,10 +28,10 @@ def serve() -> Iterator[Callable[..., int]]:
     """Serve an application with some threads; returns the port."""
     with contextlib.ExitStack() as stack:
 
-        def serving(application: Application, threads: int = 4) -> int:
+        def serving(application: Application, threads: int = 4, **more: Any) -> int:
             listener = listen("127.0.0.1", 0)
             port: int = listener.getsockname()[1]
-            bridge = WsgiBridge(application, threads=threads, connections=100)
+            bridge = WsgiBridge(application, threads=threads, connections=100, **more)
             server = uvicorn.Server(
                 uvicorn.Config(bridge, http=HttpConnection, ws="none", lifespan="on", log_config=None, access_log=False)
             )
@@ -148,9 +149,10 @@ def test_the_application_can_ask_whether_its_client_has_left(serve: Callable[...
     begun, left = threading.Event(), threading.Event()
 
     def app(environ: dict[str, Any], start: Any) -> list[bytes]:
-        assert not environ["charloom.left"]()
+        has_left = environ["charloom.long"]()
+        assert not has_left()
         begun.set()
-        eventually(environ["charloom.left"])
+        eventually(has_left)
         left.set()
         start("200 OK", [])
         return [b"too late"]
@@ -283,3 +285,92 @@ def test_heads_have_no_body(serve: Callable[..., int]) -> None:
         response = connection.getresponse()
         assert (response.getheader("content-length"), response.read()) == ("12", body)
     connection.close()
+
+
+# ── probes and half-closed connections ───────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_probe_is_answered_while_all_threads_work_and_requests_wait(serve: Callable[..., int]) -> None:
+    go_on, at_work = threading.Event(), threading.Semaphore(0)
+
+    def app(environ: dict[str, Any], start: Any) -> list[bytes]:
+        if environ["PATH_INFO"] != "/health":
+            at_work.release()
+            assert go_on.wait(20)
+        start("200 OK", [("Content-Length", "2")])
+        return [b"ok"]
+
+    port = serve(app, threads=2)
+    with contextlib.ExitStack() as stack:
+        waiting = [stack.enter_context(connected(port, get("/work"))) for _ in range(20)]
+        assert all(at_work.acquire(timeout=10) for _ in range(2))
+        assert ask(port, path="/health") == (200, b"ok")
+        assert ask(port, "HEAD", "/health") == (200, b"")
+        go_on.set()
+        for connection in waiting:
+            assert connection.recv(100).startswith(b"HTTP/1.1 200")
+
+
+def test_a_state_that_is_not_read_keeps_no_probe_waiting(serve: Callable[..., int]) -> None:
+    go_on, read = threading.Event(), []
+
+    def read_state(path: str) -> None:
+        read.append(path)
+        assert go_on.wait(20)
+
+    def app(environ: dict[str, Any], start: Any) -> list[bytes]:
+        start("200 OK", [])
+        return [str(environ["charloom.state_was_read"]).encode()]
+
+    port = serve(app, read_state=read_state)
+    try:
+        for _ in range(5):
+            assert ask(port, path="/health") == (200, b"True")
+        assert read == ["/health"]  # it is not read again while it is being read
+    finally:
+        go_on.set()
+
+
+def test_few_requests_begin_at_a_time_and_all_of_them_in_order(serve: Callable[..., int]) -> None:
+    beginning, most, order, lock = [0], [0], [], threading.Lock()
+
+    def app(environ: dict[str, Any], start: Any) -> list[bytes]:
+        with lock:
+            order.append(int(environ["PATH_INFO"][1:]))
+            beginning[0] += 1
+            most[0] = max(most[0], beginning[0])
+        time.sleep(0.002)
+        with lock:
+            beginning[0] -= 1
+        environ["charloom.long"]()
+        time.sleep(0.01)
+        start("200 OK", [("Content-Length", "2")])
+        return [b"ok"]
+
+    port = serve(app, threads=50)
+    with contextlib.ExitStack() as stack:
+        for number in range(40):
+            stack.enter_context(connected(port, get(f"/{number}")))
+        eventually(lambda: len(order) == 40)
+    assert most[0] <= AT_ONCE
+    assert sum(abs(place - number) for place, number in enumerate(order)) <= 40 * AT_ONCE  # connections are accepted in any order
+
+
+@pytest.mark.parametrize("seconds", [0.0, 2.5])
+def test_a_client_that_only_sends_no_more_gets_its_answer(serve: Callable[..., int], seconds: float) -> None:
+    def app(environ: dict[str, Any], start: Any) -> list[bytes]:
+        has_left = environ["charloom.long"]()
+        time.sleep(seconds)
+        assert not has_left()
+        start("200 OK", [("Content-Length", "2")])
+        return [b"ok"]
+
+    with connected(serve(app), get()) as connection:
+        connection.shutdown(socket.SHUT_WR)
+        with connection.makefile("rb") as answer:
+            data = answer.read()  # to the end of the connection
+    *interim, last = data.split(b"HTTP/1.1 ")[1:]
+    assert all(each == b"100 Continue\r\n\r\n" for each in interim)
+    assert bool(interim) == (seconds > 1)
+    assert last.startswith(b"200 ")
+    assert last.endswith(b"\r\n\r\nok")

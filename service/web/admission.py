@@ -1,0 +1,95 @@
+"""Orders what the event loop does: the state of the service is told first, and few requests begin at a time.
+
+A thread that runs Python holds the interpreter's lock, and the event loop waits for all such threads in turn at each of its steps. With a
+hundred of them, `/health` took seconds. So requests wait here without a thread, and bytes that arrive are parsed in slices of time, between
+which bytes of probes are looked for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+
+PROBES = frozenset({"/health", "/ready"})
+PROBE_STARTS = tuple(f"{method} {path}".encode() for method in ("GET", "HEAD") for path in PROBES)
+SLICE = 0.003  # seconds in which requests are parsed in a row: about ten
+AT_ONCE = 2  # requests that begin at a time: one holds the interpreter's lock, and one may read the database
+LONG = 0.25  # seconds after which a request has begun, whatever it does: it may wait for a lock that another one holds
+
+
+def is_probe(data: bytes | bytearray) -> bool:
+    """Returns whether a request begins in `data` that asks for the state of the service."""
+    return data.startswith(PROBE_STARTS)
+
+
+class ParsingOrder:
+    """Calls functions that parse requests, in order, in slices of time. Used by the event loop only."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[Callable[[], None]] = deque()
+
+    def put(self, parse: Callable[[], None]) -> None:
+        """Calls `parse` in its turn."""
+        self._waiting.append(parse)
+        if len(self._waiting) == 1:
+            asyncio.get_running_loop().call_soon(self._parse)
+
+    def _parse(self) -> None:
+        ends = time.monotonic() + SLICE
+        while True:
+            self._waiting[0]()
+            self._waiting.popleft()
+            if not self._waiting:
+                return
+            if time.monotonic() > ends:  # the event loop looks at its sockets, and then goes on
+                asyncio.get_running_loop().call_soon(self._parse)
+                return
+
+
+class Admission:
+    """Lets at most `AT_ONCE` requests begin at a time, the others in order. Used by the event loop only.
+
+    A request has begun once it waits for a text, a turn or its body, once its response begins, or after `LONG` seconds.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: deque[Callable[[], None]] = deque()
+        self._beginning = 0
+
+    def admit(self, start: Callable[[], object]) -> Callable[[], None]:
+        """Calls `start` in its turn; returns the function to call once the request has begun."""
+        entry = _Entry(self, start)
+        self._waiting.append(entry.start)
+        self._next()
+        return entry.has_begun
+
+    def _next(self) -> None:
+        while self._waiting and self._beginning < AT_ONCE:
+            self._beginning += 1
+            self._waiting.popleft()()
+
+    def leave(self) -> None:
+        """Notes that a request has begun."""
+        self._beginning -= 1
+        self._next()
+
+
+class _Entry:
+    """One request that begins."""
+
+    def __init__(self, admission: Admission, start: Callable[[], object]) -> None:
+        self._admission, self._start = admission, start
+        self._timer: asyncio.TimerHandle | None = None
+
+    def start(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(LONG, self.has_begun)
+        self._start()
+
+    def has_begun(self) -> None:
+        """Lets the next request begin, once."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+            self._admission.leave()
