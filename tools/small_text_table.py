@@ -31,6 +31,7 @@ class Compared(NamedTuple):
     """A text, its best n-gram model, and a run of each seed. Losses are in bits per character."""
 
     text: str
+    kind: str  # of its records, or prose
     characters: int
     validated: int  # symbols that both are scored on
     order: str  # of the n-gram model
@@ -66,14 +67,18 @@ def compare(path: Path, seeds: Sequence[int], options: Sequence[str] = ()) -> Co
 def _compared(path: Path, store: Store, run: Run, network: Sequence[float], seconds: Sequence[float]) -> Compared:
     """Scores the n-gram models on what the network was scored on."""
     assert run.corpus is not None
-    text = read(store, run.corpus, ModelConfig.from_dict(run.model_config), TrainingConfig.from_dict(run.training_config))
+    configs = ModelConfig.from_dict(run.model_config), TrainingConfig.from_dict(run.training_config)
+    records = run.request.get("records")
+    text = read(store, run.corpus, *configs, records=(records, None))
     counted = text.split.training
     ids, start, stop = text.after(counted)
     losses = ngram_losses(ids, counted, start, stop, text.vocabulary.size, text.vocabulary.unknown_cost)
     order = min(losses, key=lambda order: losses[order])
     bits = losses[order] * text.symbols_per_char / math.log(2)
     characters = store.corpora.get(run.corpus).characters
-    return Compared(path.name, characters, stop - start, name(order), bits, tuple(network), tuple(seconds))
+    return Compared(
+        path.name, records["kind"] if records else "prose", characters, stop - start, name(order), bits, tuple(network), tuple(seconds)
+    )
 
 
 def row(each: Compared) -> list[str]:
@@ -81,6 +86,7 @@ def row(each: Compared) -> list[str]:
     mean = sum(each.network) / len(each.network)
     return [
         each.text,
+        each.kind,
         f"{each.characters:,}",
         f"{each.validated:,}",
         f"{each.ngram:.2f}",
@@ -91,7 +97,7 @@ def row(each: Compared) -> list[str]:
     ]
 
 
-HEAD = ["text", "characters", "held out", "n-gram", "the best", "network", "seeds", "time"]
+HEAD = ["text", "read as", "characters", "held out", "n-gram", "the best", "network", "seeds", "time"]
 
 
 def main() -> None:
