@@ -33,7 +33,8 @@ class FittingEncoding(Shape, kw_only=True):
 class Fault(Shape, kw_only=True):
     """An error. `message` names the thing, its value, the limit and the next step; `param` is the field at fault.
 
-    `encodings` are those that fit an uploaded file that could not be decoded, the likeliest first.
+    `encodings` are those that fit an uploaded file that could not be decoded, the likeliest first. `columns` are those
+    of a table, one of which must be chosen.
     """
 
     message: str
@@ -41,6 +42,7 @@ class Fault(Shape, kw_only=True):
     param: str | None
     code: str
     encodings: list[FittingEncoding] | msgspec.UnsetType = msgspec.UNSET
+    columns: list[str] | msgspec.UnsetType = msgspec.UNSET
 
 
 class Error(Shape, kw_only=True):

@@ -24,7 +24,7 @@ from corpora.file_types import EPUB, HTML, NOTEBOOK, OFFICE, OPEN_DOCUMENT, PDF,
 from model.errors import CharloomError, DocumentError, TextTooLarge, UnreadableDocument
 
 from .conftest import LINES, lines_of
-from .test_office import docx
+from .test_office import docx, paragraph
 
 Pack = Callable[..., bytes]
 Written = Callable[[str], Path]
@@ -34,10 +34,6 @@ Written = Callable[[str], Path]
 def documents() -> Iterator[DocumentReader]:
     with DocumentReader() as opened:
         yield opened
-
-
-def paragraph(text: str) -> str:
-    return f"<w:p><w:r><w:t>{text}</w:t></w:r></w:p>"
 
 
 def test_one_process_reads_all_and_ends_with_the_reader() -> None:

@@ -25,6 +25,8 @@ from werkzeug.test import TestResponse
 from service.store import Corpus, Store
 from service.web.app import create_app
 from service.web.service_config import ServiceConfig
+from tests.corpora.documents.test_office import docx, paragraph
+from tests.corpora.documents.test_tables import workbook
 
 TALE = "Once upon a time there was a loom.\n" * 10
 BOUNDARY = "the-boundary"
@@ -168,6 +170,25 @@ def test_whatever_the_text_and_the_pieces_it_arrives_in(
     name = answer.get_json()["id"]
     assert "".join(store.corpora.pieces(name)) == text.replace("\r\n", "\n")
     store.corpora.remove(name)
+
+
+def test_documents_become_text_and_are_told(upload: Callable[..., TestResponse], tmp_path: Path) -> None:
+    body = "".join(paragraph(f"{number} naïve <knots>") for number in range(30))
+    answer = upload(docx(body).getvalue(), "tale.docx")
+    assert answer.get_json()["meta"]["warnings"] == ["tale.docx: 30 paragraphs of a Word document"]
+    assert answer.get_json()["meta"]["sample"][0] == "0 naïve <knots>"
+    page = f"<html><p>{TALE}<p>{TALE}"
+    assert upload(page, "a.html").get_json()["meta"]["lines"] == 3
+    assert upload(page, "a.html", raw="true").get_json()["meta"]["sample"][0].startswith("<html>")
+    book = workbook(tmp_path / "a.xlsx", [["name", "city"], *([f"Anna {number}", "Ulm"] for number in range(30))]).read_bytes()
+    refused = upload(book, "a.xlsx")
+    assert error(refused) == (400, "column", "a.xlsx is an Excel workbook with the columns 'name', 'city'; choose one with column")
+    assert refused.get_json()["error"]["columns"] == ["name", "city"]
+    assert upload(book, "a.xlsx", column="name").get_json()["meta"]["sample"][0] == "Anna 0"
+    assert upload('{"text": "one"}\n' * 30, "a.jsonl", field="text").get_json()["meta"]["sample"][0] == "one"
+    status, param, message = error(upload(b"\xff\xd8\xff\xe0\0", "a.jpg"))
+    assert (status, param) == (400, "file")
+    assert message.startswith("a.jpg is a JPEG picture; ")
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import { ask, upload } from "../../lib/api.js";
 import { el } from "../../lib/dom.js";
 import { compact, size } from "../../lib/format.js";
 import { chosen, filesOf, packed } from "../../lib/tar.js";
+import { ColumnPicker } from "./column-picker.js";
 import { corpusSummary } from "./corpus-summary.js";
 import { EncodingPicker } from "./encoding-picker.js";
 
@@ -19,10 +20,11 @@ export class CorpusInput {
     Object.assign(this, { signal, changed, file: null });
     this.wrong = notice({ kind: "bad" });
     this.encoding = new EncodingPicker((how) => this.#send(this.source, how));
+    this.column = new ColumnPicker((how) => this.#send(this.source, how));
     this.ways = this.#ways();
     this.sending = this.#uploadStatus();
     this.summary = el("div", { class: "summary", hidden: true });
-    this.element = el("div", { class: "corpus-input" }, this.wrong.element, this.encoding.element, this.ways, this.sending, this.summary);
+    this.element = el("div", { class: "corpus-input" }, this.wrong.element, this.encoding.element, this.column.element, this.ways, this.sending, this.summary);
     this.#restoreDraft();
   }
 
@@ -102,6 +104,7 @@ export class CorpusInput {
   async #send(source, how = {}) {
     this.source = source;
     this.encoding.hide();
+    this.column.hide();
     if (!source?.data.size) return this.wrong.show(t("teach.empty"));
     const form = new FormData();
     form.append("purpose", "fine-tune");
@@ -121,6 +124,7 @@ export class CorpusInput {
       this.#stage("ways");
       const damaged = error.code === "undecodable_text" && !error.encodings;
       if (error.encodings || damaged) this.encoding.show(error.encodings ?? [], damaged);
+      if (error.columns && error.param === "column") this.column.show(error.columns);
       if (error.encodings && !how.encoding) this.wrong.show(t("teach.encoding.wrong", { name: source.name }));
       else this.#showError(error);
     }
@@ -163,6 +167,7 @@ export class CorpusInput {
   #stage(name) {
     this.wrong.show("");
     this.encoding.hide();
+    this.column.hide();
     for (const each of ["ways", "sending", "summary"]) this[each].hidden = each !== name;
   }
 
