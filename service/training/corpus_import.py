@@ -39,6 +39,7 @@ def add(
     """
     if name is not None and source.name != name:
         _refuse_builtin(name)
+    store.room.check()  # before it is read, which may take long; each part of it is checked again
     wished = source.name if name is None else name
     arriving = Arriving(source.origin, NONE if is_builtin(source.name) and records == AUTO else records, unique)
     pieces = arriving.watched(_watched(source, watch, least))
