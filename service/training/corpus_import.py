@@ -92,7 +92,11 @@ class Arriving:
             self._counter.add(cutter.finish())
 
     def _begin(self, head: str) -> RecordCutter | None:
-        form = detected(head) if self._detects else self._form.fitted(head) if self._form else None
+        found = detected(head) if self._detects or self._form else None
+        if self._detects or (found and self._form and found.kind == self._form.kind):
+            form = found  # which knows of a header
+        else:
+            form = self._form.fitted(head) if self._form else None
         if form is None:
             if self._unique:
                 raise self._not_unique()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import random
 import re
 import tarfile
@@ -75,6 +76,14 @@ def content(site: Any, name: str) -> str:
 
     with urllib.request.urlopen(f"{site.url}/v1/files/{name}/content") as answer:
         return str(answer.read().decode())
+
+
+def records(site: Any, name: str) -> Any:
+    """How the service cuts a text."""
+    import urllib.request
+
+    with urllib.request.urlopen(f"{site.url}/v1/files/{name}") as answer:
+        return json.load(answer)["meta"]["records"]
 
 
 def settings(page: Any) -> None:
@@ -372,3 +381,26 @@ def test_every_setting_has_a_meaning_in_korean(site: Any) -> None:
     assert sorted(translated) == sorted(
         set(site.answer("GET", "/openapi.json")["components"]["schemas"]["JobOrder"]["properties"]) - UNSHOWN
     )
+
+
+def test_a_list_is_shown_as_records_and_can_be_read_otherwise(school: Any, desk: Any, tmp_path: Path) -> None:
+    names = [f"{a}{b}" for a in "ABCDEFGH" for b in ("nna", "ert", "lio")] * 2
+    (tmp_path / "first-names.txt").write_text("\n".join(names) + "\n")
+    name = give(desk, tmp_path / "first-names.txt")
+    part, kind = desk.locator(".summary"), desk.get_by_label("Read as")
+    assert kind.input_value() == "lines"
+    assert "48 records, 24 different ones; the one in the middle has 4 characters." in part.text_content()
+    assert part.locator(".summary-records li").all_text_contents() == ["Anna", "Fert", "Clio"]
+    with desk.expect_response(lambda answer: answer.request.method == "PATCH"):
+        desk.get_by_label("Learn from equal ones only once").check()
+    desk.wait_for_function("document.querySelector('.summary [role=switch]')?.checked")
+    assert records(school, name)["unique"] is True
+    with desk.expect_response(lambda answer: answer.request.method == "PATCH"):
+        kind.select_option("none")
+    desk.get_by_text("One text from beginning to end.").wait_for()
+    assert records(school, name) is None
+    kind.select_option("fortune")
+    desk.wait_for_selector(TOLD)
+    assert "has 1 different record if it is cut into texts between lines of %" in desk.locator(TOLD).text_content()
+    desk.watch.forget()  # the refusal
+    assert kind.input_value() == "none"

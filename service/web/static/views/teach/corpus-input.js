@@ -149,9 +149,21 @@ export class CorpusInput {
     this.file = file;
     sessionStorage.setItem(DRAFT, JSON.stringify([file.id, file.meta.warnings ?? []]));
     const other = button({ text: t("teach.another"), icon: "again", kind: "quiet", onclick: () => this.#clear() });
-    this.summary.replaceChildren(...corpusSummary(file, other));
+    this.summary.replaceChildren(...corpusSummary(file, other, (how) => this.#recut(file, how)));
     this.#stage("summary");
     this.changed();
+  }
+
+  // Cuts the text into other records; what cannot be is said, and the text stays as it was.
+  async #recut(file, how) {
+    try {
+      const { meta, ...rest } = await ask(`/v1/files/${encodeURIComponent(file.id)}`, { method: "PATCH", body: how, signal: this.signal });
+      this.#show({ ...rest, meta: { ...meta, warnings: file.meta.warnings } });
+    } catch (error) {
+      this.#show(file);
+      this.#showError(error);
+    }
+    this.summary.querySelector("select").focus();
   }
 
   #clear() {
