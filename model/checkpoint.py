@@ -72,7 +72,7 @@ class Checkpoint:
             raise
         except (KeyError, TypeError, ValueError):
             raise DamagedCheckpoint(origin, "its description is incomplete") from None
-        return cls(from_pytorch(config, vocabulary.size, tensors, origin), vocabulary, facts)
+        return cls(from_pytorch(config, vocabulary.size, tensors, origin, vocabulary.boundary), vocabulary, facts)
 
 
 def to_pytorch(model: LanguageModel) -> dict[str, Array]:
@@ -93,7 +93,9 @@ def to_pytorch(model: LanguageModel) -> dict[str, Array]:
     return {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
 
 
-def from_pytorch(config: ModelConfig, V: int, tensors: Mapping[str, Array], origin: str = "the checkpoint") -> LanguageModel:
+def from_pytorch(
+    config: ModelConfig, V: int, tensors: Mapping[str, Array], origin: str = "the checkpoint", boundary: int | None = None
+) -> LanguageModel:
     """Reverses `to_pytorch`; recurrent biases of other programs are added to ours.
 
     Raises `DamagedCheckpoint` if a name, a shape, a type or a number is wrong.
@@ -115,7 +117,7 @@ def from_pytorch(config: ModelConfig, V: int, tensors: Mapping[str, Array], orig
     for name, view in p.items():
         if not np.isfinite(view).all():
             raise DamagedCheckpoint(origin, f"{name} holds numbers that are not finite")
-    return LanguageModel(config, V, p)
+    return LanguageModel(config, V, p, boundary)
 
 
 def _fill(p: Parameters, config: ModelConfig, tensors: Mapping[str, Array]) -> None:

@@ -18,6 +18,7 @@ LEVELS = ("char", "byte")
 NORMALIZATIONS = ("nfc", "nfd", "none")
 OPTIMIZERS = ("adam", "rmsprop", "adagrad", "sgd")
 SCHEDULES = ("cosine", "constant", "exponential")
+LENGTH, RECORD_LENGTH = 500, 10_000  # symbols that a text, or a record, has at most by default
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,8 +96,8 @@ class SamplingConfig(Settings):
     # fmt: off
     prompt: str = setting("", "text to continue; empty begins as after a line end")
     prompt_ids: tuple[int, ...] | None = setting(None, "the prompt as symbol ids, instead of prompt; ids outside the alphabet are read as the unknown symbol", option=False)
-    length: int = setting(500, "symbols to write at most", unit="symbols", at_least=0, at_most=1_000_000_000)
-    min_length: int = setting(0, "symbols before which no stop string ends a text", unit="symbols", at_least=0, at_most=1_000_000_000)
+    length: int | None = setting(None, "symbols to write at most; by default 500, or 10,000 for each record", unit="symbols", at_least=0, at_most=1_000_000_000)
+    min_length: int = setting(0, "symbols before which no stop string ends a text; shorter records are left out", unit="symbols", at_least=0, at_most=1_000_000_000)
     temperature: float | tuple[tuple[int, float], ...] = setting(0.8, "1 draws as the model learned, lower is safer, higher is wilder", at_least=0, at_most=100,
                                           hint="0 always takes the likeliest character", varies=True)
     top_k: int = setting(0, "draw only among the k likeliest symbols; 0 among all", at_least=0, at_most=2_000_000)
@@ -116,6 +117,11 @@ class SamplingConfig(Settings):
     echo: bool = setting(False, "let the text begin with the prompt as it was read", option=False)
     seed: int | None = setting(None, "the same seed gives the same text; text i of n uses seed + i", at_least=0, at_most=2**63 - 1)
     n: int = setting(1, "texts to write", unit="texts", at_least=1, at_most=1024)
+    records: int | None = setting(None, "whole records to write instead of a text, each of which begins with the prompt; the model must be one of records",
+                                  unit="records", at_least=1, at_most=1_000_000)
+    new: bool = setting(False, "leave out records that stand in the corpus")
+    unique: bool = setting(False, "leave out records that were written before")
+    valid: bool = setting(False, "leave out rows of CSV with another number of columns than in the corpus, and JSON lines with other keys")
     # fmt: on
 
     def __post_init__(self) -> None:
@@ -124,8 +130,23 @@ class SamplingConfig(Settings):
             raise InvalidSetting("stop", list(self.stop), "a list of at most 16 strings")
         if "" in self.stop:
             raise InvalidSetting("stop", list(self.stop), "made of strings that are not empty")
+        for name in ("new", "unique", "valid"):
+            if getattr(self, name) and self.records is None:
+                raise InvalidSetting(name, True, "left out if records is not given", "it is about whole records")
+        if self.records is not None and self.n > 1:
+            raise InvalidSetting("n", self.n, "left out or 1 if records is given", "records is the number of texts")
         if self.prompt and self.prompt_ids is not None:
             raise InvalidSetting("prompt_ids", list(self.prompt_ids), "left out if prompt is given", "a text continues one of them")
+
+    @property
+    def most_symbols(self) -> int:
+        """`length`, or its default."""
+        return self.length if self.length is not None else LENGTH if self.records is None else RECORD_LENGTH
+
+    @property
+    def texts(self) -> int:
+        """How many texts are asked for, records or others."""
+        return self.records or self.n
 
     @property
     def temperature_schedule(self) -> SchedulePairs:

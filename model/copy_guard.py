@@ -3,7 +3,7 @@
 The guarantee, for every level and normalisation: wherever a text ends, no N + 1 characters in a row of it (code points of its NFC
 form, without the prompt) occur in the NFC form of the corpus. A symbol is forbidden if the text would break the guarantee right after
 it. At level byte, a symbol is also forbidden if every character that it could begin is forbidden: so a text is never stuck inside a
-character. With `nfd` a syllable grows (하, 한), and each of its forms counts.
+character. With `nfd` a syllable grows (하, 한), and each of its forms counts. A boundary counts as the separator.
 
 Let w be the last N characters. The forbidden characters are those that follow w somewhere in the corpus, so there is nothing to look up
 unless w occurs there. If only the last k characters of w do, at least N - k more characters must be written before that.
@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 
 from model.normalization import Composer
 from model.quick_check import is_normal
-from model.utf8_constraint import Utf8Guide
 from model.vocabulary import Vocabulary
 
 Mask = NDArray[np.bool_]
@@ -55,10 +54,11 @@ class CopyRules:
         self.vocabulary = vocabulary
         self.inert: dict[str, int] = {}  # character -> symbol
         self.composing: list[tuple[str, int]] = []  # characters that may change the one before them, or be changed themselves
-        self.utf8: Utf8Guide | None = None
-        if vocabulary.level == "byte":
-            self.utf8 = Utf8Guide(vocabulary.symbols)
-            self.allowed: list[list[int]] = [np.flatnonzero(row).tolist() for row in self.utf8.allowed]  # symbols by state
+        self.utf8 = vocabulary.guide
+        self.growth = max(1, len(vocabulary.separator or ""))  # characters that a symbol adds at most, if none composes
+        if self.utf8 is not None:
+            bytes_allowed = self.utf8.allowed[:, : len(vocabulary.symbols)]
+            self.allowed: list[list[int]] = [np.flatnonzero(row).tolist() for row in bytes_allowed]  # symbols by state
             return
         for symbol, code in enumerate(vocabulary.symbols):
             if _is_inert(chr(code)):
@@ -79,9 +79,9 @@ class CopyGuard:
     guard.advance(symbol)  # a symbol that is not in the mask; if all are, the text ends here
     """
 
-    def __init__(self, rules: CopyRules, source: CopySource, max_copy: int) -> None:
-        """`max_copy`: N, at least 1."""
-        self._rules, self._source, self._most = rules, source, max_copy
+    def __init__(self, rules: CopyRules, source: CopySource, max_copy: int, *, one_record: bool = False) -> None:
+        """`max_copy`: N, at least 1. A boundary ends the text, and is no part of it, if that is `one_record`."""
+        self._rules, self._source, self._most, self._one_record = rules, source, max_copy, one_record
         self._final = ""  # the last N characters that do not change any more
         self._bound = 0  # upper bound of the length of their suffix that occurs in the source
         self._composer = Composer() if rules.composes else None
@@ -98,7 +98,7 @@ class CopyGuard:
     @property
     def free(self) -> int:
         """The number of symbols that may be written before `forbidden` must be called."""
-        return 0 if self._composer else max(0, self._most - self._bound)
+        return 0 if self._composer else max(0, self._most - self._bound) // self._rules.growth
 
     def forbidden(self) -> Mask | None:
         """Returns which of the V symbols must not come next, ``(V,)``; None if all may.
@@ -111,6 +111,9 @@ class CopyGuard:
         if not self._is_due():
             return None
         symbols = self._forbidden_bytes() if self._rules.utf8 else self._forbidden_characters()
+        boundary = self._rules.vocabulary.boundary
+        if boundary is not None and self._state == 0 and not self._one_record and self._copies_separator():
+            symbols.append(boundary)
         if not symbols:
             return None
         mask = np.zeros(self._rules.vocabulary.size, bool)
@@ -122,6 +125,9 @@ class CopyGuard:
     def advance(self, symbol: int) -> None:
         """Adds a symbol that was written."""
         self._begin_symbol()
+        if symbol == self._rules.vocabulary.boundary:
+            self._add((self._composer.flush() if self._composer else "") + (self._rules.vocabulary.separator or ""))
+            return
         value = self._rules.vocabulary.symbols[symbol]
         if self._rules.utf8 is None:
             self._write(chr(value))
@@ -133,15 +139,18 @@ class CopyGuard:
             self._bytes = b""
 
     def _write(self, c: str) -> None:
-        done = self._composer.push(c) if self._composer else c
+        self._add(self._composer.push(c) if self._composer else c)
+
+    def _add(self, done: str) -> None:
+        """Adds characters that are final."""
         self._final = (self._final + done)[-self._most :]
         self._bound = min(self._bound + len(done), len(self._final))
 
     def _is_due(self) -> bool:
         """Whether the next symbol may make a copied span too long."""
         if self._composer is None:
-            return self._bound >= self._most
-        return self._bound + len(self._tail()) + GROWTH > self._most
+            return self._bound + self._rules.growth > self._most
+        return self._bound + len(self._tail()) + max(GROWTH, self._rules.growth) > self._most
 
     def _tail(self) -> str:
         """Returns the characters behind the final ones, as they are now."""
@@ -178,6 +187,12 @@ class CopyGuard:
         composer: Any = copy.copy(self._composer)
         text = self._final + composer.push(c) + composer.flush()
         return any(text[index] in self._behind(text[:index]) for index in range(len(self._final), len(text)))
+
+    def _copies_separator(self) -> bool:
+        """Whether the text would have too long a copied span if a record ended here."""
+        begun = self._final + self._tail()
+        text = begun + (self._rules.vocabulary.separator or "")
+        return any(text[index] in self._behind(text[:index]) for index in range(len(begun), len(text)))
 
     def _behind(self, text: str) -> frozenset[str]:
         """Returns the characters that follow the last N characters of a text in the source; none if it has fewer."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from io import StringIO
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -19,7 +20,8 @@ from model.temperature import TemperatureSchedule
 
 FINISHING = 8  # further symbols that a text may take to finish the character in which it would be cut
 
-FinishReason = Literal["length", "stop", "max_copy"]
+# "stop": a stop string, or the end of a record; "missing": no further record was found
+FinishReason = Literal["length", "stop", "max_copy", "missing"]
 Alternatives = list[tuple[str, float]]  # symbols with their log-probabilities, the likeliest first
 DrawnLogprob = tuple[str, float, Alternatives]  # the first three fields of a `SymbolLogprob`
 
@@ -44,16 +46,43 @@ class Piece(NamedTuple):
     logprobs: Sequence[SymbolLogprob] = ()  # if requested: of the symbols whose characters are in the piece
 
 
+class JoinedPieces:
+    """Joins the pieces of one text, which take ten times the memory while they are apart."""
+
+    def __init__(self) -> None:
+        self._text = StringIO()
+        self._logprobs: list[SymbolLogprob] = []
+        self._last: Piece | None = None
+
+    def add(self, piece: Piece) -> None:
+        """Adds the next piece."""
+        self._text.write(piece.text)
+        self._logprobs += piece.logprobs
+        self._last = piece
+
+    @property
+    def finished(self) -> bool:
+        """Whether the text is finished."""
+        return self._last is not None and self._last.finish_reason is not None
+
+    def piece(self) -> Piece:
+        """Returns all pieces, of which there is one, as one."""
+        assert self._last is not None
+        return self._last._replace(text=self._text.getvalue(), logprobs=self._logprobs)
+
+
 class RequestStart(NamedTuple):
     """What all texts of a request share at their beginning."""
 
     request: int
     config: SamplingConfig
-    prompt: Ids  # (N,)
+    prompt: Ids  # (N,) without a boundary in front
+    last: int  # symbol that was read, or will be read by the first step
     echo: str  # the text of the prompt, if texts begin with it
     echo_logprobs: list[SymbolLogprob]  # of its symbols, if requested
     temperatures: TemperatureSchedule
     stop_strings: StopStringMatcher
+    end: int | None = None  # the boundary, if each text is one record
 
 
 class OutputText:
@@ -64,7 +93,8 @@ class OutputText:
         self.request, self.choice, self.config, self.temperatures = start.request, choice, start.config, start.temperatures
         config = start.config
         self.detokenizer, self.guard, self._stop_strings = detokenizer, guard, start.stop_strings.restarted()
-        self.last = int(start.prompt[-1])
+        self.last = start.last
+        self._end, self._length = start.end, config.most_symbols + (start.end is not None)  # the boundary is one symbol more
         self.filtered = bool(config.top_k or config.top_p < 1 or config.min_p)
         self.penalties = Penalties(config, start.prompt, V) if Penalties.needed(config) else None
         self.symbols = 0
@@ -86,7 +116,7 @@ class OutputText:
     @property
     def max_burst(self) -> int:
         """How many symbols may be drawn before the length or the temperature must be checked again."""
-        most = max(1, self.config.length - self.symbols)
+        most = max(1, self._length - self.symbols)
         return self.temperatures.left(self.symbols, most) if self.temperatures.moves else most
 
     def prompt_piece(self) -> Piece:
@@ -94,11 +124,13 @@ class OutputText:
         return self._piece("", None)
 
     def append(self, symbols: list[int], logprobs: Sequence[DrawnLogprob] = (), *, stuck: bool = False) -> Piece | None:
-        """Adds drawn symbols and ignores those behind a stop string; returns what can be shown, if anything.
+        """Adds drawn symbols and ignores those behind a stop string or the end of the record; returns what can be shown, if anything.
 
         `logprobs` has an entry for each symbol if the request asks for them. A text is `stuck` if every next symbol is forbidden.
         """
-        text = ""
+        text, ended = "", self._end is not None and self._end in symbols
+        if ended:
+            symbols = symbols[: symbols.index(self._end)]  # type: ignore[arg-type]
         if self.config.stop or logprobs:
             for index, symbol in enumerate(symbols):
                 self.symbols += 1
@@ -112,10 +144,12 @@ class OutputText:
         else:
             self.symbols += len(symbols)
             text = self.detokenizer.write(symbols)
+        if ended:
+            return self.finish(text, "stop")
         if stuck:
             return self.finish(text, "max_copy")
         self.last = symbols[-1]
-        over = self.symbols - self.config.length
+        over = self.symbols - self._length
         if over >= 0 and (not self.detokenizer.inside_character or over >= FINISHING):
             return self.finish(text)
         return self._piece(text, None) if text else None

@@ -1,8 +1,9 @@
 """Samples texts for many requests at once, with continuous batching.
 
 `Sampler.step` draws the next few symbols of every active text; one pass through the network serves one symbol of all texts. Requests
-join and leave between steps. Each text has its own random generator, seeded by its request, and its row is computed as if it were
-alone (`model.backend`), so that a text is the same in any company.
+join and leave between steps, and so do the tries of a request for records (`model.record_sampling`). Each text has its own random
+generator, seeded by its request, and its row is computed as if it were alone (`model.backend`), so that a text is the same in any
+company.
 
 Probabilities are changed in this order: penalties and bias (`model.penalties`), max_copy (`model.copy_guard`), temperature
 (`model.temperature`), top_k, top_p, min_p (`model.filters`). T time, B active texts, V symbols, (L, S, B, H) states.
@@ -10,7 +11,7 @@ Probabilities are changed in this order: penalties and bias (`model.penalties`),
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -30,11 +31,11 @@ from model.normalization import normalize
 from model.out_of_vocabulary import Substitution
 from model.output_text import OutputText, Piece, RequestStart
 from model.prompt_logprobs import PromptLogprobs
+from model.record_sampling import RecordSource, RecordWriter, Tries, missing
 from model.sampling_batch import NumpyBatch, SamplingBatch
 from model.settings import SchedulePairs
 from model.stop_strings import StopStringMatcher
 from model.temperature import TemperatureSchedule
-from model.utf8_constraint import Utf8Guide
 from model.vocabulary import Encoded, Vocabulary
 
 Array = NDArray[Any]
@@ -52,6 +53,7 @@ class Accepted(NamedTuple):
     prompt_symbols: int  # that will be read
     truncated: bool  # whether the prompt was longer than what is read
     substituted: list[Substitution]  # in what will be read
+    tries: Tries | None = None  # of a request for records, counted while it is written
 
 
 @dataclass(eq=False)
@@ -64,6 +66,8 @@ class _Prompt:
     temperatures: TemperatureSchedule
     state: Array  # (L, S, 1, H)
     source: CopySource | None = None  # the text that must not be copied
+    records: RecordSource | None = None
+    tries: Tries | None = None
     done: int = 0
     echo: PromptLogprobs | None = None  # if its log-probabilities are requested
 
@@ -75,11 +79,11 @@ class Sampler:
         """The parameters of the network's model must not change while it is used."""
         self.model, self.vocabulary, self.max_prompt = network.model, vocabulary, max_prompt
         self._network = network
-        self._guide = Utf8Guide(vocabulary.symbols) if vocabulary.level == "byte" else None
         self._names = vocabulary.names
         self._copy_rules: CopyRules | None = None  # made when first needed
         self._prompts: list[_Prompt] = []
         self._texts: list[OutputText] = []
+        self._writers: dict[int, RecordWriter] = {}  # by request
         self._batch: SamplingBatch | None = None  # made anew when texts join or leave
         self._paused: dict[int, tuple[list[OutputText], Array]] = {}  # by request: texts that rest, with their states (L, S, B, H)
         self._state = self.model.zero_state(0)  # (L, S, B, H), column b belongs to self._texts[b]
@@ -87,42 +91,61 @@ class Sampler:
 
     @property
     def active(self) -> int:
-        """The number of texts being written, those that rest included, and of prompts being read."""
-        return len(self._all_texts()) + len(self._prompts)
+        """The number of texts being written, those that rest included, of prompts being read, and of requests for records."""
+        return len(self._all_texts()) + len(self._prompts) + len(self._writers)
 
     @property
     def busy(self) -> bool:
         """Whether a step has something to do."""
-        return bool(self._texts or self._prompts)
+        return bool(self._texts or self._prompts or self._writers.keys() - self._paused.keys())
 
-    def add(self, config: SamplingConfig, source: CopySource | None = None, prompt: Encoded | None = None) -> Accepted:
+    def add(
+        self,
+        config: SamplingConfig,
+        source: CopySource | None = None,
+        prompt: Encoded | None = None,
+        records: RecordSource | None = None,
+    ) -> Accepted:
         """Adds a request, whose texts the following steps write. With `max_copy`, `source` is the text they must not copy.
 
-        `prompt` replaces the config's; it may come from `encoded_prompt`. Raises `InvalidSetting` without a seed, since the sampler has no
-        randomness of its own, and for `max_copy` without a source.
+        `prompt` replaces the config's; it may come from `encoded_prompt`. `records` are those of the corpus, for `new` and `valid`. Raises
+        `InvalidSetting` without a seed, since the sampler has no randomness of its own, for `max_copy` without a source, for `new` and
+        `valid` without the records, and for `records` if the model is one of prose.
         """
         if config.seed is None:
             raise InvalidSetting("seed", None, "given here", "the caller of the sampler chooses it")
         if config.max_copy is not None and source is None:
             raise InvalidSetting("max_copy", config.max_copy, "left out here", "there is no text that must not be copied")
+        for name in ("new", "valid"):
+            if getattr(config, name) and records is None:
+                raise InvalidSetting(name, True, "left out here", "there are no records to compare with")
         ids, substituted, truncated = prompt or encoded_prompt(self.vocabulary, config, self.max_prompt)
         self._requests += 1
-        added = _Prompt(self._requests, config, ids, TemperatureSchedule(config.temperature_schedule), self.model.zero_state(1), source)
-        if config.echo and config.logprobs is not None:
-            added.echo = PromptLogprobs(Detokenizer(self.vocabulary, self._guide), self._names)
-            added.echo.begin(int(ids[0]))
+        tries = None if config.records is None else Tries()
+        temperatures = TemperatureSchedule(config.temperature_schedule)
+        added = _Prompt(self._requests, config, ids, temperatures, self.model.zero_state(1), source, records, tries)
+        if _echoes(config) and config.logprobs is not None:
+            added.echo = PromptLogprobs(Detokenizer(self.vocabulary), self._names)
+            if self.vocabulary.boundary is None:  # else the first symbol is not shown
+                added.echo.begin(int(ids[0]))
         self._prompts.append(added)
-        return Accepted(self._requests, len(ids), truncated, substituted)
+        return Accepted(self._requests, len(ids), truncated, substituted, tries)
 
     def cancel(self, request: int) -> None:
         """Removes a request; its rows are free at once."""
         self._prompts = [prompt for prompt in self._prompts if prompt.request != request]
+        self._writers.pop(request, None)
         self._paused.pop(request, None)
         self._keep([text.request != request for text in self._texts])
 
     def end(self, request: int) -> list[Piece]:
         """Ends the texts of a request as if their length were reached; returns their last pieces."""
         reading = [prompt for prompt in self._prompts if prompt.request == request]
+        lost = self._writers[request].missing() if request in self._writers else []
+        lost += [piece for prompt in reading if prompt.tries for piece in missing(prompt.config)]
+        if lost:
+            self.cancel(request)
+            return lost
         texts = [text for prompt in reading for text in self._texts_of(prompt)]
         texts += [text for text in self._all_texts() if text.request == request]
         self.cancel(request)
@@ -143,9 +166,11 @@ class Sampler:
     def set_temperature(self, request: int, value: float) -> int:
         """Changes the temperature of a request; returns the position from which on it is in force, the same in all of its texts.
 
+        In records it is in force from the beginning, and so in all that is not drawn yet.
+
         Raises `KeyError` for a request that is not active.
         """
-        positions = [text.symbols for text in self._all_texts() if text.request == request]
+        positions = [] if request in self._writers else [text.symbols for text in self._all_texts() if text.request == request]
         position = max(positions, default=0)  # the texts of a request advance together
         self._temperatures(request).change(position, value)
         if self._batch:
@@ -157,6 +182,8 @@ class Sampler:
         return self._temperatures(request).pairs
 
     def _temperatures(self, request: int) -> TemperatureSchedule:
+        if request in self._writers:
+            return self._writers[request].temperatures
         writing: list[OutputText | _Prompt] = [*self._all_texts(), *self._prompts]
         for each in writing:
             if each.request == request:
@@ -168,6 +195,7 @@ class Sampler:
     def step(self) -> list[Piece]:
         """Reads some of the waiting prompts, then draws the next symbols of each text; returns what can be shown."""
         pieces = self._read_prompts()
+        self._begin_tries()
         if not self._texts:
             return pieces
         self._batch = self._batch or self._new_batch()
@@ -175,19 +203,36 @@ class Sampler:
         finished = {(piece.request, piece.choice) for piece in new if piece.finish_reason is not None}
         if finished:
             self._keep([(text.request, text.choice) not in finished for text in self._texts])
-        return pieces + new
+        return pieces + (self._judged(new) if self._writers else new)
+
+    def _begin_tries(self) -> None:
+        """Begins further tries of the requests for records."""
+        for request, writer in self._writers.items():
+            if request not in self._paused and (texts := writer.begin()):
+                self._join(texts, np.repeat(writer.state, len(texts), axis=2))
+
+    def _judged(self, pieces: list[Piece]) -> list[Piece]:
+        """Returns pieces of texts with, in place of those of tries, the records that are kept."""
+        kept = []
+        for piece in pieces:
+            writer = self._writers.get(piece.request)
+            kept += [piece] if writer is None else [each._replace(request=piece.request) for each in writer.add(piece)]
+        for request in [request for request, writer in self._writers.items() if writer.done]:
+            self.cancel(request)
+        return kept
 
     def _burst(self) -> int:
         """Returns how many symbols to draw in one step.
 
-        Few for a new text, whose first characters come sooner then, and with stop strings, since symbols drawn behind one are lost.
+        Few for a new text, whose first characters come sooner then, and with stop strings or records, since symbols drawn behind their
+        ends are lost.
         """
-        if any(text.config.stop or not text.symbols for text in self._texts):
+        if any(text.config.stop or text.config.records or not text.symbols for text in self._texts):
             return MIN_BURST
         return max(MIN_BURST, min(MAX_BURST, BURST_WORK // (self.model.parameters.flat.size * len(self._texts))))
 
     def _new_batch(self) -> SamplingBatch:
-        arguments = self._texts, self._state, self._guide, self._names
+        arguments = self._texts, self._state, self.vocabulary.guide, self._names
         if isinstance(self._network, KernelNetwork):
             return KernelBatch(self._network, *arguments)
         return NumpyBatch(self._network, *arguments)
@@ -215,8 +260,15 @@ class Sampler:
     def _begin(self, prompt: _Prompt) -> list[Piece]:
         """Adds the texts of a prompt that is read to the state as rows; returns their first pieces."""
         config = prompt.config
+        if prompt.tries is not None:
+            begin = self._text_of(prompt)
+            separator = self.vocabulary.separator or ""
+            self._writers[prompt.request] = RecordWriter(
+                config, prompt.tries, prompt.state, prompt.temperatures, separator, begin, prompt.records
+            )
+            return []
         texts = self._texts_of(prompt)
-        if not config.length:
+        if not config.most_symbols:
             self._paused.pop(prompt.request, None)
             return [text.finish() for text in texts]
         state = np.repeat(prompt.state, config.n, axis=2)
@@ -238,27 +290,31 @@ class Sampler:
 
     def _texts_of(self, prompt: _Prompt) -> list[OutputText]:
         """Returns the n texts that continue a prompt."""
+        return list(map(self._text_of(prompt), range(prompt.config.n)))
+
+    def _text_of(self, prompt: _Prompt) -> Callable[[int], OutputText]:
+        """Returns a function that begins the text of a number."""
         config, normalization = prompt.config, "none" if self.vocabulary.normalization == "none" else "nfc"
+        given = self.vocabulary.given(prompt.ids)
         start = RequestStart(
             prompt.request,
             config,
-            prompt.ids,
-            self.vocabulary.decode(prompt.ids) if config.echo else "",
+            given,
+            int(prompt.ids[-1]),
+            self.vocabulary.decode(given) if _echoes(config) else "",
             prompt.echo.scores if prompt.echo else [],
             prompt.temperatures,
             StopStringMatcher(normalize(stop, normalization) for stop in config.stop),  # texts come out composed
+            None if config.records is None else self.vocabulary.boundary,
         )
-        return [
-            OutputText(start, choice, Detokenizer(self.vocabulary, self._guide), self.vocabulary.size, self._guard(prompt))
-            for choice in range(config.n)
-        ]
+        return lambda number: OutputText(start, number, Detokenizer(self.vocabulary), self.vocabulary.size, self._guard(prompt))
 
     def _guard(self, prompt: _Prompt) -> CopyGuard | None:
         """Returns the guard that keeps one text from copying, if the request has `max_copy`."""
         if prompt.config.max_copy is None or prompt.source is None:
             return None
         self._copy_rules = self._copy_rules or CopyRules(self.vocabulary)
-        return CopyGuard(self._copy_rules, prompt.source, prompt.config.max_copy)
+        return CopyGuard(self._copy_rules, prompt.source, prompt.config.max_copy, one_record=prompt.tries is not None)
 
     def _all_texts(self) -> list[OutputText]:
         return self._texts + [text for texts, _ in self._paused.values() for text in texts]
@@ -278,15 +334,36 @@ class Sampler:
 
 
 def encoded_prompt(vocabulary: Vocabulary, config: SamplingConfig, limit: int = MAX_PROMPT) -> Encoded:
-    """Returns the prompt of a request as ids, of which the last `limit` are read."""
+    """Returns the prompt of a request as ids, of which the last `limit` are read; of a request for records, those of its last record.
+
+    Raises `InvalidSetting` for a request for records if the alphabet has no boundary.
+    """
     if config.prompt_ids is None:
-        return vocabulary.encode_prompt(config.prompt, limit)
-    return vocabulary.encode_ids(config.prompt_ids, limit)
+        found = vocabulary.encode_prompt(config.prompt, limit)
+    else:
+        found = vocabulary.encode_ids(config.prompt_ids, limit)
+    if config.records is None:
+        return found
+    if vocabulary.boundary is None:
+        hint = "a text that is made of records must be added as such before it is learned: charloom corpus add --records"
+        raise InvalidSetting("records", config.records, "left out for a model of prose", hint)
+    return found._replace(ids=found.ids[np.flatnonzero(found.ids == vocabulary.boundary)[-1] :])
 
 
-def generate(network: Network, vocabulary: Vocabulary, config: SamplingConfig, source: CopySource | None = None) -> Iterator[Piece]:
+def _echoes(config: SamplingConfig) -> bool:
+    """Whether the texts of a request begin with its prompt: records do."""
+    return config.echo or config.records is not None
+
+
+def generate(
+    network: Network,
+    vocabulary: Vocabulary,
+    config: SamplingConfig,
+    source: CopySource | None = None,
+    records: RecordSource | None = None,
+) -> Iterator[Piece]:
     """Yields the pieces of one request, written alone. Raises as `Sampler.add`."""
     sampler = Sampler(network, vocabulary)
-    sampler.add(config, source)
+    sampler.add(config, source, records=records)
     while sampler.active:
         yield from sampler.step()

@@ -39,10 +39,11 @@ class Utf8Guide:
     A byte is allowed only if the alphabet can also finish the character that it begins.
 
     `allowed` (state, symbol): in state 0 at the beginning of a character, in the others inside one; `next` (state, symbol) is the state
-    after an allowed symbol. A symbol is an index into the alphabet.
+    after an allowed symbol. A symbol is an index into the alphabet; a boundary, which is the last one if there is one, stands between
+    characters.
     """
 
-    def __init__(self, alphabet: Sequence[int]) -> None:
+    def __init__(self, alphabet: Sequence[int], *, boundary: bool = False) -> None:
         position = {byte: index for index, byte in enumerate(alphabet)}
         can_finish = {0}
         for _ in range(3):  # bytes that may follow the first one
@@ -51,7 +52,7 @@ class Utf8Guide:
                 for state, rules in TRANSITIONS.items()
                 if any(byte in position for low, high, to in rules if to in can_finish for byte in range(low, high + 1))
             }
-        self.next = np.zeros((len(TRANSITIONS), len(position)), np.int64)
+        self.next = np.zeros((len(TRANSITIONS), len(position) + boundary), np.int64)
         self.allowed: NDArray[np.bool_] = np.zeros(self.next.shape, bool)
         for state, rules in TRANSITIONS.items():
             for low, high, to in rules:
@@ -59,11 +60,8 @@ class Utf8Guide:
                     if byte in position and to in can_finish:
                         self.allowed[state, position[byte]] = True
                         self.next[state, position[byte]] = to
-
-    @property
-    def can_write(self) -> bool:
-        """Whether the alphabet can write a character at all."""
-        return bool(self.allowed[0].any())
+        self.can_write = bool(self.allowed[0].any())  # a character at all
+        self.allowed[0, len(position) :] = True
 
     def next_state(self, state: int, symbol: int) -> int:
         """Returns the state after an allowed symbol."""

@@ -249,6 +249,11 @@ class Vocabulary:
         return chr(value) if self.level == "char" else _shown_byte(value)
 
     @functools.cached_property
+    def guide(self) -> Utf8Guide | None:
+        """What keeps bytes valid UTF-8; None at level char."""
+        return Utf8Guide(self.symbols, boundary=self.boundary is not None) if self.level == "byte" else None
+
+    @functools.cached_property
     def names(self) -> list[str]:
         """Every `symbol` of the alphabet, and U+FFFD for the unknown one."""
         return [*map(self.symbol, range(self.size)), "\ufffd"]

@@ -103,14 +103,16 @@ def put_model() -> Callable[..., Run]:
         text: str = "abc \n",
         corpus: str | None = None,
         seed: int = 0,
+        separator: str | None = None,
         **config: object,
     ) -> Run:
         model = ModelConfig.from_dict({"cell": "gru", "hidden_size": 8, **config})
-        vocabulary = Vocabulary.build(SymbolCounts(model.level, model.normalization).add([text]))
+        vocabulary = Vocabulary.build(SymbolCounts(model.level, model.normalization).add([text]), separator=separator)
         store.runs.create(name, corpus=corpus, model_config=model.to_dict(), training_config={"steps": 400})
         run = store.runs.claim(name)
         for step in steps:
-            checkpoint = Checkpoint(LanguageModel.new(model, vocabulary.size, seed + step), vocabulary, {"step": step})
+            weights = LanguageModel.new(model, vocabulary.size, seed + step, boundary=vocabulary.boundary)
+            checkpoint = Checkpoint(weights, vocabulary, {"step": step})
             metric = Metric(step=step, epoch=step / 100, loss=2.0, validation_loss=2.0 - step / 1e6, bits_per_char=2.9)
             store.checkpoints.save(run, metric, checkpoint.to_bytes(), b"a training state")
         return store.runs.get(name) if state == "running" else store.runs.release(run, state)

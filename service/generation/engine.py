@@ -18,6 +18,7 @@ from model.config import SamplingConfig
 from model.copy_guard import CopySource
 from model.errors import CharloomError
 from model.output_text import Piece
+from model.record_sampling import RecordSource
 from service.generation.model_cache import LoadedModel
 from service.generation.request import Part, Request
 from service.generation.scheduler import RequestPart, Scheduler
@@ -91,12 +92,14 @@ class Engine:
         *,
         whole: bool = False,
         source: CopySource | None = None,
+        records: RecordSource | None = None,
         caller: str = "",
     ) -> Request:
         """Queue a request of one or more prompts; each config has a seed, and all ask for the same number of texts.
 
-        With `whole` its pieces come all at once, which costs all requests less. `source` is the text that `max_copy` is about. Callers
-        share what there is. Raises `TooManyRequests` and `ServiceStopping`.
+        With `whole` its pieces come all at once, which costs all requests less. `source` is the text that `max_copy` is about, `records`
+        are those of the corpus, for `new` and `valid`. Callers share what there is. Raises `TooManyRequests`, `ServiceStopping`, and
+        `InvalidSetting` for records of a model of prose.
         """
         request = Request(
             model,
@@ -104,6 +107,7 @@ class Engine:
             whole=whole,
             seconds=self._max_seconds,
             source=source,
+            records=records,
             caller=caller,
             cancel=self.cancel,
             set_temperature=self.set_temperature,
@@ -275,7 +279,7 @@ class Engine:
             self._hold(request, part, piece)
             touched.add(request)
             if piece.finish_reason is not None:
-                self._scheduler.release(request, part, 1)
+                self._scheduler.release(request, part, part.finish_text())
                 if not part.rows:
                     self._remove(request, part)
         for request in touched:

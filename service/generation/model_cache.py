@@ -126,6 +126,7 @@ class ModelSize(NamedTuple):
 
     parameters: int
     alphabet_size: int
+    separator: str | None  # of records
 
 
 class ModelCache:
@@ -223,7 +224,7 @@ class ModelCache:
                 checkpoint = Checkpoint.from_bytes(data, f"checkpoint {run.name}@{stored.step}")
             except CharloomError:
                 return None
-            size = ModelSize(len(checkpoint.model.parameters.flat), checkpoint.vocabulary.size)
+            size = ModelSize(len(checkpoint.model.parameters.flat), checkpoint.vocabulary.size, checkpoint.vocabulary.separator)
             self._sizes.put(key, size)
         return size
 

@@ -11,17 +11,18 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from io import StringIO
 from queue import Empty, SimpleQueue
 
 from model.config import SamplingConfig
 from model.copy_guard import CopySource
 from model.errors import CharloomError
-from model.output_text import Piece, SymbolLogprob
+from model.output_text import JoinedPieces, Piece
+from model.record_sampling import RecordSource, Tries, missing, rows_of
 from model.sampling import Accepted, Sampler, encoded_prompt
 from model.settings import SchedulePairs
 from service.generation.model_cache import LoadedModel
-from service.system.errors import CompletionNotFound
+from service.generation.sample import shortage
+from service.system.errors import CompletionNotFound, NoMoreRecords
 
 # ── requests ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -42,8 +43,8 @@ def most_logprobs(config: SamplingConfig, max_prompt: int) -> int:
     if config.logprobs is None:
         return 0
     read = len(config.prompt_ids) if config.prompt_ids is not None else SYMBOLS_PER_CHARACTER * len(config.prompt)
-    symbols = config.length + (min(max_prompt, read) if config.echo else 0)
-    return config.n * symbols * (1 + config.logprobs)
+    symbols = config.most_symbols + (min(max_prompt, read) if config.echo or config.records else 0)
+    return config.texts * symbols * (1 + config.logprobs)
 
 
 class Part:
@@ -61,7 +62,8 @@ class Part:
         self.logprobs = most_logprobs(config, model.max_prompt)
         self.course: SchedulePairs = config.temperature_schedule  # the temperatures in force, by position
         self.accepted: Accepted | None = None  # once it has begun
-        self.rows = config.n  # texts that are not finished: the rows that it holds or will need
+        self.rows = rows_of(config)  # that it holds or will need; for texts, one for each that is not finished
+        self.unfinished = config.texts
         self._place: tuple[Sampler, int] | None = None  # the sampler that writes it, and its number there
 
     @property
@@ -69,9 +71,26 @@ class Part:
         """Whether a sampler writes its texts."""
         return self._place is not None
 
-    def begin(self, sampler: Sampler, source: CopySource | None) -> int:
+    @property
+    def tries(self) -> Tries | None:
+        """What was tried so far, if it asks for records."""
+        return self.accepted.tries if self.accepted else None
+
+    @property
+    def shortage(self) -> NoMoreRecords | None:
+        """Why it has fewer records than it asks for, if it gave up."""
+        return None if self.tries is None else shortage(self.config, self.tries)
+
+    def finish_text(self) -> int:
+        """Count a text as finished; returns how many rows are free then: those of records at the end of all."""
+        self.unfinished -= 1
+        if self.config.records is None:
+            return 1
+        return 0 if self.unfinished else self.rows
+
+    def begin(self, sampler: Sampler, source: CopySource | None, records: RecordSource | None) -> int:
         """Add the prompt to a sampler; returns its number there."""
-        self.accepted = sampler.add(self.config, source, self.prompt)
+        self.accepted = sampler.add(self.config, source, self.prompt, records)
         self._place = sampler, self.accepted.request
         return self.accepted.request
 
@@ -88,7 +107,8 @@ class Part:
     def end(self) -> list[Piece]:
         """End its unfinished texts as if their length were reached; returns their last pieces."""
         if self._place is None:
-            return [Piece(0, choice, "", 0, "length") for choice in range(self.rows)]
+            waiting = [Piece(0, choice, "", 0, "length") for choice in range(self.config.n)]
+            return waiting if self.config.records is None else missing(self.config)
         sampler, number = self._place
         return sampler.end(number)
 
@@ -117,22 +137,6 @@ class Part:
         return number
 
 
-class _Joined:
-    """Joins the pieces of one text, which take ten times the memory while they are apart."""
-
-    def __init__(self) -> None:
-        self._text = StringIO()
-        self._logprobs: list[SymbolLogprob] = []
-
-    def add(self, piece: Piece) -> None:
-        self._text.write(piece.text)
-        self._logprobs += piece.logprobs
-        self._last = piece
-
-    def piece(self) -> Piece:
-        return self._last._replace(text=self._text.getvalue(), logprobs=self._logprobs)
-
-
 class Request:
     """Made by `Engine.submit` and read by one thread, as a context manager: leaving it early frees its rows at once.
 
@@ -148,6 +152,7 @@ class Request:
         whole: bool,
         seconds: float,
         source: CopySource | None,
+        records: RecordSource | None,
         caller: str,
         cancel: Callable[[Request], None],
         set_temperature: Callable[[Request, float], None],
@@ -155,13 +160,14 @@ class Request:
     ) -> None:
         """`configs` ask for the same number of texts each; `seconds` is the time the request may take, its time in the queue included.
 
-        `source` is the text that `max_copy` forbids to copy from, `caller` the name of who asks. `cancel`, `set_temperature` and `resume`
+        `source` is the text that `max_copy` forbids to copy from, `records` are those of the corpus,
+        `caller` the name of who asks. `cancel`, `set_temperature` and `resume`
         are the engine's.
         """
-        self.model, self.whole, self.source = model, whole, source
+        self.model, self.whole, self._source, self._records = model, whole, source, records
         self.caller = caller
-        self.parts = [Part(config, index * config.n, model) for index, config in enumerate(configs)]
-        self.choices = sum(part.rows for part in self.parts)
+        self.parts = [Part(config, index * config.texts, model) for index, config in enumerate(configs)]
+        self.choices = sum(config.texts for config in configs)
         self.unfinished = self.choices
         self.submitted = time.monotonic()
         self.deadline = self.submitted + seconds
@@ -171,7 +177,7 @@ class Request:
         self._began = self._ended = 0.0  # when its first part joined the batch, and when its last text was finished
         self._written = False  # whether it has a piece
         self._held: list[Piece] = []  # pieces that are not delivered yet
-        self._joined = [_Joined() for _ in range(self.choices)] if whole else []
+        self._joined = [JoinedPieces() for _ in range(self.choices)] if whole else []
         self._given = self._taken = 0  # bytes: counted by the engine's thread, and by the reader
         self._delivered = 0.0  # when pieces were last delivered
         self._messages: SimpleQueue[Message] = SimpleQueue()
@@ -182,6 +188,11 @@ class Request:
     def seconds(self) -> float:
         """The time from its first row to its last symbol, without the time in the queue."""
         return self._ended - self._began
+
+    @property
+    def symbols(self) -> int:
+        """Symbols that were written: for records, in all tries."""
+        return sum(self._symbols) + sum(part.tries.symbols for part in self.parts if part.tries)
 
     # ── for its reader ────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -220,7 +231,7 @@ class Request:
         self._cancel(self)
         settle, self.settle = self.settle, None
         if settle is not None:
-            settle(sum(self._symbols) + sum(part.accepted.prompt_symbols for part in self.parts if part.accepted))
+            settle(self.symbols + sum(part.accepted.prompt_symbols for part in self.parts if part.accepted))
 
     def __enter__(self) -> Request:
         return self
@@ -252,7 +263,7 @@ class Request:
 
     def begin(self, part: Part, sampler: Sampler) -> int:
         """Add a part to the sampler; returns its number there."""
-        number = part.begin(sampler, self.source)
+        number = part.begin(sampler, self._source, self._records)
         if self.paused:
             part.pause()
         self._began = self._began or time.monotonic()
@@ -262,7 +273,8 @@ class Request:
         """Keep a piece until it is delivered; returns whether it is the request's first one."""
         if part.first:
             piece = piece._replace(choice=part.first + piece.choice)
-        self._symbols[piece.choice] = piece.symbols
+        if part.tries is None:
+            self._symbols[piece.choice] = piece.symbols
         if self.whole:
             self._joined[piece.choice].add(piece)
         else:

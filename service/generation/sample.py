@@ -12,10 +12,12 @@ from model.config import SamplingConfig
 from model.copy_guard import CopySource
 from model.kernels.library import shortcoming
 from model.output_text import FinishReason
+from model.record_sampling import FRUITLESS, RecordSource, Tries
 from model.sampling import Accepted, Sampler
 from service.generation.model_cache import load
 from service.store import Run, Store
 from service.system import hardware
+from service.system.errors import NoMoreRecords
 
 SEEDS = 2**32  # drawn seeds stay below it, so that they can be typed
 
@@ -23,6 +25,14 @@ SEEDS = 2**32  # drawn seeds stay below it, so that they can be typed
 def with_seed(config: SamplingConfig) -> SamplingConfig:
     """Return the same settings with a seed, drawn if they have none."""
     return config if config.seed is not None else replace(config, seed=secrets.randbelow(SEEDS))
+
+
+def shortage(config: SamplingConfig, tries: Tries) -> NoMoreRecords | None:
+    """Return why there are fewer records than are asked for, if no more were found."""
+    if not tries.gave_up:
+        return None
+    [(reason, _)] = tries.left_out.most_common(1)
+    return NoMoreRecords(config.texts, tries.kept, FRUITLESS, tries.words, reason, config.most_symbols)
 
 
 class Whole(NamedTuple):
@@ -42,6 +52,8 @@ class SampledTexts:
     accepted: Accepted
     sampler: Sampler
     index: CopySource | None  # of the corpus, if needed
+    separator: str | None  # of the model's records
+    known: RecordSource | None  # the records of its corpus, if needed
 
     @property
     def notes(self) -> list[str]:
@@ -57,7 +69,7 @@ class SampledTexts:
 
     def head(self, turn: int) -> str:
         """Return the line above a text if there are several."""
-        return f"--- text {turn + 1} of {self.config.n}, seed {self.config.seed or 0} + {turn} ---\n" if self.config.n > 1 else ""
+        return f"--- text {turn + 1} of {self.config.n}, seed {self.config.seed or 0} + {turn} ---" if self.config.n > 1 else ""
 
     def whole(self) -> list[Whole]:
         """Write all texts to their ends and return them."""
@@ -70,8 +82,39 @@ class SampledTexts:
                     reasons[piece.choice] = piece.finish_reason or "length"
         return [Whole("".join(part), reason) for part, reason in zip(parts, reasons, strict=True)]
 
-    def pieces(self) -> Iterator[str]:
-        """Yield what to print: each prompt with its text, one text after the other, as early as possible."""
+    def records(self) -> Iterator[str]:
+        """Yield records, each as soon as it is found. Raises `NoMoreRecords` at the end if they are fewer than asked for."""
+        with hardware.blas_threads(1):
+            while self.sampler.active:
+                for piece in self.sampler.step():
+                    if piece.finish_reason == "stop":
+                        yield piece.text
+        if self.tries and (error := shortage(self.config, self.tries)):
+            raise error
+
+    @property
+    def tries(self) -> Tries | None:
+        """What was tried so far, if records are asked for."""
+        return self.accepted.tries
+
+    def whole_records(self, text: Whole) -> list[str]:
+        """Returns the records of a text with its prompt that are whole; none if the model is one of prose."""
+        if self.separator is None:
+            return []
+        parts = (self.config.prompt + text.text).split(self.separator)
+        return [part for part in (parts if text.finish_reason == "stop" else parts[:-1]) if part.strip()]
+
+    @property
+    def between(self) -> str:
+        """What to print between two records, so that a reader of the same kind cuts them apart: the separator, on lines of its own."""
+        separator = self.separator or "\n"
+        return separator if "\n" in separator else f"\n{separator}\n"
+
+    def pieces(self, begin: Callable[[str], None] = lambda head: None) -> Iterator[str]:
+        """Yield what to print: each prompt with its text, one text after the other, as early as possible.
+
+        If there are several, `begin` is called with the line above each.
+        """
         waiting: list[list[str]] = [[self.config.prompt] for _ in range(self.config.n)]
         done = [False] * self.config.n
         turn, headed = 0, -1
@@ -79,7 +122,7 @@ class SampledTexts:
             while turn < self.config.n:
                 if self.config.n > 1 and turn != headed:
                     headed = turn
-                    yield self.head(turn)
+                    begin(self.head(turn))
                 yield from waiting[turn]
                 waiting[turn].clear()
                 if done[turn]:
@@ -91,13 +134,23 @@ class SampledTexts:
                     done[piece.choice] = piece.finish_reason is not None
 
 
-def write(store: Store, model: str | None, config: SamplingConfig, index_of: Callable[[Run], CopySource] | None = None) -> SampledTexts:
+def write(
+    store: Store,
+    model: str | None,
+    config: SamplingConfig,
+    index_of: Callable[[Run], CopySource] | None = None,
+    records_of: Callable[[Run, str], RecordSource] | None = None,
+) -> SampledTexts:
     """Begin to write with a model (see `Runs.resolve`); `index_of` returns the index of its corpus, for `max_copy`.
 
-    Raises as `load`, `Sampler.add` and `index_of`.
+    `records_of` returns the records of the corpus, given the model's separator, for `new` and `valid`. Raises as `load`, `Sampler.add`,
+    `index_of` and `records_of`.
     """
     run, stored, checkpoint = load(store, model)
     index = index_of(run) if index_of else None
     config = with_seed(config)
+    separator = checkpoint.vocabulary.separator
+    known = records_of(run, separator) if records_of and separator is not None else None
     sampler = Sampler(network_for(checkpoint.model, hardware.cores()), checkpoint.vocabulary)
-    return SampledTexts(f"{run.name}@{stored.step}", run, config, sampler.add(config, index), sampler, index)
+    accepted = sampler.add(config, index, records=known)
+    return SampledTexts(f"{run.name}@{stored.step}", run, config, accepted, sampler, index, separator, known)

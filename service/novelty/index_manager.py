@@ -14,18 +14,21 @@ from typing import NamedTuple, Self
 
 import numpy as np
 
+from corpora import RecordFormat
 from model.errors import CharloomError
+from service.novelty.corpus_records import CorpusRecords, form_of, of_corpus
 from service.novelty.index_builder import REFUSED, build_progress, check_resources, index_key
 from service.novelty.report import MIN_LENGTH, TextNovelty, compare
 from service.novelty.suffix_array import Index
 from service.store import Corpus, Run, Store
-from service.system.concurrency import Turns
+from service.system.concurrency import LruCache, Turns
 from service.system.errors import IndexNotReady, IndexUnavailable, NothingToCompare, WaitedTooLong
 from service.system.processes import start_child
 
 # ── indexes ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 MAX_OPEN = 8  # indexes, each a mapped file
+RECORDS_MEMORY = 2**28  # bytes for the records of corpora, 8 for each
 RETRY_PERIOD = 60.0  # seconds after a failure before an index is built again
 POLL_PERIOD = 0.05  # seconds between two looks whether an index is ready
 
@@ -165,7 +168,8 @@ class Comparer:
 
         While `writing()` is true, comparing pauses repeatedly, so that it hardly delays generation.
         """
-        self._indexes = Indexes(store)
+        self._store, self._indexes = store, Indexes(store)
+        self._records: LruCache[tuple[str, RecordFormat], CorpusRecords] = LruCache(RECORDS_MEMORY, lambda each: each.nbytes + 1)
         self._seconds = seconds
         self._turns = Turns(AT_ONCE, WAITING, seconds, writing)
         self._comparing = threading.Lock()  # comparing holds Python's own lock, so two at once would be no faster
@@ -181,6 +185,25 @@ class Comparer:
     def source(self, run: Run) -> Index:
         """Returns the index of a model's corpus, after `GENERATION_WAIT` at most. Raises `IndexNotReady`, and as `prepare`."""
         return self._wait(self._indexes.corpus_of(run), GENERATION_WAIT)
+
+    def records(self, run: Run, separator: str | None) -> CorpusRecords:
+        """Returns the records of a model's corpus, cut at `separator` if it is stored as prose.
+
+        Raises `NothingToCompare`, `WaitedTooLong` and `StoreError`.
+        """
+        corpus = self._indexes.corpus_of(run)
+        form = form_of(run, corpus, separator)
+        key = (corpus.sha256, form)
+        found = self._records.get(key)
+        if found is None:
+            if not self._comparing.acquire(timeout=self._seconds):
+                raise WaitedTooLong(self._seconds)
+            try:
+                found = self._records.get(key) or of_corpus(self._store, corpus, form)
+                self._records.put(key, found)
+            finally:
+                self._comparing.release()
+        return found
 
     def compare(
         self,

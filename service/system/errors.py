@@ -14,6 +14,7 @@
     │   ├── CheckpointNotFound
     │   ├── CompletionNotFound    it has ended, or belongs to another client
     │   ├── KeyNotFound
+    │   ├── NoMoreRecords         fewer than were asked for
     │   ├── NothingToCompare      the corpus of a model is not stored here
     │   └── NoModelYet            nothing has been trained so far
     ├── Conflict
@@ -190,6 +191,22 @@ class NoModelYet(NotFound):
     def __init__(self, database: str | Path = DATABASE) -> None:
         super().__init__(f"no model is trained yet; train one with: {proposed('train python', database)}")
         self.param = "model"
+
+
+class NoMoreRecords(NotFound):
+    def __init__(self, asked: int, found: int, limit: int, tried: str, reason: str, length: int) -> None:
+        steps = {
+            "known": "raise the temperature, ask for fewer, or train for a shorter time or on more records",
+            "repeated": "raise the temperature, ask for fewer, or take a shorter prompt",
+            "unfinished": f"raise length, which is {length:,} symbols",
+            "invalid": "lower the temperature, or train for longer",
+            "short": "lower min_length, or take another prompt",
+        }
+        super().__init__(
+            f"only {found:,} of {asked:,} records were found: the last {limit:,} tries, the limit, gave none that fits"
+            f" ({tried}); {steps[reason]}"
+        )
+        self.param = "records"
 
 
 class NothingToCompare(NotFound):

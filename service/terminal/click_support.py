@@ -116,6 +116,7 @@ def options_of(*configs: type[Settings], without: tuple[str, ...] = (), variable
                     field.name,
                     type=_type_of(field.name, kind, setting),
                     default=None if kind is tuple else field.default,
+                    is_flag=kind is bool,
                     multiple=kind is tuple,
                     envvar=f"CHARLOOM_{field.name.upper()}" if variables else None,
                     help=f"{setting.meaning[0].upper()}{setting.meaning[1:]}.",

@@ -11,7 +11,7 @@ from typing import Any
 
 from corpora import RecordFormat
 from corpora.records import escaped
-from service.generation.sample import SampledTexts
+from service.generation.sample import SampledTexts, Whole
 from service.novelty import CopiedSpan, Index, Indexes, TextNovelty, compare
 from service.store import Corpus, Event, Run, Store, StoredCheckpoint
 from service.store.api_keys import ApiKey
@@ -294,15 +294,13 @@ def index_of(indexes: Indexes, echo: Callable[[str], None], run: Run) -> Index:
             echo("\r\x1b[K")
 
 
-def compared(texts: SampledTexts, terminal: bool) -> Iterator[tuple[str, str]]:
-    """Yields each text with its prompt, ready to print and on a `terminal` with copied spans underlined, and its novelty report."""
+def compared(texts: SampledTexts) -> Iterator[tuple[Whole, TextNovelty]]:
+    """Yields each text with what was copied."""
     index, corpus, prompt = texts.index, texts.run.corpus, texts.config.prompt
     assert isinstance(index, Index)  # as `index_of` has returned
     assert corpus is not None  # as `index_of` has checked
-    for turn, (text, reason) in enumerate(texts.whole()):
-        found = compare(index, text, corpus=corpus, prompt=prompt, ended=reason == "stop")
-        shown = safe(prompt) + underlined(text, found.spans) if terminal else prompt + text
-        yield f"{texts.head(turn)}{shown}\n", novelty_report(text, found, terminal_width())
+    for whole in texts.whole():
+        yield whole, compare(index, whole.text, corpus=corpus, prompt=prompt, ended=whole.finish_reason == "stop")
 
 
 def underlined(text: str, spans: Sequence[CopiedSpan]) -> str:

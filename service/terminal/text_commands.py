@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from model.config import SamplingConfig
+from service.system.formatting import counted, safe
 from service.terminal.click_support import PATH, database, options_of
 from service.terminal.console import echo_beside, given_text, one_blas_thread, opened, say, say_piece
 
 if TYPE_CHECKING:
+    from service.generation.sample import SampledTexts
     from service.inspection.results import CellReport, Inspection
 
 
@@ -23,33 +25,98 @@ if TYPE_CHECKING:
 @click.argument("model", required=False)
 @options_of(SamplingConfig)
 @click.option("--novelty", is_flag=True, help="Report what of the text was copied from the corpus that MODEL was trained on.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a text, or a record, in a line of its own.")
 @database
-def sample(db: Path, model: str | None, novelty: bool, **settings: Any) -> None:
+def sample(db: Path, model: str | None, novelty: bool, as_json: bool, **settings: Any) -> None:
     """Write text with MODEL (by default latest).
 
     The text appears as it is written. With --novelty it appears as a whole, with its copied parts underlined on a terminal, and a
-    report goes to standard error. For that, and for --max-copy, an index of the corpus is made and kept beside the database."""
+    report goes to standard error. For that, and for --max-copy, an index of the corpus is made and kept beside the database.
+
+    With --records N, a model of records writes N whole records, one a line or parted as in its corpus, and nothing else to standard
+    output."""
     one_blas_thread()
     from service.generation import sample
-    from service.novelty import Indexes
-    from service.terminal.reports import compared, index_of
+    from service.novelty import Indexes, of_run
+    from service.terminal.reports import index_of
 
     with opened(db) as store, Indexes(store) as indexes:
         config = SamplingConfig(**{**settings, "stop": settings["stop"] or ()})
         find = partial(index_of, indexes, echo_beside)
-        texts = sample.write(store, model, config, find if novelty or config.max_copy is not None else None)
-        terminal = sys.stdout.isatty()
+        known = partial(of_run, store) if novelty or config.new or config.valid else None
+        texts = sample.write(store, model, config, find if novelty or config.max_copy is not None else None, known)
         for note in texts.notes:
             say(f"note: {note}", err=True)
-        if novelty:
-            for text, report in compared(texts, terminal):
-                say_piece(text, False)
-                say(report, err=True)
+        if config.records is not None:
+            write_records(texts, novelty, as_json)
         else:
-            for piece in texts.pieces():
-                say_piece(piece, terminal)
-        if terminal or sys.stderr.isatty():
+            write_texts(texts, novelty, as_json)
+        if sys.stdout.isatty() or sys.stderr.isatty():
             say(f"\n[{texts.model}, seed {texts.config.seed}]", err=True)
+
+
+def write_records(texts: SampledTexts, novelty: bool, as_json: bool) -> None:
+    """Print records, and to standard error how many were tried. Raises `NoMoreRecords` after those that were found."""
+    from service.novelty import CorpusRecords
+
+    terminal = sys.stdout.isatty()
+    written: list[str] = []
+    try:
+        for number, record in enumerate(texts.records()):
+            if as_json:
+                new = {"new": not texts.known.has_record(record)} if novelty and texts.known else {}
+                click.echo(as_line(texts, {"record": number, "text": record, "finish_reason": "stop", **new}))
+            else:
+                say_piece(texts.between * (number > 0) + record, terminal)
+            if novelty:
+                written.append(record)
+    finally:
+        if texts.tries and texts.tries.kept and not as_json:
+            say_piece("\n", terminal)
+    assert texts.tries is not None
+    say(f"{counted(texts.tries.kept, 'record')} from {texts.tries.words}", err=True)
+    if novelty and isinstance(texts.known, CorpusRecords):
+        say(texts.known.novelty(written).words, err=True)
+
+
+def write_texts(texts: SampledTexts, novelty: bool, as_json: bool) -> None:
+    """Print texts; the line above each of several, and reports, go to standard error."""
+    from dataclasses import asdict
+
+    from service.novelty import CorpusRecords
+    from service.terminal.reports import compared, novelty_report, underlined
+    from service.terminal.text import terminal_width
+
+    terminal, prompt = sys.stdout.isatty(), texts.config.prompt
+
+    def head(line: str) -> None:
+        if line:
+            say(line, err=True)
+
+    if not novelty and not as_json:
+        for piece in texts.pieces(head):
+            say_piece(piece, terminal)
+        return
+    every: list[str] = []
+    for turn, (whole, found) in enumerate(compared(texts) if novelty else ((each, None) for each in texts.whole())):
+        every += texts.whole_records(whole)
+        if as_json:
+            report = {} if found is None else {"novelty": asdict(found)}
+            click.echo(as_line(texts, {"prompt": prompt, **whole._asdict(), **report}, turn))
+            continue
+        assert found is not None
+        head(texts.head(turn))
+        say_piece((safe(prompt) + underlined(whole.text, found.spans) if terminal else prompt + whole.text) + "\n", False)
+        if not texts.known:
+            say(novelty_report(whole.text, found, terminal_width()), err=True)
+    if novelty and isinstance(texts.known, CorpusRecords):
+        say(texts.known.novelty(every).words, err=True)
+
+
+def as_line(texts: SampledTexts, facts: dict[str, Any], turn: int = 0) -> str:
+    """Returns a text as one JSON object in a line."""
+    notes = {"notes": texts.notes} if texts.notes else {}
+    return json.dumps({"model": texts.model, "seed": (texts.config.seed or 0) + turn, **facts, **notes}, ensure_ascii=False)
 
 
 @click.command("inspect")

@@ -61,7 +61,9 @@ def page_routes(service: Service, version: str) -> Blueprint:
     @operation("service", media="text/html")
     def index() -> str:
         """Open the page in a browser."""
-        return render_template("index.html", version=version, max_length=service.config.max_length, preloaded=PRELOADED)
+        return render_template(
+            "index.html", version=version, max_length=service.config.max_length, max_records=service.config.max_records, preloaded=PRELOADED
+        )
 
     @blueprint.after_app_request
     def compress(response: Response) -> Response:

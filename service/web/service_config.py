@@ -41,6 +41,7 @@ class ServiceConfig(Settings):
     max_prompt: int = setting(8192, "symbols of a prompt that are read: its last ones", unit="symbols", at_least=1, at_most=10**9)
     max_length: int = setting(100_000, "symbols that one text may have", unit="symbols", at_least=1, at_most=10**9)
     max_texts: int = setting(64, "texts that one request may ask for", unit="texts", at_least=1, at_most=1024)
+    max_records: int = setting(1000, "records that one request may ask for", unit="records", at_least=1, at_most=1_000_000)
     max_rows: int = setting(64, "texts that are written at the same time", unit="texts", at_least=1, at_most=1024)
     max_waiting: int = setting(32, "requests that wait before others are refused", unit="requests", at_least=0, at_most=4096)
     max_logprobs: int = setting(1_000_000, "log-probabilities of texts written at the same time", unit="numbers", at_least=0, at_most=10**9)

@@ -78,10 +78,15 @@ class Service:
         configs = [with_seed(each) for each in ([config] if prompts is None else [_continuing(prompt, config) for prompt in prompts])]
         self._check_logprobs(configs)
         found = self.find(model)
-        if novelty:
+        records = None
+        if config.new or config.valid or (novelty and config.records):
+            records = self.comparer.records(found.run, found.checkpoint.vocabulary.separator)
+            if config.valid:
+                records.check_valid()
+        elif novelty:
             self.comparer.prepare(found.run)
         source = self.comparer.source(found.run) if config.max_copy is not None else None
-        request = self.engine.submit(found, configs, whole=whole, source=source, caller=caller)
+        request = self.engine.submit(found, configs, whole=whole, source=source, records=records, caller=caller)
         request.settle = partial(self.limits.symbols.spend, caller)
         return request
 
@@ -97,13 +102,14 @@ class Service:
 
     def _check_texts(self, config: SamplingConfig, prompts: int) -> None:
         hint = "the limit of this service"
-        if config.length > self.config.max_length:
-            raise InvalidSetting("length", config.length, f"a whole number from 0 to {self.config.max_length:,}", hint)
+        if config.most_symbols > self.config.max_length:
+            raise InvalidSetting("length", config.most_symbols, f"a whole number from 0 to {self.config.max_length:,}", hint)
         if prompts > self.config.max_texts:
             raise InvalidSetting("prompt", Word(f"a list of {prompts:,}"), f"a list of at most {self.config.max_texts:,}", hint)
-        if config.n > self.config.max_texts // prompts:
-            each = f" for each of {prompts:,} prompts" if prompts > 1 else ""
-            raise InvalidSetting("n", config.n, f"a whole number from 1 to {self.config.max_texts // prompts:,}{each}", hint)
+        each = f" for each of {prompts:,} prompts" if prompts > 1 else ""
+        for name, count, most in (("n", config.n, self.config.max_texts), ("records", config.records or 1, self.config.max_records)):
+            if count > most // prompts:
+                raise InvalidSetting(name, count, f"a whole number from 1 to {most // prompts:,}{each}", hint)
 
     def _check_logprobs(self, configs: Sequence[SamplingConfig]) -> None:
         """Raise `InvalidSetting` if the texts could get more log-probabilities than all that are written at a time may have."""

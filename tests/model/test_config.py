@@ -64,7 +64,7 @@ RANGES: dict[tuple[type[Any], str], tuple[list[Any], list[Any]]] = {
     (TrainingConfig, "seed"): ([0, 2**63 - 1], [-1, 2**63]),
     (SamplingConfig, "prompt"): (["", "\x00", "\ud800", "x" * 10**6], []),
     (SamplingConfig, "prompt_ids"): ([None, (), (0, 5, 5), (-1, 10**30)], []),
-    (SamplingConfig, "length"): ([0, 10**9], [-1, 10**9 + 1]),
+    (SamplingConfig, "length"): ([None, 0, 10**9], [-1, 10**9 + 1]),
     (SamplingConfig, "min_length"): ([0, 10**9], [-1, 10**9 + 1]),
     (SamplingConfig, "temperature"): (
         [0.0, -0.0, TINY, 100.0, ((0, 1.0),), ((0, 0.0), (1, 100.0), (10**12, 0.5)), tuple((i, 0.5) for i in range(1000))],
@@ -83,6 +83,10 @@ RANGES: dict[tuple[type[Any], str], tuple[list[Any], list[Any]]] = {
     (SamplingConfig, "max_copy"): ([None, 1, 10**9], [0, -1, 10**9 + 1]),
     (SamplingConfig, "seed"): ([None, 0, 2**63 - 1], [-1, 2**63]),
     (SamplingConfig, "n"): ([1, 1024], [0, 1025]),
+    (SamplingConfig, "records"): ([None, 1, 10**6], [0, -1, 10**6 + 1]),
+    (SamplingConfig, "new"): ([False], [True]),  # without records there is nothing to leave out
+    (SamplingConfig, "unique"): ([False], [True]),
+    (SamplingConfig, "valid"): ([False], [True]),
 }
 FIELDS = [(cls, field.name) for cls in CONFIGS for field, _ in settings_of(cls)]
 each_field = pytest.mark.parametrize(("cls", "name"), FIELDS, ids=[f"{cls.__name__}.{name}" for cls, name in FIELDS])
@@ -227,6 +231,9 @@ def test_to_json_and_back(data: st.DataObject) -> None:
     values = {name: value for name, value in values.items() if name not in ("epochs", "budget")}
     if values.get("prompt_ids") is not None:
         values.pop("prompt", None)
+    if values.get("records") is not None:
+        values.pop("n", None)
+        values |= {name: data.draw(st.booleans()) for name in ("new", "unique", "valid")}
     config = cls(**values)
     assert cls.from_dict(json.loads(json.dumps(config.to_dict()))) == config
     assert list(config.to_dict()) == [name for of, name in FIELDS if of is cls]

@@ -36,8 +36,8 @@ class Naive:
         return max(size for size in range(len(text) + 1) if text[len(text) - size :] in self.text)
 
 
-def vocabulary_of(text: str, level: str, normalization: str) -> Vocabulary:
-    return Vocabulary.build(SymbolCounts(level, normalization).add([text]), 1)
+def vocabulary_of(text: str, level: str, normalization: str, separator: str | None = None) -> Vocabulary:
+    return Vocabulary.build(SymbolCounts(level, normalization).add([text]), 1, separator if level == "char" else None)
 
 
 def exceeds(text: str, corpus: str, most: int) -> bool:
@@ -69,9 +69,18 @@ def must_not_come(vocabulary: Vocabulary, written: list[int], symbol: int, corpu
 
 
 @settings(max_examples=300)
-@given(TEXTS, KINDS, st.integers(1, 12), st.integers(0, 2**32), st.sampled_from([0.0, 0.5, 0.9]))
-def test_exactly_what_would_copy_too_much_is_forbidden(text: str, kind: tuple[str, str], most: int, seed: int, obedience: float) -> None:
-    vocabulary, corpus = vocabulary_of(text, *kind), normalize(text, "nfc")
+@given(
+    TEXTS,
+    KINDS,
+    st.integers(1, 12),
+    st.integers(0, 2**32),
+    st.sampled_from([0.0, 0.5, 0.9]),
+    st.sampled_from([None, "\n", "\n\n", "\n \n"]),
+)
+def test_exactly_what_would_copy_too_much_is_forbidden(
+    text: str, kind: tuple[str, str], most: int, seed: int, obedience: float, separator: str | None
+) -> None:
+    vocabulary, corpus = vocabulary_of(text, *kind, separator), normalize(text, "nfc")
     guide = Utf8Guide(vocabulary.symbols) if vocabulary.level == "byte" else None
     guard = CopyGuard(CopyRules(vocabulary), Naive(corpus), most)
     model, rng = vocabulary.encode(text).tolist(), np.random.default_rng(seed)

@@ -50,7 +50,7 @@ def test_the_text_itself_comes_back(kind: tuple[str, str]) -> None:
 def test_allowed_bytes_are_always_valid_utf8(kind: tuple[str, str], seed: int) -> None:
     words, rng = vocabulary(kind), random.Random(seed)
     guide = Utf8Guide(words.symbols)
-    writer, text, data = Detokenizer(words, guide), "", bytearray()
+    writer, text, data = Detokenizer(words), "", bytearray()
     for _ in range(100):
         assert writer.inside_character == (writer.utf8_state != 0)
         symbol = rng.choice([s for s in range(words.size) if guide.allowed[writer.utf8_state, s]])

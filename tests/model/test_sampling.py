@@ -153,9 +153,15 @@ def test_a_request_needs_a_seed() -> None:
 def test_what_is_told_of_a_prompt() -> None:
     words = vocabulary()
     sampler = Sampler(network_for(wild(words)), words, max_prompt=4)
-    assert sampler.add(SamplingConfig(prompt="aÉ中", seed=0)) == (1, 3, False, [Substitution("É", "e", 1), Substitution("中", None, 1)])
-    assert sampler.add(SamplingConfig(prompt="中abcd", seed=0)) == (2, 4, True, [])
-    assert sampler.add(SamplingConfig(seed=0)) == (3, 1, False, [])
+    assert sampler.add(SamplingConfig(prompt="aÉ中", seed=0)) == (
+        1,
+        3,
+        False,
+        [Substitution("É", "e", 1), Substitution("中", None, 1)],
+        None,
+    )
+    assert sampler.add(SamplingConfig(prompt="中abcd", seed=0)) == (2, 4, True, [], None)
+    assert sampler.add(SamplingConfig(seed=0)) == (3, 1, False, [], None)
     assert sampler.active == 3
 
 

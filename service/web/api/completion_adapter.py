@@ -22,6 +22,7 @@ from msgspec import UNSET, UnsetType
 from model.config import SamplingConfig
 from model.errors import CharloomError, InvalidSetting
 from model.output_text import Piece, SymbolLogprob
+from model.record_sampling import Tries
 from service.generation.request import Part, Request
 from service.novelty import TextNovelty
 from service.web.api.protocol import (
@@ -32,6 +33,7 @@ from service.web.api.protocol import (
     CompletionLogprobs,
     Fault,
     PromptFacts,
+    RecordFacts,
     Substituted,
     Usage,
 )
@@ -196,24 +198,43 @@ class RequestOutput:
         """Whether all texts are finished."""
         return not self._unfinished
 
-    @property
-    def symbols(self) -> int:
-        """Symbols that were generated, of all texts together."""
-        return sum(piece.symbols for piece in self._last)
-
 
 def substitutions(part: Part) -> list[Substituted]:
     """Returns which characters of a prompt were replaced."""
     return [Substituted(**each._asdict()) for each in part.accepted.substituted] if part.accepted else []
 
 
+def record_facts(service: Service, output: RequestOutput, part: Part, novelty: bool) -> RecordFacts | UnsetType:
+    """Returns how the records of a prompt were found, if it asks for records; with `novelty`, how many stand in the corpus."""
+    if part.config.records is None:
+        return UNSET
+    tries, model = part.tries or Tries(), output.request.model
+    facts = RecordFacts(
+        asked=part.config.records,
+        found=tries.kept,
+        tried=tries.count,
+        left_out=dict(tries.left_out),
+        note=str(part.shortage) if part.shortage else None,
+    )
+    if novelty:
+        texts = [output.text(choice).text for choice in range(part.first, part.first + tries.kept)]
+        facts.novelty = service.comparer.records(model.run, model.checkpoint.vocabulary.separator).novelty(texts)
+    return facts
+
+
 def compare_choice(service: Service, output: RequestOutput, choice: int) -> TextNovelty | CharloomError:
     """Compares one text of a request, without its echoed prompt, with the corpus of its model; returns an error instead of raising it."""
     request, piece = output.request, output.text(choice)
-    part = request.parts[choice // request.parts[0].config.n]
-    prompt = request.model.checkpoint.vocabulary.decode(part.prompt.ids)
+    part = request.parts[choice // request.parts[0].config.texts]
+    prompt = prompt_text(request, part)
     text = piece.text[len(prompt) :] if part.config.echo else piece.text
     return service.comparer.try_compare(request.model.run, text, prompt=prompt, ended=piece.finish_reason == "stop")
+
+
+def prompt_text(request: Request, part: Part) -> str:
+    """Returns the text of a prompt as it is read."""
+    vocabulary = request.model.checkpoint.vocabulary
+    return vocabulary.decode(vocabulary.given(part.prompt.ids))
 
 
 def fault(error: CharloomError | None, service: Service) -> Fault | msgspec.UnsetType:
@@ -260,46 +281,48 @@ class CompletionBuilder:
         """Waits for all texts and returns the n best of each prompt."""
         self._output.wait(left)
         best = [piece for part in self._request.parts for piece in self._best(part)]
-        choices = [self._choice(index, piece) for index, piece in enumerate(best)]
+        choices = [self._choice(index, piece) for index, piece in enumerate(best) if piece.finish_reason != "missing"]
         return self._completion(choices, usage=self._usage(), charloom=self._facts())
 
     def _best(self, part: Part) -> list[Piece]:
         """Returns the n texts of a prompt; if more were generated, those of the highest mean log-probability, the highest first."""
-        texts = [self._output.text(choice) for choice in range(part.first, part.first + part.config.n)]
-        if len(texts) == self._asked.n:
+        texts = [self._output.text(choice) for choice in range(part.first, part.first + part.config.texts)]
+        if part.config.records or len(texts) == self._asked.n:
             return texts
-        echoed = part.accepted.prompt_symbols if part.accepted and part.config.echo else 0
+        echoed = len(self._request.model.checkpoint.vocabulary.given(part.prompt.ids)) if part.config.echo else 0
         return sorted(texts, key=lambda piece: -mean_logprob(piece.logprobs[echoed:]))[: self._asked.n]
 
     def events(self, left: Callable[[], bool]) -> Iterator[Completion]:
         """Yields what is new of one text at a time; the last event has the facts."""
-        usage = None if self._asked.include_usage else UNSET
+        usage, told = None if self._asked.include_usage else UNSET, False
         for piece in self._output.pieces(left):
-            if piece.text or piece.finish_reason:
+            if (piece.text or piece.finish_reason) and piece.finish_reason != "missing":
                 choice = self._choice(piece.choice, piece)
-                is_last = self._output.finished and not self._asked.include_usage
-                yield self._completion([choice], usage=usage, charloom=self._facts() if is_last else UNSET)
-        if self._asked.include_usage and self._output.finished:
-            yield self._completion([], usage=self._usage(), charloom=self._facts())
+                told = self._output.finished and not self._asked.include_usage
+                yield self._completion([choice], usage=usage, charloom=self._facts() if told else UNSET)
+        if self._output.finished and not told:
+            yield self._completion([], usage=self._usage() if self._asked.include_usage else UNSET, charloom=self._facts())
 
     def _choice(self, index: int, piece: Piece) -> CompletionChoice:
         return CompletionChoice(
             text=piece.text,
             index=index,
             logprobs=self._logprobs(piece),
-            finish_reason="content_filter" if piece.finish_reason == "max_copy" else piece.finish_reason,
+            finish_reason=piece.finish_reason if piece.finish_reason in ("stop", "length", None) else "content_filter",
             meta=ChoiceFacts(finish_reason="max_copy") if piece.finish_reason == "max_copy" else UNSET,
-            novelty=self._novelty(piece.choice) if self._asked.novelty and piece.finish_reason else UNSET,
+            novelty=self._novelty(piece.choice)
+            if self._asked.novelty and piece.finish_reason and not self._asked.config.records
+            else UNSET,
         )
 
     def _logprobs(self, piece: Piece) -> CompletionLogprobs | None:
         """Return the log-probabilities of a piece, whose offsets count from the beginning of the prompt, as in OpenAI's API."""
         if self._asked.logprobs is None:
             return None
-        part = self._request.parts[piece.choice // self._request.parts[0].config.n]
+        part = self._request.parts[piece.choice // self._request.parts[0].config.texts]
         if part.first not in self._offsets:
-            prompt = self._request.model.checkpoint.vocabulary.decode(part.prompt.ids)
-            self._offsets[part.first] = 0 if part.config.echo else len(prompt)
+            begins = part.config.echo or part.config.records
+            self._offsets[part.first] = 0 if begins else len(prompt_text(self._request, part))
         return completion_logprobs(piece.logprobs, alternatives=self._asked.logprobs > 0, offset=self._offsets[part.first])
 
     def _novelty(self, choice: int) -> TextNovelty | None:
@@ -324,11 +347,13 @@ class CompletionBuilder:
 
     def _usage(self) -> Usage:
         read = sum(part.accepted.prompt_symbols for part in self._request.parts if part.accepted)
-        generated = self._output.symbols
+        generated = self._request.symbols
         return Usage(prompt_tokens=read, completion_tokens=generated, total_tokens=read + generated)
 
     def _facts(self) -> CompletionFacts:
         facts = completion_facts(self._request)
+        for prompt, part in zip(facts.prompts, self._request.parts, strict=True):
+            prompt.records = record_facts(self._service, self._output, part, self._asked.novelty)
         facts.novelty_error = fault(self._novelty_error, self._service)
         return facts
 

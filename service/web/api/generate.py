@@ -9,7 +9,7 @@ from flask import Blueprint, Response, request
 
 from model.errors import CharloomError, CheckpointError, InvalidSetting
 from service.system.errors import NotFound, ServiceError, TooManyRequests
-from service.web.api.completion_adapter import RequestOutput, compare_choice, event_stream, fault, substitutions
+from service.web.api.completion_adapter import RequestOutput, compare_choice, event_stream, fault, record_facts, substitutions
 from service.web.api.protocol import Error, Generated, GeneratedPiece
 from service.web.api.request_body import client_left, json_body
 from service.web.api.responses import answer
@@ -47,8 +47,7 @@ def routes(service: Service) -> Blueprint:
         if stream:
             return event_stream(generation, events(output, left, novelty, service), service)
         output.wait(left)
-        texts = [piece.text for piece in output.texts()]
-        return answer(facts(output, **one_or_all("text", "texts", texts), **novelties(output, novelty, service)))
+        return answer(facts(output, service, novelty, with_texts=True))
 
     return blueprint
 
@@ -58,40 +57,45 @@ def events(output: RequestOutput, left: Callable[[], bool], novelty: bool, servi
     for piece in output.pieces(left):
         if piece.text:
             yield GeneratedPiece(text=piece.text, index=piece.choice)
-    yield facts(output, **novelties(output, novelty, service))
+    yield facts(output, service, novelty)
 
 
-def novelties(output: RequestOutput, novelty: bool, service: Service) -> dict[str, Any]:
-    """Returns the fields that tell what of the texts was copied, if `novelty` is asked for."""
-    if not novelty:
-        return {}
+def novelties(output: RequestOutput, service: Service) -> dict[str, Any]:
+    """Returns the fields that tell what of the texts was copied."""
     found = [compare_choice(service, output, choice) for choice in range(output.request.choices)]
     error = next((each for each in found if isinstance(each, CharloomError)), None)
     results = [None if isinstance(each, CharloomError) else each for each in found]
-    return {**one_or_all("novelty", "novelties", results), "novelty_error": fault(error, service)}
+    return {**one_or_all("novelty", "novelties", results, len(results) > 1), "novelty_error": fault(error, service)}
 
 
-def facts(output: RequestOutput, **further: Any) -> Generated:
+def facts(output: RequestOutput, service: Service, novelty: bool, *, with_texts: bool = False) -> Generated:
     """Returns what is needed to generate the texts again, and how it went."""
-    generation, texts = output.request, output.texts()
+    generation = output.request
     [part] = generation.parts
+    texts = [piece for piece in output.texts() if piece.finish_reason != "missing"]
+    several = part.config.n > 1 or part.config.records is not None
+    further = one_or_all("text", "texts", [piece.text for piece in texts], several) if with_texts else {}
+    if novelty and not part.config.records:
+        further |= novelties(output, service)
+    used = part.config.to_dict() | {"length": part.config.most_symbols}
     accepted = part.accepted
     return Generated(
         model=generation.model.run.name,
         checkpoint=generation.model.name,
         seed=part.config.seed or 0,
-        **one_or_all("finish_reason", "finish_reasons", [piece.finish_reason for piece in texts]),
+        **one_or_all("finish_reason", "finish_reasons", [piece.finish_reason for piece in texts], several),
+        records=record_facts(service, output, part, novelty),
         out_of_time=generation.cut,
         substituted=substitutions(part),
         prompt_truncated=bool(accepted and accepted.truncated),
         prompt_symbols=accepted.prompt_symbols if accepted else 0,
-        symbols=output.symbols,
-        parameters={name: value for name, value in part.config.to_dict().items() if name not in ("prompt", "seed", *WITHOUT)},
+        symbols=generation.symbols,
+        parameters={name: value for name, value in used.items() if name not in ("prompt", "seed", *WITHOUT)},
         characters_per_second=round(sum(len(piece.text) for piece in texts) / max(generation.seconds, 1e-6), 1),
         **further,
     )
 
 
-def one_or_all(one: str, several: str, values: Sequence[Any]) -> dict[str, Any]:
+def one_or_all(one: str, all_: str, values: Sequence[Any], several: bool) -> dict[str, Any]:
     """Returns the field of a single text, or that of several."""
-    return {one: values[0]} if len(values) == 1 else {several: values}
+    return {all_: values} if several else {one: values[0]}

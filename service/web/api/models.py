@@ -204,6 +204,7 @@ def described(service: Service, run: Run, latest: str | None, only: StoredCheckp
         level=run.model_config["level"],
         parameters=size and size.parameters,
         alphabet_size=size and size.alphabet_size,
+        separator=size and size.separator,
         step=only.step if only else run.step,
         epoch=only.epoch if only else run.epoch,
         seconds=run.seconds,

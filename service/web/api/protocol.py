@@ -9,7 +9,7 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 
 import msgspec
 
-from service.novelty import TextNovelty
+from service.novelty import RecordsNovelty, TextNovelty
 
 # ── all answers ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -33,8 +33,7 @@ class FittingEncoding(Shape, kw_only=True):
 class Fault(Shape, kw_only=True):
     """An error. `message` names the thing, its value, the limit and the next step; `param` is the field at fault.
 
-    `encodings` are those that fit an uploaded file that could not be decoded, the likeliest first. `columns` are those
-    of a table, one of which must be chosen.
+    `encodings` are those that fit an uploaded file that could not be decoded, the likeliest first.
     """
 
     message: str
@@ -42,7 +41,6 @@ class Fault(Shape, kw_only=True):
     param: str | None
     code: str
     encodings: list[FittingEncoding] | msgspec.UnsetType = msgspec.UNSET
-    columns: list[str] | msgspec.UnsetType = msgspec.UNSET
 
 
 class Error(Shape, kw_only=True):
@@ -126,10 +124,26 @@ class Substituted(Shape, kw_only=True):
     times: Count
 
 
+class RecordFacts(Shape, kw_only=True):
+    """How the records of a request were found.
+
+    `found` of those that were `asked` for, in `tried` tries; `left_out` counts why others were left out. If no more could be found,
+    `note` says why, and what to do. `novelty` comes if it was requested, for all records together.
+    """
+
+    asked: Count
+    found: Count
+    tried: Count
+    left_out: dict[Literal["unfinished", "short", "invalid", "known", "repeated"], Count]
+    note: str | None
+    novelty: RecordsNovelty | msgspec.UnsetType = msgspec.UNSET
+
+
 class Generated(Shape, kw_only=True, omit_defaults=True):
     """The answer of ``POST /generate``, and the last event of its stream (without the text).
 
-    Several texts are in `texts`, with `finish_reasons` and `novelties`. `novelty` is null if the index was not built in time, and
+    Several texts are in `texts`, with `finish_reasons` and `novelties`; so are records, however
+    many, with facts in `records`. `novelty` is null if the index was not built in time, and
     `novelty_error` says why. `out_of_time` is true if the request reached its time limit: the texts are what was generated until then.
     """
 
@@ -143,6 +157,7 @@ class Generated(Shape, kw_only=True, omit_defaults=True):
     novelty: TextNovelty | msgspec.UnsetType | None = msgspec.UNSET
     novelties: list[TextNovelty | None] | msgspec.UnsetType = msgspec.UNSET
     novelty_error: Fault | msgspec.UnsetType = msgspec.UNSET
+    records: RecordFacts | msgspec.UnsetType = msgspec.UNSET
     out_of_time: bool
     substituted: list[Substituted]
     prompt_truncated: bool
@@ -187,7 +202,10 @@ class CompletionChoice(Shape, kw_only=True):
 
 
 class Usage(Shape, kw_only=True):
-    """Numbers of symbols: `prompt_tokens` of what was read of the prompts, `completion_tokens` of all texts, without their stop strings."""
+    """Numbers of symbols: `prompt_tokens` of what was read of the prompts, `completion_tokens` of all texts, without their stop strings.
+
+    Records that were tried and left out are counted, too.
+    """
 
     prompt_tokens: Count
     completion_tokens: Count
@@ -202,6 +220,7 @@ class PromptFacts(Shape, kw_only=True):
     symbols: Count
     truncated: bool
     substituted: list[Substituted]
+    records: RecordFacts | msgspec.UnsetType = msgspec.UNSET
 
 
 class CompletionFacts(Shape, kw_only=True):
@@ -306,36 +325,16 @@ class GeneratedPiece(Shape, kw_only=True):
 # ── files ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-class FileRecords(Shape, kw_only=True):
-    """The records that a corpus is cut into: how, and what was counted of them.
-
-    `kind` is lines, blocks, csv, tsv, jsonl, files, fortune or separator; `header` says that the first row is left out. `different` is
-    about right if it is `estimated`. `median` and `longest` are lengths in characters; `examples` are up to three records.
-    """
-
-    kind: str
-    separator: str
-    header: bool
-    unique: bool
-    count: Count
-    different: Count
-    estimated: bool
-    median: Count
-    longest: Count
-    examples: list[str]
-
-
 class FileFacts(Shape, kw_only=True):
-    """Facts of a corpus. `records` is null for prose. `sample` has its first lines, `alphabet` its characters, the most frequent first.
+    """Facts of a corpus. `sample` has its first lines, `alphabet` its characters, the most frequent first, 1,000 at most.
 
-    There are 1,000 of them at most. Lists of files leave both out. Only the answer of an upload has `warnings`.
+    Lists of files leave both out. Only the answer of an upload has `warnings`.
     """
 
     characters: Count
     lines: Count
     alphabet_size: Count
     sha256: str
-    records: FileRecords | None
     alphabet: str | msgspec.UnsetType = msgspec.UNSET
     sample: list[str] | msgspec.UnsetType = msgspec.UNSET
     warnings: list[str] | msgspec.UnsetType = msgspec.UNSET
@@ -359,7 +358,10 @@ class File(Shape, kw_only=True):
 
 
 class ModelFacts(Shape, kw_only=True):
-    """Facts of a model. Losses are in nats per symbol; sizes are null if no checkpoint can be read."""
+    """Facts of a model. Losses are in nats per symbol; sizes are null if no checkpoint can be read.
+
+    `separator` is what stands between two records, null for a model of prose.
+    """
 
     latest: bool
     state: str
@@ -370,6 +372,7 @@ class ModelFacts(Shape, kw_only=True):
     level: str
     parameters: int | None
     alphabet_size: int | None
+    separator: str | None
     step: int
     epoch: float
     seconds: float

@@ -55,6 +55,18 @@ addTexts({
   "write.max_copy": ["Copy at most", "최대 연속 복사"],
   "write.max_copy.hint": ["characters in a row from the corpus", "말뭉치에서 연달아 베끼는 글자 수"],
 
+  // ── whole records
+  "records.title": ["A list of records", "항목 목록"],
+  "records.count": ["How many", "몇 개"],
+  "records.fresh": ["Only new ones", "새것만"],
+  "records.unique": ["No repeats", "겹치지 않게"],
+  "records.write": ["Write the list", "목록 쓰기"],
+  "records.copy": ["Copy all", "모두 복사"],
+  "records.copied": ["Records copied.", "목록을 복사했습니다."],
+  "records.new": ["new", "새것"],
+  "records.said": ["{count} {count|record|records} from {tried} {tried|try|tries}.", "{tried}번 시도해 {count}개를 썼습니다."],
+  "records.known": ["{known} stand in {corpus}; {different} are different.", "{corpus}에 있는 것 {known}개, 서로 다른 것 {different}개."],
+
   // ── what is copied from the corpus
   "novelty.mark": ["Underline copied text", "베낀 부분에 밑줄"],
   "novelty.unknown": ["The corpus of this model is not stored here, so copied text cannot be found.", "이 모델의 말뭉치가 여기 없어 베낀 부분을 알 수 없습니다."],

@@ -10,9 +10,10 @@ const LENGTH = 600; // characters
 const LONGEST = Number(document.documentElement.dataset.maxLength);
 
 export class PromptForm {
-  // onwrite(changes): the user asks for a text with request() and these changes. onstop(): the user stops it.
-  constructor({ onwrite, onstop }) {
-    Object.assign(this, { onwrite, onstop, picker: new ModelPicker() });
+  // onwrite(changes): the user asks for a text with request() and these changes. onstop(): the user stops it. onmodel(meta): another model
+  // is chosen, or its facts have changed.
+  constructor({ onwrite, onstop, onmodel }) {
+    Object.assign(this, { onwrite, onstop, onmodel, picker: new ModelPicker(() => onmodel(this.picker.meta)) });
     this.#fields();
     this.#buttons();
     this.element = this.#build();
@@ -20,6 +21,7 @@ export class PromptForm {
 
   setModels(models) {
     this.picker.setModels(models);
+    this.onmodel(this.picker.meta);
     this.go.disabled = this.endless.disabled = false;
   }
 
@@ -42,6 +44,7 @@ export class PromptForm {
   // Shows a request in the fields.
   fill({ model, prompt, seed, top_k, top_p, min_p, max_copy, stop, length }) {
     this.picker.choose(model);
+    if (this.picker.meta) this.onmodel(this.picker.meta);
     const filters = { top_k: top_k || "", top_p: top_p === 1 ? "" : top_p, min_p: min_p || "", max_copy: max_copy ?? "" };
     const values = { length, seed, ...filters, stop: stop.map(escaped).join("\n") };
     for (const [each, value] of Object.entries(values)) this.fields[each].control.value = value;

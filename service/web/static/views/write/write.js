@@ -16,6 +16,7 @@ import { service, watchService } from "../../lib/service.js";
 import { GenerationPanel } from "./generation-panel.js";
 import { LONG } from "./generation-stream.js";
 import { PromptForm } from "./prompt-form.js";
+import { RecordList } from "./record-list.js";
 
 const MAX_TEXTS = 4; // side by side
 const FIRST = 0.8; // the temperature of the first text
@@ -38,7 +39,12 @@ class Write {
     this.shown = ""; // the address of the shown texts
     this.link = null; // the link to follow as soon as models are known
     this.nothing = el("div", { hidden: true });
-    this.form = new PromptForm({ onwrite: (changes) => this.write(changes), onstop: () => this.stop() });
+    this.form = new PromptForm({
+      onwrite: (changes) => this.write(changes),
+      onstop: () => this.stop(),
+      onmodel: (meta) => this.records.setModel(meta),
+    });
+    this.records = new RecordList({ request: () => ({ ...this.form.request(), temperature: this.panels[0].temperature }) });
     this.element = el("div", { class: "write-grid" }, this.form.element, this.#desk());
     this.#add(FIRST);
     this.#restoreDraft();
@@ -68,7 +74,7 @@ class Write {
     const mark = toggle({ label: t("novelty.mark"), checked: this.marked, onchange: (on) => this.#mark(on) });
     const slow = toggle({ label: t("write.slowly"), checked: this.slow, onchange: (on) => this.#pace(on) });
     const bar = el("div", { class: "desk-bar" }, el("div", { class: "desk-tint" }, tint.element, this.scale), mark.element, slow.element, this.adder);
-    return el("div", { class: "desk" }, bar, this.desk);
+    return el("div", { class: "desk" }, this.records.element, bar, this.desk);
   }
 
   #tint(on) {
