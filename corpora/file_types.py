@@ -44,6 +44,8 @@ JSON_LINES = FileType("a file of JSON objects", many="files of JSON objects", re
 # A zip whose members tell which of the three it is; the reader looks at all of them.
 OFFICE = FileType("an Office document", many="Office documents", reader="office")
 
+NO_TABLE = "--field is for JSON objects, and --column for tables; leave it out here"  # the step if one is asked of another document
+
 # ── the others ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 _PICTURE = "it holds no characters; recognise them first (OCR), for example with tesseract"

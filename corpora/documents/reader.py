@@ -103,7 +103,7 @@ class DocumentReader:
         if not kind.reader:
             raise UnsuitableFile(name, kind.what, kind.step)
         if self._field is not None or (self._column is not None and kind is not file_types.OFFICE):
-            raise UnsuitableFile(name, kind.what, "--field is for JSON objects, and --column for tables; leave it out here")
+            raise UnsuitableFile(name, kind.what, file_types.NO_TABLE)
         return kind
 
     def read(self, stream: Readable, kind: FileType, name: str) -> DocumentText:

@@ -37,6 +37,8 @@ def _office(file: BinaryIO, asked: dict[str, Any]) -> Parts:
     if main.startswith("xl/"):
         asked["type"] = "EXCEL"
         return tables.read_xlsx(file, asked["column"])
+    if asked["column"] is not None:
+        raise UnsuitableFile("", file_types.WORD.what, file_types.NO_TABLE)
     asked["type"] = "WORD"
     return office.read_docx(file)
 

@@ -14,6 +14,8 @@ import xlsxwriter
 from corpora import open_source
 from model.errors import ChooseColumn, InvalidSetting, NoSuchColumn, UnreadableDocument, UnsuitableFile
 
+from .test_office import docx, paragraph
+
 ROWS = [["name", "city", "note"], ["Anna", "Köln", 'says "hi", twice'], ["보라", "Ürümqi", "two\nlines"], ["Cleo", "", "x"]]
 
 
@@ -89,6 +91,9 @@ def test_what_does_not_go_together(tmp_path: Path) -> None:
     path = tmp_path / "a.pdf"
     path.write_bytes(b"%PDF-1.4\n")
     with pytest.raises(UnsuitableFile, match="a PDF document; --field is for JSON objects, and --column for tables"):
+        read(path, column="name")
+    path.write_bytes(docx(paragraph("text")).getvalue())
+    with pytest.raises(UnsuitableFile, match="a Word document; --field is for JSON objects, and --column for tables"):
         read(path, column="name")
     with pytest.raises(InvalidSetting, match="field is 'b'; it must be left out with a column"):
         read(path, column="a", field="b")
