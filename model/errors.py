@@ -247,18 +247,18 @@ class NoTextInside(DocumentError):
 
 class ChooseColumn(DocumentError):
     def __init__(self, origin: str, what: str, columns: Iterable[str]) -> None:
-        columns = list(columns)
+        self.columns = list(columns)
         super().__init__(
-            f"{origin} is {what} with the columns {listed(map(shown, columns), 10)}; choose one with --column NAME", what, columns
+            f"{origin} is {what} with the columns {listed(map(shown, self.columns), 10)}; choose one with --column NAME", what, self.columns
         )
         self.param = "column"
 
 
 class NoSuchColumn(DocumentError):
     def __init__(self, origin: str, column: str, columns: Iterable[str], kind: str = "column") -> None:
-        columns = list(columns)
-        has = f"it has {listed(map(shown, columns), 10)}; choose one of those with --{kind}" if columns else f"it has no {kind}s"
-        super().__init__(f"{origin} has no {kind} {shown(column)}; {has}", column, columns, kind)
+        self.columns = list(columns)
+        has = f"it has {listed(map(shown, self.columns), 10)}; choose one of those with --{kind}" if self.columns else f"it has no {kind}s"
+        super().__init__(f"{origin} has no {kind} {shown(column)}; {has}", column, self.columns, kind)
         self.param = kind
 
 

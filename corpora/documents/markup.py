@@ -68,6 +68,7 @@ class _Page(HTMLParser):
         self._space = False  # whether white space was read that shows only if text follows in this line
         self._unseen: list[str] = []  # open elements from the first that is not shown
         self._preformatted = 0
+        self._paragraph = False  # whether a paragraph is open
         self._cells = 0  # cells that this row has so far
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -89,7 +90,8 @@ class _Page(HTMLParser):
                 self._write("\t")
             self._cells += 1
         elif tag in BLOCKS:
-            self._break(2 if tag == "p" else 1)
+            self._break(tag)
+            self._paragraph = tag == "p"
             if tag == "tr":
                 self._cells = 0
             if tag in ("pre", "listing", "xmp"):
@@ -107,7 +109,8 @@ class _Page(HTMLParser):
                     pass
             return
         if tag in BLOCKS:
-            self._break(2 if tag == "p" else 1)
+            self._break(tag)
+            self._paragraph = False
             if tag in ("pre", "listing", "xmp"):
                 self._preformatted = max(0, self._preformatted - 1)
 
@@ -148,8 +151,9 @@ class _Page(HTMLParser):
         self._lines.append("".join(self._line))
         self._line, self._space, self._lines_begun = [], False, True
 
-    def _break(self, count: int) -> None:
-        self._breaks = max(self._breaks, count)
+    def _break(self, tag: str) -> None:
+        """Begins or ends a block; either also ends a paragraph without an end tag."""
+        self._breaks = max(self._breaks, 2 if tag == "p" or self._paragraph else 1)
 
     def lines(self) -> Iterator[str]:
         """Yields the lines that are complete."""

@@ -154,7 +154,9 @@ class DocumentReader:
             self._room(size)
 
     def _started(self) -> subprocess.Popen[bytes]:
-        if self._process is None or self._process.poll() is not None:
+        if self._process and self._process.poll() is not None:
+            self._end()
+        if self._process is None:
             assert self._file
             environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(PROJECT), os.environ.get("PYTHONPATH")]))}
             number = self._file.fileno()

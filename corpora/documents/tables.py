@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 from model.errors import ChooseColumn, NoSuchColumn, UnreadableDocument
 
 LONGEST_CELL = 2**27  # characters; the memory of the process is the limit
+LONGEST_NAME, MOST_NAMES = 200, 1000  # characters of a column's name, and columns, that an error tells
 DELIMITERS = ",;\t|"
 
 
@@ -50,7 +51,7 @@ def read_xlsx(file: BinaryIO, column: str | None) -> Iterator[str]:
         head = list(itertools.islice(whole, 100))
         used = [index for index in range(max(map(len, head))) if any(row[index : index + 1] not in ([], [""]) for row in head)]
         if len(used) > 1:
-            raise ChooseColumn("", "an Excel workbook", [*filter(None, head[0])])
+            raise ChooseColumn("", "an Excel workbook", _names(head[0]))
         yield from (row[used[0]] if used[0] < len(row) else "" for row in itertools.chain(head, whole))
         return
 
@@ -68,6 +69,11 @@ def _cell(value: Any) -> str:
     return str(value)
 
 
+def _names(row: Iterable[str]) -> list[str]:
+    """Returns the names of columns that an error may carry."""
+    return [name.strip()[:LONGEST_NAME] for name in row if name.strip()][:MOST_NAMES]
+
+
 def _column_of(rows: Iterable[Sequence[str]], column: str) -> Iterator[str]:
     """Yields the values below the name `column`; a number means the column itself, from 1, in a table without names."""
     rows = iter(rows)
@@ -79,7 +85,7 @@ def _column_of(rows: Iterable[Sequence[str]], column: str) -> Iterator[str]:
         index = int(column) - 1
         yield names[index]
     else:
-        raise NoSuchColumn("", column, [name for name in stripped if name])
+        raise NoSuchColumn("", column, _names(stripped))
     for row in rows:
         if row:
             yield row[index] if index < len(row) else ""
@@ -103,7 +109,7 @@ def read_json_lines(file: BinaryIO, field: str) -> Iterator[str]:
         found = True
         yield value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     if not found:
-        raise NoSuchColumn("", field, names, "field")
+        raise NoSuchColumn("", field, _names(names), "field")
 
 
 def _objects(file: BinaryIO) -> Iterator[Any]:

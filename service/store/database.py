@@ -67,6 +67,7 @@ WITH_LOG, NOTHING_CHANGES = "?mode=ro", "?immutable=1"
 PATIENCE = 2.0  # seconds that asking whether it can be written may take: half of what a probe usually waits
 CLOSING = 5.0  # seconds that closing waits for another thread's statement or transaction
 LARGEST_LOG = 64 * 2**20  # bytes that the write-ahead log keeps on disk when it starts anew
+AUTOCHECKPOINT = 1000  # pages of the log after which a commit writes them into the file: SQLite's default
 PAGE_CACHE = 512  # KiB of pages that a connection keeps; SQLite's default, 2,000, would take 300 MB in as many threads as serve
 PAGES_A_STEP = 1000  # pages given back in one transaction (4 MB): others wait for about 10 ms
 # A bug in earlier releases can corrupt a WAL database that two connections write and checkpoint at the same time
@@ -354,8 +355,8 @@ class Connections:
                 with db.atomic():
                     yield db
                 return
-            if frees:
-                self.room.give_up_reserve()
+            if frees and self.room.give_up_reserve():
+                db.execute("PRAGMA wal_autocheckpoint = 0")  # it would take that room for what may be deleted next: see `shorten_log`
             with contextlib.nullcontext() if durable else self._unsynced(db):
                 db.execute("BEGIN IMMEDIATE")
                 try:
@@ -442,9 +443,19 @@ class Connections:
                 time.sleep(0.02)
 
     def shorten_log(self) -> None:
-        """Writes the write-ahead log into the file and gives its room back, unless others read or write."""
+        """Writes the write-ahead log into the file and gives its room back, unless others read or write.
+
+        On a full disk the file cannot grow by what is in the log alone; then it waits until enough of that is deleted.
+        """
         with contextlib.suppress(StoreError), self.without_waiting() as db:
-            db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            if self._growth(db) <= self.room.free:
+                db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+                db.execute(f"PRAGMA wal_autocheckpoint = {AUTOCHECKPOINT}")
+
+    def _growth(self, db: Database) -> int:
+        """Returns the bytes by which the file is to grow: its pages that are in the log alone."""
+        pages, page_size = (db.execute(f"PRAGMA {of}").fetchone()[0] for of in ("page_count", "page_size"))
+        return int(max(0, pages * page_size - self._identity.size))
 
     def check_room(self, size: int) -> None:
         """Raises `NoRoomLeft` if ``size`` bytes cannot be stored: they go into the log, and from there into pages of the file.
@@ -452,9 +463,9 @@ class Connections:
         Free pages are used again. Pages that are in the log alone will need room in the file, too.
         """
         with self.using() as db:
-            pages, free, page_size = (db.execute(f"PRAGMA {of}").fetchone()[0] for of in ("page_count", "freelist_count", "page_size"))
-        in_log = max(0, pages * page_size - self._identity.size)
-        self.room.check(size + max(0, size - free * page_size) + in_log)
+            free, page_size = (db.execute(f"PRAGMA {of}").fetchone()[0] for of in ("freelist_count", "page_size"))
+            growth = self._growth(db)
+        self.room.check(size + max(0, size - free * page_size) + growth)
 
     def given_back(self) -> None:
         """Gives all freed pages back, also those in the log, after something was deleted; the reserve is made again if it can be."""

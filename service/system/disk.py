@@ -59,7 +59,8 @@ def sync_folder(folder: Path) -> None:
 LEAST = 200_000_000  # bytes that what is stored leaves by default: some checkpoints, and what other programs write meanwhile
 RESERVE = 2 * 2**20  # bytes: what cancelling a job or deleting a run of a gigabyte writes to SQLite's log is below a tenth of it
 PART = ".part"  # how the name of a file ends that is being written
-PLENTY = 8  # times the reserve must be free before it is made
+PLENTY = 8  # times the reserve must be free before it is made: on a disk with less, it is smaller
+SMALLEST = 2**17  # bytes of a reserve: what removing the models and texts of so small a disk writes to the log, and some more
 
 
 class Room:
@@ -106,11 +107,6 @@ class Room:
         return True
 
     @property
-    def _enough(self) -> int:
-        """The bytes that must be free before the reserve is made."""
-        return self.least + PLENTY * RESERVE
-
-    @property
     def reserve(self) -> int:
         """The bytes of the reserve; 0 if there is none."""
         with contextlib.suppress(OSError):
@@ -120,15 +116,14 @@ class Room:
     def no_reserve(self) -> str | None:
         """Returns why there is no reserve, or None if there is one, or nothing can be written at all."""
         try:
-            if self.reserve >= RESERVE or not os.access(self._reserve.parent, os.W_OK):
+            if self.reserve or not os.access(self._reserve.parent, os.W_OK):
                 return None
             free = self.free
         except OSError:
             return None
-        why = f"{free / 1e6:,.0f} MB are free, and it is made from {self._enough / 1e6:,.0f} MB on"
         return (
-            f"there is no reserve of {RESERVE / 1e6:,.0f} MB on the disk of {self._database.name}: {why}; make room, or lower min_disk, or"
-            " cancelling and deleting may have to wait for room, too, once the disk is full"
+            f"there is no reserve on the disk of {self._database.name}: {free / 1e6:,.1f} MB are free, and it is made from"
+            f" {PLENTY * SMALLEST / 1e6:,.1f} MB on; make room, or cancelling and deleting may have to wait for it, once the disk is full"
         )
 
     def notes(self) -> list[str]:
@@ -139,19 +134,20 @@ class Room:
         return found
 
     def keep_reserve(self) -> None:
-        """Makes the reserve if it is missing and there is plenty of room. A disk that cannot be written has none."""
+        """Makes the reserve if it is missing, as large as the room allows. A disk that is full or cannot be written has none."""
         with contextlib.suppress(OSError):
-            if self.reserve >= RESERVE:
-                self._reserve.chmod(0o600)  # earlier releases gave it the rights of any new file
-                return
-            if self.free < self._enough:
+            held = self.reserve
+            size = min(RESERVE, (self.free + held) // PLENTY)
+            if held >= size or size < SMALLEST:
+                if held:
+                    self._reserve.chmod(0o600)  # earlier releases gave it the rights of any new file
                 return
             # Random, so that a file system that compresses keeps the room, too; under another name, so that no reserve is shorter.
             part = Path(f"{self._reserve}{PART}")
             try:
                 part.unlink(missing_ok=True)
                 with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:  # as private as the database
-                    file.write(os.urandom(RESERVE))
+                    file.write(os.urandom(size))
                 part.replace(self._reserve)
             except OSError:
-                part.unlink()
+                part.unlink(missing_ok=True)

@@ -39,6 +39,7 @@ def add(
     """
     if name is not None and source.name != name:
         _refuse_builtin(name)
+    store.room.check()  # before it is read, which may take long; each part of it is checked again
     wished = source.name if name is None else name
     arriving = Arriving(source.origin, NONE if is_builtin(source.name) and records == AUTO else records, unique)
     pieces = arriving.watched(_watched(source, watch, least))
@@ -91,7 +92,11 @@ class Arriving:
             self._counter.add(cutter.finish())
 
     def _begin(self, head: str) -> RecordCutter | None:
-        form = detected(head) if self._detects else self._form.fitted(head) if self._form else None
+        found = detected(head) if self._detects or self._form else None
+        if self._detects or (found and self._form and found.kind == self._form.kind):
+            form = found  # which knows of a header
+        else:
+            form = self._form.fitted(head) if self._form else None
         if form is None:
             if self._unique:
                 raise self._not_unique()

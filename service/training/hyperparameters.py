@@ -5,7 +5,9 @@ The quality of a network depends on its size and on the number of symbols it rea
 largest network that still reads `PRACTICE` symbols for each multiply-add it makes per symbol (about its number of weights; the measure
 of Kaplan et al. 2020, the number is our own), but none larger than its text can fill. A text that is read many times is learned by
 heart, so dropout and weight decay grow with the epochs, symbols get an embedding, which generalises better and learns more slowly,
-and training on a small text ends before the budget does. The numbers come from runs on tinyshakespeare, Python's standard library,
+and training on a small text ends before the budget does. A text of up to `SMALL_TEXT` symbols costs any machine seconds, so nothing is
+measured or weighed for it: it gets one network, wide enough to learn in a few passes, and as much dropout and weight decay as that
+network bears. The numbers come from runs on tinyshakespeare, Python's standard library,
 Korean and Chinese texts, and names; ``bench/NOTES.md`` describes those that were compared, the others are estimates from them.
 """
 
@@ -38,7 +40,7 @@ from service.training.throughput import (
 # ── recipe ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 MEASURING_SHARE = 0.03  # of a budget that a measurement takes at most
-SMALL = 0.6  # a chosen network with less than this share of the sample's work is measured itself: it has other limits
+LIGHT = 0.6  # a chosen network with less than this share of the sample's work is measured itself: it has other limits
 MOST_MEASURED = 2048  # symbols of its alphabet in that measurement
 
 SIZES = (16, 24, 32, 48, 64, 80, 96, 128, 160, 192, 224, 256, 320, 384, 448, 512, 576, 640, 768, 896, 1024, 1280, 1536, 2048)
@@ -47,7 +49,7 @@ WEIGHTS_PER_SYMBOL, FEWEST_WEIGHTS = 1.5, 10_000  # a text of N symbols can fill
 LARGE_LAYER = 896  # from this size on two layers are tried, too
 TRAINING_SHARE = 0.9  # of a budget: the rest is for starting and validating
 MOST_EPOCHS = 60.0  # more passes over a text teach a network little that it can use elsewhere ...
-SMALL_TEXT_EPOCHS = 10.0  # ... and of a text of 1,000 symbols no more than these, growing with the sixth root of its size
+EPOCHS_OF_THOUSAND = 10.0  # ... and of a text of 1,000 symbols no more than these, growing with the sixth root of its size
 WELL_WITHIN = 1.5  # a budget for more than this multiple of them is cut to them
 VALIDATIONS = 20  # of a run that becomes shorter than its budget
 VALIDATION_SHARE, LEAST_VALIDATION = 0.06, 20_000  # symbols read at a validation: this share of all symbols trained on, or at least ...
@@ -68,6 +70,14 @@ COMMON = 100  # symbols that most of a text is made of: the output weights of ot
 LARGE_ALPHABET, EMBEDDING = 2048, 256  # from this alphabet size on, symbols get an embedding of this size ...
 OFTEN, OFTEN_EMBEDDING = 6.0, 128  # ... and smaller alphabets one of this, or of the layer's size, if a text is read more epochs than this
 
+SMALL_TEXT = 5_000  # symbols in the training part, up to which the following holds instead
+SMALL_TEXT_NETWORK = 128  # hidden units, and the size of an embedding: with 64 a text is learned in more passes, and not as well
+SMALL_TEXT_EPOCHS = 30.0  # a list of names is best after 5 of them, a log after 20, a tune that repeats its bars after 30
+SMALL_TEXT_DROPOUT, SMALL_TEXT_DECAY = 0.6, 0.3
+SMALL_TEXT_BATCH = {"batch_size": 2, "seq_length": 32}  # a text of 500 symbols still has eight updates in a pass
+SMALL_TEXT_RATE = 0.08  # of `RATE`, since an update has 64 symbols
+SURE_WORK = 1e9  # multiply-adds per second that any machine trains this network with: numpy alone makes 2.6e9 on one core of a Zen 5
+
 
 class ChosenHyperparameters(NamedTuple):
     """What was chosen."""
@@ -87,12 +97,15 @@ def choose_here(
     ranks: int = 1,
     spent: Callable[[], float] = lambda: 0.0,
 ) -> ChosenHyperparameters:
-    """Measure the speed of this machine, and `choose`; `spent` returns the seconds of the budget that are gone."""
+    """Measure the speed of this machine if it matters, and `choose`; `spent` returns the seconds of the budget that are gone."""
+    sure = Speed(SURE_WORK, threads * ranks)
+    if _small_text(_training_part(symbols, given), alphabet, _paid(sure, budget, spent()), given):
+        return choose(symbols, alphabet, budget, sure, given, spent())
     seconds = min(MEASURING, MEASURING_SHARE * budget)
     found = speed(threads, ranks, seconds, given.get("batch_size", 0))
     choice = choose(symbols, alphabet, budget, found, given, spent())
     V = min(alphabet, MOST_MEASURED)
-    if ranks == 1 and work(choice.model, V) < SMALL * work(SAMPLE_MODEL, SAMPLE_ALPHABET):
+    if ranks == 1 and work(choice.model, V) < LIGHT * work(SAMPLE_MODEL, SAMPLE_ALPHABET):
         found = found._replace(work=work_per_second(threads, choice.model, choice.training, V, seconds))
         choice = choose(symbols, alphabet, budget, found, given, spent())
     return choice
@@ -103,16 +116,19 @@ def choose(symbols: int, alphabet: int, budget: float, found: Speed, given: Mapp
 
     `given` holds the settings that the user chose, by their names in the configurations; they stay, and the others follow them.
     """
-    defaults = TrainingConfig()
-    validating = symbols * given.get("validation_fraction", defaults.validation_fraction)
-    N = max(1, round(symbols - validating))
-    paid = found.work * TRAINING_SHARE * max(budget - spent, 0.1 * budget)
-
-    network, epochs, limit, short = _plan(N, alphabet, paid, given)
+    N, paid = _training_part(symbols, given), _paid(found, budget, spent)
+    small = _small_text(N, alphabet, paid, given)
+    network, epochs, limit, short = small or _plan(N, alphabet, paid, given)
     read = epochs * N
-    batch = _batch(read, found, given)
-    rate = RATE[network.cell] / network.hidden_size * math.sqrt(max(1.0, math.prod(batch.values()) / AT_ONCE))
-    dropout = min(MOST_DROPOUT, max(0.0, DROPOUT_PER_DOUBLING * math.log2(epochs / UNDROPPED)))
+    rate = RATE[network.cell] / network.hidden_size
+    if small:
+        batch = {name: given.get(name, size) for name, size in SMALL_TEXT_BATCH.items()}
+        rate, dropout, decay = SMALL_TEXT_RATE * rate, SMALL_TEXT_DROPOUT, SMALL_TEXT_DECAY
+    else:
+        batch = _batch(read, found, given)
+        rate *= math.sqrt(max(1.0, math.prod(batch.values()) / AT_ONCE))
+        dropout = min(MOST_DROPOUT, max(0.0, DROPOUT_PER_DOUBLING * math.log2(epochs / UNDROPPED)))
+        decay = min(MOST_WEIGHT_DECAY, WEIGHT_DECAY * max(1.0, epochs / FEW_EPOCHS))
     free: dict[str, Any] = {
         "dropout": round(dropout, 2),
         "learning_rate": float(f"{min(HIGHEST_RATE, max(LOWEST_RATE, rate)):.2g}"),
@@ -120,11 +136,11 @@ def choose(symbols: int, alphabet: int, budget: float, found: Speed, given: Mapp
         "budget": budget,
         "max_epochs": limit,
         "patience": PATIENCE,
-        "weight_decay": round(min(MOST_WEIGHT_DECAY, WEIGHT_DECAY * max(1.0, epochs / FEW_EPOCHS)), 3),
+        "weight_decay": round(decay, 3),
         **batch,
     }
     at_once = max(LEAST_VALIDATION, round(VALIDATION_SHARE * read))
-    if at_once < min(validating, defaults.validation_size):
+    if at_once < min(symbols - N, TrainingConfig().validation_size):
         free["validation_size"] = at_once
     if short:
         free["validation_interval"] = max(1, round(read / math.prod(batch.values()) / VALIDATIONS))
@@ -143,6 +159,28 @@ class _Plan(NamedTuple):
     short: bool  # whether the limit is reached before the time is over
 
 
+def _training_part(symbols: int, given: Mapping[str, Any]) -> int:
+    """Return how many symbols of a text are trained on."""
+    validating: float = symbols * given.get("validation_fraction", TrainingConfig().validation_fraction)
+    return max(1, round(symbols - validating))
+
+
+def _paid(found: Speed, budget: float, spent: float) -> float:
+    """Return the work that the rest of a budget pays for."""
+    return found.work * TRAINING_SHARE * max(budget - spent, 0.1 * budget)
+
+
+def _small_text(N: int, V: int, paid: float, given: Mapping[str, Any]) -> _Plan | None:
+    """Plan for a small text; None if the text is larger, or if time or user leave less than half of its passes."""
+    fixed = {"cell": "lstm", "hidden_size": SMALL_TEXT_NETWORK, **_of(ModelConfig, given)}
+    fixed.setdefault("embedding_size", min(fixed["hidden_size"], OFTEN_EMBEDDING))
+    network = ModelConfig(**fixed)
+    epochs = given.get("max_epochs") or SMALL_TEXT_EPOCHS
+    if N > SMALL_TEXT or epochs < SMALL_TEXT_EPOCHS / 2 or paid < epochs * N * work(network, V):
+        return None
+    return _Plan(network, epochs, epochs, short=True)
+
+
 def _plan(N: int, V: int, paid: float, given: Mapping[str, Any]) -> _Plan:
     """Choose a network, and how often it reads a training part of N symbols, for `paid` units of work."""
     network = _network(N, V, paid, given)
@@ -153,7 +191,7 @@ def _plan(N: int, V: int, paid: float, given: Mapping[str, Any]) -> _Plan:
         network = replace(network, embedding_size=min(network.hidden_size, OFTEN_EMBEDDING))
         epochs = paid / work(network, V) / N
     if limit is None:
-        enough = round(min(MOST_EPOCHS, SMALL_TEXT_EPOCHS * (N / 1000) ** (1 / 6)), 1)
+        enough = round(min(MOST_EPOCHS, EPOCHS_OF_THOUSAND * (N / 1000) ** (1 / 6)), 1)
         limit = enough if epochs > WELL_WITHIN * enough else None
     if limit is None or epochs <= limit:
         return _Plan(network, epochs, limit, short=False)
@@ -216,7 +254,8 @@ def _words(model: ModelConfig, training: TrainingConfig, epochs: float, short: b
     time = duration(training.budget or 0.0)
     if short:
         passes = f"it will read the text {epochs:.3g} times" if limited else f"the text is small, so {epochs:.3g} passes over it will do"
-        return f"chosen: {settings}; {passes}, in less than {time}"
+        other = "" if limited else " (--max-epochs takes another number)"
+        return f"chosen: {settings}; {passes}, in less than {time}{other}"
     return f"chosen for {time}: {settings}; it will read the text about {_times(epochs)} times"
 
 

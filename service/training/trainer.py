@@ -259,7 +259,7 @@ class Trainer:
                     break
                 validated_step = state.step
                 if self._training.patience and state.stale >= self._training.patience:
-                    self._early = f"no better in {self._training.patience:,} validations"
+                    self._early = f"no better in {self._training.patience:,} validations; --patience takes another number"
                     break
                 saved = self.seconds
             elif self.seconds - saved > SAVE_EVERY:

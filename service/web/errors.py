@@ -115,6 +115,8 @@ def body_of(error: Exception, service: Service) -> dict[str, Any]:
     found = error_object(status, message, code, param)
     if proposals := [{"encoding": name, "sample": sample} for name, sample in getattr(error, "proposals", ())]:
         found["error"]["encodings"] = proposals
+    if columns := getattr(error, "columns", None):
+        found["error"]["columns"] = columns
     return found
 
 

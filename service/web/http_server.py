@@ -7,7 +7,6 @@ import logging
 import resource
 import signal
 import socket
-import sys
 import threading
 import time
 
@@ -31,9 +30,6 @@ OTHER_FILES = 160  # open files beside those of threads and connections: the dat
 AT_ONCE = 64  # connections that are accepted in a row
 KEEP_ALIVE = 75  # seconds that an idle connection stays open: longer than proxies keep theirs, which would use one that just ends
 GRACE = 30.0  # seconds for requests that are being answered after SIGTERM
-# Seconds after which a thread that runs Python lets another one run, which the event loop may have to wait for at each of its steps. With
-# Python's 0.005, bodies of a megabyte kept `/health` waiting for 0.4 s; with this, for 0.1 s.
-SWITCH = 0.0005
 LAST_WORDS = 5.0  # seconds in which streams that end early send why
 
 
@@ -41,7 +37,6 @@ def answer_requests(settings: ServiceConfig, listener: socket.socket, pulse: Pul
     """Answers requests until SIGTERM or SIGINT. Raises `StoreError`."""
     for name in ("asyncio", "uvicorn.error"):  # which warn of clients that leave, or that do not speak HTTP
         logging.getLogger(name).setLevel(logging.ERROR)
-    sys.setswitchinterval(SWITCH)
     app = create_app(settings)
     service: Service = app.extensions["charloom"]
     threads, connections = within_files(threads_of(settings))

@@ -150,6 +150,15 @@ ROUTE_FIELDS = {
     "file.column": _field(str, "the column of a CSV, TSV or Excel table that is read, by its name or number", None),
     "file.field": _field(str, "the field of JSON objects that is read, one object a line; a.b is the field b inside of a", None),
     "file.raw": _field(bool, "whether documents are read as they are: HTML with its tags, notebooks as JSON", False),
+    "file.records": _field(
+        str, "how the text is cut into records: auto, none, lines, blocks, csv, tsv, jsonl, files, fortune, or the separator", "auto"
+    ),
+    "file.unique": _field(bool, "whether of equal records only one is learned from", False),
+    "change.name": _nullable(str, "the new name: 1 to 64 letters and digits of any script, dots, dashes and underscores"),
+    "change.records": _nullable(
+        str, "how the text is cut into records from now on: auto, none, lines, blocks, csv, tsv, jsonl, files, fortune, or the separator"
+    ),
+    "change.unique": _field(bool, "with records: whether of equal ones only one is learned from", False),
     # ── jobs
     "job.model": _field(str, "lstm, gru or rnn, or a model to continue from, whose alphabet is kept"),
     "job.training_file": _field(str, "the file to train on"),

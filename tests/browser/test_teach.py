@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import random
 import re
 import tarfile
@@ -13,6 +14,9 @@ from typing import Any
 import pytest
 
 from corpora import open_source
+from corpora.documents.markup import read_html
+from tests.corpora.documents.test_office import docx, paragraph
+from tests.corpora.documents.test_tables import workbook
 
 STATIC = Path(__file__).resolve().parents[2] / "service" / "web" / "static"
 FILES = "input[type=file]:not([webkitdirectory])"
@@ -21,6 +25,17 @@ TOLD = ".corpus-input > .notice:not([hidden])"
 SHOWN = ".summary:not([hidden]) h3"
 # Settings that have a place of their own, and those that only other services' clients send
 UNSHOWN = {"cell", "training_file", "epochs", "steps", "budget", "hyperparameters", "method", "suffix", "metadata", "integrations"}
+PAGE = """<!doctype html><meta charset=utf-8><title>T</title><style>b { color: red }</style>
+<h1>A  <em>title</em></h1><p>The loom
+stood <b>still</b>.<p>Nobody<!-- not shown --> had &lt;asked&gt; it&nbsp;why.</p>loose <span>words</span>
+<ul><li>one<li>two<ul><li>three</ul></ul><ol><li>four</ol><dl><dt>term<dd>meaning</dl>
+<div>a<div>b<br>c</div>d</div><section><p>in a section</section>
+<table><thead><tr><th>name<th>city</tr></thead><tbody><tr><td>Anna<td>Köln<tr><td>보라<td><b>Ürümqi</b></table>
+<blockquote><p>said</blockquote><pre>  for i in range(3):
+    print(i)</pre><p hidden>not shown<script>'<p>not shown'</script><p>after</p>
+<figure><img alt=x><figcaption>a caption</figcaption></figure>
+<p>last 😀 line"""
+SAID = [f"{number} naïve <knots> & 한국어 😀" for number in range(30)]
 FIRST_LINES = "The loom stood still.\nNobody had asked it why.\n"
 
 
@@ -61,6 +76,14 @@ def content(site: Any, name: str) -> str:
 
     with urllib.request.urlopen(f"{site.url}/v1/files/{name}/content") as answer:
         return str(answer.read().decode())
+
+
+def records(site: Any, name: str) -> Any:
+    """How the service cuts a text."""
+    import urllib.request
+
+    with urllib.request.urlopen(f"{site.url}/v1/files/{name}") as answer:
+        return json.load(answer)["meta"]["records"]
 
 
 def settings(page: Any) -> None:
@@ -149,7 +172,9 @@ def test_a_folder_is_read_as_the_command_line_reads_it(school: Any, desk: Any, t
         name = give(desk, root, FOLDER)
     assert name == "a-tale-of-looms"
     assert content(school, name) == "".join(open_source(str(root)).pieces())
-    assert desk.locator(".summary .notice").all_text_contents() == ["one binary file was skipped: image.png"]
+    assert desk.locator(".summary .notice").all_text_contents() == [
+        "one file was skipped, a PNG picture: image.png; it holds no characters; recognise them first (OCR), for example with tesseract"
+    ]
     assert b"hidden" not in (sent.value.post_data_buffer or b"")
 
 
@@ -261,6 +286,44 @@ def test_a_text_with_a_bad_byte(school: Any, desk: Any, tmp_path: Path) -> None:
     assert "one place that cannot be decoded was read as U+FFFD: line 21" in desk.locator(".summary").text_content()
 
 
+def test_documents_become_text(school: Any, desk: Any, tmp_path: Path) -> None:
+    told = {
+        "tale.docx": docx("".join(map(paragraph, SAID))).getvalue(),
+        "page.html": PAGE.encode(),
+        "c.txt": FIRST_LINES.encode(),
+    }
+    (tmp_path / "mixed").mkdir()
+    for name, content_ in told.items():
+        (tmp_path / "mixed" / name).write_bytes(content_)
+    assert content(school, give(desk, tmp_path / "mixed" / "tale.docx")) == "\n".join(SAID) + "\n"
+    assert f"tale.docx: {len(SAID)} paragraphs of a Word document" in desk.locator(".summary").text_content()
+    desk.get_by_role("button", name="Another text").click()
+    text = content(school, give(desk, tmp_path / "mixed", FOLDER))
+    assert text.startswith(FIRST_LINES)
+    assert text.endswith("\n".join(SAID) + "\n")
+
+
+def test_a_column_of_a_workbook(school: Any, desk: Any, tmp_path: Path) -> None:
+    desk.watch.allowed.append("400 (Bad Request)")
+    rows = [["name", "city"], *([f"Anna {number}", "Köln"] for number in range(30))]
+    desk.locator(FILES).set_input_files(workbook(tmp_path / "people.xlsx", rows))
+    desk.wait_for_selector(f"{TOLD}:has-text('choose one with column')")
+    assert desk.get_by_label("Column").evaluate("each => [...each.options].map((option) => option.value)") == ["name", "city"]
+    desk.get_by_role("button", name="Read this column").click()
+    desk.wait_for_selector(SHOWN)
+    assert content(school, desk.locator(SHOWN).text_content()) == "".join(f"Anna {number}\n" for number in range(30))
+    assert "people.xlsx: 30 values of an Excel workbook" in desk.locator(".summary").text_content()
+
+
+def test_a_page_reads_as_in_a_browser(desk: Any) -> None:
+    """Each element on its own, beside what this browser calls its `innerText`."""
+    page = desk.context.new_page()
+    page.set_content(PAGE)
+    shown = page.evaluate("document.body.innerText")
+    page.close()
+    assert "\n".join(read_html(io.BytesIO(PAGE.encode()))) == shown.strip("\n")
+
+
 def test_a_text_that_is_too_large(launch: Callable[..., Any], visit: Callable[..., Any], tmp_path: Path) -> None:
     page = visit(launch(empty=True, max_upload=10_000), "#teach")
     page.wait_for_selector("text=There are no runs yet")
@@ -318,3 +381,26 @@ def test_every_setting_has_a_meaning_in_korean(site: Any) -> None:
     assert sorted(translated) == sorted(
         set(site.answer("GET", "/openapi.json")["components"]["schemas"]["JobOrder"]["properties"]) - UNSHOWN
     )
+
+
+def test_a_list_is_shown_as_records_and_can_be_read_otherwise(school: Any, desk: Any, tmp_path: Path) -> None:
+    names = [f"{a}{b}" for a in "ABCDEFGH" for b in ("nna", "ert", "lio")] * 2
+    (tmp_path / "first-names.txt").write_text("\n".join(names) + "\n")
+    name = give(desk, tmp_path / "first-names.txt")
+    part, kind = desk.locator(".summary"), desk.get_by_label("Read as")
+    assert kind.input_value() == "lines"
+    assert "48 records, 24 different ones; the one in the middle has 4 characters." in part.text_content()
+    assert part.locator(".summary-records li").all_text_contents() == ["Anna", "Fert", "Clio"]
+    with desk.expect_response(lambda answer: answer.request.method == "PATCH"):
+        desk.get_by_label("Learn from equal ones only once").check()
+    desk.wait_for_function("document.querySelector('.summary [role=switch]')?.checked")
+    assert records(school, name)["unique"] is True
+    with desk.expect_response(lambda answer: answer.request.method == "PATCH"):
+        kind.select_option("none")
+    desk.get_by_text("One text from beginning to end.").wait_for()
+    assert records(school, name) is None
+    kind.select_option("fortune")
+    desk.wait_for_selector(TOLD)
+    assert "has 1 different record if it is cut into texts between lines of %" in desk.locator(TOLD).text_content()
+    desk.watch.forget()  # the refusal
+    assert kind.input_value() == "none"

@@ -9,6 +9,7 @@ import os
 import re
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 import textwrap
@@ -181,6 +182,52 @@ def test_on_a_full_disk_what_makes_room_works_and_the_rest_says_why(
         assert {run.name: run.state for run in store.runs.list()} == {"a": "cancelled", "b": "paused"}
         assert [corpus.name for corpus in store.corpora.list()] == ["tale"]
         assert store.keys.list() == ()
+        assert store.db.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
+
+
+HALF = """
+    import os, signal, sys
+    from service.store import Store
+
+    def pieces():
+        yield open(sys.argv[2]).read()[:2**20 + 1]
+        yield "."
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    Store(sys.argv[1]).corpora.add("half", pieces(), "noise")
+"""
+
+
+@pytest.mark.parametrize("disk_size", ["8m"])
+def test_a_small_disk_takes_no_text_that_is_too_large_and_lets_go_what_was_half_received(
+    small_disk: Path, tmp_path: Path, put_model: Callable[..., Run], tale: str
+) -> None:
+    path, noise = small_disk / "charloom.db", tmp_path / "noise.txt"
+    noise.write_bytes(NOISE[:18_000_000])  # 9 MB in the database
+    with Store(path) as store:
+        put_model(store, "old")
+        store.corpora.add("tale", [tale], "tale.txt")
+
+    def charloom(*command: str) -> subprocess.CompletedProcess[str]:
+        options: Any = {"cwd": ROOT, "capture_output": True, "text": True}
+        return subprocess.run(
+            [sys.executable, "cli.py", *command, "--db", str(path)], env={**os.environ, "CHARLOOM_MIN_DISK": "0"}, check=False, **options
+        )
+
+    refused = charloom("corpus", "add", str(noise))
+    assert (refused.returncode, "make room, or lower min_disk" in refused.stderr) == (1, True)
+    killed = subprocess.run([sys.executable, "-c", textwrap.dedent(HALF), str(path), str(noise)], cwd=ROOT, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert Path(f"{path}-wal").stat().st_size > 500_000
+    filler = fill(small_disk)
+    for command in (("runs", "list"), ("runs", "remove", "old"), ("corpus", "remove", "tale")):
+        done = charloom(*command)
+        assert (done.returncode, done.stderr) == (0, "")
+    filler.unlink()
+    assert charloom("corpus", "add", str(noise)).returncode == 1
+    with Store(path) as store:
+        assert store.corpora.add("tale", [tale], "tale.txt").characters == len(tale)
+        assert store.db.execute("SELECT count(*) FROM texts").fetchone()[0] == 1
         assert store.db.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
 
 

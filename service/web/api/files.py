@@ -7,14 +7,14 @@ from dataclasses import replace
 from typing import Any, BinaryIO, cast
 
 from flask import Blueprint, Response, request
-from msgspec import UNSET
+from msgspec import UNSET, convert
 
 from corpora import ReadReport, Source, open_stream
 from model.errors import InvalidSetting, SourceError, TextError, TextTooLarge
 from service.store import Corpus
 from service.system.errors import CorpusInUse, CorpusNotFound, NameTaken, NoRoomLeft, TooManyFiles
 from service.training import corpus_import
-from service.web.api.protocol import Deleted, File, FileFacts, Page
+from service.web.api.protocol import Deleted, File, FileFacts, FileRecords, Page
 from service.web.api.request_body import Upload, expect_large, json_body
 from service.web.api.responses import answer, attachment, cursor, page, seconds
 from service.web.errors import about
@@ -26,7 +26,7 @@ UPLOADED = "uploaded "  # the origin of an uploaded corpus begins with it; the f
 UPLOAD_BYTES = 2**24  # memory of one that is not packed; texts of rare characters take a little more
 MOST_CHARACTERS = 1000  # of an alphabet that are listed
 FORM = Query("Upload", route_fields("file"))
-RENAME = Body("RenameFile", route_fields("rename"))
+CHANGE = Body("ChangeFile", route_fields("change"))
 LIST = Query("Files", {**listing(10_000, "after", "order"), **route_fields("file", "purpose")})
 
 
@@ -68,7 +68,9 @@ def routes(service: Service) -> Blueprint:
             given = arriving.begin()
             source = _source(service, arriving, given, take_memory)
             try:
-                corpus = corpus_import.add(service.store, source, given["name"], rest, anew=True, least=1)
+                corpus = corpus_import.add(
+                    service.store, source, given["name"], rest, anew=True, least=1, records=given["records"], unique=given["unique"]
+                )
             except (TextError, SourceError) as error:
                 error.param = error.param or "file"
                 error.args = (in_words_of_the_form(str(error)),)
@@ -113,13 +115,21 @@ def routes(service: Service) -> Blueprint:
         return response
 
     @blueprint.patch("/v1/files/<file>")
-    @operation("files", body=RENAME, answer=File, raises=(CorpusNotFound, InvalidSetting, NameTaken), example={"name": "tale-2"})
-    def rename(file: str) -> Response:
-        """Rename a file. The models that were trained on it go along."""
-        name = RENAME.parse(json_body(request))["name"]
+    @operation("files", body=CHANGE, answer=File, raises=(CorpusNotFound, InvalidSetting, TextError, NameTaken), example={"name": "tale-2"})
+    def change(file: str) -> Response:
+        """Rename a file, or change how it is cut into records.
+
+        The models that were trained on it go along with a new name. Jobs that were ordered before keep how they cut it.
+        """
+        given = CHANGE.parse(json_body(request))
         with about("file"):
             corpus = corpora.get(file)
-        return answer(described(service, corpus_import.rename(service.store, corpus.name, name)))
+        name, records = given.get("name"), given.get("records")
+        if name is not None and records is None:
+            return answer(described(service, corpus_import.rename(service.store, corpus.name, name)))
+        if records is not None and name is None:
+            return answer(described(service, corpus_import.cut_anew(service.store, corpus.name, records, given.get("unique", False))))
+        raise InvalidSetting("name", name, "given, or records", "one of the two is changed at a time")
 
     @blueprint.delete("/v1/files/<file>")
     @operation("files", answer=Deleted, raises=(CorpusNotFound, CorpusInUse))
@@ -168,6 +178,7 @@ def _source(service: Service, arriving: Upload, given: dict[str, Any], take: Cal
         column=given["column"],
         field=given["field"],
         raw=given["raw"],
+        apart=given["records"] == "files",
         max_size=service.config.max_upload,
         scratch=str(service.store.path.absolute().parent),
         take=take,
@@ -198,5 +209,11 @@ def _listed(corpus: Corpus) -> File:
         bytes=corpus.bytes,
         created_at=seconds(corpus.created_at),
         filename=corpus.origin.removeprefix(UPLOADED) if uploaded else f"{corpus.name}.txt",
-        meta=FileFacts(characters=corpus.characters, lines=corpus.lines, alphabet_size=corpus.alphabet_size, sha256=corpus.sha256),
+        meta=FileFacts(
+            characters=corpus.characters,
+            lines=corpus.lines,
+            alphabet_size=corpus.alphabet_size,
+            sha256=corpus.sha256,
+            records=None if corpus.records is None else convert(corpus.records, FileRecords),
+        ),
     )

@@ -33,7 +33,8 @@ class FittingEncoding(Shape, kw_only=True):
 class Fault(Shape, kw_only=True):
     """An error. `message` names the thing, its value, the limit and the next step; `param` is the field at fault.
 
-    `encodings` are those that fit an uploaded file that could not be decoded, the likeliest first.
+    `encodings` are those that fit an uploaded file that could not be decoded, the likeliest first. `columns` are those
+    of a table, one of which must be chosen.
     """
 
     message: str
@@ -41,6 +42,7 @@ class Fault(Shape, kw_only=True):
     param: str | None
     code: str
     encodings: list[FittingEncoding] | msgspec.UnsetType = msgspec.UNSET
+    columns: list[str] | msgspec.UnsetType = msgspec.UNSET
 
 
 class Error(Shape, kw_only=True):
@@ -325,16 +327,36 @@ class GeneratedPiece(Shape, kw_only=True):
 # ── files ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-class FileFacts(Shape, kw_only=True):
-    """Facts of a corpus. `sample` has its first lines, `alphabet` its characters, the most frequent first, 1,000 at most.
+class FileRecords(Shape, kw_only=True):
+    """The records that a corpus is cut into: how, and what was counted of them.
 
-    Lists of files leave both out. Only the answer of an upload has `warnings`.
+    `kind` is lines, blocks, csv, tsv, jsonl, files, fortune or separator; `header` says that the first row is left out. `different` is
+    about right if it is `estimated`. `median` and `longest` are lengths in characters; `examples` are up to three records.
+    """
+
+    kind: str
+    separator: str
+    header: bool
+    unique: bool
+    count: Count
+    different: Count
+    estimated: bool
+    median: Count
+    longest: Count
+    examples: list[str]
+
+
+class FileFacts(Shape, kw_only=True):
+    """Facts of a corpus. `records` is null for prose. `sample` has its first lines, `alphabet` its characters, the most frequent first.
+
+    There are 1,000 of them at most. Lists of files leave both out. Only the answer of an upload has `warnings`.
     """
 
     characters: Count
     lines: Count
     alphabet_size: Count
     sha256: str
+    records: FileRecords | None
     alphabet: str | msgspec.UnsetType = msgspec.UNSET
     sample: list[str] | msgspec.UnsetType = msgspec.UNSET
     warnings: list[str] | msgspec.UnsetType = msgspec.UNSET

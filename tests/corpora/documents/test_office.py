@@ -6,6 +6,7 @@ import io
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from xml.sax.saxutils import escape
 
 import pytest
 
@@ -38,6 +39,11 @@ def docx(body: str, **parts: str) -> io.BytesIO:
     return zipped(
         **{"[Content_Types].xml": "<Types/>", "_rels/.rels": RELATIONS.format("word/document.xml"), "word/document.xml": document} | parts
     )
+
+
+def paragraph(text: str) -> str:
+    """A paragraph of a Word document."""
+    return f"<w:p><w:r><w:t>{escape(text)}</w:t></w:r></w:p>"
 
 
 def odt(body: str, manifest: str = "") -> io.BytesIO:

@@ -95,29 +95,33 @@ def test_uploads_and_jobs_are_refused_and_nothing_else(path: Path, monkeypatch: 
 @pytest.fixture
 def reserve(path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(disk, "RESERVE", 10_000)
+    monkeypatch.setattr(disk, "SMALLEST", 1000)
     return path.with_name("charloom.db.reserve")
 
 
 def test_the_reserve_is_given_up_on_a_full_disk_and_made_again(reserve: Path, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     room = Room(path, 50_000)
-    left(monkeypatch, 50_000 + 8 * 10_000 - 1)
+    left(monkeypatch, 8 * 1000 - 1)
     room.keep_reserve()
     assert not reserve.exists()
     assert room.notes() == [room.no_reserve()]
-    assert "there is no reserve of 0 MB on the disk of charloom.db: 0 MB are free" in room.notes()[0]
-    left(monkeypatch, 50_000 + 8 * 10_000)
-    room.keep_reserve()
-    assert reserve.stat().st_size == 10_000
-    assert reserve.stat().st_mode & 0o777 == 0o600
-    assert room.notes() == []
+    assert "there is no reserve on the disk of charloom.db: 0.0 MB are free" in room.notes()[0]
+    for free, size in ((8 * 1000, 1000), (8 * 5000 - 1000, 5000), (8 * 4000, 5000), (10**9, 10_000), (8 * 1000, 10_000)):
+        left(monkeypatch, free)
+        room.keep_reserve()
+        assert reserve.stat().st_size == size
+        assert reserve.stat().st_mode & 0o777 == 0o600
+        assert room.notes() == []
     reserve.chmod(0o644)  # as earlier releases made it
     room.keep_reserve()
     assert reserve.stat().st_mode & 0o777 == 0o600
+    left(monkeypatch, 10_000)
     assert not room.give_up_reserve()
     left(monkeypatch, 9_999)
     assert room.give_up_reserve()
     assert list(path.parent.iterdir()) == []
     assert not room.give_up_reserve()
+    left(monkeypatch, 8 * 1000 - 1)
     room.keep_reserve()
     assert not reserve.exists()
     left(monkeypatch, 10**9)

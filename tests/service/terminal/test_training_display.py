@@ -196,8 +196,8 @@ def test_the_end_says_what_to_do_next(events: Any, display: Any) -> None:
         "best at step 90: 1.250 nats = 1.80 bits per character, between a bigram (2.96) and a 4-gram model (1.75) of this corpus\n"
         "run tale-lstm is trained: step 1,000; write with: charloom sample tale-lstm\n"
     )
-    assert "is trained: step 50 (no better in 15 validations); write" in display.show(
-        events.ended(state="succeeded", message="no better in 15 validations", step=50)
+    assert "is trained: step 50 (no better in 15 validations; --patience takes another number); write" in display.show(
+        events.ended(state="succeeded", message="no better in 15 validations; --patience takes another number", step=50)
     )
     assert display.show(events.ended(state="paused", message="paused by Ctrl-C", step=77)) == (
         "paused by Ctrl-C: run tale-lstm is saved at step 77; go on with: charloom train --resume tale-lstm\n"

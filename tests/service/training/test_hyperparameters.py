@@ -47,14 +47,17 @@ def test_any_text_time_and_machine_give_sound_settings(characters: int, alphabet
     """Whatever is chosen is allowed, fits the text and the time, or is the smallest there is."""
     choice = chosen(characters, alphabet, budget, Speed(pace, threads))
     assert choice.training.budget == budget
-    assert 0 <= choice.model.dropout <= 0.5
+    assert 0 <= choice.model.dropout <= max(hyperparameters.MOST_DROPOUT, hyperparameters.SMALL_TEXT_DROPOUT)
     assert hyperparameters.LOWEST_RATE <= choice.training.learning_rate <= hyperparameters.HIGHEST_RATE
     assert "\n" not in choice.words
     model = (
         choice.model if alphabet >= hyperparameters.LARGE_ALPHABET else replace(choice.model, embedding_size=0)
     )  # which is added afterwards
     each = multiply_adds(model, min(alphabet, COMMON))
-    if choice.model.hidden_size > min(hyperparameters.SIZES):
+    if choice.training.max_epochs == hyperparameters.SMALL_TEXT_EPOCHS:
+        assert 0.9 * characters <= hyperparameters.SMALL_TEXT + 1
+        assert pace * budget >= hyperparameters.SMALL_TEXT_EPOCHS * 0.9 * (characters - 1) * work(choice.model, alphabet)
+    elif choice.model.hidden_size > min(hyperparameters.SIZES):
         assert each <= FEWEST_WEIGHTS + WEIGHTS_PER_SYMBOL * 0.9 * characters + 1
         assert pace * budget / work(model, alphabet) >= PRACTICE * each
     if choice.training.max_epochs is not None:
@@ -86,12 +89,13 @@ def test_two_layers_only_where_one_would_be_very_wide() -> None:
 
 
 def test_a_small_text_ends_before_the_time_does_and_says_so() -> None:
-    for characters in (100, 2_000, 20_000):
+    for characters in (100, 2_000, 8_000, 20_000):
         choice = chosen(characters)
         assert choice.training.max_epochs is not None
         assert "the text is small" in choice.words
-        assert choice.model.hidden_size < 128
-    assert chosen(2_000).training.max_epochs < chosen(20_000).training.max_epochs  # type: ignore[operator]
+        assert "--max-epochs" in choice.words
+        assert choice.model.hidden_size <= 128
+    assert chosen(8_000).training.max_epochs < chosen(20_000).training.max_epochs  # type: ignore[operator]
     assert chosen(1_000_000).training.max_epochs is None
 
 
@@ -115,6 +119,35 @@ def test_what_the_user_chose_stays(by_user: dict[str, Any]) -> None:
         assert {name: found[name] for name in by_user} == by_user
 
 
+def test_each_small_text_gets_the_same_recipe_that_time_and_user_leave_room_for() -> None:
+    smallest, largest = chosen(200), chosen(5_500)
+    assert smallest.model == largest.model
+    assert smallest.training == replace(largest.training, validation_interval=smallest.training.validation_interval)
+    assert smallest.training.max_epochs == hyperparameters.SMALL_TEXT_EPOCHS
+    assert chosen(6_000).training.max_epochs != hyperparameters.SMALL_TEXT_EPOCHS, "5,400 symbols are trained on"
+    assert chosen(6_000, validation_fraction=0.3).model == largest.model, "4,200 symbols are trained on"
+    assert chosen(5_500, budget=1.0).training.max_epochs != hyperparameters.SMALL_TEXT_EPOCHS
+    assert chosen(2_000, max_epochs=2.0).model.dropout == pytest.approx(0.03)
+    assert chosen(2_000, max_epochs=60.0).model == largest.model
+    few = chosen(2_000, cell="gru", hidden_size=64, seq_length=16)
+    assert (few.model.cell, few.model.hidden_size, few.model.embedding_size, few.training.seq_length) == ("gru", 64, 64, 16)
+
+
+def test_a_small_text_is_not_measured_for_if_any_machine_has_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    measured: list[float] = []
+
+    def noted(threads: int, ranks: int, seconds: float, *_: float) -> Speed:
+        measured.append(seconds)
+        return SPEED
+
+    monkeypatch.setattr(hyperparameters, "speed", noted)
+    monkeypatch.setattr(hyperparameters, "work_per_second", lambda *_: 60e9)
+    assert hyperparameters.choose_here(5_000, 60, 180.0, {}) == chosen(5_000)
+    assert measured == []
+    assert hyperparameters.choose_here(5_000, 60, 10.0, {}).model == chosen(5_000).model
+    assert len(measured) == 1
+
+
 def test_a_limit_of_passes_that_the_user_chose_is_not_called_the_texts() -> None:
     assert "small" not in chosen(max_epochs=2.0).words
 
@@ -130,14 +163,14 @@ def test_dropout_and_validations_follow_a_limit_of_passes_that_the_user_chose() 
 def test_what_is_chosen_follows_streams_that_the_user_chose() -> None:
     few, many = (chosen(20_000, batch_size=size, seq_length=16) for size in (2, 32))
     assert few.training.validation_interval == pytest.approx(16 * many.training.validation_interval, rel=0.1)
-    assert chosen(2_000, batch_size=16).training.seq_length == hyperparameters.SHORTEST
+    assert chosen(8_000, batch_size=16).training.seq_length == hyperparameters.SHORTEST
     assert chosen(batch_size=32).training.seq_length == hyperparameters.LONGEST
-    assert chosen(2_000, seq_length=256).training.batch_size == hyperparameters.SMALLEST_BATCH
+    assert chosen(8_000, seq_length=256).training.batch_size == hyperparameters.SMALLEST_BATCH
 
 
 def test_streams_and_their_length_follow_the_number_of_updates() -> None:
-    shapes = [chosen(characters).training for characters in (1_000_000, 100_000, 20_000, 1_000)]
-    assert [(each.batch_size, each.seq_length) for each in shapes] == [(32, 64), (64, 32), (4, 64), (4, 32)]
+    shapes = [chosen(characters).training for characters in (1_000_000, 100_000, 20_000, 8_000, 1_000)]
+    assert [(each.batch_size, each.seq_length) for each in shapes] == [(32, 64), (64, 32), (4, 64), (4, 32), (2, 32)]
     more = chosen(found=Speed(60e9, 4)).training
     assert (more.batch_size, more.seq_length) == (64, 64), "sixteen for each thread"
     assert chosen(20_000, batch_size=64).training.seq_length == hyperparameters.SHORTEST
@@ -166,7 +199,7 @@ def test_a_text_that_is_read_often_gets_an_embedding() -> None:
     often = chosen(300_000)
     assert often.model.embedding_size == hyperparameters.OFTEN_EMBEDDING < often.model.hidden_size
     assert "an embedding of 128" in often.words
-    small = chosen(2_000).model
+    small = chosen(8_000).model
     assert small.embedding_size == small.hidden_size < hyperparameters.OFTEN_EMBEDDING
     assert chosen(2_000_000).model.embedding_size == 0
     assert chosen(300_000, max_epochs=2.0).model.embedding_size == 0

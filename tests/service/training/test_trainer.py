@@ -370,7 +370,10 @@ def test_patience_ends_a_run_that_gets_no_better_and_begins_anew_with_an_extensi
     monkeypatch.setattr(trainer, "evaluate", lambda *_, **__: Evaluation(next(losses), 100, 0))
     work = make("run", steps=1000, patience=3)
     assert [event.metric.step for event in validated(whole(work))] == [10, 20, 30, 40, 50]
-    assert (store.runs.get("run").state, store.runs.get("run").message) == ("succeeded", "no better in 3 validations")
+    assert (store.runs.get("run").state, store.runs.get("run").message) == (
+        "succeeded",
+        "no better in 3 validations; --patience takes another number",
+    )
     assert [event.metric.step for event in validated(whole(trainer.resume(store, "run", steps=1000)))] == [60, 70, 80]
 
 

@@ -5,10 +5,11 @@ import { t } from "../i18n/i18n.js";
 const KEY = "key";
 
 class ApiError extends Error {
-  constructor(message, { status = 0, type = "", param = null, code = "", wait = null, encodings = null } = {}) {
+  constructor(message, { status = 0, type = "", param = null, code = "", wait = null, encodings = null, columns = null } = {}) {
     super(message);
-    // wait: seconds of Retry-After, or null; encodings: those that fit a file that could not be decoded, or null
-    Object.assign(this, { name: "ApiError", status, type, param, code, wait, encodings });
+    // wait: seconds of Retry-After, or null; encodings: those that fit a file that could not be decoded, or null;
+    // columns: of a table, one of which must be chosen, or null
+    Object.assign(this, { name: "ApiError", status, type, param, code, wait, encodings, columns });
   }
 }
 

@@ -25,6 +25,8 @@ from werkzeug.test import TestResponse
 from service.store import Corpus, Store
 from service.web.app import create_app
 from service.web.service_config import ServiceConfig
+from tests.corpora.documents.test_office import docx, paragraph
+from tests.corpora.documents.test_tables import workbook
 
 TALE = "Once upon a time there was a loom.\n" * 10
 BOUNDARY = "the-boundary"
@@ -90,6 +92,7 @@ def test_an_upload(upload: Callable[..., TestResponse], store: Store) -> None:
         "expires_at": None,
         "meta": {
             "characters": 350,
+            "records": None,
             "lines": 10,
             "alphabet_size": len(set(TALE)),
             "alphabet": " eaomnt\n.Ochilprsuw",
@@ -168,6 +171,25 @@ def test_whatever_the_text_and_the_pieces_it_arrives_in(
     name = answer.get_json()["id"]
     assert "".join(store.corpora.pieces(name)) == text.replace("\r\n", "\n")
     store.corpora.remove(name)
+
+
+def test_documents_become_text_and_are_told(upload: Callable[..., TestResponse], tmp_path: Path) -> None:
+    body = "".join(paragraph(f"{number} naïve <knots>") for number in range(30))
+    answer = upload(docx(body).getvalue(), "tale.docx")
+    assert answer.get_json()["meta"]["warnings"] == ["tale.docx: 30 paragraphs of a Word document"]
+    assert answer.get_json()["meta"]["sample"][0] == "0 naïve <knots>"
+    page = f"<html><p>{TALE}<p>{TALE}"
+    assert upload(page, "a.html").get_json()["meta"]["lines"] == 3
+    assert upload(page, "a.html", raw="true").get_json()["meta"]["sample"][0].startswith("<html>")
+    book = workbook(tmp_path / "a.xlsx", [["name", "city"], *([f"Anna {number}", "Ulm"] for number in range(30))]).read_bytes()
+    refused = upload(book, "a.xlsx")
+    assert error(refused) == (400, "column", "a.xlsx is an Excel workbook with the columns 'name', 'city'; choose one with column")
+    assert refused.get_json()["error"]["columns"] == ["name", "city"]
+    assert upload(book, "a.xlsx", column="name").get_json()["meta"]["sample"][0] == "Anna 0"
+    assert upload('{"text": "one"}\n' * 30, "a.jsonl", field="text").get_json()["meta"]["sample"][0] == "one"
+    status, param, message = error(upload(b"\xff\xd8\xff\xe0\0", "a.jpg"))
+    assert (status, param) == (400, "file")
+    assert message.startswith("a.jpg is a JPEG picture; ")
 
 
 @pytest.mark.parametrize(
@@ -409,3 +431,40 @@ def test_uploads_whose_bytes_do_not_come_keep_no_place(launch: Callable[..., Any
             stack.enter_context(server.connect(head + body[:200_000]))
         whole = stack.enter_context(server.connect(head + body))
         assert whole.recv(100).startswith(b"HTTP/1.1 200")
+
+
+def test_a_list_is_cut_into_records(client: FlaskClient, upload: Callable[..., TestResponse]) -> None:
+    names = "".join(f"{a}{b}\n" for a in "ABCDEFGH" for b in ("nna", "ert")) * 2
+    assert upload("id,name\n" + "".join(f"{n},x{n * n}\n" for n in range(60)), "table.csv").get_json()["meta"]["records"]["header"] is True
+    found = upload(names * 2, "names.txt", unique="true").get_json()["meta"]["records"]
+    assert found == {
+        **{"kind": "lines", "separator": "\n", "header": False, "unique": True, "count": 64, "different": 16, "estimated": False},
+        **{"median": 4, "longest": 4, "examples": ["Anna", "Cert", "Fnna"]},
+    }
+    assert client.get("/v1/files/names").get_json()["meta"]["records"] == found
+    assert upload(names, "other.txt", records="none").get_json()["meta"]["records"] is None
+    assert upload(TALE, "tale.txt", records="loom").get_json()["meta"]["records"]["kind"] == "separator"
+    for fields, param in (
+        ({"records": "fortune"}, "records"),
+        ({"records": "none", "unique": "true"}, "unique"),
+        ({"records": ""}, "records"),
+    ):
+        status, at_fault, _ = error(upload(names, "bad.txt", **fields))
+        assert (status, at_fault) == (400, param)
+
+    def change(**fields: Any) -> TestResponse:
+        return client.patch("/v1/files/names", json=fields)
+
+    assert change(records="none").get_json()["meta"]["records"] is None
+    assert change(records=r"a\nA").get_json()["meta"]["records"]["separator"] == "a\nA"
+    assert change(records="auto").get_json()["meta"]["records"] == {**found, "unique": False}
+    for fields, param in (({}, "name"), ({"name": "x", "records": "lines"}, "name"), ({"records": "files"}, "records")):
+        status, at_fault, _ = error(change(**fields))
+        assert (status, at_fault) == (400, param)
+    assert client.get("/v1/files/names").get_json()["meta"]["records"] == {**found, "unique": False}
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as packed:
+        for n in range(3):
+            packed.writestr(f"{n}.txt", f"a poem, {n}\nwith two lines\n" * 3)
+    meta = upload(archive.getvalue(), "poems.zip", records="files").get_json()["meta"]
+    assert (meta["records"]["kind"], meta["records"]["count"], meta["records"]["separator"]) == ("files", 3, "\x1e")

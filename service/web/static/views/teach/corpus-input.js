@@ -8,6 +8,7 @@ import { ask, upload } from "../../lib/api.js";
 import { el } from "../../lib/dom.js";
 import { compact, size } from "../../lib/format.js";
 import { chosen, filesOf, packed } from "../../lib/tar.js";
+import { ColumnPicker } from "./column-picker.js";
 import { corpusSummary } from "./corpus-summary.js";
 import { EncodingPicker } from "./encoding-picker.js";
 
@@ -19,10 +20,11 @@ export class CorpusInput {
     Object.assign(this, { signal, changed, file: null });
     this.wrong = notice({ kind: "bad" });
     this.encoding = new EncodingPicker((how) => this.#send(this.source, how));
+    this.column = new ColumnPicker((how) => this.#send(this.source, how));
     this.ways = this.#ways();
     this.sending = this.#uploadStatus();
     this.summary = el("div", { class: "summary", hidden: true });
-    this.element = el("div", { class: "corpus-input" }, this.wrong.element, this.encoding.element, this.ways, this.sending, this.summary);
+    this.element = el("div", { class: "corpus-input" }, this.wrong.element, this.encoding.element, this.column.element, this.ways, this.sending, this.summary);
     this.#restoreDraft();
   }
 
@@ -102,6 +104,7 @@ export class CorpusInput {
   async #send(source, how = {}) {
     this.source = source;
     this.encoding.hide();
+    this.column.hide();
     if (!source?.data.size) return this.wrong.show(t("teach.empty"));
     const form = new FormData();
     form.append("purpose", "fine-tune");
@@ -121,6 +124,7 @@ export class CorpusInput {
       this.#stage("ways");
       const damaged = error.code === "undecodable_text" && !error.encodings;
       if (error.encodings || damaged) this.encoding.show(error.encodings ?? [], damaged);
+      if (error.columns && error.param === "column") this.column.show(error.columns);
       if (error.encodings && !how.encoding) this.wrong.show(t("teach.encoding.wrong", { name: source.name }));
       else this.#showError(error);
     }
@@ -145,9 +149,21 @@ export class CorpusInput {
     this.file = file;
     sessionStorage.setItem(DRAFT, JSON.stringify([file.id, file.meta.warnings ?? []]));
     const other = button({ text: t("teach.another"), icon: "again", kind: "quiet", onclick: () => this.#clear() });
-    this.summary.replaceChildren(...corpusSummary(file, other));
+    this.summary.replaceChildren(...corpusSummary(file, other, (how) => this.#recut(file, how)));
     this.#stage("summary");
     this.changed();
+  }
+
+  // Cuts the text into other records; what cannot be is said, and the text stays as it was.
+  async #recut(file, how) {
+    try {
+      const { meta, ...rest } = await ask(`/v1/files/${encodeURIComponent(file.id)}`, { method: "PATCH", body: how, signal: this.signal });
+      this.#show({ ...rest, meta: { ...meta, warnings: file.meta.warnings } });
+    } catch (error) {
+      this.#show(file);
+      this.#showError(error);
+    }
+    this.summary.querySelector("select").focus();
   }
 
   #clear() {
@@ -163,6 +179,7 @@ export class CorpusInput {
   #stage(name) {
     this.wrong.show("");
     this.encoding.hide();
+    this.column.hide();
     for (const each of ["ways", "sending", "summary"]) this[each].hidden = each !== name;
   }
 
