@@ -13,8 +13,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Generic, TypeVar
 
-from werkzeug.exceptions import ClientDisconnected
-
 from service.system.errors import MemoryTaken, TookTooLong, TooManyRequests, WaitedTooLong
 
 T = TypeVar("T")
@@ -106,6 +104,8 @@ class Turns:
             if time.monotonic() > deadline:
                 raise TookTooLong(self._seconds)
             if left():
+                from werkzeug.exceptions import ClientDisconnected  # which the command line does without
+
                 raise ClientDisconnected
             self.pause()
 

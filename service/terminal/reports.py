@@ -7,22 +7,20 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from corpora import RecordFormat
-from corpora.records import escaped
-from service.generation.sample import SampledTexts, Whole
-from service.novelty import CopiedSpan, Index, Indexes, TextNovelty, compare
-from service.store import Corpus, Event, Run, Store, StoredCheckpoint
-from service.store.api_keys import ApiKey
-from service.store.integrity import IntegrityReport
-from service.store.repair import Repaired
 from service.store.runs import share_done
 from service.system.formatting import counted, duration, safe, size
 from service.terminal.text import clipped, indented, sentence, table, terminal_width, wrapped
-from service.terminal.training_display import plot
-from service.training.progress import seconds_left
-from service.web.api.protocol import Scored
+
+if TYPE_CHECKING:  # a list of runs needs nothing that trains, writes or repairs
+    from service.generation.sample import SampledTexts, Whole
+    from service.novelty import CopiedSpan, Index, Indexes, TextNovelty
+    from service.store import Corpus, Event, Run, Store, StoredCheckpoint
+    from service.store.api_keys import ApiKey
+    from service.store.integrity import IntegrityReport
+    from service.store.repair import Repaired
+    from service.web.api.protocol import Scored
 
 # ── corpora ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -70,6 +68,9 @@ def corpus_event(corpus: Corpus, notes: Sequence[str]) -> str:
 
 def records_line(records: Mapping[str, Any]) -> str:
     """Returns the facts of a corpus's records in a line; examples are cut."""
+    from corpora import RecordFormat
+    from corpora.records import escaped
+
     form = RecordFormat.from_dict(dict(records))
     about = "about " if records["estimated"] else ""
     different = "all different" if records["different"] == records["count"] else f"{about}{records['different']:,} different"
@@ -160,6 +161,8 @@ def runs_table(runs: Sequence[Run], width: int) -> str:
 
 def jobs_table(runs: Sequence[Run], width: int) -> str:
     """Returns a line for each job, cut to `width`: how far it is, and what its state is about."""
+    from service.training.progress import seconds_left
+
     rows = []
     for run in runs:
         share = share_done(run)
@@ -223,6 +226,8 @@ def run_report(store: Store, run: Run, width: int) -> str:
     training = [(each.step, each.loss) for each in metrics if each.loss is not None]
     validation = [(each.step, each.validation_loss) for each in metrics if each.validation_loss is not None]
     if validation:
+        from service.terminal.training_display import plot
+
         lines += ["", clipped("loss in nats per symbol (· training, • validation) against steps", width)]
         lines.append(plot([("·", training), ("•", validation)], width=min(width, 80)))
     if checkpoints:
@@ -296,6 +301,8 @@ def index_of(indexes: Indexes, echo: Callable[[str], None], run: Run) -> Index:
 
 def compared(texts: SampledTexts) -> Iterator[tuple[Whole, TextNovelty]]:
     """Yields each text with what was copied."""
+    from service.novelty import Index, compare
+
     index, corpus, prompt = texts.index, texts.run.corpus, texts.config.prompt
     assert isinstance(index, Index)  # as `index_of` has returned
     assert corpus is not None  # as `index_of` has checked

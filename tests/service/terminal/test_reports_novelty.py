@@ -15,7 +15,6 @@ from service.generation.sample import write
 from service.novelty import ComparedRecord, CopiedSpan, Indexes, TextNovelty, compare
 from service.store import Corpus, Run, Store
 from service.system.formatting import columns, safe
-from service.terminal import reports as terminal_novelty
 from service.terminal.reports import LISTED, compared, index_of, novelty_report, underlined
 
 
@@ -102,7 +101,7 @@ def test_a_text_on_a_terminal_has_its_copies_underlined(
 ) -> None:
     """Word by word, since a model that knows nothing copies little."""
     run = add_model(corpus=corpus.name, text=tale)
-    monkeypatch.setattr(terminal_novelty, "compare", partial(compare, min_length=2))
+    monkeypatch.setattr("service.novelty.compare", partial(compare, min_length=2))
     echoed: list[str] = []
     with Indexes(store) as indexes:
         texts = write(store, run.name, SamplingConfig(prompt="the", length=40, seed=1, n=2), partial(index_of, indexes, echoed.append))
