@@ -238,3 +238,11 @@ def test_imports_are_bounded_as_uploads_are(client: FlaskClient, db: Path) -> No
     assert bounded.get("/v1/models/first/content").data == data
     assert put(bounded, "new", data[:900]).get_json()["error"]["code"] == "unusable_model"
     app.extensions["charloom"].close()
+
+
+def test_a_checkpoint_is_kept_for_good(charloom: Charloom, db: Path) -> None:
+    for command, pinned in (("pin", True), ("unpin", False)):
+        assert charloom(command, "first@4").exit_code == 0
+        with Store(db) as store:
+            assert store.checkpoints.get(store.runs.get("first")).pinned == pinned
+    assert "for example first@4" in charloom("pin", "first@best").stderr

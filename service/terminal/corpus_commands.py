@@ -82,7 +82,7 @@ def corpus_list(db: Path) -> None:
 @click.option("--lines", type=click.IntRange(0, 1000), default=5, help="First lines to show.")
 @database
 def corpus_show(db: Path, name: str, lines: int) -> None:
-    """Show a corpus: size, alphabet, origin, SHA-256 and first lines."""
+    """Describe a corpus: size, alphabet, origin, SHA-256 and first lines."""
     from service.terminal.reports import corpus_report
 
     with opened(db) as store:

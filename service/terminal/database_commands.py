@@ -16,7 +16,7 @@ from service.terminal.console import FROM_DEFAULT, opened, say
 @database
 @click.pass_context
 def info(context: click.Context, /, db: Path, as_json: bool) -> None:
-    """Show what Charloom runs on: processor, BLAS and its speed, versions, database.
+    """Report what Charloom runs on: processor, BLAS and its speed, versions, database.
 
     It takes about a second, to measure matrix products."""
     from service.terminal.info import facts, lines

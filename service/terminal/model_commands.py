@@ -36,7 +36,7 @@ def runs_list(db: Path) -> None:
 @click.argument("run")
 @database
 def runs_show(db: Path, run: str) -> None:
-    """Show a run: settings, losses as a plot, checkpoints, and samples over time."""
+    """Describe a run: settings, losses as a plot, checkpoints, and samples over time."""
     from service.terminal.reports import run_report
     from service.terminal.text import terminal_width
 
@@ -73,13 +73,39 @@ def checkpoints(db: Path, run: str | None) -> None:
         click.echo(checkpoints_table(store.checkpoints.list(found), line_width()))
 
 
+@click.command()
+@click.argument("model", metavar="RUN@STEP")
+@database
+def pin(db: Path, model: str) -> None:
+    """Keep a checkpoint, which training would remove among its older ones."""
+    change_pin(db, model, True)
+
+
+@click.command()
+@click.argument("model", metavar="RUN@STEP")
+@database
+def unpin(db: Path, model: str) -> None:
+    """Unpin a checkpoint. It goes when training next removes older ones."""
+    change_pin(db, model, False)
+
+
+def change_pin(db: Path, model: str, pinned: bool) -> None:
+    """Pins or unpins a checkpoint, named by its step since the best or last one may change."""
+    with opened(db) as store:
+        run, which = store.runs.resolve(model)
+        if not isinstance(which, int):
+            raise click.UsageError(f"name a checkpoint by its step, for example {run.name}@{run.step}")
+        kept = store.checkpoints.pin(run, which, pinned)
+    say(f"checkpoint {kept.run}@{kept.step} is {'' if kept.pinned else 'not '}kept for good")
+
+
 @click.command("export")
 @click.argument("model")
 @click.argument("file", type=PATH)
 @click.option("--overwrite", is_flag=True, help="Replace an existing file.")
 @database
 def export_command(db: Path, model: str, file: Path, overwrite: bool) -> None:
-    """Write MODEL to a safetensors FILE.
+    """Export MODEL to a safetensors FILE.
 
     Its tensors have PyTorch's names and layout."""
     from service.generation.model_cache import export
@@ -96,7 +122,7 @@ def export_command(db: Path, model: str, file: Path, overwrite: bool) -> None:
 @database
 @click.pass_context
 def import_command(context: click.Context, /, db: Path, file: Path, name: str | None) -> None:
-    """Store a safetensors file that export wrote."""
+    """Import a model from a safetensors FILE that export wrote."""
     from corpora.naming import suggested_name
     from service.generation.model_cache import import_file
 
@@ -106,4 +132,4 @@ def import_command(context: click.Context, /, db: Path, file: Path, name: str | 
     say(f"run {run.name}: step {run.step:,}; write with: charloom sample {run.name}{db_option(context)}")
 
 
-COMMANDS = (runs_group, checkpoints, export_command, import_command)
+COMMANDS = (runs_group, checkpoints, pin, unpin, export_command, import_command)

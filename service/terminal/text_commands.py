@@ -206,7 +206,7 @@ def text_to_read(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @database
 def score(db: Path, models: tuple[str, ...], text: str | None, file: str | None, as_json: bool) -> None:
-    """Tell how likely a text is to each MODEL (by default latest): bits per character.
+    """Score a text: bits per character of each MODEL (by default latest).
 
     Of several models, it says which one most likely wrote the text. The text is read as if it followed a line end."""
     given = given_text(text, file)
@@ -229,7 +229,7 @@ def score(db: Path, models: tuple[str, ...], text: str | None, file: str | None,
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @database
 def novelty(db: Path, model: str | None, text: str | None, file: str | None, prompt: str, min_length: int, as_json: bool) -> None:
-    """Tell what of a text was copied from the corpus that MODEL (by default latest) was trained on.
+    """Report what of a text was copied from the corpus that MODEL (by default latest) was trained on.
 
     An index of the corpus is made for that, and kept beside the database."""
     from dataclasses import asdict

@@ -80,7 +80,7 @@ def score_routes(service: Service) -> Blueprint:
     @blueprint.post("/v1/score")
     @operation("texts", body=SCORE, answer=Scored, raises=RAISES)
     def score() -> Response:
-        """Return the log-likelihood of a text.
+        """Score a text: return its log-likelihood.
 
         The text is read as if it followed a line end. Log-probabilities are in nats. A symbol outside a model's alphabet counts as if every
         character were equally likely there. If several models are named, the answer has the probability that each of them wrote the text.

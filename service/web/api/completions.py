@@ -39,7 +39,7 @@ def routes(service: Service, version: str) -> Blueprint:
         raises=RAISES,
     )
     def complete() -> Response:
-        """Continue a text, or several.
+        """Write the continuation of a text, or of several.
 
         A token is a symbol of the model's alphabet: a character, for most. With `stream` an event comes for each piece, the last of
         them with the facts, then `[DONE]`.

@@ -44,7 +44,7 @@ def routes(service: Service) -> Blueprint:
         raises=(TextError, SourceError, TextTooLarge, NameTaken, TooManyFiles, NoRoomLeft),
     )
     def upload() -> Response:
-        """Upload a text to train on.
+        """Store a text to train on.
 
         A text, or an archive of texts (zip, tar, gzip, bzip2, xz), of any size up to the limit of the service; it is read and stored
         while it arrives. Fields must come before the file.
@@ -134,7 +134,7 @@ def routes(service: Service) -> Blueprint:
     @blueprint.delete("/v1/files/<file>")
     @operation("files", answer=Deleted, raises=(CorpusNotFound, CorpusInUse))
     def delete(file: str) -> Response:
-        """Delete a file, unless runs need it."""
+        """Remove a file, unless runs need it."""
         with about("file"):
             corpora.remove(file)
         service.comparer.forget_removed()

@@ -121,7 +121,7 @@ def routes(service: Service) -> Blueprint:
         raises=(InvalidSetting, ModelTooLarge, NotFound, TextTooShort, Conflict, TooManyJobs, NoRoomLeft),
     )
     def create() -> Response:
-        """Order a training job.
+        """Train a model, as a job.
 
         It waits for a worker. `model` is a cell, or a model to continue from. Every setting of a model and of training may be given;
         those that are not are chosen from the text and the time, which is three minutes if no length is given.

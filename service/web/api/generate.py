@@ -35,7 +35,7 @@ def routes(service: Service) -> Blueprint:
         raises=RAISES,
     )
     def generate() -> Response:
-        """Generate a text.
+        """Write a text.
 
         Every field is optional, and so is the body. With `stream` an event comes for each piece, then one with the facts, then `[DONE]`.
         """

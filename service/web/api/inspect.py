@@ -35,7 +35,7 @@ def routes(service: Service) -> Blueprint:
     @blueprint.post("/v1/inspect")
     @operation("inside", body=INSPECT, answer=Inspection, raises=RAISES, example={"text": "Once upon a time", "units": ["0:0"]})
     def inspect() -> Response:
-        """Look at what a model does with a text.
+        """Look inside a model while it reads a text.
 
         The answer tells how surprising each character was and what was expected, the activations of hidden units, how often gates were
         saturated, and which characters the model treats alike. The text is read as after a line end, and may have 100,000 characters.
@@ -57,7 +57,7 @@ def routes(service: Service) -> Blueprint:
     @blueprint.post("/v1/inspect/cells")
     @operation("inside", body=CELLS, answer=CellReport, raises=RAISES)
     def cells() -> Response:
-        """Find the units of a model that follow a readable feature.
+        """Look for the units of a model that follow a readable feature.
 
         Features are quotation marks, brackets, indentation and others, in text of a stored corpus that was not used to find the units.
         Beside each unit stands what the network reached before training. The first request takes some seconds; then the answer is kept in

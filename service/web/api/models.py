@@ -79,7 +79,7 @@ def routes(service: Service) -> Blueprint:
     @blueprint.delete("/v1/models/<model>")
     @operation("models", answer=Deleted, raises=(NotFound, InvalidSetting, RunBusy, CheckpointInUse))
     def delete(model: str) -> Response:
-        """Delete a model.
+        """Remove a model.
 
         `RUN` deletes a run with everything that belongs to it, also one without a checkpoint, unless it is being trained. `RUN@STEP`
         deletes one checkpoint, but never the last one of its run, from which training continues.
