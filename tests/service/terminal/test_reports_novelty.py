@@ -105,12 +105,14 @@ def test_a_text_on_a_terminal_has_its_copies_underlined(
     echoed: list[str] = []
     with Indexes(store) as indexes:
         texts = write(store, run.name, SamplingConfig(prompt="the", length=40, seed=1, n=2), partial(index_of, indexes, echoed.append))
-        found = list(compared(texts, terminal=True))
-    again = list(write(store, run.name, SamplingConfig(prompt="the", length=40, seed=1, n=2)).pieces())
-    assert re.sub(r"\x1b\[\d+m", "", "".join(text for text, _ in found)) == safe("".join(again))
-    for text, report in found:
-        marked = re.findall(r"\x1b\[4m(.*?)\x1b\[24m", text)
+        found = list(compared(texts))
+    again = write(store, run.name, SamplingConfig(prompt="the", length=40, seed=1, n=2))
+    assert [whole for whole, _ in found] == list(again.whole())
+    for whole, novelty in found:
+        shown = underlined(whole.text, novelty.spans)
+        assert re.sub(r"\x1b\[\d+m", "", shown) == safe(whole.text)
+        marked = re.findall(r"\x1b\[4m(.*?)\x1b\[24m", shown)
         assert marked
         assert all(part in tale for part in marked)
-        assert "are copied from corpus tale" in report
+        assert "are copied from corpus tale" in novelty_report(whole.text, novelty, 80)
     assert echoed == []  # standard error is no terminal here
