@@ -7,6 +7,8 @@ import gzip
 import io
 import os
 import signal
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -235,3 +237,12 @@ def test_each_type_has_its_reader() -> None:
 
     named = {each.reader for each in vars(file_types).values() if isinstance(each, FileType) and each.reader}
     assert named - {"docx", "xlsx"} == READERS.keys()  # these two are told apart inside of `office`
+
+
+def test_no_library_is_loaded_by_the_process_that_asks(written: Written) -> None:
+    script = (
+        "import sys, corpora; list(corpora.open_source(sys.argv[1]).pieces());"
+        "sys.exit(sorted({'pypdf', 'openpyxl', 'striprtf'} & sys.modules.keys()) or 0)"
+    )
+    root = Path(__file__).resolve().parents[3]
+    subprocess.run([sys.executable, "-c", script, str(written("rtf"))], cwd=root, check=True)
