@@ -71,12 +71,12 @@ LARGE_ALPHABET, EMBEDDING = 2048, 256  # from this alphabet size on, symbols get
 OFTEN, OFTEN_EMBEDDING = 6.0, 128  # ... and smaller alphabets one of this, or of the layer's size, if a text is read more epochs than this
 
 SMALL_TEXT = 5_000  # symbols in the training part, up to which the following holds instead
-SMALL_TEXT_NETWORK = 128  # hidden units, and the size of an embedding: with 64 a text is learned in more passes, and not as well
+SMALL_TEXT_NETWORK = 192  # hidden units, and the size of an embedding: with 64 a text is learned in more passes, and not as well
 SMALL_TEXT_EPOCHS = 30.0  # a list of names is best after 5 of them, a log after 20, a tune that repeats its bars after 30
 SMALL_TEXT_DROPOUT, SMALL_TEXT_DECAY = 0.6, 0.3
 SMALL_TEXT_BATCH = {"batch_size": 2, "seq_length": 32}  # a text of 500 symbols still has eight updates in a pass
 SMALL_TEXT_RATE = 0.08  # of `RATE`, since an update has 64 symbols
-SURE_WORK = 1e9  # multiply-adds per second that any machine trains this network with: numpy alone makes 2.6e9 on one core of a Zen 5
+SURE_WORK = 2e9  # multiply-adds per second that any machine trains this network with: numpy alone made 5.6e9 with one core of a busy Xeon
 
 
 class ChosenHyperparameters(NamedTuple):
@@ -143,7 +143,8 @@ def choose(symbols: int, alphabet: int, budget: float, found: Speed, given: Mapp
     if at_once < min(symbols - N, TrainingConfig().validation_size):
         free["validation_size"] = at_once
     if short:
-        free["validation_interval"] = max(1, round(read / math.prod(batch.values()) / VALIDATIONS))
+        validations = epochs if small else VALIDATIONS  # once a pass of a small text
+        free["validation_interval"] = max(1, round(read / math.prod(batch.values()) / validations))
     kept = {name: value for name, value in given.items() if name != "budget"}
     model = ModelConfig(**{**network.to_dict(), **_of(ModelConfig, free), **_of(ModelConfig, kept)})
     training = TrainingConfig(**{**_of(TrainingConfig, free), **_of(TrainingConfig, kept)})
@@ -173,7 +174,7 @@ def _paid(found: Speed, budget: float, spent: float) -> float:
 def _small_text(N: int, V: int, paid: float, given: Mapping[str, Any]) -> _Plan | None:
     """Plan for a small text; None if the text is larger, or if time or user leave less than half of its passes."""
     fixed = {"cell": "lstm", "hidden_size": SMALL_TEXT_NETWORK, **_of(ModelConfig, given)}
-    fixed.setdefault("embedding_size", min(fixed["hidden_size"], OFTEN_EMBEDDING))
+    fixed.setdefault("embedding_size", min(fixed["hidden_size"], SMALL_TEXT_NETWORK))
     network = ModelConfig(**fixed)
     epochs = given.get("max_epochs") or SMALL_TEXT_EPOCHS
     if N > SMALL_TEXT or epochs < SMALL_TEXT_EPOCHS / 2 or paid < epochs * N * work(network, V):

@@ -94,7 +94,7 @@ def test_a_small_text_ends_before_the_time_does_and_says_so() -> None:
         assert choice.training.max_epochs is not None
         assert "the text is small" in choice.words
         assert "--max-epochs" in choice.words
-        assert choice.model.hidden_size <= 128
+        assert choice.model.hidden_size <= hyperparameters.SMALL_TEXT_NETWORK
     assert chosen(8_000).training.max_epochs < chosen(20_000).training.max_epochs  # type: ignore[operator]
     assert chosen(1_000_000).training.max_epochs is None
 
