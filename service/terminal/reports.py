@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -276,19 +278,24 @@ def score_report(found: Scored) -> str:
 
 # ── novelty ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
+SILENCE = 2.0  # seconds of work after which it is told what is done
 LISTED = 10  # lines of the corpus that are named
 
 
 def index_of(indexes: Indexes, echo: Callable[[str], None], run: Run) -> Index:
-    """Returns the index of a model's corpus; shows its progress while it is built, if standard error is a terminal.
+    """Returns the index of a model's corpus; while it is built, shows its progress, or without a terminal says once what is done.
 
     Raises `NothingToCompare` and `IndexUnavailable`.
     """
-    corpus, drawn = indexes.corpus_of(run), False
+    corpus, drawn, tell_at = indexes.corpus_of(run), False, time.monotonic() + SILENCE
 
     def watch(progress: float) -> None:
-        nonlocal drawn
-        if sys.stderr.isatty():
+        nonlocal drawn, tell_at
+        if not sys.stderr.isatty():
+            if time.monotonic() > tell_at:
+                tell_at = math.inf  # once
+                echo(f"making the index of corpus {corpus.name}\n")
+        else:
             drawn = True
             echo(f"\r{clipped(f'making the index of corpus {corpus.name}: {progress:.0%}', terminal_width() - 1)}\x1b[K")
 

@@ -112,6 +112,11 @@ def farewell(event: Ended, option: str = "") -> str:
     return f"run {run.name} is trained: step {run.step:,}{why}; write with: charloom sample {run.name}{option}"
 
 
+def remaining(event: Stepped) -> str:
+    """Says how long the run still takes; after its last step, what it does then, which may take long."""
+    return f"{duration(event.seconds_left)} left" if event.share < 1 else "validating"
+
+
 class BarDisplay:
     """For a terminal: one line that is redrawn, with validations and samples above it."""
 
@@ -130,7 +135,7 @@ class BarDisplay:
                 return headline(event) + "\n"
             case Stepped():
                 now = self._clock()
-                if now - self._drawn < BAR:
+                if now - self._drawn < BAR and event.share < 1:
                     return ""
                 self._drawn, self._open = now, True
                 return "\r" + self._bar(event, width) + "\x1b[K"
@@ -170,7 +175,7 @@ class BarDisplay:
         parts = [
             f"{event.share:4.0%}",
             f"loss {progress.loss:.3f}",
-            f"{duration(event.seconds_left)} left",
+            remaining(event),
             self._validation,
             f"{step}{progress.step:,}" + (f"/{self._last_step:,}" if self._last_step is not None else ""),
             f"{epoch}{progress.epoch:.2f}",
@@ -198,7 +203,7 @@ class LineDisplay:
                 progress = event.progress
                 return (
                     f"step {progress.step:,}  epoch {progress.epoch:.2f}  loss {progress.loss:.3f}  {rate(event.characters_per_second)}"
-                    f"  {event.share:.0%} done, {duration(event.seconds_left)} left\n"
+                    f"  {event.share:.0%} done, {remaining(event)}\n"
                 )
             case Validated():
                 outlook = f"    {event.standing.outlook.words}\n" if event.standing.outlook else ""

@@ -132,6 +132,15 @@ def test_the_bar_never_fills_the_line(
     assert columns(plain(text)) <= max(1, width - 1)
 
 
+def test_after_the_last_step_it_is_said_that_it_validates(events: Any, clock: Clock) -> None:
+    """That takes 18 seconds on a large text, in which "0:00 left" would stand there."""
+    bar, line = BarDisplay(lambda: 100, clock), LineDisplay(clock)
+    bar.show(events.stepped(share=0.99))
+    assert "validating" in plain(bar.show(events.stepped(share=1.0)))  # also less than a tenth of a second later
+    clock.now += 100
+    assert line.show(events.stepped(share=1.0)).endswith("100% done, validating\n")
+
+
 def test_the_bar_is_as_long_as_its_share(events: Any, clock: Clock) -> None:
     display = BarDisplay(lambda: 200, clock)
     for share, done in ((0.0, 0), (0.5, 15), (1.0, 30)):
