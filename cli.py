@@ -17,6 +17,7 @@ import click
 
 from service.terminal import corpus_commands, database_commands, model_commands, service_commands, text_commands, training_commands
 from service.terminal.click_support import Commands
+from service.terminal.console import UNSHOWN, unshown_characters
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 120})
@@ -31,12 +32,13 @@ def main(context: click.Context) -> None:
     if INTERRUPTIBLE and context.invoked_subcommand != "serve":  # which imports more, and then handles signals itself
         signal.signal(signal.SIGINT, signal.default_int_handler)
     # What is printed may be in any language, the terminal in any encoding; and a stream may be closed (`>&-`).
-    for name in ("stdout", "stderr"):
+    for name, errors in (("stdout", UNSHOWN), ("stderr", "backslashreplace")):
         stream = getattr(sys, name)
         if stream is None:
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
         elif isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")
+            stream.reconfigure(errors=errors)
+    context.call_on_close(unshown_characters.tell)
     if context.invoked_subcommand == "train":
         from service.training import mpi
 

@@ -119,9 +119,8 @@ class EmptyText(TextError):
 
 class TextTooShort(TextError):
     def __init__(self, origin: str, length: int, least: int) -> None:
-        super().__init__(
-            f"{origin} has {length:,} characters; at least {least:,} are needed to learn from (and to keep some for validation)"
-        )
+        has = "1 character" if length == 1 else f"{length:,} characters"
+        super().__init__(f"{origin} has {has}; at least {least:,} are needed to learn from (and to keep some for validation)")
 
 
 class RecordTooLong(TextError):

@@ -23,6 +23,11 @@ from model.functions import CODE_POINTS
 MARKS = 30  # marks in a row that are sorted together: the limit of UAX #15 for stream-safe text
 
 
+def with_lf(text: str) -> str:
+    """Returns a whole text with LF line ends, as corpora have them: CRLF and CR become LF."""
+    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
+
+
 def normalize(text: str, normalization: str) -> str:
     """Returns a whole text in the form `nfc`, `nfd` or `none`."""
     if normalization == "none" or text.isascii():

@@ -27,7 +27,7 @@ from model.functions import Ids
 from model.kernels.network import KernelNetwork
 from model.kernels.sampling import KernelBatch
 from model.log_likelihood import score_slice
-from model.normalization import normalize
+from model.normalization import normalize, with_lf
 from model.out_of_vocabulary import Substitution
 from model.output_text import OutputText, Piece, RequestStart
 from model.prompt_logprobs import PromptLogprobs
@@ -304,7 +304,7 @@ class Sampler:
             self.vocabulary.decode(given) if _echoes(config) else "",
             prompt.echo.scores if prompt.echo else [],
             prompt.temperatures,
-            StopStringMatcher(normalize(stop, normalization) for stop in config.stop),  # texts come out composed
+            StopStringMatcher(normalize(with_lf(stop), normalization) for stop in config.stop),  # texts come out composed
             None if config.records is None else self.vocabulary.boundary,
         )
         return lambda number: OutputText(start, number, Detokenizer(self.vocabulary), self.vocabulary.size, self._guard(prompt))

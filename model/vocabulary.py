@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from model.config import LEVELS, NORMALIZATIONS
 from model.errors import DamagedCheckpoint
 from model.functions import CODE_POINTS, UNKNOWN_COST
-from model.normalization import normalize, normalized
+from model.normalization import normalize, normalized, with_lf
 from model.out_of_vocabulary import Substitution, closest
 from model.quick_check import keeps_characters
 from model.utf8_constraint import Utf8Guide
@@ -175,10 +175,10 @@ class Vocabulary:
     def encode_prompt(self, prompt: str, limit: int) -> Encoded:
         """Returns the ids of a prompt and never fails: unknown characters get their closest known form, else the unknown symbol.
 
-        The last `limit` symbols are read. An empty prompt is read as one line end, or as the unknown symbol if the alphabet has none. In
-        front of a prompt of records stands a boundary.
+        Line ends become LF. The last `limit` symbols are read. An empty prompt is read as one line end, or as the unknown symbol if the
+        alphabet has none. In front of a prompt of records stands a boundary.
         """
-        separator = self.separator or ""
+        separator, prompt = self.separator or "", with_lf(prompt)
         whole = separator.join(normalize(record, self.normalization) for record in self._records_of(prompt))
         if self.boundary is None:
             whole = whole or "\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 import hashlib
 import json
 import os
@@ -180,8 +181,88 @@ def test_unknown_characters_of_a_prompt_are_told(charloom: Charloom, trained: st
     result = charloom("sample", trained, "--prompt", "wärp Ω\udcff", "--length", "10", "--seed", "1")
     assert result.exit_code == 0
     assert result.stdout.startswith("wärp Ω?")
-    assert "note: 'ä' is not in the model's alphabet; 'a' was read instead (once)" in result.stderr
-    assert "note: 'Ω' is not in the model's alphabet; the unknown symbol was read instead (once)" in result.stderr
+    replaced = "'a' for 'ä', the unknown symbol for 'Ω', '\\udcff'"
+    assert f"note: 3 characters of the prompt are not in the model's alphabet; read instead: {replaced}\n" in result.stderr
+
+
+def test_a_prompt_of_many_unknown_characters_is_told_in_one_note(charloom: Charloom, trained: str) -> None:
+    result = charloom("sample", trained, "--prompt", "Съешь же ещё этих мягких булок", "--length", "5", "--seed", "1")
+    assert result.stderr.count("note: ") == 1
+    assert re.search(
+        r"note: 25 characters of the prompt are not in the model's alphabet; read instead:"
+        r" the unknown symbol for 'С', 'ъ', 'е', 'ш', 'ь' and \d+ more\n",
+        result.stderr,
+    )
+
+
+def test_prompts_and_stop_strings_understand_escapes(charloom: Charloom, trained: str) -> None:
+    asked = ["--length", "60", "--seed", "1"]
+    plain = charloom("sample", trained, "--prompt", "warp\nwe", *asked).stdout
+    assert plain.startswith("warp\nwe")
+    assert charloom("sample", trained, "--prompt", r"warp\x0awe", *asked).stdout == plain
+    assert charloom("sample", trained, "--prompt", r"warp\nwe", *asked).stdout == plain
+    assert charloom("sample", trained, "--prompt", r"warp\\n", *asked).stdout.startswith(r"warp\n")
+    stopped = charloom("sample", trained, "--prompt", "warp", "--stop", r"\n", *asked).stdout
+    assert stopped.count("\n") == 1
+    assert plain != stopped
+    refused = charloom("sample", trained, "--stop", r"C:\dir", *asked)
+    assert refused.exit_code == 2
+    assert r"C:\dir has \d, which is no character; write \\ for a backslash" in refused.stderr
+
+
+def test_a_prompt_comes_from_a_file_or_standard_input(charloom: Charloom, trained: str) -> None:
+    asked = ["--length", "20", "--seed", "1"]
+    expected = charloom("sample", trained, "--prompt", "warp\nwe", *asked).stdout
+    Path("prompt.txt").write_bytes(b"warp\r\nwe")
+    assert charloom("sample", trained, "--prompt-file", "prompt.txt", *asked).stdout == expected
+    assert charloom("sample", trained, "--prompt", "-", *asked, input=b"warp\nwe").stdout == expected
+    Path("prompt.txt").write_bytes("caf\xe9, d\xe9j\xe0 vu\n".encode("cp1252"))
+    read = charloom("sample", trained, "--prompt-file", "prompt.txt", *asked)
+    assert read.stdout.startswith("café, déjà vu\n")
+    assert "note: it was read in the likeliest encoding, cp1252" in read.stderr
+    assert charloom("sample", trained, "--prompt-file", "prompt.txt", "--prompt", "a").exit_code == 2
+    assert "no file or folder" in charloom("sample", trained, "--prompt-file", "none.txt").stderr
+
+
+def test_every_line_end_of_a_prompt_and_a_stop_string_is_lf(charloom: Charloom, trained: str) -> None:
+    asked = [trained, "--length", "80", "--seed", "3"]
+    for end in ("\r\n", "\r"):
+        for options in (["--prompt", "warp{}we"], ["--prompt", "warp", "--stop", "{}"]):
+            given, expected = ([option.format(sign) for option in options] for sign in (end, "\n"))
+            assert charloom("sample", *asked, *given).stdout == charloom("sample", *asked, *expected).stdout
+
+
+def test_characters_that_the_output_cannot_show_are_counted(trained: str) -> None:
+    command = [sys.executable, str(ROOT / "cli.py"), "sample", trained, "--prompt", "wärp Ω", "--length", "5"]
+    for encoding, printed, told in (
+        ("ascii", b"w?rp ?", "2 characters of the output are"),
+        ("latin-1", b"w\xe4rp ?", "1 character of the output is"),
+    ):
+        result = subprocess.run(command, capture_output=True, env={**os.environ, "PYTHONIOENCODING": encoding}, check=True)
+        assert result.stdout.startswith(printed)
+        assert f"note: {told} not in its encoding, " in result.stderr.decode("latin-1")
+
+
+@pytest.mark.skipif(not hasattr(os, "openpty"), reason="there are no pseudo-terminals here")
+@pytest.mark.parametrize("variable", [None, "TERM=dumb", "NO_COLOR=1"])
+def test_a_plain_terminal_gets_no_colours_and_no_redrawn_lines(variable: str | None) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "NO_COLOR"} | {"TERM": "xterm", "PYTHONIOENCODING": "utf-8"}
+    if variable:
+        name, _, value = variable.partition("=")
+        environment[name] = value
+    ours, theirs = os.openpty()
+    command = [sys.executable, str(ROOT / "cli.py"), "train", "tale.txt", *TINY]
+    with subprocess.Popen(command, stdout=theirs, stderr=theirs, stdin=subprocess.DEVNULL, env=environment) as process:
+        os.close(theirs)
+        shown = b""
+        with contextlib.suppress(OSError):  # the other end is closed
+            while data := os.read(ours, 4096):
+                shown += data
+    os.close(ours)
+    assert process.returncode == 0
+    assert b"is trained: step 4" in shown
+    drawn = b"\x1b" in shown or b"\r" in shown.replace(b"\r\n", b"\n")
+    assert drawn == (variable is None)
 
 
 # ── training ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -235,10 +316,10 @@ def test_a_budget_is_kept(charloom: Charloom) -> None:
 def test_programs_get_json(charloom: Charloom) -> None:
     result = charloom("train", "tale.txt", *TINY, "--json", "--name", "run")
     found = [json.loads(line) for line in result.stdout.splitlines()]
-    assert [each["event"] for each in found] == ["prepared", "step", "validation", "end"]
-    assert found[2].keys() >= {"step", "epoch", "loss", "validation_loss", "bits_per_char", "characters_per_second", "sample", "best"}
-    assert found[2]["standing"].keys() >= {"loss", "bits_per_char", "better_than", "worse_than", "words", "outlook"}
-    assert (found[3]["state"], found[3]["best_step"]) == ("succeeded", 4)
+    assert [each["event"] for each in found] == ["corpus", "prepared", "step", "validation", "end"]
+    assert found[3].keys() >= {"step", "epoch", "loss", "validation_loss", "bits_per_char", "characters_per_second", "sample", "best"}
+    assert found[3]["standing"].keys() >= {"loss", "bits_per_char", "better_than", "worse_than", "words", "outlook"}
+    assert (found[4]["state"], found[4]["best_step"]) == ("succeeded", 4)
 
 
 def test_the_end_says_where_the_best_loss_stands(charloom: Charloom) -> None:
@@ -246,6 +327,21 @@ def test_the_end_says_where_the_best_loss_stands(charloom: Charloom) -> None:
     assert "model (" in next(line for line in lines if line.startswith("step 4  validation loss "))
     assert lines[-2].startswith("best at step 4: ")
     assert lines[-2].endswith(" of this corpus")
+
+
+def test_json_tells_what_was_guessed_and_skipped(charloom: Charloom) -> None:
+    Path("folder").mkdir()
+    (Path("folder") / "a.txt").write_bytes(("Élodie n’était pas là.\n" * 50).encode("cp1252"))
+    (Path("folder") / "b.bin").write_bytes(b"\0\1\2" * 20)
+    result = charloom("train", "folder", "--encoding", "auto", "--json", *TINY)
+    event, *others = map(json.loads, result.stdout.splitlines())
+    assert (event["event"], event["corpus"], event["lines"]) == ("corpus", "folder", 50)
+    guess, skipped = event["notes"]
+    assert guess.startswith("it was read in the likeliest encoding, cp1252")
+    assert skipped == "one binary file was skipped: b.bin"
+    assert others[0]["event"] == "prepared"
+    first, *_ = map(json.loads, charloom("train", "folder", "--json", *TINY).stdout.splitlines())
+    assert first["event"] == "prepared"  # the text was stored already
 
 
 def test_what_was_skipped_is_told(charloom: Charloom) -> None:
@@ -523,7 +619,7 @@ def test_a_backup_is_a_database(charloom: Charloom, trained: str) -> None:
         (["train", "five"], 1, "has 5 characters; at least 100 are needed"),
         (["corpus", "add", "five"], 1, "has 5 characters; at least 100 are needed"),
         (["train", "binary"], 1, "is binary: a zero byte stands at offset 2"),
-        (["train", "latin"], 1, "byte 0xe9 at offset 1 cannot be decoded; name the right encoding, for example --encoding latin-1"),
+        (["train", "latin"], 1, "byte 0xe9 in line 1 (offset 1) cannot be decoded; it may be cp1252 ("),
         (["train", "tale", "--encoding", "latin-1"], 1, "encoding is 'latin-1'; it must be left out for tale"),
         (["train", "tale", "--hidden-size", "0"], 1, "hidden_size is 0; it must be a whole number from 1 to 16,384"),
         (["train", "tale", "--hidden-size", "1.5"], 2, "'1.5' is not a valid integer"),

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from model.normalization import normalize
+from model.normalization import normalize, with_lf
 from model.vocabulary import Ids, Vocabulary
 
 
@@ -26,7 +26,7 @@ class Aligned(NamedTuple):
 
 def align(vocabulary: Vocabulary, text: str) -> Aligned:
     """Aligns a text over an alphabet. A character has one symbol, or its bytes at level `byte`, or its parts with `nfd`."""
-    text = normalize(text, "none" if vocabulary.normalization == "none" else "nfc")
+    text = normalize(with_lf(text), "none" if vocabulary.normalization == "none" else "nfc")
     sizes = {c: len(vocabulary.encode(c)) for c in set(text)}
     lengths = np.fromiter((sizes[c] for c in text), np.intp, len(text))
     return Aligned(text, vocabulary.encode(text), np.cumsum(lengths) - 1)

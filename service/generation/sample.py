@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from model.backend import network_for
 from model.config import SamplingConfig
 from model.copy_guard import CopySource
+from model.errors import listed
 from model.kernels.library import shortcoming
+from model.normalization import with_lf
+from model.out_of_vocabulary import Substitution
 from model.output_text import FinishReason
 from model.record_sampling import FRUITLESS, RecordSource, Tries
 from model.sampling import Accepted, Sampler
@@ -18,6 +21,7 @@ from service.generation.model_cache import load
 from service.store import Run, Store
 from service.system import hardware
 from service.system.errors import NoMoreRecords
+from service.system.formatting import counted
 
 SEEDS = 2**32  # drawn seeds stay below it, so that they can be typed
 
@@ -33,6 +37,15 @@ def shortage(config: SamplingConfig, tries: Tries) -> NoMoreRecords | None:
         return None
     [(reason, _)] = tries.left_out.most_common(1)
     return NoMoreRecords(config.texts, tries.kept, FRUITLESS, tries.words, reason, config.most_symbols)
+
+
+def replaced(substituted: Sequence[Substitution]) -> str:
+    """Returns in one sentence which characters of a prompt were replaced, and by what."""
+    instead = {each.character: "the unknown symbol" if each.by is None else repr(each.by) if each.by else "nothing" for each in substituted}
+    read = [f"{form} for {listed(repr(c) for c, other in instead.items() if other == form)}" for form in dict.fromkeys(instead.values())]
+    times = sum(each.times for each in substituted)
+    are = "is" if times == 1 else "are"
+    return f"{counted(times, 'character')} of the prompt {are} not in the model's alphabet; read instead: {listed(read)}"
 
 
 class Whole(NamedTuple):
@@ -59,10 +72,8 @@ class SampledTexts:
     def notes(self) -> list[str]:
         """Sentences about what happened to the prompt, and if numpy computes for want of the library."""
         notes = [why] if (why := shortcoming()) else []
-        for character, by, times in self.accepted.substituted:
-            instead = "the unknown symbol" if by is None else repr(by) if by else "nothing"
-            often = "once" if times == 1 else f"{times} times"
-            notes.append(f"{character!r} is not in the model's alphabet; {instead} was read instead ({often})")
+        if self.accepted.substituted:
+            notes.append(replaced(self.accepted.substituted))
         if self.accepted.truncated:
             notes.append(f"the prompt is long; its last {self.accepted.prompt_symbols:,} symbols were read")
         return notes
@@ -101,7 +112,7 @@ class SampledTexts:
         """Returns the records of a text with its prompt that are whole; none if the model is one of prose."""
         if self.separator is None:
             return []
-        parts = (self.config.prompt + text.text).split(self.separator)
+        parts = (with_lf(self.config.prompt) + text.text).split(self.separator)
         return [part for part in (parts if text.finish_reason == "stop" else parts[:-1]) if part.strip()]
 
     @property
@@ -115,7 +126,7 @@ class SampledTexts:
 
         If there are several, `begin` is called with the line above each.
         """
-        waiting: list[list[str]] = [[self.config.prompt] for _ in range(self.config.n)]
+        waiting: list[list[str]] = [[with_lf(self.config.prompt)] for _ in range(self.config.n)]
         done = [False] * self.config.n
         turn, headed = 0, -1
         with hardware.blas_threads(1):

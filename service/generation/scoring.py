@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from model import log_likelihood
 from model.detokenizer import Detokenizer
+from model.normalization import with_lf
 from model.output_text import SymbolLogprob
 from model.prompt_logprobs import PromptLogprobs
 from model.sampling import MAX_PROMPT
@@ -79,8 +80,8 @@ def score_stored(store: Store, name: str, text: str) -> Judgement:
 
 
 def score_text(model: LoadedModel, text: str, alternatives: int | None, is_over: Callable[[], bool]) -> Judgement | None:
-    """Return a model's score of a text; None if `is_over` returns True before its end."""
-    vocabulary = model.checkpoint.vocabulary
+    """Return a model's score of a text with LF line ends; None if `is_over` returns True before its end."""
+    vocabulary, text = model.checkpoint.vocabulary, with_lf(text)
     ids = vocabulary.encode(text)
     spelled = vocabulary.spelled(text) if alternatives is not None else []
     echo = PromptLogprobs(Detokenizer(vocabulary), vocabulary.names)

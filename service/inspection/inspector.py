@@ -7,7 +7,6 @@ client that walks through the units of a network pays for the reading only once.
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -15,7 +14,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from corpora import open_source
 from model.config import SamplingConfig
 from model.errors import InvalidSetting
 from model.functions import Array, Ids
@@ -210,16 +208,6 @@ def unit_named(text: str) -> Unit:
     if found is None:
         raise InvalidSetting("unit", text, "LAYER:UNIT, both counted from 0, for example 0:17")
     return Unit(int(found[1]), int(found[2]))
-
-
-def text_in(file: str) -> str:
-    """Returns the text of a file, or of standard input for ``-``. Raises as `open_source`, and `InvalidSetting` if it is too long."""
-    pieces = open_source(file if file == "-" else os.path.abspath(file)).pieces()
-    text = next(pieces)
-    further = sum(map(len, pieces))
-    if further:
-        raise unit_activations.too_long(text, len(text) + further)
-    return text
 
 
 def written(store: Store, loaded: LoadedCheckpoint, length: int, seed: int | None) -> tuple[str, int]:

@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import click
 
@@ -100,6 +101,25 @@ class SizeType(click.ParamType[int]):
         return count if count is not None else self.fail(f"{value!r} is no size; write 500000, 20MB or 1.5GB", param, context)
 
 
+class EscapedText(click.ParamType[str]):
+    r"""A text in which C escapes stand for characters: \n, \t, \x41, \101, \u00e9; \\ is a backslash."""
+
+    name = "text"
+    signs: ClassVar = {**dict(zip("abfnrtv", "\a\b\f\n\r\t\v", strict=True)), **{sign: sign for sign in "\\\"'?"}}
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> str:
+        def character(found: re.Match[str]) -> str:
+            escape = found[1]
+            if escape in self.signs:
+                return str(self.signs[escape])
+            code = int(escape, 8) if escape.isdigit() else int(escape[1:], 16) if len(escape) > 1 else -1
+            if not 0 <= code < 0x110000 or 0xD800 <= code < 0xE000:
+                self.fail(rf"{value} has \{escape}, which is no character; write \\ for a backslash", param, context)
+            return chr(code)
+
+        return re.sub(r"\\(x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|[0-7]{1,3}|.?)", character, str(value), flags=re.DOTALL)
+
+
 def options_of(*configs: type[Settings], without: tuple[str, ...] = (), variables: bool = False) -> Callable[[Command], Command]:
     """Adds an option for every field of the configurations; the dataclass itself checks the ranges.
 
@@ -133,6 +153,8 @@ def _type_of(name: str, kind: type, setting: Setting) -> click.ParamType[Any] | 
         return DurationType()
     if setting.unit == "bytes":
         return SizeType()
+    if name in ("prompt", "stop"):
+        return EscapedText()
     return str if kind is tuple else kind
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -98,19 +99,62 @@ def removing(group: click.Group, what: str, metavar: str, part: Callable[[Store]
 
 def given_text(text: str | None, file: str | None) -> str:
     """Returns the text of --text or --file, of which one must be given. Raises `click.UsageError`, `EmptyText` and as `open_source`."""
-    from corpora import open_source
     from model.errors import EmptyText
 
     if (text is None) == (file is None):
         raise click.UsageError("give a text with --text or with --file, one of the two")
     if file is not None:
-        return "".join(open_source(file if file == "-" else os.path.abspath(file)).pieces())
+        return text_in(file)
     if not text:
         raise EmptyText("--text")
     return text
 
 
+def text_in(file: str) -> str:
+    """Returns the text of a file, or of standard input for ``-``, in the likeliest encoding; tells what was guessed or replaced.
+
+    Raises as `open_source`.
+    """
+    from corpora import open_source
+
+    source = open_source(file if file == "-" else os.path.abspath(file), encoding="auto", errors="replace")
+    text = "".join(source.pieces())
+    for warning in source.report.warnings:
+        say(f"note: {warning}", err=True)
+    return text
+
+
 # ── output ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class UnshownCharacters:
+    """Counts the characters that the encoding of standard output lacks: each is printed as a question mark."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __call__(self, error: UnicodeError) -> tuple[str, int]:
+        """Replaces characters: an error handler of `codecs`."""
+        if not isinstance(error, UnicodeEncodeError):
+            raise error
+        self.count += error.end - error.start
+        return "?" * (error.end - error.start), error.end
+
+    def tell(self) -> None:
+        """Says how many there were."""
+        from service.system.formatting import counted
+
+        if self.count:
+            are, encoding = "is" if self.count == 1 else "are", sys.stdout.encoding
+            lacking = f"{counted(self.count, 'character')} of the output {are} not in its encoding, {encoding}, and printed as ?"
+            more = "" if encoding.lower().startswith("utf") else "; PYTHONIOENCODING=utf-8 prints all"
+            say(f"note: {lacking}{more}", err=True)
+            self.count = 0
+
+
+UNSHOWN = "charloom-unshown"
+unshown_characters = UnshownCharacters()
+codecs.register_error(UNSHOWN, unshown_characters)
 
 
 def say(text: str = "", *, err: bool = False) -> None:
@@ -129,7 +173,7 @@ def say_piece(text: str, terminal: bool) -> None:
     """Print part of a text without delay; on a terminal, what it would obey is made harmless."""
     from service.system.formatting import safe
 
-    data = (safe(text) if terminal else text).encode(sys.stdout.encoding or "utf-8", "replace")
+    data = (safe(text) if terminal else text).encode(sys.stdout.encoding or "utf-8", UNSHOWN)
     sys.stdout.flush()
     sys.stdout.buffer.write(data)
     sys.stdout.buffer.flush()

@@ -18,7 +18,7 @@ from service.inspection.results import (
     visible,
 )
 from service.inspection.svg_figures import GlyphPlace, laid_out
-from service.system.formatting import safe
+from service.system.formatting import counted, safe
 from service.terminal.text import sentence, table
 
 ROWS = 16  # of a text that are printed
@@ -43,7 +43,7 @@ def report(found: CellReport | Inspection, width: int, *, colors: bool) -> str:
 def inspection_report(found: Inspection, width: int, colors: bool) -> str:
     """Returns the parts of an inspection in lines of `width` columns."""
     mean = f"{found.bits_per_char:.2f} bits per character over " if found.bits_per_char is not None else ""
-    lines = [sentence(f"{found.model}, {found.network}: {mean}{found.characters:,} characters", width)]
+    lines = [sentence(f"{found.model}, {found.network}: {mean}{counted(found.characters, 'character')}", width)]
     if found.unknown:
         lines.append(sentence(f"outside its alphabet: {found.unknown:,} of them, which cost as much as any character could", width))
     if found.bits is not None and found.alternatives is not None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from service.store.runs import share_done
 from service.system.formatting import counted, duration, safe, size
-from service.terminal.text import clipped, indented, sentence, table, terminal_width, wrapped
+from service.terminal.text import clipped, indented, may_draw, sentence, table, terminal_width, wrapped
 
 if TYPE_CHECKING:  # a list of runs needs nothing that trains, writes or repairs
     from service.generation.sample import SampledTexts, Whole
@@ -36,7 +36,7 @@ def reading_line(what: str, echo: Callable[[str], None]) -> Iterator[tuple[Calla
 
     Gives two functions: one is called with the characters read, the other with the bytes downloaded and, if known, their total.
     """
-    shown = sys.stderr.isatty()
+    shown = may_draw(sys.stderr)
 
     def draw(text: str) -> None:
         if shown:
@@ -46,7 +46,7 @@ def reading_line(what: str, echo: Callable[[str], None]) -> Iterator[tuple[Calla
         draw(f"fetching {what}: {size(count)}" + (f" of {size(total)}" if total else ""))
 
     try:
-        yield lambda characters: draw(f"reading {what}: {characters:,} characters"), downloaded
+        yield lambda characters: draw(f"reading {what}: {counted(characters, 'character')}"), downloaded
     finally:
         draw("")
 
@@ -129,7 +129,7 @@ def corpus_report(corpus: Corpus, alphabet: Mapping[str, int], first_lines: Sequ
         "added": corpus.created_at,
         "size": f"{counted(corpus.characters, 'character')}, {counted(corpus.bytes, 'byte')} of UTF-8, {counted(corpus.lines, 'line')}",
         "sha256": corpus.sha256,
-        "alphabet": f"{corpus.alphabet_size:,} characters; the most frequent: {' '.join(repr(c)[1:-1] for c in common)}",
+        "alphabet": f"{counted(corpus.alphabet_size, 'character')}; the most frequent: {' '.join(repr(c)[1:-1] for c in common)}",
     }
     if corpus.records is not None:
         facts["records"] = records_line(corpus.records)
@@ -291,7 +291,7 @@ def index_of(indexes: Indexes, echo: Callable[[str], None], run: Run) -> Index:
 
     def watch(progress: float) -> None:
         nonlocal drawn, tell_at
-        if not sys.stderr.isatty():
+        if not may_draw(sys.stderr):
             if time.monotonic() > tell_at:
                 tell_at = math.inf  # once
                 echo(f"making the index of corpus {corpus.name}\n")
@@ -308,9 +308,10 @@ def index_of(indexes: Indexes, echo: Callable[[str], None], run: Run) -> Index:
 
 def compared(texts: SampledTexts) -> Iterator[tuple[Whole, TextNovelty]]:
     """Yields each text with what was copied."""
+    from model.normalization import with_lf
     from service.novelty import Index, compare
 
-    index, corpus, prompt = texts.index, texts.run.corpus, texts.config.prompt
+    index, corpus, prompt = texts.index, texts.run.corpus, with_lf(texts.config.prompt)
     assert isinstance(index, Index)  # as `index_of` has returned
     assert corpus is not None  # as `index_of` has checked
     for whole in texts.whole():
@@ -346,18 +347,23 @@ def novelty_report(text: str, novelty: TextNovelty, width: int) -> str:
     return "\n".join(lines)
 
 
+def _these(novelty: TextNovelty) -> str:
+    return "this 1 character" if novelty.characters == 1 else f"these {novelty.characters:,} characters"
+
+
 def _summary(novelty: TextNovelty) -> str:
     longest = novelty.longest
     if longest is None:
-        return f"nothing of these {novelty.characters:,} characters stands in corpus {novelty.corpus}"
+        return f"nothing of {_these(novelty)} stands in corpus {novelty.corpus}"
     size = f"has {longest.length:,} ({_times(longest.times)}, line {longest.line:,})"
     if not novelty.copied:
         return (
-            f"nothing of {novelty.min_length:,} characters or more in a row is copied from corpus {novelty.corpus}:"
+            f"nothing of {counted(novelty.min_length, 'character')} or more in a row is copied from corpus {novelty.corpus}:"
             f" the longest span in common with it {size}"
         )
+    are = "is" if novelty.copied == 1 else "are"
     return (
-        f"{novelty.copied:,} of these {novelty.characters:,} characters ({novelty.share:.0%}) are copied from corpus {novelty.corpus}"
+        f"{novelty.copied:,} of {_these(novelty)} ({novelty.share:.0%}) {are} copied from corpus {novelty.corpus}"
         f" in spans of {novelty.min_length:,} or more; the longest {size}"
     )
 

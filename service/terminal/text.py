@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import textwrap
 from collections.abc import Sequence
+from typing import TextIO
 
 from service.system.formatting import columns, safe
+
+
+def may_draw(stream: TextIO) -> bool:
+    """Whether a stream shows colours and lines that are redrawn: a terminal in UTF-8, unless `TERM=dumb` or `NO_COLOR` is set."""
+    plain = os.environ.get("TERM") == "dumb" or bool(os.environ.get("NO_COLOR"))
+    return stream.isatty() and not plain and (stream.encoding or "").lower().replace("-", "") == "utf8"
 
 
 def terminal_width() -> int:

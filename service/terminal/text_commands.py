@@ -14,7 +14,7 @@ import click
 from model.config import SamplingConfig
 from service.system.formatting import counted, safe
 from service.terminal.click_support import PATH, database, options_of
-from service.terminal.console import echo_beside, given_text, one_blas_thread, opened, say, say_piece
+from service.terminal.console import echo_beside, given_text, one_blas_thread, opened, say, say_piece, text_in
 
 if TYPE_CHECKING:
     from service.generation.sample import SampledTexts
@@ -24,11 +24,14 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("model", required=False)
 @options_of(SamplingConfig)
+@click.option("--prompt-file", help="File with the text to continue, or - for standard input.")
 @click.option("--novelty", is_flag=True, help="Report what of the text was copied from the corpus that MODEL was trained on.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a text, or a record, in a line of its own.")
 @database
-def sample(db: Path, model: str | None, novelty: bool, as_json: bool, **settings: Any) -> None:
-    """Write text with MODEL (by default latest).
+def sample(db: Path, model: str | None, prompt_file: str | None, novelty: bool, as_json: bool, **settings: Any) -> None:
+    r"""Write text with MODEL (by default latest).
+
+    In --prompt and --stop, C escapes are understood: \n is a line end, \\ a backslash. --prompt - reads standard input.
 
     The text appears as it is written. With --novelty it appears as a whole, with its copied parts underlined on a terminal, and a
     report goes to standard error. For that, and for --max-copy, an index of the corpus is made and kept beside the database.
@@ -40,6 +43,10 @@ def sample(db: Path, model: str | None, novelty: bool, as_json: bool, **settings
     from service.novelty import Indexes, of_run
     from service.terminal.reports import index_of
 
+    if prompt_file is not None and settings["prompt"]:
+        raise click.UsageError("give a prompt with --prompt or with --prompt-file, not both")
+    if prompt_file is not None or settings["prompt"] == "-":
+        settings["prompt"] = text_in(prompt_file or "-")
     with opened(db) as store, Indexes(store) as indexes:
         config = SamplingConfig(**{**settings, "stop": settings["stop"] or ()})
         find = partial(index_of, indexes, echo_beside)
@@ -83,11 +90,12 @@ def write_texts(texts: SampledTexts, novelty: bool, as_json: bool) -> None:
     """Print texts; the line above each of several, and reports, go to standard error."""
     from dataclasses import asdict
 
+    from model.normalization import with_lf
     from service.novelty import CorpusRecords
     from service.terminal.reports import compared, novelty_report, underlined
-    from service.terminal.text import terminal_width
+    from service.terminal.text import may_draw, terminal_width
 
-    terminal, prompt = sys.stdout.isatty(), texts.config.prompt
+    terminal, prompt = sys.stdout.isatty(), with_lf(texts.config.prompt)
 
     def head(line: str) -> None:
         if line:
@@ -106,7 +114,11 @@ def write_texts(texts: SampledTexts, novelty: bool, as_json: bool) -> None:
             continue
         assert found is not None
         head(texts.head(turn))
-        say_piece((safe(prompt) + underlined(whole.text, found.spans) if terminal else prompt + whole.text) + "\n", False)
+        say_piece(
+            (safe(prompt) + underlined(whole.text, found.spans if may_draw(sys.stdout) else []) if terminal else prompt + whole.text)
+            + "\n",
+            False,
+        )
         if not texts.known:
             say(novelty_report(whole.text, found, terminal_width()), err=True)
     if novelty and isinstance(texts.known, CorpusRecords):
@@ -159,15 +171,15 @@ def inspect_command(
         raise click.UsageError(f"{of_text[0]} is for one text, and --find-cells reads a corpus; give one of the two")
     if corpus is not None and not finding:
         raise click.UsageError("--corpus is for --find-cells; give a text with --text or --file")
-    if text is not None and file is not None:
-        raise click.UsageError("give a text with --text or with --file, not both")
+    if text is not None or file is not None:
+        text = given_text(text, file)
     one_blas_thread()
     from dataclasses import asdict
 
     from service.generation.model_cache import load
     from service.inspection import cell_search, inspector, svg_sheets
     from service.terminal import inspection_report
-    from service.terminal.text import terminal_width
+    from service.terminal.text import may_draw, terminal_width
 
     found: CellReport | Inspection
     if svg is not None:
@@ -180,16 +192,14 @@ def inspect_command(
             found = cell_search.find_cells(store, loaded, corpus)
         else:
             options = inspector.InspectionOptions(units=None if unit is None else [inspector.unit_named(unit)])
-            if file is not None:
-                text = inspector.text_in(file)
-            elif text is None:
+            if text is None:
                 text, seed = inspector.written(store, loaded, length, seed)
                 say(f"note: {loaded.run.name} wrote the text itself, with seed {seed}", err=True)
             found = inspector.inspect(store, loaded, text, options)
     if as_json:
         click.echo(json.dumps(asdict(found), ensure_ascii=False))
     else:
-        click.echo(inspection_report.report(found, terminal_width(), colors=sys.stdout.isatty()))
+        click.echo(inspection_report.report(found, terminal_width(), colors=may_draw(sys.stdout)))
     for drawn in svg_sheets.save(found, svg, columns, overwrite=overwrite) if svg is not None else ():
         say(f"drawn: {drawn}", err=True)
 

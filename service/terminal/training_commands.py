@@ -99,13 +99,13 @@ def train(
 def carry_out(context: click.Context, work: Trainer, as_json: bool = False) -> None:
     """Train a run and display its progress; after a signal, exit with that signal's status."""
     from service.terminal import training_display
-    from service.terminal.text import terminal_width
+    from service.terminal.text import may_draw, terminal_width
 
     option = db_option(context)
     shown: training_display.Display
     if as_json:
         shown = training_display.JsonDisplay()
-    elif sys.stdout.isatty():
+    elif may_draw(sys.stdout):
         shown = training_display.BarDisplay(terminal_width, option=option)
     else:
         shown = training_display.LineDisplay(option=option)

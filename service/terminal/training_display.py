@@ -99,7 +99,7 @@ def best_place(event: Ended) -> str:
     """Describes the best loss of a run that has succeeded, in a line; empty for any other run."""
     if event.run.state != "succeeded" or event.best is None:
         return ""
-    compared = event.best.better_than or event.best.worse_than
+    compared = (event.best.better_than or event.best.worse_than) and not event.best.diverged
     return f"best at step {event.best_step or 0:,}: {event.best.words}" + (" of this corpus" if compared else "")
 
 

@@ -51,6 +51,9 @@ RISE_NOISE = 4.0  # ... and by this many standard deviations of its noise ...
 RISEN = 3  # ... in running medians of this many validations, all after the best one
 
 
+DIVERGED = 2.0  # times the loss of guessing evenly, which a network that has learned nothing has: more is no fluctuation
+
+
 class Point(NamedTuple):
     """Holds one validation. Losses are nats per symbol, `epoch` counts passes over the training part, `seconds` the time spent."""
 
@@ -82,7 +85,8 @@ class Standing:
     better_than: str | None  # the best baseline with a higher loss, for example 4-gram; None if there is none
     worse_than: str | None  # the next baseline to beat
     words: str
-    outlook: Outlook | None  # None after fewer than `LEAST` validations
+    outlook: Outlook | None  # None after fewer than `LEAST` validations, and if it has diverged
+    diverged: bool = False  # whether the loss is far above that of guessing evenly
 
     @property
     def sentences(self) -> list[str]:
@@ -102,13 +106,17 @@ def standing(metrics: Sequence[Metric], seconds_left: float, baselines: Mapping[
     bits = symbols_per_char / math.log(2)  # in a nat per symbol
     behind = min(((value, order) for order, value in baselines.items() if value > loss), default=None)
     ahead = max(((value, order) for order, value in baselines.items() if value <= loss), default=None)
+    diverged = loss > DIVERGED * baselines.get(0, math.inf)
+    place = f", far worse than guessing evenly ({baselines[0] * bits:.2f}): it has diverged" if diverged else _between(behind, ahead, bits)
     return Standing(
         loss=loss,
         bits_per_char=loss * bits,
         better_than=name(behind[1]) if behind else None,
         worse_than=name(ahead[1]) if ahead else None,
-        words=f"{loss:.3f} nats = {loss * bits:.2f} bits per character{_between(behind, ahead, bits)}",
-        outlook=outlook(points, seconds_left) if len(points) >= LEAST else None,
+        words=f"{loss:.3f} nats = {loss * bits:.2f} bits per character{place}"
+        + ("; train anew with a lower learning_rate" if diverged else ""),
+        outlook=outlook(points, seconds_left) if len(points) >= LEAST and not diverged else None,
+        diverged=diverged,
     )
 
 

@@ -333,7 +333,7 @@ def test_what_the_alphabet_lacks_is_told(site: Any, visit: Callable[..., Any]) -
     write(page, "thé 베 ")
     told = page.locator(".sheet-facts").text_content()
     assert "é was read as e" in told
-    assert "베 is unknown to the model" in told
+    assert "베: 1 character is unknown to the model" in told
 
 
 def test_stop_strings(site: Any, visit: Callable[..., Any]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import unicodedata
 from collections import Counter
 from typing import Any
@@ -98,6 +99,14 @@ def test_characters_are_counted_piece_by_piece_as_in_the_whole(text: str, kind: 
     assert words.decode(ids) == normal(meant, "none" if kind[1] == "none" else "nfc")
 
 
+@given(st.text("ab\r\né", max_size=12), kinds, st.none() | st.just("\n"))
+def test_every_line_end_of_a_prompt_is_read_as_lf(text: str, kind: tuple[str, str], separator: str | None) -> None:
+    alphabet = vocabulary("ab\ré" if separator else "ab\n\ré", *kind)
+    read = Vocabulary(*kind, alphabet.symbols, separator)
+    lines = "\n".join(text.replace("\r\n", "\r").split("\r"))
+    assert read.encode_prompt(text, 99).ids.tolist() == read.encode_prompt(lines, 99).ids.tolist()
+
+
 def test_counts_add_up_over_several_texts() -> None:
     counts = SymbolCounts("char", "nfc").add(["ab", "b"]).add(["\u0301b"])
     assert {chr(symbol): int(counts.counts[symbol]) for symbol in np.flatnonzero(counts.counts)} == {"a": 1, "b": 3, "\u0301": 1}
@@ -181,7 +190,7 @@ def test_a_prompt_never_fails_and_tells_what_was_replaced(corpus: str, prompt: s
     assert len(ids) > 0
     assert ids.dtype == words.dtype
     assert ids.max() <= words.unknown
-    counts = Counter(normal(prompt, kind[1]))
+    counts = Counter(normal(re.sub("\r\n?", "\n", prompt), kind[1]))
     known = {c for c in counts if words.knows(c)}
     assert {s.character: s.times for s in substituted} == {c: times for c, times in counts.items() if c not in known}
     for character, by, _ in substituted:

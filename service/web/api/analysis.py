@@ -15,7 +15,7 @@ from typing import Any
 from flask import Blueprint, Response, request
 
 from model.errors import CheckpointError, InvalidSetting, Word
-from model.normalization import normalize
+from model.normalization import normalize, with_lf
 from model.vocabulary import Encoded, Vocabulary
 from service.generation.model_cache import LoadedModel
 from service.generation.scoring import Judgement, posterior
@@ -104,7 +104,7 @@ def models_of(values: dict[str, Any]) -> list[str]:
 
 def score_of(found: list[Judgement], text: str, alternatives: int | None) -> Scored:
     """Returns the scores in the order in which the models were named, and the model that most likely wrote the text."""
-    characters = len(normalize(text, "nfc"))
+    characters = len(normalize(with_lf(text), "nfc"))
     shares = posterior([each.log_likelihood for each in found]) if found else []
     scores = [
         TextScore(

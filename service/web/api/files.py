@@ -13,6 +13,7 @@ from corpora import ReadReport, Source, open_stream
 from model.errors import InvalidSetting, SourceError, TextError, TextTooLarge
 from service.store import Corpus
 from service.system.errors import CorpusInUse, CorpusNotFound, NameTaken, NoRoomLeft, TooManyFiles
+from service.system.formatting import counted
 from service.training import corpus_import
 from service.web.api.protocol import Deleted, File, FileFacts, FileRecords, Page
 from service.web.api.request_body import Upload, expect_large, json_body
@@ -146,7 +147,7 @@ def routes(service: Service) -> Blueprint:
 def _notes(corpus: Corpus, arriving: Upload) -> Iterator[str]:
     """Yield what a client should know of a file that was taken."""
     if corpus.characters < corpus_import.LEAST_TEXT:
-        yield f"it has {corpus.characters} characters; no model can be trained on fewer than {corpus_import.LEAST_TEXT}"
+        yield f"it has {counted(corpus.characters, 'character')}; no model can be trained on fewer than {corpus_import.LEAST_TEXT}"
     if arriving.expires:
         yield "expires_after is not kept: the file stays until it is deleted"
 

@@ -32,6 +32,11 @@ def test_each_character_has_its_own_symbols(make_vocabulary: Callable[..., Vocab
         assert len(own) == len(form.encode() if level == "byte" else form)
 
 
+def test_line_ends_are_lf(make_vocabulary: Callable[..., Vocabulary]) -> None:
+    aligned = align(make_vocabulary("ab\n"), "a\r\nb\rb")
+    assert (aligned.text, len(aligned.ids)) == ("a\nb\nb", 5)
+
+
 def test_a_character_of_several_symbols_ends_with_its_last(make_vocabulary: Callable[..., Vocabulary]) -> None:
     assert align(make_vocabulary(level="byte"), "a가b").ends.tolist() == [0, 3, 4]
     assert align(make_vocabulary(normalization="nfd"), "a각b").ends.tolist() == [0, 3, 4]

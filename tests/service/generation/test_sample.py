@@ -82,9 +82,9 @@ def test_a_seed_is_made_up_once() -> None:
     ("prompt", "notes"),
     [
         ("abc", []),
-        ("á", ["'á' is not in the model's alphabet; 'a' was read instead (once)"]),
-        ("xx", ["'x' is not in the model's alphabet; the unknown symbol was read instead (2 times)"]),
-        ("\ud800", ["'\\ud800' is not in the model's alphabet; the unknown symbol was read instead (once)"]),
+        ("á", ["1 character of the prompt is not in the model's alphabet; read instead: 'a' for 'á'"]),
+        ("xx", ["2 characters of the prompt are not in the model's alphabet; read instead: the unknown symbol for 'x'"]),
+        ("\ud800", ["1 character of the prompt is not in the model's alphabet; read instead: the unknown symbol for '\\ud800'"]),
         ("ab" * MAX_PROMPT, [f"the prompt is long; its last {MAX_PROMPT:,} symbols were read"]),
     ],
     ids=ascii,

@@ -6,16 +6,15 @@ import json
 import math
 from collections.abc import Callable
 from dataclasses import asdict
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from model.errors import EmptyText, InvalidSetting, SourceNotFound
+from model.errors import InvalidSetting
 from model.inspection.unit_activations import ALTERNATIVES, Unit
 from service.generation.model_cache import LoadedCheckpoint, load
 from service.inspection import inspector
-from service.inspection.inspector import InspectionOptions, activity_cache, inspect, text_in, unit_named, written
+from service.inspection.inspector import InspectionOptions, activity_cache, inspect, unit_named, written
 from service.inspection.results import UnitActivations
 from service.store import Run, Store
 
@@ -101,19 +100,6 @@ def test_a_unit_is_two_numbers(text: str) -> None:
     assert unit_named("1:20") == Unit(1, 20)
     with pytest.raises(InvalidSetting, match="LAYER:UNIT"):
         unit_named(text)
-
-
-def test_a_text_in_a_file(tmp_path: Path) -> None:
-    (tmp_path / "python").write_bytes(b"a\r\nb")  # named like a built-in corpus
-    assert text_in(str(tmp_path / "python")) == "a\nb"
-    with pytest.raises(SourceNotFound):
-        text_in(str(tmp_path / "none"))
-    (tmp_path / "empty").write_bytes(b"")
-    with pytest.raises(EmptyText):
-        text_in(str(tmp_path / "empty"))
-    (tmp_path / "long").write_text("a" * (2**20 + 5))
-    with pytest.raises(InvalidSetting, match="it has 1,048,581"):
-        text_in(str(tmp_path / "long"))
 
 
 def test_numbers_are_rounded_to_what_can_be_seen(store: Store, add_model: AddModel) -> None:

@@ -48,7 +48,7 @@ addTexts({
   "write.ended": ["ended before a stop string", "멈춤 글자열 앞에서 끝남"],
   "write.truncated": ["only the end of the prompt was read", "시작 글의 끝부분만 읽음"],
   "write.substituted": ["{character} was read as {by}", "{character}은(는) {by}(으)로 읽음"],
-  "write.unknown": ["{character} is unknown to the model", "{character}은(는) 모델이 모르는 글자"],
+  "write.unknown": ["{characters}: {count} {count|character is|characters are} unknown to the model", "{characters}: 모델이 모르는 글자 {count}개"],
   "write.slowly.long": ["A text this long appears as fast as it is written.", "이렇게 긴 글은 쓰는 대로 바로 나옵니다."],
   "write.link.broken": ["This link is incomplete, so nothing is written.", "링크가 온전하지 않아 아무것도 쓰지 않았습니다."],
   "write.only.copies": ["ended: every possible continuation would be a copy", "끝남: 이어질 수 있는 것은 모두 베낀 것이 됨"],

@@ -57,6 +57,12 @@ def test_one_model(client: FlaskClient, app: Flask) -> None:
         assert top[token] == own
 
 
+def test_every_line_end_is_scored_as_lf(client: FlaskClient) -> None:
+    found = [client.post(URL_SCORE, json={"text": text, "model": "one"}).get_json() for text in ("ab\nc\n", "ab\r\nc\r\n", "ab\rc\r")]
+    assert found[0] == found[1] == found[2]
+    assert found[0]["characters"] == 5
+
+
 def test_what_it_says_is_what_completions_say(client: FlaskClient) -> None:
     """But for the first symbol, which has nothing before it there."""
     asked = {"model": "one", "prompt": "\nab ca", "max_tokens": 0, "echo": True, "logprobs": 1}

@@ -36,6 +36,18 @@ def events(data: bytes) -> list[Any]:
     return [block if block == "data: [DONE]" else json.loads(block[6:]) for block in blocks]
 
 
+@pytest.mark.parametrize("end", ["\r\n", "\r"])
+def test_every_line_end_of_a_prompt_and_a_stop_string_is_lf(client: FlaskClient, end: str) -> None:
+    for path in ("/generate", "/v1/completions"):
+        for fields in ({"prompt": "ab{}c"}, {"prompt": "ab", "stop": ["{}"]}):
+            bodies = [json.loads(json.dumps(fields).replace("{}", json.dumps(sign)[1:-1])) for sign in (end, "\n")]
+            texts = []
+            for body in bodies:
+                found = client.post(path, json={**body, "seed": 5, "temperature": 1.5}).get_json()
+                texts.append(found["text"] if path == "/generate" else found["choices"][0]["text"])
+            assert texts[0] == texts[1]
+
+
 def test_an_answer(client: FlaskClient) -> None:
     answer = client.post("/generate", json={"prompt": "ab", "length": 30, "seed": 7, "stop": ["zz"]})
     assert answer.status_code == 200

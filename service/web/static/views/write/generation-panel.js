@@ -14,6 +14,7 @@ import { Logprobs } from "./logprobs.js";
 import { NoveltyReport } from "./novelty.js";
 
 const MOVES = 100; // milliseconds between two changes of the temperature that are sent
+const NAMED = 5; // characters that were replaced
 
 export class GenerationPanel {
   // act: { copy, save, again, link, remove }, called with the panel; changed(): writing has begun or ended
@@ -239,6 +240,7 @@ export class GenerationPanel {
     const { checkpoint, speed, substituted = [], truncated, reason, cut } = this.outcome;
     const { characters, logprobs } = this;
     const moves = this.recipe.schedule.length - 1;
+    const unknown = substituted.filter(({ by }) => by === null).map(({ character }) => character);
     return dotted([
       checkpoint && el("b", {}, checkpoint),
       t("write.seed.was", { seed: String(this.request.seed) }),
@@ -248,7 +250,8 @@ export class GenerationPanel {
       moves > 0 && t("write.moves", { count: moves }),
       cut ? t("write.stopped") : { stop: t("write.ended"), max_copy: t("write.only.copies") }[reason],
       truncated && t("write.truncated"),
-      ...substituted.map(({ character, by }) => t(by === null ? "write.unknown" : "write.substituted", { character, by })),
+      ...substituted.filter(({ by }) => by !== null).slice(0, NAMED).map(({ character, by }) => t("write.substituted", { character, by })),
+      unknown.length > 0 && t("write.unknown", { characters: unknown.slice(0, NAMED).join(" ") + (unknown.length > NAMED ? " …" : ""), count: unknown.length }),
     ]);
   }
 }
