@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from io import StringIO
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -18,6 +17,7 @@ from model.penalties import Penalties
 from model.stop_strings import StopStringMatcher
 from model.temperature import TemperatureSchedule
 
+APART = 256  # pieces of a text that are not joined yet, at most
 FINISHING = 8  # further symbols that a text may take to finish the character in which it would be cut
 
 # "stop": a stop string, or the end of a record; "missing": no further record was found
@@ -50,13 +50,15 @@ class JoinedPieces:
     """Joins the pieces of one text, which take ten times the memory while they are apart."""
 
     def __init__(self) -> None:
-        self._text = StringIO()
+        self._texts: list[str] = []
         self._logprobs: list[SymbolLogprob] = []
         self._last: Piece | None = None
 
     def add(self, piece: Piece) -> None:
         """Adds the next piece."""
-        self._text.write(piece.text)
+        self._texts.append(piece.text)
+        if len(self._texts) == APART:
+            self._texts = ["".join(self._texts)]
         self._logprobs += piece.logprobs
         self._last = piece
 
@@ -68,7 +70,7 @@ class JoinedPieces:
     def piece(self) -> Piece:
         """Returns all pieces, of which there is one, as one."""
         assert self._last is not None
-        return self._last._replace(text=self._text.getvalue(), logprobs=self._logprobs)
+        return self._last._replace(text="".join(self._texts), logprobs=self._logprobs)
 
 
 class RequestStart(NamedTuple):

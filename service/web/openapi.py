@@ -96,6 +96,7 @@ LIMITS = {
     "max_completion_tokens": "max_length",
     "n": "max_texts",
     "best_of": "max_texts",
+    "records": "max_records",
 }
 FILE = {
     "type": "string",

@@ -353,7 +353,7 @@ def test_where_one_prompt_cannot_begin_the_request_fails_and_leaves_nothing(
     assert model.sampler is not None
     add, added = model.sampler.add, []
 
-    def refuse(config: SamplingConfig, source: None, prompt: Encoded) -> Any:
+    def refuse(config: SamplingConfig, source: None, prompt: Encoded, records: None) -> Any:
         added.append(config)
         if len(added) == 2:
             raise RuntimeError

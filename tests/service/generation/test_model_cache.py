@@ -387,5 +387,5 @@ def test_models_that_are_writing_are_not_doubled_by_others(store: Store, add_mod
 def test_size(store: Store, add_model: AddModel) -> None:
     run = add_model(text="abc")
     models = ModelCache(store, 2**20)
-    assert models.size(run) == (len(models.get("first").checkpoint.model.parameters.flat), 3)
+    assert models.size(run) == (len(models.get("first").checkpoint.model.parameters.flat), 3, None)
     assert models.size(add_model("empty", steps=(), state="failed")) is None

@@ -21,9 +21,8 @@ def asked(caller: str, n: int = 1, prompts: int = 1, **settings: Any) -> Request
     model: Any = SimpleNamespace(max_prompt=100, checkpoint=SimpleNamespace(vocabulary=Vocabulary("char", "nfc", range(97, 123))))
     configs = [SamplingConfig(seed=1, n=n, **settings)] * prompts
     nothing = lambda *_: None  # noqa: E731
-    return Request(
-        model, configs, whole=True, seconds=9, source=None, caller=caller, cancel=nothing, set_temperature=nothing, resume=nothing
-    )
+    calls = {"cancel": nothing, "set_temperature": nothing, "resume": nothing}
+    return Request(model, configs, whole=True, seconds=9, source=None, records=None, caller=caller, **calls)
 
 
 def scheduler(max_rows: int = 8, max_waiting: int = 8, max_logprobs: int = 10_000) -> Scheduler:

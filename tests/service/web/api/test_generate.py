@@ -79,6 +79,10 @@ def test_an_answer(client: FlaskClient) -> None:
             "stop": ["zz"],
             "max_copy": None,
             "n": 1,
+            "records": None,
+            "new": False,
+            "unique": False,
+            "valid": False,
         },
     }
 

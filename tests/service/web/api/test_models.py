@@ -40,6 +40,7 @@ def test_every_run_that_has_a_checkpoint(client: FlaskClient, add_model: Callabl
         "num_layers": 1,
         "level": "char",
         "alphabet_size": 4,
+        "separator": None,
         "step": 200,
         "epoch": 2.0,
         "seconds": 0.0,
