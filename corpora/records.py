@@ -120,7 +120,7 @@ class RecordCutter:
 
     def _used(self, parts: list[str]) -> list[str]:
         if self._form.separator == "\n":
-            records = [part for part in parts if part and not part.isspace()]
+            records = list(filter(str.strip, parts))  # in less time than a loop
         else:
             if self._line:  # a last line of it may have no end
                 parts = ["" if part == self._line else part.removesuffix(f"\n{self._line}") for part in parts]

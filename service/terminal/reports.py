@@ -75,7 +75,11 @@ def records_line(records: Mapping[str, Any]) -> str:
 
     form = RecordFormat.from_dict(dict(records))
     about = "about " if records["estimated"] else ""
-    different = "all different" if records["different"] == records["count"] else f"{about}{records['different']:,} different"
+    different = (
+        "all different"
+        if records["different"] == records["count"] and not records["estimated"]
+        else f"{about}{records['different']:,} different"
+    )
     kept = ", each learned from once" if form.unique and records["different"] < records["count"] else ""
     header = ", without the first row, which names the columns" if form.header else ""
     examples = "; ".join(clipped(escaped(example), EXAMPLE_WIDTH) for example in records["examples"])
