@@ -82,8 +82,9 @@ def score_routes(service: Service) -> Blueprint:
     def score() -> Response:
         """Score a text: return its log-likelihood.
 
-        The text is read as if it followed a line end. Log-probabilities are in nats. A symbol outside a model's alphabet counts as if every
-        character were equally likely there. If several models are named, the answer has the probability that each of them wrote the text.
+        The text is read as if it followed a line end, or as whole records. Log-probabilities are in nats. A symbol outside a model's
+        alphabet counts as if every character were equally likely there. If several models are named, the answer has the probability that
+        each of them wrote the text.
         """
         values = SCORE.parse(json_body(request))
         names, text, alternatives = models_of(values), values["text"], values.get("logprobs", 0)
@@ -164,7 +165,8 @@ def tokenize_routes(service: Service) -> Blueprint:
         """Return the text of ids. An id outside the alphabet, and a byte that is part of no character, is U+FFFD in it."""
         values = DETOKENIZE.parse(json_body(request))
         vocabulary, tokens = service.find(values.get("model") or "latest").checkpoint.vocabulary, values["tokens"]
-        return large_answer(Detokenized(prompt=vocabulary.decode(vocabulary.encode_ids(tokens, WHOLE).ids) if tokens else ""))
+        ids = vocabulary.given(vocabulary.encode_ids(tokens, WHOLE).ids)
+        return large_answer(Detokenized(prompt=vocabulary.decode(ids) if tokens else ""))
 
     @blueprint.get("/tokenizer_info")
     @operation("texts", query=INFO, answer=TokenizerInfo, raises=RAISES)
@@ -182,13 +184,13 @@ def encoded_text(vocabulary: Vocabulary, text: str) -> Encoded:
         must = f"one of at most {MOST_DIFFERENT:,} different ones"
         raise InvalidSetting("prompt", Word(f"a string of {different:,} different characters"), must, "send it in parts")
     encoded = vocabulary.encode_prompt(text, WHOLE)
-    return encoded if text else encoded._replace(ids=encoded.ids[:0])
+    return encoded._replace(ids=vocabulary.given(encoded.ids) if text else encoded.ids[:0])
 
 
 def described(model: LoadedModel, max_prompt: int) -> TokenizerInfo:
-    """Return the facts about a model's alphabet. A text begins as after a line end, which is the only symbol that parts texts."""
+    """Return the facts about a model's alphabet. A record begins and ends with the boundary, and prose as after a line end."""
     vocabulary = model.checkpoint.vocabulary
-    line_end = "\n" if vocabulary.knows("\n") else None
+    between = vocabulary.separator or ("\n" if vocabulary.knows("\n") else None)
     return TokenizerInfo(
         tokenizer_class="CharloomVocabulary",
         model=model.name,
@@ -196,8 +198,8 @@ def described(model: LoadedModel, max_prompt: int) -> TokenizerInfo:
         normalization=vocabulary.normalization,
         vocab_size=len(vocabulary.names),
         model_max_length=max_prompt,
-        bos_token=line_end,
-        eos_token=line_end,
+        bos_token=between,
+        eos_token=between,
         unk_token=vocabulary.names[vocabulary.unknown],
         unk_token_id=vocabulary.unknown,
         symbols=vocabulary.names,

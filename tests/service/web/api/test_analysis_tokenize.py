@@ -12,14 +12,19 @@ from flask.testing import FlaskClient
 
 from service.store import Run
 
-ALPHABETS = [("char", "nfc"), ("char", "nfd"), ("byte", "none")]
+ALPHABETS = [
+    ("char", "nfc", None),
+    ("char", "nfd", None),
+    ("byte", "none", None),
+    ("char", "nfc", "\n"),
+]  # the last one's texts are records
 TEXT = "the bàd tale\n한국 ḳ"
 
 
 @pytest.fixture(params=ALPHABETS, ids=str)
 def level(request: pytest.FixtureRequest, add_model: Callable[..., Run]) -> str:
     """The level of an alphabet, whose model is called `m`."""
-    add_model("m", text=TEXT, level=request.param[0], normalization=request.param[1])
+    add_model("m", text=TEXT, level=request.param[0], normalization=request.param[1], separator=request.param[2])
     return str(request.param[0])
 
 
