@@ -142,7 +142,7 @@ class Load:
         self._ask("list", "GET", rng.choice(paths))
 
     def upload(self, rng: random.Random) -> None:
-        """Upload a text, and delete the oldest one if there are enough."""
+        """Upload a text, and delete the oldest ones if there are enough; one that a job still needs is deleted later."""
         data = prose(rng, rng.choice([1000, 30_000, 300_000])).encode()
         name = self._new_name("tale")
         packed = rng.choice([data, data, gzip.compress(data), lzma.compress(data), zipped(data), lzma.compress(data)[:-20]])
@@ -151,9 +151,14 @@ class Load:
         if status == 200:
             with self._lock:
                 self._files.append(name)
-                oldest = self._files.pop(0) if len(self._files) > KEPT else None
-            if oldest is not None:
-                self._ask("delete file", "DELETE", f"/v1/files/{oldest}")
+                count = max(0, len(self._files) - KEPT)
+                oldest, self._files = self._files[:count], self._files[count:]
+            for each in oldest:
+                status, answer = self._service.ask("DELETE", f"/v1/files/{each}")
+                self._counted("delete file", status, answer)
+                if status == 409:
+                    with self._lock:
+                        self._files.append(each)
 
     def job(self, rng: random.Random) -> None:
         """Order a job, cancel another one now and then, and delete old ones."""
