@@ -61,7 +61,7 @@ def sample(vocabulary: Vocabulary, ids: Ids, start: int, stop: int, stretches: i
         read = aligned.ids[:end][-T:]
         found.ids[T - len(read) :, column] = read
         places = aligned.ends[:-1] - end + T  # of the characters, among the T steps
-        counted = np.flatnonzero(places >= WARM_UP)
+        counted = np.flatnonzero((places >= WARM_UP) & aligned.leads[1:])  # of a separator only the last character
         places = places[counted]
         found.counts[places, column] = True
         for number, feature in enumerate(FEATURES):

@@ -38,7 +38,7 @@ class Unit(NamedTuple):
 class Surprise(NamedTuple):
     """The surprise of N characters."""
 
-    bits: Array  # (N,) -log2 of the probability that it gave to each
+    bits: Array  # (N,) -log2 of the probability that it gave to each; of a separator the first character has all
     likeliest: Ids  # (N, K) the likeliest symbols where each character's first symbol came, the likeliest first
     probabilities: Array  # (N, K) theirs
 
@@ -90,9 +90,11 @@ def _surprise(aligned: Aligned, parts: list[LogprobSlice], alternatives: int) ->
     if not parts:
         return Surprise(np.zeros(0), np.zeros((0, alternatives), np.intp), np.zeros((0, alternatives)))
     costs = -np.concatenate([part.logprobs for part in parts]) / math.log(2)  # (S,)
-    bits = np.add.reduceat(costs, aligned.starts)
-    likeliest = np.concatenate([part.likeliest for part in parts])[aligned.starts]
-    return Surprise(bits, likeliest, np.exp(np.concatenate([part.likeliest_logprobs for part in parts])[aligned.starts]))
+    starts, leads = aligned.starts, aligned.leads
+    bits = np.zeros(len(starts))
+    bits[leads] = np.add.reduceat(costs, starts[leads])
+    likeliest = np.concatenate([part.likeliest for part in parts])[starts]
+    return Surprise(bits, likeliest, np.exp(np.concatenate([part.likeliest_logprobs for part in parts])[starts]))
 
 
 def activity(

@@ -82,7 +82,7 @@ def inspect(
         unknown=int(np.count_nonzero(aligned.ids[aligned.ends] == vocabulary.unknown)),
         bits_per_char=round(expected.bits_per_char, 4) if expected else None,
         bits=rounded(expected.bits, 3) if expected else None,
-        alternatives=_alternatives(expected, names) if expected else None,
+        alternatives=_alternatives(expected, aligned, names) if expected else None,
         liveliest=str(activity.liveliest) if activity else None,
         units=_activations(loaded, aligned, activity, units, tick),
         gates=_gates(activity) if activity and options.gates else None,
@@ -128,11 +128,9 @@ def _activations(
     return [UnitActivations(str(unit), rounded(held, 3)) for unit, held in zip(units, found, strict=True)]
 
 
-def _alternatives(expected: unit_activations.Surprise, names: list[str]) -> list[list[tuple[str, float]]]:
-    return [
-        [(names[id_], probability) for id_, probability in zip(ids, probabilities, strict=True)]
-        for ids, probabilities in zip(expected.likeliest.tolist(), rounded(expected.probabilities, 4), strict=True)
-    ]
+def _alternatives(expected: unit_activations.Surprise, aligned: Aligned, names: list[str]) -> list[list[tuple[str, float]]]:
+    likeliest = zip(expected.likeliest.tolist(), rounded(expected.probabilities, 4), aligned.leads.tolist(), strict=True)
+    return [[(names[id_], share) for id_, share in zip(ids, shares, strict=True)] if leads else [] for ids, shares, leads in likeliest]
 
 
 def _gates(activity: Activity) -> list[Gate]:

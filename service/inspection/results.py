@@ -26,7 +26,7 @@ def surprise_level(bits: float) -> int:
 
 def visible(symbol: str) -> str:
     """Returns a symbol as a reader can see it: ␣ for a space, ↵ for a line end, ⇥ for a tab, U+0007 for a control character."""
-    return SIGNS.get(symbol, symbol if symbol.isprintable() else f"U+{ord(symbol):04X}")
+    return "".join(SIGNS.get(c, c if c.isprintable() else f"U+{ord(c):04X}") for c in symbol)
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,7 @@ class Inspection:
 
     Lists have one entry for each character of `text`, which is in the normal form that is read. `bits` is how surprising each character
     was, `alternatives` are the likeliest symbols in its place (if it has several symbols, in place of the first) with their probabilities.
+    The separator of records is one symbol: the further ones of its characters have 0 bits and no alternatives.
     `unknown` characters are not in the alphabet. `neighbours` are of the most frequent characters, and `map_shares` the shares of the
     variance that the two directions of their map explain. `liveliest` is the unit that varied most, if all were read.
     """

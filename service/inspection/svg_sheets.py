@@ -69,6 +69,8 @@ def _cell(report: CellReport, cell: FoundCell, width: int) -> Picture:
 
 
 def _tip(character: str, bits: float, alternatives: Sequence[tuple[str, float]]) -> str:
+    if not alternatives:
+        return "a further character of the separator before it"
     expected = ", ".join(f"{visible(symbol)} {probability:.1%}" for symbol, probability in alternatives)
     return f"{character if character.isprintable() else repr(character)}: {bits:.1f} bits. Expected: {expected}"
 

@@ -168,7 +168,7 @@ def _painted(ground: str, underlined: bool, text: str) -> str:
 
 
 def _surprises(text: str, bits: Sequence[float], alternatives: Sequence[Sequence[tuple[str, float]]], width: int) -> str:
-    places = sorted(range(len(bits)), key=lambda place: -bits[place])[:LISTED]
+    places = sorted((place for place in range(len(bits)) if alternatives[place]), key=lambda place: -bits[place])[:LISTED]
     rows = [
         [
             f"{bits[place]:.1f}",

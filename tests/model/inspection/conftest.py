@@ -16,17 +16,19 @@ TEXT = "the (red) thread, again: 'gold' 12 가각 é\n"
 
 @pytest.fixture
 def make_vocabulary() -> Callable[..., Vocabulary]:
-    """``make_vocabulary(text=..., level="char", normalization="nfc")``: the alphabet of a text."""
-    return lambda text=TEXT, level="char", normalization="nfc": Vocabulary.build(SymbolCounts(level, normalization).add([text]))
+    """``make_vocabulary(text=..., level="char", normalization="nfc", separator=None)``: the alphabet of a text."""
+    return lambda text=TEXT, level="char", normalization="nfc", separator=None: Vocabulary.build(
+        SymbolCounts(level, normalization).add([text]), separator=separator
+    )
 
 
 @pytest.fixture
 def make_model() -> Callable[..., LanguageModel]:
-    """``make_model(vocabulary_size, **config)``: a network in float64 with weights that make its gates move."""
+    """``make_model(vocabulary_size, boundary=None, **config)``: a network in float64 with weights that make its gates move."""
 
-    def made(vocabulary_size: int, **config: object) -> LanguageModel:
+    def made(vocabulary_size: int, boundary: int | None = None, **config: object) -> LanguageModel:
         settings = {"cell": "lstm", "hidden_size": 5, "num_layers": 2, **config}
-        model = LanguageModel.new(ModelConfig.from_dict(settings), vocabulary_size, 3, np.float64)
+        model = LanguageModel.new(ModelConfig.from_dict(settings), vocabulary_size, 3, np.float64, boundary)
         model.parameters.flat *= 2
         return model
 

@@ -51,6 +51,18 @@ def test_what_holds_in_a_stretch_is_what_holds_there_in_the_text(
             assert found.numbers[counts, column, number].tolist() == measured[inside].tolist()
 
 
+def test_of_a_separator_only_the_last_character_counts(make_vocabulary: Callable[..., Vocabulary]) -> None:
+    text = "".join(f"{number:03}\n%\n" for number in range(60))
+    vocabulary = make_vocabulary(text, separator="\n%\n")
+    ids = vocabulary.encode(text)
+    for start in range(100, 104):  # a stretch ends before, in and after a boundary
+        found = sample(vocabulary, ids, start, start + 60, 6, 10)
+        for column, counted in enumerate(found.texts):
+            assert counted in text.replace("\n%\n", "\n")
+            assert found.counts[:, column].sum() == len(counted)
+            assert [vocabulary.symbol(id_)[-1] for id_ in found.ids[found.counts[:, column], column]] == list(counted)
+
+
 def test_stretches_are_spread_over_the_part_that_was_asked_for(make_vocabulary: Callable[..., Vocabulary]) -> None:
     text = "".join(chr(0x4E00 + place) for place in range(1000))  # each character says where it stands
     vocabulary = make_vocabulary(text)

@@ -55,6 +55,20 @@ def test_bits_and_alternatives(
     assert found.bits_per_char == pytest.approx(sum(found.bits) / len(aligned.text))
 
 
+def test_a_separator_of_records_counts_once(make_vocabulary: Callable[..., Vocabulary], make_model: Callable[..., LanguageModel]) -> None:
+    """All of its cost is at its first character, and what a unit holds there it holds at the others."""
+    vocabulary = make_vocabulary(separator="\n%\n")
+    boundary = vocabulary.size - 1
+    model, aligned = make_model(vocabulary.size, boundary), align(vocabulary, "the\n%\ngold\n%\n")
+    logits, _, _ = model.forward(np.array([[boundary], *([id_] for id_ in vocabulary.encode("the"))]), model.zero_state(1))
+    p = np.exp(logits[-1, 0])
+    found = surprise(model, vocabulary, aligned, 2)
+    assert found.bits[3:6] == pytest.approx([-math.log2(p[boundary] / p.sum()), 0, 0])
+    assert activity(model, vocabulary, aligned, alternatives=2).expected.bits == pytest.approx(found.bits)
+    held = activations(model, vocabulary, aligned, [Unit(1, 2)])[:, 0]
+    assert held[3] == held[4] == held[5] == held[-1] != held[2]
+
+
 @pytest.mark.parametrize(("level", "normalization"), KINDS)
 def test_activations_are_those_after_a_character_was_read(
     make_vocabulary: Callable[..., Vocabulary], make_model: Callable[..., LanguageModel], level: str, normalization: str

@@ -76,3 +76,4 @@ def test_symbols_that_would_not_be_seen_have_signs(level: str, text: str, expect
     *names, unknown = map(visible, Vocabulary.build(SymbolCounts(level, "nfc").add([text])).names)
     assert sorted(names) == sorted(expected)
     assert unknown == "\ufffd"
+    assert visible("\n%\n") == "↵%↵", "the separator of records"
