@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +13,9 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+
+from tests.browser.conftest import ENVIRONMENT
+from tests.served import ROOT
 
 PROMPT = "the loom "
 
@@ -381,6 +386,80 @@ def test_copy_and_download(site: Any, visit: Callable[..., Any]) -> None:
         page.get_by_role("button", name="Download").click()
     assert Path(download.value.path()).read_text(encoding="utf-8") == text
     assert download.value.suggested_filename.startswith("tale-")
+
+
+def test_whole_records(launch: Callable[..., Any], visit: Callable[..., Any], accessible: Callable[..., None]) -> None:
+    """A list of them, held against the names themselves, and a text of several, whose separator is one symbol of three characters."""
+    names = [a + b + c for a in ("An", "Ber", "Ca") for b in ("na", "li", "to") for c in ("", "la", "ni")]
+    site = launch()
+    (site.db.parent / "names.txt").write_text("\n%\n".join(names) + "\n")
+    arguments = ["train", str(site.db.parent / "names.txt"), "--name", "names", "--steps", "120", "--hidden-size", "24"]
+    command = [sys.executable, "cli.py", *arguments, "--batch-size", "8", "--learning-rate", "0.02", "--db", str(site.db)]
+    subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, check=True, capture_output=True, timeout=120)
+    page = visit(site, permissions=["clipboard-read", "clipboard-write"])
+    page.get_by_label("Model", exact=True).select_option("tale")
+    assert page.locator(".records").is_hidden()
+    page.get_by_label("Model", exact=True).select_option("names")
+
+    def listed(count: int) -> list[str]:
+        page.get_by_label("How many").fill(str(count))
+        page.get_by_role("button", name="Write the list").click()
+        page.until(f"document.querySelector('.records-said').textContent.startsWith('{count} records from')")
+        texts: list[str] = page.locator(".records-text").all_text_contents()
+        marked = page.locator(".records-list li").evaluate_all("items => items.map((item) => item.querySelector('.records-new') !== null)")
+        assert marked == [text not in names for text in texts]
+        return texts
+
+    more(page, Seed=5)
+    page.get_by_label("Only new ones").uncheck()
+    page.get_by_label("No repeats").uncheck()
+    some = listed(60)
+    assert len(some) == 60 > len(set(some))
+    assert sum(text in names for text in some) > 0
+    known = sum(text in names for text in some)
+    assert f"{known} stand in names; {len(set(some))} are different." in page.locator(".records-said").text_content()
+    page.get_by_label("No repeats").check()
+    assert len(set(listed(12))) == 12
+    page.get_by_label("Only new ones").check()
+    temperature(page, 1.6)
+    new = listed(7)
+    assert len(set(new) - set(names)) == 7
+    page.get_by_role("button", name="Copy all").click()
+    page.wait_for_selector(".toast")
+    assert page.evaluate("navigator.clipboard.readText()") == "\n%\n".join(new)
+    accessible(page)
+
+    # Each character of a separator is shown as all of it.
+    more(page, Length=80)
+    temperature(page, 0.8)
+    assert_separators_are_whole(page, ".sheet", write(page, ""))
+    page.evaluate("location.hash = '#inside?model=names'")
+    text = "Anna\n%\nBerli\n%\nCa"
+    page.get_by_label("A text", exact=True).fill(text)
+    page.get_by_role("button", name="Let it read").click()
+    page.wait_for_selector(".reader-foot b")
+    assert_separators_are_whole(page, ".reader", text)
+
+
+def assert_separators_are_whole(page: Any, place: str, text: str) -> None:
+    """The cards from the beginning to behind the first separator, and the tints of all separators."""
+    first = text.index("\n%\n")
+    page.locator(f"{place} .text-pane").focus()
+    page.keyboard.press("Home")
+    heads = []
+    for _ in range(first + 4):
+        heads.append(page.locator(".text-card b").text_content())
+        page.keyboard.press("ArrowRight")
+    assert heads == [*text[:first], *["line end, %, line end"] * 3, text[first + 3]]
+    tinted = page.evaluate(
+        """(flow) => [...CSS.highlights].flatMap(([name, ranges]) => [...ranges].filter((range) => name.startsWith("surprise") &&
+            document.querySelector(flow).contains(range.startContainer)).map((range) => [name, range.startOffset, range.endOffset]))""",
+        f"{place} .text-flow",
+    )
+    tints = {at: name for name, start, stop in tinted for at in range(start, stop)}
+    separators = [{tints.get(at) for at in range(*each.span())} for each in re.finditer("\n%\n", text)]
+    assert all(len(names) == 1 for names in separators)
+    assert set.union(*separators) != {None}
 
 
 def test_nothing_is_there_yet(launch: Callable[..., Any], visit: Callable[..., Any], accessible: Callable[..., None]) -> None:

@@ -45,6 +45,7 @@ export const COMMON = {
   "char.space": ["space", "띄어쓰기"],
   "char.tab": ["tab", "탭"],
   "char.nbsp": ["no-break space", "고정 공백"],
+  "char.file": ["boundary of two files", "파일 경계"],
   step: ["step {count}", "{count}단계"],
   stop: ["Stop", "멈춤"],
   characters: ["{count} {count|character|characters}", "{count}글자"],

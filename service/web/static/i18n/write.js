@@ -5,6 +5,7 @@ import { addTexts } from "./i18n.js";
 addTexts({
   // ── Write
   "write.prompt.empty": ["The beginning of the text; leave empty to start a new line", "글의 첫머리. 비워 두면 새 줄에서 시작합니다"],
+  "write.prompt.record": ["The beginning of a record; leave empty to start a new one", "항목의 첫머리. 비워 두면 새 항목에서 시작합니다"],
   "write.write": ["Write", "쓰기"],
   "write.endless": ["Keep writing", "계속 쓰기"],
   "write.endless.label": ["Keep writing until you stop it", "멈출 때까지 계속 쓰기"],

@@ -36,8 +36,10 @@ export const moment = (seconds) => {
 };
 
 // The name of an invisible character, for texts and screen readers: "\n" -> "line end"
-const NAMES = { "\n": "char.newline", " ": "char.space", "\t": "char.tab", "\u00a0": "char.nbsp" };
-export const named = (character) => (character in NAMES ? t(NAMES[character]) : character);
+// A symbol may have several characters, as the separator of records does: "\n%" -> "line end, %"
+const NAMES = { "\n": "char.newline", " ": "char.space", "\t": "char.tab", "\u00a0": "char.nbsp", "\u001e": "char.file" };
+export const named = (symbol) => (NAMED.test(symbol) ? [...symbol].map((each) => (each in NAMES ? t(NAMES[each]) : each)).join(", ") : symbol);
 // The sign for an invisible character, where a name is too long: "\n" -> "↵"
-const SIGNS = { "\n": "↵", " ": "␣", "\t": "⇥", "\u00a0": "⍽" };
-export const sign = (character) => SIGNS[character] ?? character;
+const SIGNS = { "\n": "↵", " ": "␣", "\t": "⇥", "\u00a0": "⍽", "\u001e": "␞" };
+export const sign = (symbol) => [...symbol].map((each) => SIGNS[each] ?? each).join("");
+const NAMED = new RegExp(`[${Object.keys(NAMES).join("")}]`);

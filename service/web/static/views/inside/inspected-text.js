@@ -159,10 +159,19 @@ export class InspectedText {
     this.scales.unit.hidden = !unit || !this.inspected;
   }
 
-  // A character as characterCard and characterSentence take it
-  #character(index) {
+  // The character with which the symbol of a character begins: of a separator of records its first one. Further ones have no alternatives.
+  #lead(index) {
+    while (index > 0 && !this.inspected.alternatives[index].length) index--;
+    return index;
+  }
+
+  // A character, or a separator, as characterCard and characterSentence take it
+  #character(place) {
     const { symbols, bits, alternatives } = this.inspected;
-    const [symbol, shares] = [symbols[index], alternatives[index]];
+    const index = this.#lead(place);
+    let stop = index + 1;
+    while (stop < symbols.length && !alternatives[stop].length) stop++;
+    const [symbol, shares] = [symbols.slice(index, stop).join(""), alternatives[index]];
     const known = shares.some(([each]) => each === symbol);
     return { character: symbol, bits: bits[index], symbols: [{ symbol, alternatives: known ? shares : [...shares, [symbol, 2 ** -bits[index]]] }] };
   }
@@ -192,7 +201,7 @@ export class InspectedText {
   #paint() {
     if (!this.inspected) return;
     const unit = this.shows === "unit";
-    this.view.layer("surprise", unit ? null : (index) => surpriseTint(this.inspected.bits[index]));
+    this.view.layer("surprise", unit ? null : (index) => surpriseTint(this.inspected.bits[this.#lead(index)]));
     if (!unit) return this.view.layer("unit", null);
     const { values } = this;
     const most = largestActivation(values);

@@ -165,17 +165,17 @@ export class GenerationPanel {
   }
 
   #describe(index) {
-    const [found, copied] = [this.logprobs.describe(index - this.start), this.novelty.describe(index)];
+    const [found, copied] = [this.logprobs.describe(index - this.start, this.#character(index)), this.novelty.describe(index)];
     if (!found) return null;
-    const card = characterCard({ character: this.#character(index), ...found });
+    const card = characterCard(found);
     if (copied) card.append(el("p", { class: "opinion-copied" }, copied));
     return card;
   }
 
   #speak(index) {
-    const [found, copied] = [this.logprobs.describe(index - this.start), this.novelty.describe(index)];
     const character = this.#character(index);
-    const said = found ? characterSentence({ character, ...found }) : named(character);
+    const [found, copied] = [this.logprobs.describe(index - this.start, character), this.novelty.describe(index)];
+    const said = found ? characterSentence(found) : named(character);
     return copied ? `${said}; ${copied}` : said;
   }
 

@@ -13,7 +13,7 @@ export class PromptForm {
   // onwrite(changes): the user asks for a text with request() and these changes. onstop(): the user stops it. onmodel(meta): another model
   // is chosen, or its facts have changed.
   constructor({ onwrite, onstop, onmodel }) {
-    Object.assign(this, { onwrite, onstop, onmodel, picker: new ModelPicker(() => onmodel(this.picker.meta)) });
+    Object.assign(this, { onwrite, onstop, onmodel, picker: new ModelPicker(() => this.#model()) });
     this.#fields();
     this.#buttons();
     this.element = this.#build();
@@ -21,7 +21,7 @@ export class PromptForm {
 
   setModels(models) {
     this.picker.setModels(models);
-    this.onmodel(this.picker.meta);
+    this.#model();
     this.go.disabled = this.endless.disabled = false;
   }
 
@@ -44,7 +44,7 @@ export class PromptForm {
   // Shows a request in the fields.
   fill({ model, prompt, seed, top_k, top_p, min_p, max_copy, stop, length }) {
     this.picker.choose(model);
-    if (this.picker.meta) this.onmodel(this.picker.meta);
+    if (this.picker.meta) this.#model();
     const filters = { top_k: top_k || "", top_p: top_p === 1 ? "" : top_p, min_p: min_p || "", max_copy: max_copy ?? "" };
     const values = { length, seed, ...filters, stop: stop.map(escaped).join("\n") };
     for (const [each, value] of Object.entries(values)) this.fields[each].control.value = value;
@@ -70,6 +70,12 @@ export class PromptForm {
 
   // ── private ──
 
+  #model() {
+    const { meta } = this.picker;
+    this.prompt.placeholder = t(meta?.separator ? "write.prompt.record" : "write.prompt.empty");
+    this.onmodel(meta);
+  }
+
   #fields() {
     const count = (props) => input({ type: "number", inputmode: "numeric", step: 1, ...props });
     const share = (props) =>
@@ -88,7 +94,7 @@ export class PromptForm {
       max_copy: field({ label: t("write.max_copy"), control: max_copy, hint: t("write.max_copy.hint"), wide: true }),
       stop: field({ label: t("write.stop"), control: stop, hint: t("write.stop.hint"), wide: true }),
     };
-    this.prompt = textarea({ rows: 3, placeholder: t("write.prompt.empty"), spellcheck: "false" });
+    this.prompt = textarea({ rows: 3, spellcheck: "false" });
   }
 
   #buttons() {

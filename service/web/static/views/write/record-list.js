@@ -53,7 +53,7 @@ export class RecordList {
     this.said = el("p", { class: "records-said", role: "status" });
     this.wrong = notice({ kind: "bad" });
     this.list = el("ol", { class: "records-list" });
-    this.pane = el("div", { class: "records-pane", role: "region", tabindex: 0, "aria-label": t("records.title"), hidden: true }, this.list);
+    this.pane = el("div", { class: "records-pane", role: "group", tabindex: 0, "aria-label": t("records.title"), hidden: true }, this.list);
     const heading = newId("records");
     const submit = (event) => (event.preventDefault(), this.go.disabled || this.write());
     const form = el(
