@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import re
 from collections.abc import Callable, Iterator
@@ -9,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from service.training.learning_curve import DIVERGED
 
 DRAWN = "Number(document.querySelector('.plot-box').dataset.drawn)"
 SAMPLES = "[...document.querySelectorAll('.sample-head b')].map((each) => each.textContent)"
@@ -362,3 +365,28 @@ def test_steps_that_are_done_again_count_once(bare: Any) -> None:
         }"""
     )
     assert found == [[100, 300], [5, 2.5], [200, 400], [3.5, 2.5], ["a", "c"], "unigram"]
+
+
+def test_a_loss_far_above_guessing_is_told_in_both_languages(site: Any, visit: Callable[..., Any]) -> None:
+    """The last validation of a run that went well, as if it had ended far above the loss of guessing, and just below that."""
+    worst: dict[str, float] = {}
+
+    def worsened(route: Any) -> None:
+        answer = route.fetch()
+        events = answer.json()
+        last = next(event["data"] for event in events["data"] if event["type"] == "metrics" and event["data"]["valid_loss"] is not None)
+        last["valid_loss"] = worst["times"] * DIVERGED * last["baselines"]["uniform"]
+        worst["bits"] = last["baselines"]["uniform"] * last["symbols_per_char"] / math.log(2)
+        route.fulfill(response=answer, json=events)
+
+    for locale, said in (("en-US", "It has diverged"), ("ko-KR", "발산했습니다")):
+        page = visit(site, locale=locale)
+        page.route("**/tale/events?*", worsened)
+        for times in (1.01, 0.99):
+            worst["times"] = times
+            page.evaluate("location.hash = '#write'")
+            page.evaluate("location.hash = '#run/tale'")
+            page.until("document.querySelector('.run-standing')?.textContent")
+            text = page.locator(".run-standing").text_content()
+            assert (said in text) == (times > 1)
+            assert f"{worst['bits']:.2f}" in text  # of guessing

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import random
@@ -307,12 +308,37 @@ def test_a_column_of_a_workbook(school: Any, desk: Any, tmp_path: Path) -> None:
     desk.watch.allowed.append("400 (Bad Request)")
     rows = [["name", "city"], *([f"Anna {number}", "Köln"] for number in range(30))]
     desk.locator(FILES).set_input_files(workbook(tmp_path / "people.xlsx", rows))
-    desk.wait_for_selector(f"{TOLD}:has-text('choose one with column')")
+    desk.wait_for_selector(f"{TOLD}:has-text('people.xlsx has several columns')")
     assert desk.get_by_label("Column").evaluate("each => [...each.options].map((option) => option.value)") == ["name", "city"]
-    desk.get_by_role("button", name="Read this column").click()
+    desk.get_by_role("button", name="Read this column only").click()
     desk.wait_for_selector(SHOWN)
     assert content(school, desk.locator(SHOWN).text_content()) == "".join(f"Anna {number}\n" for number in range(30))
     assert "people.xlsx: 30 values of an Excel workbook" in desk.locator(".summary").text_content()
+
+
+def test_a_column_of_a_table_and_a_field_of_json_lines(school: Any, desk: Any, tmp_path: Path) -> None:
+    people = [(f"Anna {number}", f'Köln, "{number}"' * 30, str(number)) for number in range(30)]  # a longer line than the summary shows
+    told = io.StringIO()
+    csv.writer(told, lineterminator="\n").writerows([("name", "city, country", "age"), *people])
+    (tmp_path / "guests.csv").write_bytes(told.getvalue().encode("cp1252"))
+    (tmp_path / "guests.jsonl").write_text("".join(json.dumps({"city": city, "name": name}) + "\n" for name, city, _ in people))
+    desk.watch.allowed.append("400 (Bad Request)")
+    desk.locator(FILES).set_input_files(tmp_path / "guests.csv")
+    desk.get_by_label("Western European (Windows-1252)").check()
+    desk.get_by_role("button", name="Use this encoding").click()  # which is kept as the column is read
+    for part, names in (("Column", ["name", "city, country", "age"]), ("Field", ["city", "name"])):
+        choice = desk.get_by_label(part, exact=True)
+        choice.wait_for()
+        assert choice.evaluate("each => [...each.options].map((option) => option.value)") == names
+        choice.select_option(names[1])
+        desk.get_by_role("button", name=f"Read this {part.lower()} only").click()
+        choice.wait_for(state="hidden")
+        desk.wait_for_selector(SHOWN)
+        expected = [city for _, city, _ in people] if part == "Column" else [name for name, *_ in people]
+        assert content(school, desk.locator(SHOWN).text_content()) == "".join(f"{each}\n" for each in expected)
+        if part == "Column":
+            desk.get_by_role("button", name="Another text").click()
+            desk.locator(FILES).set_input_files(tmp_path / "guests.jsonl")
 
 
 def test_a_page_reads_as_in_a_browser(desk: Any) -> None:

@@ -42,6 +42,10 @@ addTexts({
   ],
   "run.beyond": ["It predicts better than a {name} model of the text ({bits} bits).", "{name} 모델({bits}비트)보다 잘 예측합니다."],
   "run.not-yet": ["It does not yet predict as well as a {name} model of the text ({bits} bits).", "아직 {name} 모델({bits}비트)만큼 예측하지 못합니다."],
+  "run.diverged": [
+    "It has diverged: it predicts far worse than guessing evenly ({bits} bits). Train anew with a lower learning_rate.",
+    "발산했습니다. 고르게 찍는 것({bits}비트)보다도 훨씬 못 예측합니다. learning_rate를 낮춰 새로 가르치세요.",
+  ],
   "run.small-corpus": ["It ended early: the text is small, and {passes} passes over it are enough.", "글이 짧아 {passes}회 읽은 것으로 충분하므로 일찍 끝났습니다."],
   "run.no-gain": ["It ended early: {count} validations in a row brought no improvement.", "{count}번 잇따른 검증에서 나아지지 않아 일찍 끝났습니다."],
   "gram.uniform": ["uniform", "균등"],

@@ -74,6 +74,17 @@ async function request(path, { method = "GET", body, headers = {}, signal } = {}
 
 export const ask = async (path, options) => (await request(path, options)).json();
 
+const LONGEST_LINE = 2 ** 20; // characters
+
+// The first line of a text, whose rest is not received
+export async function firstLine(path, options) {
+  const reader = (await request(path, options)).body.pipeThrough(new TextDecoderStream()).getReader();
+  let text = "";
+  for (let part = {}; !part.done && !text.includes("\n") && text.length < LONGEST_LINE; text += part.value ?? "") part = await reader.read();
+  reader.cancel().catch(() => {});
+  return text.split("\n", 1)[0];
+}
+
 function toError(status, text, wait) {
   let error = {};
   try {

@@ -9,6 +9,7 @@ import { compact, number } from "../../lib/format.js";
 
 const PAGE = 5000; // events per request
 const RULES = ["unigram", "5-gram"]; // baselines that a plot shows
+const DIVERGED = 2; // times the loss of guessing evenly, as in service/training/learning_curve.py
 
 export const jobPath = (name, rest = "") => `${JOBS}/${encodeURIComponent(name)}${rest}`;
 
@@ -79,6 +80,11 @@ export class LearningCurve {
     const behind = all.filter(({ bits }) => bits > loss).sort((one, other) => one.bits - other.bits)[0] ?? null;
     const ahead = all.filter(({ bits }) => bits <= loss).sort((one, other) => other.bits - one.bits)[0] ?? null;
     return { behind, ahead };
+  }
+
+  // Whether the last loss is far above that of guessing evenly, which a network that has learned nothing has
+  get diverged() {
+    return this.validation.ys.at(-1) > DIVERGED * (this.baselines.uniform ?? Infinity) * this.scale;
   }
 
   // Drops what comes after `characters`: an interrupted run repeats its last steps.

@@ -176,11 +176,12 @@ class RunView {
     const { behind, ahead } = curve.neighbours;
     const named = (each) => ({ name: t(`gram.${each.name}`), bits: number(each.bits, 2) });
     const words = [];
-    if (behind && ahead) words.push(t("run.between", { low: named(behind).name, lowBits: named(behind).bits, high: named(ahead).name, highBits: named(ahead).bits }));
+    if (curve.diverged) words.push(t("run.diverged", { bits: number(curve.baselines.uniform * curve.scale, 2) }));
+    else if (behind && ahead) words.push(t("run.between", { low: named(behind).name, lowBits: named(behind).bits, high: named(ahead).name, highBits: named(ahead).bits }));
     else if (behind) words.push(t("run.beyond", named(behind)));
     else if (ahead) words.push(t("run.not-yet", named(ahead)));
     const outlook = curve.outlook;
-    if (outlook && job.meta.state === "running") {
+    if (outlook && !curve.diverged && job.meta.state === "running") {
       const gain = (outlook.gain ?? 0) * curve.scale;
       const likely = outlook.gain_seconds && gain >= LEAST_GAIN && gain < curve.validation.ys.at(-1) / 2; // the first estimates are too large
       words.push(likely ? t(`outlook.${outlook.verdict}.gain`, { gain: number(gain, 2), time: duration(outlook.gain_seconds) }) : t(`outlook.${outlook.verdict}`));

@@ -1,12 +1,14 @@
-// Choose the column of a table that is read.
+// Choose the column of a table, or the field of JSON lines, that is read.
 
 import { button } from "../../components/buttons.js";
 import { field, select } from "../../components/fields.js";
 import { t } from "../../i18n/i18n.js";
 import { el } from "../../lib/dom.js";
 
+const DELIMITERS = [",", ";", "\t", "|"];
+
 export class ColumnPicker {
-  // onchoose({ column }): fields of the upload
+  // onchoose({ column } or { field }): fields of the upload
   constructor(onchoose) {
     this.onchoose = onchoose;
     this.element = el("div", { class: "column", hidden: true });
@@ -14,13 +16,36 @@ export class ColumnPicker {
 
   hide() {
     this.element.hidden = true;
+    this.element.replaceChildren();
   }
 
-  // columns: of the service's error
-  show(columns) {
-    const choice = select({ options: columns.map((name) => [name, name]), value: columns[0] });
-    const use = button({ text: t("teach.column.use"), onclick: () => this.onchoose({ column: choice.value }) });
-    this.element.replaceChildren(field({ label: t("teach.column"), control: choice }).element, use);
+  // part: "column" or "field"; choices: [[value, label], …]
+  show(part, choices) {
+    const choice = select({ options: choices, value: choices[0][0] });
+    const use = button({ text: t(`teach.${part}.use`), onclick: () => this.onchoose({ [part]: choice.value }) });
+    this.element.replaceChildren(field({ label: t(`teach.${part}`), control: choice }).element, use);
     this.element.hidden = false;
   }
+}
+
+// What the first line of a text tells of its columns or fields, as show() takes it; null if there are not several.
+// records: of the text's meta. A column without a name is chosen by its number.
+export function partsOf({ kind, header }, line) {
+  const choices = kind === "jsonl" ? keysOf(line).map((key) => [key, key]) : cellsOf(line).map((cell, index) => (header ? [cell, cell] : [String(index + 1), `${index + 1}: ${cell}`]));
+  return choices.length > 1 ? [kind === "jsonl" ? "field" : "column", choices] : null;
+}
+
+function keysOf(line) {
+  try {
+    return Object.keys(JSON.parse(line));
+  } catch {
+    return []; // longer than what was read
+  }
+}
+
+function cellsOf(line) {
+  const count = (delimiter) => line.split(delimiter).length;
+  const delimiter = DELIMITERS.reduce((best, each) => (count(each) > count(best) ? each : best));
+  const cell = new RegExp(`(?:"((?:[^"]|"")*)"|([^${delimiter}]*))[${delimiter}]`, "g");
+  return [...`${line}${delimiter}`.matchAll(cell)].map(([, quoted, plain]) => (quoted?.replaceAll('""', '"') ?? plain).trim());
 }

@@ -4,11 +4,11 @@ import { button, disclosure } from "../../components/buttons.js";
 import { notice, progress } from "../../components/feedback.js";
 import { field, input, select, setOptions, textarea } from "../../components/fields.js";
 import { t } from "../../i18n/i18n.js";
-import { ask, upload } from "../../lib/api.js";
+import { ask, firstLine, upload } from "../../lib/api.js";
 import { el } from "../../lib/dom.js";
 import { compact, size } from "../../lib/format.js";
 import { chosen, filesOf, packed } from "../../lib/tar.js";
-import { ColumnPicker } from "./column-picker.js";
+import { ColumnPicker, partsOf } from "./column-picker.js";
 import { corpusSummary } from "./corpus-summary.js";
 import { EncodingPicker } from "./encoding-picker.js";
 
@@ -19,8 +19,10 @@ export class CorpusInput {
   constructor({ signal, changed }) {
     Object.assign(this, { signal, changed, file: null });
     this.wrong = notice({ kind: "bad" });
-    this.encoding = new EncodingPicker((how) => this.#send(this.source, how));
-    this.column = new ColumnPicker((how) => this.#send(this.source, how));
+    this.encoding = new EncodingPicker((how) => this.#send(this.source, { ...this.part, ...how }, this.part));
+    const read = (part) => this.#send(this.source, { ...this.how, ...part }, part);
+    this.column = new ColumnPicker(read); // of a file that cannot be read whole
+    this.columns = new ColumnPicker(read); // of the summary
     this.ways = this.#ways();
     this.sending = this.#uploadStatus();
     this.summary = el("div", { class: "summary", hidden: true });
@@ -100,9 +102,9 @@ export class CorpusInput {
     return el("div", { class: "sending", hidden: true }, this.sent, this.bar.element, el("div", { class: "actions" }, button({ text: t("cancel"), onclick: () => this.end.abort() })));
   }
 
-  // source: { data, name } or null; how: fields that say how it is decoded
-  async #send(source, how = {}) {
-    this.source = source;
+  // source: { data, name } or null; how: fields that say how it is read, `part` of them which column or field
+  async #send(source, how = {}, part = {}) {
+    Object.assign(this, { source, how, part });
     this.encoding.hide();
     this.column.hide();
     if (!source?.data.size) return this.wrong.show(t("teach.empty"));
@@ -120,14 +122,24 @@ export class CorpusInput {
     report(0, 0);
     try {
       this.#show(await upload("/v1/files", form, { signal: this.end.signal, onprogress: report }));
+      this.#offerParts(this.file);
     } catch (error) {
       this.#stage("ways");
       const damaged = error.code === "undecodable_text" && !error.encodings;
       if (error.encodings || damaged) this.encoding.show(error.encodings ?? [], damaged);
-      if (error.columns && error.param === "column") this.column.show(error.columns);
+      if (error.columns?.length) this.column.show(error.param, error.columns.map((name) => [name, name]));
       if (error.encodings && !how.encoding) this.wrong.show(t("teach.encoding.wrong", { name: source.name }));
+      else if (error.columns && !how.column && !how.field) this.wrong.show(t("teach.column.wrong", { name: source.name }));
       else this.#showError(error);
     }
+  }
+
+  // Offers to read one column of a table, or one field of JSON lines, from the source of the text.
+  async #offerParts({ id, meta: { records } }) {
+    if (!["csv", "tsv", "jsonl"].includes(records?.kind)) return;
+    const line = await firstLine(`/v1/files/${encodeURIComponent(id)}/content`, { signal: this.signal }).catch(() => "");
+    const parts = partsOf(records, line);
+    if (parts && this.file?.id === id) this.columns.show(...parts);
   }
 
   async #choose(id) {
@@ -149,8 +161,9 @@ export class CorpusInput {
     this.file = file;
     sessionStorage.setItem(DRAFT, JSON.stringify([file.id, file.meta.warnings ?? []]));
     const other = button({ text: t("teach.another"), icon: "again", kind: "quiet", onclick: () => this.#clear() });
-    this.summary.replaceChildren(...corpusSummary(file, other, (how) => this.#recut(file, how)));
+    this.summary.replaceChildren(...corpusSummary(file, { other, columns: this.columns.element, recut: (how) => this.#recut(file, how) }));
     this.#stage("summary");
+    this.columns.hide();
     this.changed();
   }
 

@@ -11,8 +11,9 @@ const SHOWN = 120; // characters of the alphabet; the rest is folded away
 
 const KINDS = ["none", "lines", "blocks", "csv", "tsv", "jsonl", "fortune"];
 
-// file: an object of /v1/files; other: a button to choose another one; recut({ records, unique }): cuts the text anew -> elements
-export function corpusSummary({ id, bytes, meta }, other, recut) {
+// file: an object of /v1/files; other: a button to choose another one; columns: offers to read one of its columns;
+// recut({ records, unique }): cuts the text anew -> elements
+export function corpusSummary({ id, bytes, meta }, { other, columns, recut }) {
   const { characters, lines, alphabet_size: count, alphabet = "", sample = [], warnings = [] } = meta;
   const all = [...alphabet];
   const facts = factList([
@@ -25,7 +26,7 @@ export function corpusSummary({ id, bytes, meta }, other, recut) {
   return [
     el("div", { class: "card-head" }, el("h3", {}, id), other),
     facts,
-    recordsPart(meta.records, recut),
+    recordsPart(meta.records, columns, recut),
     ...warnings.map((text) => notice({ kind: "warn", text }).element),
     el("div", { class: "summary-part" }, el("h4", {}, t("summary.begins")), el("pre", { class: "summary-sample", lang: "", tabindex: 0, role: "group", "aria-label": t("summary.begins") }, sample.join("\n"))),
     el(
@@ -40,7 +41,7 @@ export function corpusSummary({ id, bytes, meta }, other, recut) {
 }
 
 // How the text is cut into records, which can be changed; what was counted, and examples.
-function recordsPart(records, recut) {
+function recordsPart(records, columns, recut) {
   const kind = records?.kind ?? "none";
   const kinds = KINDS.includes(kind) ? KINDS : [...KINDS, kind];
   const named = (each) => t(`kind.${each}`, { separator: JSON.stringify(records?.separator ?? "") });
@@ -53,6 +54,7 @@ function recordsPart(records, recut) {
     "div",
     { class: "summary-part" },
     field({ label: t("summary.records"), control: choice, hint: records?.header ? `${hint} ${t("summary.records.header")}` : hint }).element,
+    columns,
     records &&
       records.different < records.count &&
       toggle({ label: t("summary.records.unique"), checked: records.unique, onchange: (unique) => recut({ records: way, unique }) }).element,
