@@ -157,7 +157,7 @@ def chosen(text: str) -> RecordFormat | str | None:
     if text in SEPARATORS:
         return RecordFormat.of_kind(text)
     separator = re.sub(r"\\([ntre\\])", lambda found: ESCAPES[found[1]], text)
-    if not separator or len(separator) > 100:
+    if not separator or len(separator) > 100 or re.search("[\ud800-\udfff]", separator):
         raise InvalidSetting("records", text, f"one of {', '.join(CHOICES)}, or a separator of 1 to 100 characters")
     return RecordFormat(kind="separator", separator=separator)
 

@@ -34,12 +34,15 @@ Array = NDArray[Any]
 
 # The format that is written is the oldest in which no release misreads the checkpoint: 2 if its alphabet has a boundary, else 1.
 FORMAT, RECORDS_FORMAT = 1, 2
+LARGEST_HEADER = 2**21  # bytes; that of 65,536 symbols has a million at most. What is parsed of it takes up to thirty times as much memory
+LONGEST_FACT = 100  # characters; the names of runs and corpora have 64 at most
+FACTS = {"run": str, "step": int, "corpus": str, "validation_loss": float, "bits_per_char": float}  # that any release has written
 PYTORCH_GATES = {"lstm": "ifgo", "gru": "rzn", "rnn": "a"}
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A model with its alphabet, and facts about it for the reader (`step`, `run`, `validation_loss`, ...)."""
+    """A model with its alphabet, and facts about it for the reader: those of `FACTS` that are known."""
 
     model: LanguageModel
     vocabulary: Vocabulary
@@ -65,7 +68,7 @@ class Checkpoint:
         try:
             config = ModelConfig.from_dict(about["config"])
             vocabulary = Vocabulary.from_dict(about["vocabulary"], origin)
-            facts = dict(about.get("facts", {}))
+            facts = _known(about.get("facts", {}))
         except InvalidSetting as error:
             raise DamagedCheckpoint(origin, str(error)) from None
         except CheckpointError:
@@ -73,6 +76,13 @@ class Checkpoint:
         except (KeyError, TypeError, ValueError):
             raise DamagedCheckpoint(origin, "its description is incomplete") from None
         return cls(from_pytorch(config, vocabulary.size, tensors, origin, vocabulary.boundary), vocabulary, facts)
+
+
+def _known(facts: Any) -> dict[str, Any]:
+    """Returns the facts that Charloom writes, if they are of their type and short; whatever else a file holds is not kept."""
+    given = dict(facts)
+    found = {name: given[name] for name, kind in FACTS.items() if type(given.get(name)) is kind}
+    return {name: value for name, value in found.items() if not isinstance(value, str) or len(value) <= LONGEST_FACT}
 
 
 def to_pytorch(model: LanguageModel) -> dict[str, Array]:
@@ -190,9 +200,11 @@ def unpack_state(data: bytes, origin: str = "the training state") -> TrainingSta
 
 def _read(data: bytes, origin: str, *formats: int) -> tuple[dict[str, Any], dict[str, Array]]:
     """Returns the JSON under `charloom`, if it has one of the formats, and the tensors of safetensors bytes."""
+    size = int.from_bytes(data[:8], "little")  # the layout of safetensors: a length, a JSON header, the numbers
+    if LARGEST_HEADER < size <= len(data):
+        raise DamagedCheckpoint(origin, f"its description has {size:,} bytes; one of Charloom has at most {LARGEST_HEADER:,}")
     try:
         tensors = load(data)
-        size = int.from_bytes(data[:8], "little")  # the layout of safetensors: a length, a JSON header, the numbers
         metadata = json.loads(data[8 : 8 + size]).get("__metadata__") or {}
     except KeyError as error:
         raise UnsupportedCheckpoint(origin, f"it holds numbers of a type that numpy lacks ({error.args[0]})") from None

@@ -32,6 +32,7 @@ Ids = NDArray[np.integer[Any]]
 
 RARE = 1_000_000  # by default a symbol must occur once in this many
 SYMBOL_BYTES = 200  # that the number and the name of a symbol take, measured in CPython 3.11
+LONGEST_SEPARATOR = 102  # characters: the 100 that one may have, and the line ends around it
 LINE_END = 0x0A  # composes with nothing
 PIECE = 2**20  # ids that are decoded at once if only the length of their text is needed
 
@@ -41,6 +42,11 @@ def is_symbol(value: int, level: str) -> bool:
     if level == "byte":
         return 0 <= value < 256
     return 0 <= value < CODE_POINTS and not 0xD800 <= value < 0xE000
+
+
+def is_text(text: str) -> bool:
+    """Whether a string can be encoded: it has no surrogates."""
+    return all(is_symbol(ord(c), "char") for c in text)
 
 
 def codes(text: str, level: str) -> NDArray[Any]:
@@ -289,8 +295,8 @@ class Vocabulary:
         if level == "byte" and not Utf8Guide(symbols).can_write:
             raise DamagedCheckpoint(origin, "its alphabet has no bytes that make up a character")
         separator = values.get("separator")
-        if separator is not None and (type(separator) is not str or not separator):
-            raise DamagedCheckpoint(origin, "the separator of its records is not a text")
+        if separator is not None and not (type(separator) is str and 0 < len(separator) <= LONGEST_SEPARATOR and is_text(separator)):
+            raise DamagedCheckpoint(origin, f"the separator of its records is not a text of 1 to {LONGEST_SEPARATOR} characters")
         return cls(level, normalization, symbols, separator)
 
     def __eq__(self, other: object) -> bool:

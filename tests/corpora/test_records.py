@@ -89,7 +89,7 @@ def test_what_the_user_chooses() -> None:
     form = chosen(r"\n---\n\\x")
     assert isinstance(form, RecordFormat)
     assert (form.separator, escaped(form.separator)) == ("\n---\n\\x", r"\n---\n\\x")
-    for wrong in ("", "x" * 101):
+    for wrong in ("", "x" * 101, "a\ud800"):
         with pytest.raises(InvalidSetting, match=r"records is .*; it must be one of auto, none, lines, blocks"):
             chosen(wrong)
 

@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from safetensors.numpy import load, save
 
-from model.checkpoint import RECORDS_FORMAT, Checkpoint, from_pytorch, pack_state, to_pytorch, unpack_state
+from model.checkpoint import LARGEST_HEADER, RECORDS_FORMAT, Checkpoint, from_pytorch, pack_state, to_pytorch, unpack_state
 from model.config import OPTIMIZERS, ModelConfig, TrainingConfig
 from model.errors import CheckpointError, DamagedCheckpoint, UnsupportedCheckpoint
 from model.language_model import LanguageModel
 from model.optimizer import new_memory
 from model.training import TrainingState
-from model.vocabulary import SymbolCounts, Vocabulary
+from model.vocabulary import SymbolCounts, Vocabulary, is_symbol
 
 Tensors = dict[str, NDArray[Any]]
 
@@ -44,7 +44,7 @@ def checkpoint(config: ModelConfig = CONFIGS[0]) -> Checkpoint:
     for view in model.parameters.values():  # what arithmetic could change without anybody seeing it
         view.flat[0] = -0.0
         view.flat[-1] = 1e-45
-    return Checkpoint(model, words, {"step": 12, "run": "r", "validation_loss": 1.5, "note": "é\n"})
+    return Checkpoint(model, words, {"step": 12, "run": "é", "validation_loss": 1.5})
 
 
 def state(rule: str = "adam") -> TrainingState:
@@ -246,6 +246,46 @@ def test_wrong_tensors_are_named() -> None:
     large = np.full(20, 3e38, np.float32)
     both = put_together(about, tensors | {"rnn.bias_ih_l0": large, "rnn.bias_hh_l0": large})
     assert_refused(both, "layers.0.b holds numbers that are not finite")
+
+
+def test_a_large_header_is_refused_before_it_is_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
+    about, tensors = taken_apart(GOOD)
+    large = json.dumps(about | {"facts": {"z": [[]] * (LARGEST_HEADER // 4)}})
+    bombs = [put_together(large, tensors), save(tensors, {"charloom": json.dumps(about), "z": large})]
+    bombs.append(save(tensors | {f"z{n:060}": np.zeros(0, np.float32) for n in range(20_000)}, {"charloom": json.dumps(about)}))
+    monkeypatch.setattr("model.checkpoint.load", lambda data: pytest.fail("it is parsed"))
+    monkeypatch.setattr("json.loads", lambda data: pytest.fail("it is parsed"))
+    for bomb in bombs:
+        assert_refused(bomb, "one of Charloom has at most 2,097,152")
+    with pytest.raises(DamagedCheckpoint, match="its description has"):
+        unpack_state(bombs[0])
+
+
+@pytest.mark.parametrize("first", [0x20, 0x20000])
+def test_the_largest_alphabet_of_a_text_fits(first: int) -> None:
+    every = [code for code in range(first, 0x110000) if is_symbol(code, "char")][:65_536]
+    words = Vocabulary("char", "nfc", every, "\U00020000" * 102)
+    data = Checkpoint(LanguageModel.new(ModelConfig(cell="rnn", hidden_size=1), words.size), words, {"run": "\U00020000" * 64}).to_bytes()
+    assert Checkpoint.from_bytes(data).vocabulary == words
+
+
+def test_only_known_short_facts_are_kept() -> None:
+    known = {"run": "r", "step": 7, "corpus": "tale", "validation_loss": 2.5, "bits_per_char": 3.5}
+    about, tensors = taken_apart(GOOD)
+    assert Checkpoint.from_bytes(put_together(about | {"facts": known | {"z": [[]], "note": "x"}}, tensors)).facts == known
+    for wrong in ({"run": "r" * 101}, {"run": ["r"]}, {"step": True}, {"step": 1.0}, {"validation_loss": 1}):
+        (name,) = wrong
+        found = Checkpoint.from_bytes(put_together(about | {"facts": known | wrong}, tensors)).facts
+        assert found == {key: value for key, value in known.items() if key != name}
+
+
+@pytest.mark.parametrize("separator", ["", "x" * 103, "\ud800", "a\udfff", 7, ["\n"]])
+def test_a_wrong_separator_is_refused(separator: Any) -> None:
+    about, tensors = taken_apart(GOOD)
+    words = about["vocabulary"] | {"separator": separator}
+    assert_refused(
+        put_together(about | {"format": 2, "vocabulary": words}, tensors), "the separator of its records is not a text of 1 to 102"
+    )
 
 
 @pytest.mark.parametrize(
