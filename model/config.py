@@ -135,6 +135,10 @@ class SamplingConfig(Settings):
                 raise InvalidSetting(name, True, "left out if records is not given", "it is about whole records")
         if self.records is not None and self.n > 1:
             raise InvalidSetting("n", self.n, "left out or 1 if records is given", "records is the number of texts")
+        if self.records is not None and self.stop:
+            raise InvalidSetting(
+                "stop", list(self.stop), "left out if records is given", "a stop string would cut records short; each ends by itself"
+            )
         if self.prompt and self.prompt_ids is not None:
             raise InvalidSetting("prompt_ids", list(self.prompt_ids), "left out if prompt is given", "a text continues one of them")
 

@@ -411,6 +411,7 @@ def test_whole_records(launch: Callable[..., Any], visit: Callable[..., Any], ac
         return texts
 
     more(page, Seed=5)
+    page.get_by_label("Stop strings").fill("n")  # which a list is written without
     page.get_by_label("Only new ones").uncheck()
     page.get_by_label("No repeats").uncheck()
     some = listed(60)
@@ -428,6 +429,7 @@ def test_whole_records(launch: Callable[..., Any], visit: Callable[..., Any], ac
     page.wait_for_selector(".toast")
     assert page.evaluate("navigator.clipboard.readText()") == "\n%\n".join(new)
     accessible(page)
+    page.get_by_label("Stop strings").fill("")
 
     # Each character of a separator is shown as all of it.
     more(page, Length=80)

@@ -136,6 +136,17 @@ def test_if_there_are_no_more_the_next_step_is_told(charloom: Callable[..., Resu
     assert (last["choices"], last["charloom"]["prompts"][0]["records"]["found"]) == ([], 3)
 
 
+def test_a_completion_has_no_stop_strings_if_it_is_of_records(client: FlaskClient) -> None:
+    plain = client.post("/v1/completions", json={"records": 5, **SEED}).get_json()["choices"]
+    for nothing in (None, [], "", [""]):  # as clients send it that were given none
+        answer = client.post("/v1/completions", json={"records": 5, "stop": nothing, **SEED})
+        assert answer.get_json()["choices"] == plain
+    for stop in ("a", ["a"]):
+        answer = client.post("/v1/completions", json={"records": 5, "stop": stop, **SEED})
+        assert (answer.status_code, answer.get_json()["error"]["param"]) == (400, "stop")
+        assert answer.get_json()["error"]["message"].startswith("stop is ['a']; it must be left out if records is given")
+
+
 def test_symbols_that_were_tried_count_for_the_caller(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
     spent: list[int] = []
     monkeypatch.setattr(client.application.extensions["charloom"].limits.symbols, "spend", lambda caller, count: spent.append(count))
@@ -150,6 +161,7 @@ def test_symbols_that_were_tried_count_for_the_caller(client: FlaskClient, monke
         ({"records": 1001}, "records is 1001; it must be a whole number from 1 to 1,000 (the limit of this service)"),
         ({"new": True}, "new is True; it must be left out if records is not given (it is about whole records)"),
         ({"records": 2, "n": 2}, "n is 2; it must be left out or 1 if records is given"),
+        ({"records": 2, "stop": ["a"]}, "stop is ['a']; it must be left out if records is given (a stop string would cut records short"),
         ({"records": 2, "valid": True}, "valid is True; it must be left out for records that are texts between"),
         ({"records": 2, "model": "prose"}, "records is 2; it must be left out for a model of prose"),
         ({"records": 2, "model": "orphan", "new": True}, "the corpus of model orphan is not stored here"),
@@ -166,7 +178,8 @@ def test_what_cannot_be_done_is_refused_with_its_reason(
     assert answer.status_code in (404, 422, 400)
     assert message in answer.get_json()["error"]["message"]
     if body.get("records", 0) <= 1000:
-        flags = [f"--{name}" if value is True else f"--{name}={value}" for name, value in body.items() if name != "model"]
+        given = {name: value[0] if isinstance(value, list) else value for name, value in body.items() if name != "model"}
+        flags = [f"--{name}" if value is True else f"--{name}={value}" for name, value in given.items()]
         told = charloom(body["model"], *flags)
         assert told.exit_code == 1
         assert message in told.stderr

@@ -235,3 +235,5 @@ def test_what_cannot_be_done_is_refused() -> None:
             Sampler(network_for(model), words).add(SamplingConfig(records=2, seed=0, **{name: True}))  # type: ignore[arg-type]
     with pytest.raises(InvalidSetting, match="n is 2; it must be left out or 1 if records is given"):
         SamplingConfig(records=2, n=2)
+    with pytest.raises(InvalidSetting, match=r"stop is \['a'\]; it must be left out if records is given"):
+        SamplingConfig(records=2, stop=("a",))

@@ -16,7 +16,7 @@ addTexts({
   "write.topp": ["only the most likely, up to a total probability of p", "누적 확률 p까지만"],
   "write.minp": ["only those at least p times as likely as the most likely", "최고 확률의 p배 이상만"],
   "write.stop": ["Stop strings", "이 글자열 앞에서 멈춤"],
-  "write.stop.hint": ["One per line, at most four; \\n is a line end", "한 줄에 하나씩, 최대 네 개. \\n은 줄바꿈입니다"],
+  "write.stop.hint": ["One per line, at most 16; \\n is a line end. A list of records is written without them", "한 줄에 하나씩, 최대 16개. \\n은 줄바꿈입니다. 항목 목록에는 쓰이지 않습니다"],
   "write.safe": ["safe", "안전하게"],
   "write.learned": ["as learned", "배운 대로"],
   "write.wild": ["wild", "거칠게"],

@@ -28,7 +28,7 @@ export class RecordList {
   async write() {
     this.running?.abort();
     const running = (this.running = new AbortController());
-    const { length: _, max_copy: __, ...request } = this.request();
+    const { length: _, max_copy: __, stop: ___, ...request } = this.request();
     const known = this.meta.corpus !== null;
     const body = { ...request, records: Number(this.count.value), new: known && this.fresh.input.checked, unique: this.unique.input.checked, novelty: known };
     this.#busy(true);
