@@ -17,7 +17,7 @@ from typing import BinaryIO
 from corpora.archives import read_stream
 from corpora.builtin import BUILTINS, TABLE
 from corpora.decoding import check_encoding
-from corpora.documents.reader import Bounds, DocumentReader
+from corpora.documents.reader import Answers, Bounds, DocumentReader, wait_for
 from corpora.downloads import Progress, check_sha256, check_url, download, file_name_of, is_url
 from corpora.expansion import temporary_copy
 from corpora.folders import documents_of
@@ -135,6 +135,7 @@ def open_stream(
     room: Callable[[int], object] | None = None,
     piece: int = PIECE,
     take: Callable[[int], None] = untaken,
+    wait: Callable[[Answers], None] = wait_for,
     column: str | None = None,
     field: str | None = None,
     raw: bool = False,
@@ -142,7 +143,8 @@ def open_stream(
 ) -> Source:
     """Opens a file that arrives as a stream, such as an upload; it can be read once. The options are those of `open_source`.
 
-    `take(bytes)` is called before memory is used for unpacking, and may raise. Only the stream's `read`, `seek` and `seekable` are used.
+    `take(bytes)` is called before memory is used for unpacking, and may raise. `wait` is that of `DocumentReader`. Only the
+    stream's `read`, `seek` and `seekable` are used.
     Raises `UnknownEncoding` and `InvalidSetting`.
     """
     check_encoding(encoding, errors)
@@ -150,7 +152,7 @@ def open_stream(
     options = ReadOptions(
         printable(file_name) or "the file", selection(glob), encoding, errors, _limits(max_size), scratch, take, room=room, apart=apart
     )
-    documents = _documents(options, column, field, raw)
+    documents = _documents(options, column, field, raw, wait)
 
     def read(report: ReadReport) -> Iterator[str]:
         with documents() as reader:
@@ -161,7 +163,7 @@ def open_stream(
 
 
 def _documents(
-    options: ReadOptions, column: str | None, field: str | None, raw: bool
+    options: ReadOptions, column: str | None, field: str | None, raw: bool, wait: Callable[[Answers], None] = wait_for
 ) -> Callable[[], contextlib.AbstractContextManager[DocumentReader | None]]:
     """Returns what opens a reader of documents for one reading. Raises `InvalidSetting`."""
     if column is not None and field is not None:
@@ -171,7 +173,7 @@ def _documents(
     if raw:
         return contextlib.nullcontext
     bounds = Bounds(size=options.limits.size, ratio=options.limits.ratio, ratio_from=options.limits.ratio_from)
-    return partial(DocumentReader, bounds, column, field, options.scratch, options.take, options.room)
+    return partial(DocumentReader, bounds, column, field, options.scratch, options.take, options.room, wait)
 
 
 def _limits(max_size: int) -> Limits:

@@ -6,6 +6,7 @@ import codecs
 import contextlib
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -16,13 +17,23 @@ from pathlib import Path
 from typing import IO, Any
 
 from corpora import file_types
-from corpora.decoding import BLOCK, Readable
+from corpora.decoding import BLOCK, Readable, read_exactly
 from corpora.documents.reader_process import MEMORY_TAKEN, RECORD
 from corpora.file_types import FileType
 from model.errors import DocumentError, UnreadableDocument, UnsuitableFile
 
 PROJECT = Path(__file__).resolve().parents[2]  # what the process imports from
 IN_MEMORY = 2**20  # bytes of a document's text that are kept in memory; more go to a temporary file
+# Variables that Python and the system's libraries read, beside those that begin with PYTHON. The process reads what strangers made: it is
+# given nothing else, and so no key.
+VARIABLES = frozenset(("LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH"))
+
+Answers = Callable[[float | None], bool]  # waits at most that many seconds; whether the process has answered, or ended
+
+
+def wait_for(answers: Answers) -> None:
+    """Waits until the process answers."""
+    answers(None)
 
 
 @dataclass(frozen=True)
@@ -30,8 +41,8 @@ class Bounds:
     """What reading documents may take. A PDF of 260 pages with 400 kB of text took 2.2 s and 37 MB (measured with pypdf 7.1)."""
 
     memory: int = 128 * 2**20  # bytes, of the process that reads; Python itself and a library take 20 MB
-    seconds: float = 60.0  # of processor time, for each document ...
-    seconds_per_megabyte: float = 2.0  # ... and for each of its megabytes
+    seconds: float = 10.0  # of processor time, for each document ...
+    seconds_per_megabyte: float = 5.0  # ... and for each of its megabytes
     size: int = 2**32  # bytes of a document, and of its text
     ratio: int = 100  # of a document's text to its bytes, from `ratio_from` bytes of text on: more is a bomb
     ratio_from: int = 2**28
@@ -62,6 +73,24 @@ class DocumentText:
                     yield text
 
 
+class _Pipe:
+    """What the process answers, as a stream that waits in the way of its user."""
+
+    def __init__(self, process: subprocess.Popen[bytes], wait: Callable[[Answers], None]) -> None:
+        assert process.stdout
+        self._file, self._wait, self._poll = process.stdout, wait, select.poll()
+        self._poll.register(self._file, select.POLLIN)
+
+    def _answers(self, seconds: float | None) -> bool:
+        return bool(self._poll.poll(None if seconds is None else 1000 * seconds))
+
+    def read(self, size: int, /) -> bytes:
+        """Returns the next bytes, at most `size`; none once the process has ended."""
+        if not self._answers(0):
+            self._wait(self._answers)
+        return self._file.read(size)
+
+
 class DocumentReader:
     """Reads documents one after the other, all in one process, which starts with the first of them. Not thread-safe."""
 
@@ -73,13 +102,15 @@ class DocumentReader:
         scratch: str | None = None,
         take: Callable[[int], None] = lambda size: None,
         room: Callable[[int], object] | None = None,
+        wait: Callable[[Answers], None] = wait_for,
     ) -> None:
         """Of tables only a `column` is read, of JSON objects a `field`.
 
         `scratch` is the folder for temporary files, `take(bytes)` is called before memory is used, and `room(bytes)` before a file grows.
+        `wait(answers)` is called if the process has not answered yet: it calls `answers` until that is true, and may raise.
         """
         self.bounds, self._column, self._field = bounds, column, field
-        self._scratch, self._take, self._room = scratch, take, room
+        self._scratch, self._take, self._room, self._wait = scratch, take, room, wait
         self._taken = False
         self._file: IO[bytes] | None = None  # the bytes of the document
         self._process: subprocess.Popen[bytes] | None = None
@@ -158,12 +189,14 @@ class DocumentReader:
             self._end()
         if self._process is None:
             assert self._file
-            environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(PROJECT), os.environ.get("PYTHONPATH")]))}
+            environment = {name: value for name, value in os.environ.items() if name.startswith("PYTHON") or name in VARIABLES}
+            environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(PROJECT), os.environ.get("PYTHONPATH")]))
             number = self._file.fileno()
             self._process = subprocess.Popen(
                 [sys.executable, "-B", "-W", "ignore", "-m", "corpora.documents.reader_process", str(number), str(self.bounds.memory)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
+                bufsize=0,  # a buffer could hold an answer that `selectors` does not see
                 stderr=subprocess.DEVNULL,
                 env=environment,
                 pass_fds=(number,),
@@ -175,10 +208,9 @@ class DocumentReader:
         self, process: subprocess.Popen[bytes], text: IO[bytes], kind: FileType, name: str, seconds: float, packed: int
     ) -> dict[str, Any]:
         """Keeps the text that comes; returns the counts at its end."""
-        assert process.stdout
-        size = 0
-        while len(head := process.stdout.read(5)) == 5:
-            content = process.stdout.read(int.from_bytes(head[1:], "big"))
+        pipe, size = _Pipe(process, self._wait), 0
+        while len(head := read_exactly(pipe, 5)) == 5:
+            content = read_exactly(pipe, int.from_bytes(head[1:], "big"))
             if head[:1] == b"T":
                 size += len(content)
                 if size > self.bounds.size or (size > self.bounds.ratio_from and size > self.bounds.ratio * packed):

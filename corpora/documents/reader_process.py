@@ -12,14 +12,17 @@ import json
 import math
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from queue import SimpleQueue
 from typing import Any, BinaryIO
 
 from model.errors import DocumentError, NoTextInside, UnreadableDocument, UnsuitableFile
 
 RECORD = "\x1e"  # stands between records until it is known whether any of them has several lines
 FRAME = 64 * 1024  # characters of text that are sent at once
+STACK = 2**18  # bytes for the thread that waits: the system's 8 MB count as memory
 NICENESS = 10  # beside a process at 0 about a tenth of a core, so that answers come as quickly as ever
 
 Parts = Iterator[str]
@@ -204,12 +207,23 @@ def allow(seconds: float) -> None:
         resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(time.process_time() + seconds), most))
 
 
+def receive(lines: SimpleQueue[bytes]) -> None:
+    """Passes on the lines of standard input; at its end, which comes with that of the parent, it ends this process at once."""
+    with open(sys.stdin.fileno(), "rb", buffering=0, closefd=False) as stream:  # Python cannot end while a thread holds a buffer
+        while line := stream.readline():
+            lines.put(line)
+    os._exit(1)
+
+
 def main() -> None:
     """Reads documents until standard input ends."""
     limit(int(sys.argv[2]))
+    lines: SimpleQueue[bytes] = SimpleQueue()
+    threading.stack_size(STACK)
+    threading.Thread(target=receive, args=(lines,), daemon=True).start()
     with open(int(sys.argv[1]), "rb") as file:
-        for line in sys.stdin.buffer:
-            asked = json.loads(line)
+        while True:
+            asked = json.loads(lines.get())
             allow(asked["seconds"])
             file.seek(0)
             try:

@@ -8,15 +8,17 @@ from typing import Any, BinaryIO, cast
 
 from flask import Blueprint, Response, request
 from msgspec import UNSET, convert
+from werkzeug.exceptions import ClientDisconnected
 
 from corpora import ReadReport, Source, open_stream
 from model.errors import InvalidSetting, SourceError, TextError, TextTooLarge
+from service.generation.request import CLIENT_CHECK
 from service.store import Corpus
 from service.system.errors import CorpusInUse, CorpusNotFound, NameTaken, NoRoomLeft, TooManyFiles
 from service.system.formatting import counted
 from service.training import corpus_import
 from service.web.api.protocol import Deleted, File, FileFacts, FileRecords, Page
-from service.web.api.request_body import Upload, expect_large, json_body
+from service.web.api.request_body import Upload, client_left, expect_large, json_body
 from service.web.api.responses import answer, attachment, cursor, page, seconds
 from service.web.errors import about
 from service.web.openapi import operation
@@ -169,7 +171,15 @@ def in_words_of_the_form(message: str) -> str:
 
 
 def _source(service: Service, arriving: Upload, given: dict[str, Any], take: Callable[[int], None]) -> Source:
-    """Return the text of an upload, whose reading ends with the rest of the form."""
+    """Return the text of an upload, whose reading ends with the rest of the form, or once the client has left."""
+
+    def wait(answers: Callable[[float], bool]) -> None:
+        left = client_left(request)
+        with arriving.waiting():  # another process works meanwhile
+            while not answers(CLIENT_CHECK):
+                if left():
+                    raise ClientDisconnected
+
     source = open_stream(
         cast(BinaryIO, arriving),
         arriving.file_name,
@@ -183,6 +193,7 @@ def _source(service: Service, arriving: Upload, given: dict[str, Any], take: Cal
         max_size=service.config.max_upload,
         scratch=str(service.store.path.absolute().parent),
         take=take,
+        wait=wait,
         room=service.check_room,
     )
 

@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -101,6 +102,63 @@ def test_a_process_that_is_killed_is_told(documents: DocumentReader) -> None:
     os.kill(documents._process.pid, signal.SIGKILL)
     documents._process.wait()
     assert "".join(documents.read(docx(paragraph("two")), OFFICE, "b.docx").pieces()) == "two\n"
+
+
+class Left(Exception):
+    """The client has left."""
+
+
+def test_a_reading_ends_at_once_if_its_user_waits_no_longer() -> None:
+    running: list[subprocess.Popen[bytes] | None] = []
+
+    def wait(answers: reader.Answers) -> None:
+        running.append(documents._process)
+        raise Left
+
+    with DocumentReader(wait=wait) as documents:
+        with pytest.raises(Left):
+            documents.read(io.BytesIO(b"<div>" * 4_000_000), HTML, "a.html")
+        [process] = running
+        assert process
+        assert process.returncode == -signal.SIGKILL
+
+
+PARENT = """
+import io, sys, time
+from corpora.documents.reader import DocumentReader
+from corpora.file_types import HTML
+
+def wait(answers):
+    print(documents._process.pid, flush=True)
+    time.sleep(1000)
+
+with DocumentReader(wait=wait) as documents:
+    documents.read(io.BytesIO(b"<div>" * 8_000_000), HTML, "a.html")  # which takes its limit of seconds, 210
+"""
+
+
+def test_a_process_ends_with_its_parent_and_is_given_no_keys() -> None:
+    environment = {**os.environ, "CHARLOOM_API_KEYS": "ann:a-secret", "PYTHONPATH": str(reader.PROJECT)}
+    with subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE, env=environment) as parent:
+        assert parent.stdout
+        number = int(parent.stdout.readline())
+        if sys.platform == "linux":
+            assert b"a-secret" in Path(f"/proc/{parent.pid}/environ").read_bytes()
+            assert b"CHARLOOM" not in Path(f"/proc/{number}/environ").read_bytes()
+        parent.kill()
+    deadline = time.monotonic() + 20
+    while _runs(number):
+        assert time.monotonic() < deadline, "it still reads"
+        time.sleep(0.02)
+
+
+def _runs(number: int) -> bool:
+    """Whether a process runs; one that ended may wait for the system's first process to ask for its status."""
+    try:
+        os.kill(number, 0)
+        return Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (ProcessLookupError, FileNotFoundError):
+        return False
 
 
 def test_memory_is_taken_once_and_before_it_is_used(written: Written) -> None:

@@ -23,6 +23,7 @@ from werkzeug.http import parse_options_header
 from werkzeug.test import TestResponse
 
 from service.store import Corpus, Store
+from service.web.api import files
 from service.web.app import create_app
 from service.web.service_config import ServiceConfig
 from tests.corpora.documents.test_office import docx, paragraph
@@ -413,11 +414,28 @@ def test_uploads_share_memory(app: Flask, upload: Callable[..., TestResponse]) -
         assert upload(lzma.compress(TALE.encode()), name="usual").status_code == 200
         answer = upload(large, name="large")
         assert answer.status_code == 429
-        assert "the upload needs 59 MB more memory, and others take what there is for uploads (268 MB" in error(answer)[2]
+        assert "the request needs 59 MB more memory, and others take what there is for uploads and downloads (268 MB" in error(answer)[2]
         take(20_000_000)
         assert upload(TALE, name="another").status_code == 429
     assert upload(large, name="large").status_code == 200
     assert budget._taken == 0
+
+
+def test_a_document_whose_client_has_left_is_read_no_further(app: Flask, client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[bool] = []
+    monkeypatch.setattr(files, "CLIENT_CHECK", 0.001)  # seconds: before the process can have begun
+
+    def left() -> bool:
+        looks.append(app.extensions["charloom"].upload_places.acquire(blocking=False))  # no place is held while another process reads
+        app.extensions["charloom"].upload_places.release()
+        return len(looks) > 1
+
+    data = {"file": (io.BytesIO(b"<div>" * 80_000), "a.html")}
+    sent = client.post("/v1/files", data=data, content_type="multipart/form-data", environ_overrides={"charloom.long": lambda: left})
+    assert sent.status_code == 400
+    assert looks == [True, True]
+    assert client.get("/v1/files").get_json()["data"] == []
+    assert app.extensions["charloom"].upload_memory._taken == 0
 
 
 def test_uploads_whose_bytes_do_not_come_keep_no_place(launch: Callable[..., Any]) -> None:
