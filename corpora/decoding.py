@@ -59,10 +59,14 @@ class Occurrences:
 
     def add(self, text: str, found: re.Pattern[str], before: int) -> None:
         """Counts what is found in a piece of text that follows `before` line ends."""
+        line, place = before + 1, 0
         for match in found.finditer(text):
             self.count += 1
-            if len(self.lines) < _LINES and (line := before + 1 + text.count("\n", 0, match.start())) not in self.lines:
-                self.lines.append(line)
+            if len(self.lines) < _LINES:
+                line += text.count("\n", place, match.start())
+                place = match.start()
+                if line not in self.lines:
+                    self.lines.append(line)
 
 
 @dataclass

@@ -135,7 +135,7 @@ MESSAGE = re.compile(  # of WhatsApp, whose dates follow the telephone's languag
     r"\u200e?\[?(\d{1,4}[./-]\s?\d{1,2}[./-]\s?\d{1,4}\.?),? (\D{0,4}\d{1,2}[:.]\d\d([:.]\d\d)?([ \u202f\xa0]?[AaPp]\.? ?[Mm]\.?)?)"
     r"(\] | - )"
 )
-_CHARSET = re.compile(rb"<(?:\?xml|meta)[^>]*?(?:charset|encoding)\s*=\s*[\"']?\s*([\w.:-]+)", re.IGNORECASE)
+_CHARSET = re.compile(rb"<(?:\?xml|meta)[^<>]*?(?:charset|encoding)\s*+=\s*+[\"']?+\s*+([\w.:-]++)", re.IGNORECASE)
 # What a page means that declares these (Encoding Standard, "Names and labels"); others mean what Python calls so.
 _MEANT = {
     **dict.fromkeys(("iso-8859-1", "iso8859-1", "latin1", "latin-1", "us-ascii", "ascii"), "cp1252"),
@@ -152,6 +152,7 @@ _CHATS = (
     ("{", '"guild":', '"channel":'),
     ("[", '"ID":', '"Timestamp":', '"Contents":'),
 )
+_SPACE = re.compile(r"[ \t\n]++([:{\[\"])?")  # and the sign behind it, so that each run of it is read once
 _NOTEBOOKS = (("{", '"cells":', '"cell_type":'), ("{", '"nbformat":', '"cells":'), ("{", '"metadata":', '"nbformat":'))
 
 
@@ -227,7 +228,7 @@ def _has_keys(text: str, orders: tuple[tuple[str, ...], ...]) -> bool:
     """Returns whether a JSON text begins with one of the brackets and has the keys that follow it, in this order."""
     if not text.startswith(("{", "[")):
         return False
-    compact = re.sub(r"[ \t\n]+(?=[:{\[\"])", "", text)
+    compact = _SPACE.sub(lambda found: found[1] or found[0], text)
     for bracket, *keys in orders:
         place = 0 if compact.startswith(bracket) else -1
         for key in keys:

@@ -7,6 +7,8 @@ import unicodedata
 
 _PACKED = re.compile(r"(?i)(\.(tar|gz|bz2|xz|zip|tgz|tbz2?|txz))+$")
 _ENDING = re.compile(r"(?i)(?<=.)\.[a-z][a-z0-9]{0,4}$")  # .txt and .md, but not the .12 of linux-6.12
+_LOOKED_AT = 1000  # characters of a file's name: a client may send any number
+_MOST_MARKS = 100  # of a path that is composed; no language needs them
 _RESERVED = {"latest", "rnn", "gru", "lstm"}
 
 
@@ -15,6 +17,7 @@ def suggested_name(file_name: str, taken: frozenset[str] = frozenset(), folder: 
 
     A `folder` keeps its ending. A reserved or `taken` name gets ``-text``, so that it hides nothing.
     """
+    file_name = file_name[:_LOOKED_AT]
     if not folder:
         file_name = _ENDING.sub("", _PACKED.sub("", file_name))
     plain = "".join(c if c in "._" or unicodedata.category(c)[0] in "LMN" else "-" for c in unicodedata.normalize("NFC", file_name))
@@ -29,4 +32,6 @@ def printable(path: str) -> str:
 
 def order(path: str) -> tuple[bytes, bytes]:
     """Returns a sort key for paths that is the same on every machine: the composed form, since some file systems decompose accents."""
-    return unicodedata.normalize("NFC", path).encode("utf-8", "surrogateescape"), path.encode("utf-8", "surrogateescape")
+    marks = sum(unicodedata.combining(c) > 0 for c in path)  # sorting them takes time by the square of their number
+    composed = path if marks > _MOST_MARKS else unicodedata.normalize("NFC", path)
+    return composed.encode("utf-8", "surrogateescape"), path.encode("utf-8", "surrogateescape")

@@ -20,6 +20,8 @@ NEARLY = 0.95  # share of the records that must have a form
 DELIMITERS = {",": "csv", ";": "csv", "|": "csv", "\t": "tsv"}
 NAME_WORDS, NAME_LENGTH = 4, 40  # most words and characters of an entry of a list
 DENSE = 6  # ... and characters, in scripts that write no spaces
+NUMBER = re.compile(r"(?=\D*+\d)\s*+[-+]?[\d.,:/%€$ -]++")
+LONGEST_NUMBER = 40  # characters
 LABEL = re.compile(r"(?m)^[ \t]*([A-Za-z][\w -]{0,30}):")
 SENTENCE_END = re.compile(r"[.,;:!?…。，、！？；：]$")
 CODE = re.compile(r"[{}()<>=;#\\*@$/|\[\]]")
@@ -101,7 +103,7 @@ def _has_header(rows: list[list[str]]) -> bool:
 
 
 def _is_number(cell: str) -> bool:
-    return bool(re.fullmatch(r"\s*[-+]?[\d.,:/%€$ -]*\d[\d.,:/%€$ -]*", cell))
+    return len(cell) <= LONGEST_NUMBER and NUMBER.fullmatch(cell) is not None
 
 
 # ── blocks ───────────────────────────────────────────────────────────────────────────────────────────────────────────

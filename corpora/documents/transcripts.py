@@ -19,6 +19,7 @@ _LEFT_OUT = re.compile(
     r"|(image|video|audio|sticker|GIF|document|Contact card) omitted|This message was deleted\.?|You deleted this message\.?"
     r"|<attached: [^<>]*>|[\w.-]+ \(file attached\)|null)"
 )
+_LONGEST_LEFT_OUT = 500  # characters: the name of a file, and words
 _EDITED = re.compile(r" ?\u200e?<This message was edited>$")
 
 
@@ -66,7 +67,7 @@ def _said(message: str) -> str:
     name, colon, text = message.partition(": ")
     own = text.startswith("\u200e")  # the mark, invisible, of what is no one's words
     text = _EDITED.sub("", text).strip("\u200e\n ")
-    if own or not colon or "\n" in name or _LEFT_OUT.fullmatch(text):
+    if own or not colon or "\n" in name or (len(text) <= _LONGEST_LEFT_OUT and _LEFT_OUT.fullmatch(text)):
         return ""
     return f"{name.strip(chr(0x200E))}: {text}" if text else ""
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from service.system.errors import InvalidName
 
 LONGEST = 64  # characters
+DECOMPOSED = 4 * LONGEST  # characters that such a name may come as; more are no name, and many marks take long to compose
 RESERVED = frozenset({"latest", "rnn", "gru", "lstm"})  # words that commands take in place of a name
 # Letters and marks that have no shape (Default_Ignorable_Code_Point in Unicode's DerivedCoreProperties.txt): two names would look the same.
 INVISIBLE = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
@@ -16,7 +17,7 @@ INVISIBLE = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00
 
 def stored(name: str) -> str:
     """Returns a name as it is stored: some keyboards and file systems take accents and Korean syllables apart."""
-    return name if name.isascii() else unicodedata.normalize("NFC", name)
+    return name if name.isascii() or len(name) > DECOMPOSED else unicodedata.normalize("NFC", name)
 
 
 def checked(thing: str, name: str) -> str:

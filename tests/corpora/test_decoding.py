@@ -342,3 +342,19 @@ def test_memory_is_flat_also_for_a_text_in_another_encoding() -> None:
         assert tracemalloc.get_traced_memory()[1] < 8_000_000
     finally:
         tracemalloc.stop()
+
+
+def test_the_lines_of_what_is_counted_are_found_by_one_reading() -> None:
+    class Counted(str):
+        """A text that knows how many of its characters were looked at."""
+
+        seen = 0
+
+        def count(self, what: str, start: int = 0, end: int = 0) -> int:  # type: ignore[override]
+            Counted.seen += end - start
+            return super().count(what, start, end)
+
+    marks = decoding.Occurrences()
+    marks.add(Counted("\ufeff" * 1000 + "\n\n\ufeff\ufeff\n\ufeff\n\ufeff"), re.compile("\ufeff"), 4)
+    assert (marks.count, marks.lines) == (1004, [5, 7, 8])
+    assert Counted.seen <= 1010
