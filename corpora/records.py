@@ -6,6 +6,7 @@ stored as it is, and cut each time it is read.
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -19,9 +20,13 @@ FILE_SEPARATOR = "\x1e"  # the record separator of ASCII: files of a folder are 
 SEPARATORS = {"lines": "\n", "blocks": "\n\n", "csv": "\n", "tsv": "\n", "jsonl": "\n", "files": FILE_SEPARATOR, "fortune": "\n%\n"}
 CHOICES = (AUTO, NONE, *SEPARATORS)
 BLANK_LINES = re.compile(r"\n(?:[ \t]*\n)+")
+BLANK_ENDS = re.compile(r"\A(?:[ \t]*\n)+|(?:\n[ \t]*)+\Z")  # of a block
 ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "\\": "\\", "e": "\x1e"}
+MISTYPED = 0.65  # similarity (difflib) from which on a word is a mistyped kind: 0.67 for cvs, 0.71 for jsonlines
 LONGEST = 2**20  # characters of a record; a longer one is a whole text
 ROW_LINES = 100  # of a table's row; a quotation mark that is open for longer is no quotation mark
+# A cell that begins with a quotation mark: up to the mark that closes it, which is the group, or else to the end of the line
+QUOTED = {kind: re.compile(rf'(?:^|[{delimiters}])"(?:[^"]|"")*+("?)') for kind, delimiters in (("csv", ",;|\t"), ("tsv", "\t"))}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +90,7 @@ class RecordFormat:
             "files": "files",
             "fortune": "texts between lines of %",
         }
-        return names.get(self.kind, f"texts between {escaped(self.separator)}")
+        return names.get(self.kind, f"texts between '{escaped(self.separator)}'")
 
 
 class RecordCutter:
@@ -93,8 +98,9 @@ class RecordCutter:
 
     def __init__(self, form: RecordFormat) -> None:
         self._form, self._rest, self._header = form, "", form.header
-        self._is_table = form.kind in ("csv", "tsv")
+        self._quoted = QUOTED.get(form.kind)
         self._line = form.line
+        self._last_line = re.compile(rf"(?:\A|\n){re.escape(form.line)}[ \t]*\Z")
         self._split: Callable[[str], list[str]]
         if form.kind == "blocks":
             self._split = BLANK_LINES.split
@@ -107,32 +113,41 @@ class RecordCutter:
         """Returns the records that end in a piece. Raises `RecordTooLong`."""
         text = self._rest + piece
         parts: list[str] = self._split(text)
-        if self._is_table and '"' in text:
-            parts = _rows(parts)
+        if self._quoted and '"' in text:
+            parts = _rows(parts, self._quoted)
         self._rest = parts.pop()
-        if len(self._rest) > LONGEST:
+        if len(self._rest) > LONGEST + len(self._form.separator):  # of which it may hold the beginning
             raise RecordTooLong(self._form.words, LONGEST)
         return self._used(parts)
 
     def finish(self) -> list[str]:
-        """Returns what is left at the end of the text."""
-        return self._used(self._rest.split("\n") if self._is_table and self._rest.count('"') % 2 else [self._rest])
+        """Returns what is left at the end of the text. Raises `RecordTooLong`."""
+        if not self._quoted:
+            return self._used([self._rest])
+        *rows, begun = _rows([*self._rest.split("\n"), ""], self._quoted)
+        return self._used([*rows, *begun.split("\n")])
 
     def _used(self, parts: list[str]) -> list[str]:
         if self._form.separator == "\n":
             records = list(filter(str.strip, parts))  # in less time than a loop
         else:
             if self._line:  # a last line of it may have no end
-                parts = ["" if part == self._line else part.removesuffix(f"\n{self._line}") for part in parts]
-            records = [part.strip("\n") for part in parts if part and not part.isspace()]
+                parts = [self._last_line.sub("", part) for part in parts]
+            parts = [part for part in parts if part and not part.isspace()]
+            records = [BLANK_ENDS.sub("", part) if self._form.kind == "blocks" else part.strip("\n") for part in parts]
+        if max(map(len, records), default=0) > LONGEST:
+            raise RecordTooLong(self._form.words, LONGEST)
         if self._header and records:
             self._header = False
             del records[0]
         return records
 
 
-def _rows(lines: list[str]) -> list[str]:
-    """Returns the rows of lines: one whose quotation marks are not closed goes on in the next line, up to `ROW_LINES`."""
+def _rows(lines: list[str], quoted: re.Pattern[str]) -> list[str]:
+    """Returns the rows of lines: one with a quoted cell that is not closed goes on in the next line, up to `ROW_LINES`.
+
+    As in the csv module, a quotation mark opens a cell only at its beginning: ``10",Monitor`` is a whole row.
+    """
     rows: list[str] = []
     begun: list[str] = []
     inside = False
@@ -141,7 +156,7 @@ def _rows(lines: list[str]) -> list[str]:
             rows.append(line)
             continue
         begun.append(line)
-        inside ^= line.count('"') % 2 == 1
+        inside = "" in quoted.findall(f'"{line}' if inside else line)
         if not inside or len(begun) == ROW_LINES:
             rows += begun if inside else ["\n".join(begun)]
             begun, inside = [], False
@@ -156,9 +171,14 @@ def chosen(text: str) -> RecordFormat | str | None:
         return None
     if text in SEPARATORS:
         return RecordFormat.of_kind(text)
-    separator = re.sub(r"\\([ntre\\])", lambda found: ESCAPES[found[1]], text)
-    if not separator or len(separator) > 100 or re.search("[\ud800-\udfff]", separator):
-        raise InvalidSetting("records", text, f"one of {', '.join(CHOICES)}, or a separator of 1 to 100 characters")
+    must = f"one of {', '.join(CHOICES)}, or a separator of 1 to 100 characters"
+    if text.isascii() and text.isalpha() and (alike := difflib.get_close_matches(text.lower(), CHOICES, 1, MISTYPED)):
+        itself = f"\\x{ord(text[0]):02x}{text[1:]}"
+        raise InvalidSetting("records", text, must, f"did you mean {alike[0]}? if it is the separator itself, write {itself}")
+    separator = re.sub(r"\\(?:x([0-9A-Fa-f]{2})|([ntre\\]))", lambda found: chr(int(found[1], 16)) if found[1] else ESCAPES[found[2]], text)
+    separator = separator.replace("\r\n", "\n").replace("\r", "\n")  # as in all texts
+    if not 1 <= len(separator) <= 100 or re.search("[\ud800-\udfff]", separator):
+        raise InvalidSetting("records", text, must)
     return RecordFormat(kind="separator", separator=separator)
 
 

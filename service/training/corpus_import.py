@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from corpora import BUILTINS, RecordCounter, RecordCutter, RecordFormat, Source, detected, is_builtin, open_source
@@ -81,15 +82,19 @@ class Arriving:
             if number == 0:
                 cutter = self._begin(piece)
             yield piece
-            try:
-                if cutter and self._counter:
-                    self._counter.add(cutter.push(piece))
-            except RecordTooLong:
-                if not self._detects:
-                    raise
-                cutter = self._counter = None  # prose after all
-        if cutter and self._counter:
-            self._counter.add(cutter.finish())
+            if cutter:
+                self._count(partial(cutter.push, piece))
+        if cutter:
+            self._count(cutter.finish)
+
+    def _count(self, cut: Callable[[], list[str]]) -> None:
+        try:
+            if self._counter:
+                self._counter.add(cut())
+        except RecordTooLong:
+            if not self._detects:
+                raise
+            self._counter = None  # prose after all
 
     def _begin(self, head: str) -> RecordCutter | None:
         found = detected(head) if self._detects or self._form else None

@@ -11,7 +11,7 @@ from collections import Counter
 from statistics import median_low
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from corpora import records as module
@@ -38,6 +38,8 @@ FORMS = [*map(RecordFormat.of_kind, KINDS), RecordFormat(kind="separator", separ
     text=st.text(alphabet=["a", "b", '"', ",", "\n", "\n", "%", "-", "\x1e", " "], max_size=60),
     cuts=st.lists(st.integers(0, 60)),
 )
+@example(form=RecordFormat.of_kind("blocks"), text="a\n\n  \nb\n\n  c\n ", cuts=[3, 9])
+@example(form=RecordFormat.of_kind("fortune"), text="a\n%\nb\n% ", cuts=[3, 7])
 def test_the_pieces_of_a_text_do_not_matter(form: RecordFormat, text: str, cuts: list[int]) -> None:
     bounds = [0, *sorted(min(cut, len(text)) for cut in cuts), len(text)]
     pieces = [text[first:last] for first, last in itertools.pairwise(bounds)]
@@ -51,7 +53,8 @@ def test_the_pieces_of_a_text_do_not_matter(form: RecordFormat, text: str, cuts:
 def test_each_kind() -> None:
     assert of("lines", "Anna\n\nBo b\n  \nCy") == of("jsonl", "Anna\n\nBo b\n  \nCy") == ["Anna", "Bo b", "Cy"]
     assert of("blocks", "\na\nb\n\n\n \nc\n", "\nd\n") == ["a\nb", "c", "d"]
-    assert of("fortune", "%\na\n%\nb %\n%c\n% \nd\n%") == ["a", "b %\n%c", "d"]
+    assert of("blocks", " \na\n\n", "\t \n  b\n", " c \n ") == ["a", "  b\n c "]
+    assert of("fortune", "%\na\n%\nb %\n%c\n% \nd\n%") == of("fortune", "a\n%\nb %\n%c\n%\nd\n% ") == ["a", "b %\n%c", "d"]
     assert of("files", "one\ntwo\n\x1ethree\n\x1e") == ["one\ntwo", "three"]
     assert cut(RecordFormat(kind="separator", separator="||"), "a||", "||b|c") == ["a", "b|c"]
     assert cut(RecordFormat(kind="separator", separator="---").fitted("a\n---\nb"), "---\na\n---\nb--- c\n---") == ["a", "b--- c"]
@@ -68,6 +71,27 @@ def test_rows_of_a_table_are_those_of_the_csv_module(rows: list[list[str]], size
     assert len(found) == len(rows)
 
 
+@given(
+    lines=st.lists(st.text(alphabet=["a", "b", '"', '"', "D", " "], max_size=7), min_size=1, max_size=8),
+    delimiter=st.sampled_from([",", ";", "|", "\t"]),
+    size=st.integers(1, 60),
+)
+@example(lines=['10"DMonitor', '11"DMonitor'], delimiter=",", size=60)
+@example(lines=['"a', '"', 'b"', "c"], delimiter=",", size=60)
+@example(lines=['aD"b', '"D"c" "', '"', 'd"D"'], delimiter=";", size=3)
+def test_a_quotation_mark_opens_a_cell_only_at_its_beginning(lines: list[str], delimiter: str, size: int) -> None:
+    lines = [line.replace("D", delimiter) for line in lines]
+    reader, before, rows = csv.reader([*(f"{line}\n" for line in lines), ""], delimiter=delimiter), 0, list[str]()
+    for _ in reader:
+        last = min(reader.line_num, len(lines))
+        is_open = reader.line_num > len(lines) > before  # it read on to the end
+        rows += lines[before:last] if is_open else ["\n".join(lines[before:last])]
+        before = last
+    text = "\n".join(lines)
+    found = of("tsv" if delimiter == "\t" else "csv", *(text[start : start + size] for start in range(0, len(text), size)))
+    assert found == [row for row in rows if row.strip()]
+
+
 def test_a_quotation_mark_that_is_never_closed_is_no_quotation_mark() -> None:
     lines = ['5" pipe,1', *(f"part {number},{number}" for number in range(500))]
     assert of("csv", "\n".join(lines)) == lines
@@ -77,6 +101,19 @@ def test_a_record_that_never_ends_is_refused() -> None:
     with pytest.raises(RecordTooLong, match="if the text is cut into lines, a record has more than 1,048,576 characters"):
         of("lines", *["a" * 2**19] * 3)
     assert len(of("lines", "a" * LONGEST, "\nb")) == 2
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("more", [0, 1])
+def test_the_limit_of_a_record_is_the_same_for_all_kinds_and_pieces(form: RecordFormat, more: int) -> None:
+    text = form.separator.join(["b", "a" * (LONGEST + more), "c", ""])
+    inside = len(f"b{form.separator}") + LONGEST + 1  # the separator after the long record
+    for pieces in ([text], [text[:LONGEST], text[LONGEST:]], [text[:inside], text[inside:]]):
+        if more:
+            with pytest.raises(RecordTooLong):
+                cut(form, *pieces)
+        else:
+            assert [len(record) for record in cut(form, *pieces)] == [1, LONGEST, 1]
 
 
 def test_what_the_user_chooses() -> None:
@@ -89,6 +126,23 @@ def test_what_the_user_chooses() -> None:
     form = chosen(r"\n---\n\\x")
     assert isinstance(form, RecordFormat)
     assert (form.separator, escaped(form.separator)) == ("\n---\n\\x", r"\n---\n\\x")
+    for written, separator in (
+        (r"\r\n", "\n"),
+        (r"\r\n--\r", "\n--\n"),
+        ("\r\n\r\n", "\n\n"),
+        (r"\x6cine", "line"),
+        (" ;", " ;"),
+        ("Seite", "Seite"),
+    ):
+        form = chosen(written)
+        assert isinstance(form, RecordFormat)
+        assert (form.separator, form.words) == (separator, f"texts between '{escaped(separator)}'")
+    for mistyped in ("line", "Lines", "BLOCKS", "json", "jsonlines", "cvs", "file", "Fortunes", "non"):
+        with pytest.raises(InvalidSetting, match=r"\(did you mean \w+\? if it is the separator itself, write \\x") as refused:
+            chosen(mistyped)
+        form = chosen(str(refused.value).removesuffix(")").rpartition(" ")[2])
+        assert isinstance(form, RecordFormat)
+        assert form.separator == mistyped
     for wrong in ("", "x" * 101, "a\ud800"):
         with pytest.raises(InvalidSetting, match=r"records is .*; it must be one of auto, none, lines, blocks"):
             chosen(wrong)

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from corpora import open_source
-from model.errors import BinaryText, EmptyText, InvalidSetting, SourceNotFound, TextTooShort
+from corpora.records import LONGEST
+from model.errors import BinaryText, EmptyText, InvalidSetting, RecordTooLong, SourceNotFound, TextTooShort
 from service.store import Store
 from service.system.errors import InvalidName, NameTaken
 from service.training import corpus_import
@@ -93,3 +94,13 @@ def test_how_to_read_counts_only_for_what_is_read(store: Store, tmp_path: Path) 
     with pytest.raises(InvalidSetting, match="encoding is 'latin-1'; it must be left out for latin"):
         corpus_import.corpus_for(store, "latin", encoding="latin-1")
     assert corpus_import.corpus_for(store, "latin", encoding=None, glob=())[0] == corpus
+
+
+@pytest.mark.parametrize("end", ["", "\nAnna\n"])
+def test_a_list_with_a_record_that_is_too_long_is_prose_or_refused(store: Store, tmp_path: Path, end: str) -> None:
+    file = tmp_path / "names.txt"
+    file.write_text("".join(f"Anna {number}\n" for number in range(30_000)) + "a" * (LONGEST + 1) + end)
+    with pytest.raises(RecordTooLong):
+        corpus_import.add(store, open_source(str(file)), records="lines")
+    assert not store.corpora.list()
+    assert corpus_import.add(store, open_source(str(file))).records is None

@@ -105,7 +105,7 @@ addTexts({
   "kind.jsonl": ["JSON lines", "JSON 줄"],
   "kind.files": ["files", "파일"],
   "kind.fortune": ["texts between lines of %", "% 줄로 나뉜 글"],
-  "kind.separator": ["texts between {separator}", "{separator}(으)로 나뉜 글"],
+  "kind.separator": ["texts between '{separator}'", "'{separator}'(으)로 나뉜 글"],
   "summary.begins": ["Beginning", "첫머리"],
   "summary.frequent": ["Characters, most frequent first", "쓰인 글자(자주 나온 순서)"],
   "summary.more": ["{count} more", "{count}개 더 보기"],
