@@ -63,6 +63,11 @@ class JoinedPieces:
         self._last = piece
 
     @property
+    def symbols(self) -> int:
+        """The symbols drawn so far."""
+        return 0 if self._last is None else self._last.symbols
+
+    @property
     def finished(self) -> bool:
         """Whether the text is finished."""
         return self._last is not None and self._last.finish_reason is not None

@@ -51,6 +51,7 @@ class Tries:
 
     count: int = 0
     symbols: int = 0  # that were drawn, with the boundaries, and of records that were left out, too
+    drawn: int = 0  # ... and of tries that are not judged: all that they cost, which depends on the company
     kept: int = 0
     left_out: Counter[LeftOut] = field(default_factory=Counter)
     gave_up: bool = False  # after `FRUITLESS` tries in a row
@@ -107,12 +108,14 @@ class RecordWriter:
 
     def add(self, piece: Piece) -> list[Piece]:
         """Adds a piece of a try; returns the records that are known to be kept now, each as one piece."""
-        self._pieces[piece.choice].add(piece)
+        joined = self._pieces[piece.choice]
+        self._tries.drawn += max(0, piece.symbols - joined.symbols) + (piece.finish_reason == "stop")
+        joined.add(piece)
         self._running -= piece.finish_reason is not None
         kept: list[Piece] = []
         for number in count(self._tries.count):
-            joined = self._pieces.get(number)
-            if joined is None or not joined.finished or self.done:
+            first = self._pieces.get(number)
+            if first is None or not first.finished or self.done:
                 break
             kept += self._judged(self._pieces.pop(number).piece())
         return kept

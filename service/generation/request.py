@@ -191,8 +191,13 @@ class Request:
 
     @property
     def symbols(self) -> int:
-        """Symbols that were written: for records, in all tries."""
+        """Symbols that were written: for records, in all tries that were judged."""
         return sum(self._symbols) + sum(part.tries.symbols for part in self.parts if part.tries)
+
+    @property
+    def drawn(self) -> int:
+        """Symbols that were written: for records, in all tries, also in those that are not judged."""
+        return sum(self._symbols) + sum(part.tries.drawn for part in self.parts if part.tries)
 
     # ── for its reader ────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -231,7 +236,7 @@ class Request:
         self._cancel(self)
         settle, self.settle = self.settle, None
         if settle is not None:
-            settle(self.symbols + sum(part.accepted.prompt_symbols for part in self.parts if part.accepted))
+            settle(self.drawn + sum(part.accepted.prompt_symbols for part in self.parts if part.accepted))
 
     def __enter__(self) -> Request:
         return self

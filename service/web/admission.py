@@ -33,23 +33,26 @@ class ParsingOrder:
 
     def __init__(self) -> None:
         self._waiting: deque[Callable[[], None]] = deque()
+        self._goes_on = False  # whether the event loop will call `_parse`
 
     def put(self, parse: Callable[[], None]) -> None:
         """Calls `parse` in its turn."""
         self._waiting.append(parse)
-        if len(self._waiting) == 1:
-            asyncio.get_running_loop().call_soon(self._parse)
+        self._go_on()
 
     def _parse(self) -> None:
+        self._goes_on = False
         ends = time.monotonic() + SLICE
-        while True:
-            self._waiting[0]()
-            self._waiting.popleft()
-            if not self._waiting:
-                return
-            if time.monotonic() > ends:  # the event loop looks at its sockets, and then goes on
-                asyncio.get_running_loop().call_soon(self._parse)
-                return
+        try:
+            while self._waiting and time.monotonic() <= ends:
+                self._waiting.popleft()()
+        finally:  # the event loop looks at its sockets, and then goes on, whatever became of one request
+            self._go_on()
+
+    def _go_on(self) -> None:
+        if self._waiting and not self._goes_on:
+            self._goes_on = True
+            asyncio.get_running_loop().call_soon(self._parse)
 
 
 class Admission:

@@ -136,7 +136,11 @@ class HttpConnection(H11Protocol):
         received, self._received = self._received, None
         if received is not None and not self.transport.is_closing():
             self.transport.resume_reading()
-            self._parse(bytes(received))
+            try:
+                self._parse(bytes(received))
+            except BaseException:
+                self.transport.abort()  # as asyncio does if it calls the parser itself
+                raise
 
     def _parse(self, data: bytes) -> None:
         """Parses bytes; refuses headers without end, and requests far ahead of their answers."""

@@ -175,17 +175,29 @@ def _fault(scope: Scope) -> tuple[int, str] | None:
     if sum(len(name) + len(value) for name, value in scope["headers"]) > LARGEST_HEAD:
         return 431, TOO_LONG
     two_lengths = {b"content-length", b"transfer-encoding"} <= {name for name, _ in scope["headers"]}  # a proxy might have chosen one
-    if two_lengths or scope["http_version"] not in ("1.0", "1.1"):
+    if two_lengths or scope["http_version"] not in ("1.0", "1.1") or _path(scope) is None:
         return 400, MALFORMED
     return None
+
+
+def _path(scope: Scope) -> bytes | None:
+    """Returns the path of a request's target (RFC 9112, 3.2); None if it has none that can be answered, as that of CONNECT."""
+    target: bytes = scope["raw_path"]
+    if scope["method"] == "CONNECT":
+        return None
+    if target.startswith(b"/") or (target == b"*" and scope["method"] == "OPTIONS"):
+        return target
+    try:
+        address = urlsplit(target)  # the whole address, as for a proxy
+    except ValueError:
+        return None
+    return address.path or b"/" if address.scheme in (b"http", b"https") and address.netloc else None
 
 
 def environment(scope: Scope) -> dict[str, Any]:
     """Returns the WSGI environment (PEP 3333) of an ASGI scope. Headers whose names have `_` could pass for others and are left out."""
     server, client = scope.get("server") or ("localhost", 80), scope.get("client") or ("", 0)
-    raw_path: bytes = scope["raw_path"]
-    if not raw_path.startswith(b"/"):  # the whole address, as for a proxy (RFC 9112, 3.2.2)
-        raw_path = urlsplit(raw_path).path or b"/"
+    raw_path = _path(scope) or b"/"
     path = unquote_to_bytes(raw_path).decode("latin-1")
     query = scope["query_string"].decode("latin-1")
     found = {

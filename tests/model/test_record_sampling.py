@@ -14,7 +14,7 @@ from model.backend import NumpyNetwork, network_for
 from model.config import ModelConfig, SamplingConfig
 from model.errors import InvalidSetting
 from model.language_model import LanguageModel
-from model.output_text import Piece
+from model.output_text import OutputText, Piece
 from model.record_sampling import FRUITLESS
 from model.sampling import Sampler, generate
 from model.vocabulary import Vocabulary
@@ -120,6 +120,26 @@ def test_records_are_those_of_a_loop_over_single_texts(
         told = accepted.tries
         assert (told.count, told.symbols, told.kept, told.gave_up) == (tries, symbols, config.records, False)
         assert sum(told.left_out.values()) == tries - len(records)
+
+
+@pytest.mark.parametrize("longing", [0.5, -50.0], ids=["tries that end", "and that do not"])
+def test_what_is_drawn_counts_before_it_is_judged(longing: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, words = model_of("char", "\n", longing)
+    drawn, append = [0], OutputText.append
+
+    def counted(self: OutputText, symbols: list[int], *more: Any, **named: Any) -> Any:
+        ended = words.boundary in symbols
+        drawn[0] += symbols.index(words.boundary) + 1 if ended else len(symbols)  # type: ignore[arg-type]
+        return append(self, symbols, *more, **named)
+
+    monkeypatch.setattr(OutputText, "append", counted)
+    sampler = Sampler(network_for(model), words)
+    tries = sampler.add(SamplingConfig(records=500, length=1000, temperature=1.0, new=True, seed=1), records=Source()).tries
+    assert tries
+    for _ in range(30):
+        sampler.step()
+        assert tries.drawn == drawn[0] >= tries.symbols
+    assert (tries.symbols > 0) == (longing > 0)
 
 
 def test_without_records_a_model_goes_on_over_boundaries() -> None:

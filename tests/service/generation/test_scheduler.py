@@ -11,6 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model.config import SamplingConfig
+from model.record_sampling import Tries
+from model.sampling import Accepted
 from model.vocabulary import Vocabulary
 from service.generation.request import Request, most_logprobs
 from service.generation.scheduler import Scheduler
@@ -182,3 +184,12 @@ def test_whatever_comes_and_ends_nothing_is_lost_and_no_limit_passed(events: lis
             running.append((request, part))
     assert not +waiting
     assert (queue.rows, queue.waiting) == (0, 0)
+
+
+def test_a_request_that_is_cancelled_costs_what_was_drawn_for_it() -> None:
+    request, spent = asked("a"), list[int]()
+    request.settle = spent.append
+    request.parts[0].accepted = Accepted(1, 5, False, [], Tries(drawn=70))  # no try is judged yet
+    request.cancel()
+    request.cancel()
+    assert spent == [75]

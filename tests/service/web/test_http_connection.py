@@ -382,6 +382,43 @@ def test_the_whole_address_as_for_a_proxy(server: Server) -> None:
     assert statuses(server.connect(b"GET http://localhost/health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")) == [200]
 
 
+TARGETS = [
+    "http://[",
+    "http://[::1",
+    "http://[x]/",
+    "//[",
+    "/%",
+    "/%ff%00",
+    "http:",
+    "http://",
+    "://",
+    "x",
+    "x:1",
+    "*",
+    "?",
+    "#",
+    "/#[",
+    "@",
+    "[",
+    "a://b",
+]
+
+
+def test_targets_that_are_malformed_are_refused_in_json(server: Server) -> None:
+    """RFC 9112, 3.2: only a path and a whole address with a host name what is asked for."""
+    for method in ("GET", "POST", "OPTIONS", "CONNECT"):
+        for target in [*TARGETS, "localhost:1"]:
+            with server.connect(f"{method} {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode()) as connection:
+                response = http.client.HTTPResponse(connection, method="GET")
+                response.begin()
+                known = method != "CONNECT" and (target.startswith("/") or (method, target) == ("OPTIONS", "*"))
+                assert response.status in ((404, 405, 200, 204) if known else (400,)), (method, target)
+                if response.status >= 400:
+                    assert json.loads(response.read())["error"]["type"] == (
+                        "not_found_error" if response.status == 404 else "invalid_request_error"
+                    )
+
+
 # ── keep-alive ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

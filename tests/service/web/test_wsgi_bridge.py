@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
 import http.client
@@ -15,7 +16,7 @@ from typing import Any
 import pytest
 import uvicorn
 
-from service.web.admission import AT_ONCE
+from service.web.admission import AT_ONCE, ParsingOrder
 from service.web.http_connection import HttpConnection
 from service.web.server import listen
 from service.web.wsgi_bridge import BODY, BUFFER, WsgiBridge
@@ -329,6 +330,23 @@ def test_a_state_that_is_not_read_keeps_no_probe_waiting(serve: Callable[..., in
         assert read == ["/health"]  # it is not read again while it is being read
     finally:
         go_on.set()
+
+
+def test_a_request_that_cannot_be_parsed_does_not_keep_others_from_it() -> None:
+    order, parsed, told = ParsingOrder(), [], []
+
+    def fail() -> None:
+        raise ValueError("lost the thread")
+
+    async def parse() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: told.append(str(context["exception"])))
+        for each in (fail, lambda: order.put(lambda: parsed.append(2)), fail, lambda: parsed.append(1)):
+            order.put(each)
+        while len(parsed) < 2:
+            await asyncio.sleep(0)
+
+    asyncio.run(asyncio.wait_for(parse(), 10))
+    assert (parsed, told) == ([1, 2], ["lost the thread"] * 2)
 
 
 def test_few_requests_begin_at_a_time_and_all_of_them_in_order(serve: Callable[..., int]) -> None:
