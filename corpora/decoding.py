@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from corpora.encodings import Guesses, Proposal
-from model.errors import BinaryText, InvalidSetting, UndecodableText, UnknownEncoding
+from model.errors import BinaryText, InvalidSetting, UndecodableText, UnknownEncoding, ZeroCharacters
 
 BLOCK = 256 * 1024  # bytes that are read and decoded at once: a quarter of a piece, so that four make one
 AHEAD = 3 * BLOCK  # bytes that are read behind the first one that is not UTF-8, to find the encoding
@@ -37,6 +37,8 @@ _BAD = re.compile("[\0\ud800-\udfff]")
 _LINES = 3  # of the lines with something wrong, the first ones are named
 # Of a block. With more zero bytes, or bad places, it is not a text, or not in this encoding: a small picture has more.
 _FEW_ZEROS, _ZEROS_IN = 3, 1000
+_MOST_CONTROLS = 0.25  # of a block of UTF-8 with stray zero characters: UTF-16 of any script has more zero or control bytes
+_CONTROLS = bytes({*range(32), 127} - {*b"\n\r"})
 _FEW_BAD, _BAD_IN = 10, 10
 
 codecs.register_error("charloom-undecodable", lambda error: (_UNDECODABLE, error.end if isinstance(error, UnicodeDecodeError) else 0))
@@ -160,9 +162,13 @@ class _Reading:
         """Decodes `data`. Raises `BinaryText` and `UndecodableText`, unless another encoding is found, or bad places are replaced."""
         before = self.decoder.getstate()
         if not self.wide and (zero := self.data.find(0)) >= 0 and not self._few_zeros():
-            if not self.offset and (wide := [each for each in self._proposals(b"", 0) if each.encoding.startswith(_WIDE)]):
+            if self._has_stray_zeros(before[0]):
+                if self.errors == "strict":
+                    raise self._zeros(self.offset + zero, (before[0] + self.data).decode("utf-8", "replace"))
+            elif not self.offset and (wide := [each for each in self._proposals(b"", 0) if each.encoding.startswith(_WIDE)]):
                 return self._other(b"", wide, zero, 0, self.data[:zero])
-            raise BinaryText(self.origin, self.offset + zero)
+            else:
+                raise BinaryText(self.origin, self.offset + zero)
         if self._shifts() and (found := self._proposals(b"")) and found[0].encoding.startswith("iso2022"):
             place = self.data.index(b"\x1b")
             return self._other(b"", found, place, 0x1B, self.data[:place])
@@ -177,12 +183,29 @@ class _Reading:
         unclean = "\0" in text or not (self.wide or self.codec.startswith("utf-8") or _is_clean(text))
         if unclean and self.errors == "strict":
             self.decoder.setstate(before)
-            raise self._refusal(before[0])
+            raise self._refusal(before[0], text)
         return text
 
     def _few_zeros(self) -> bool:
         """Whether zero bytes are so few that the caller, who wants to get past bad places, may mean them."""
         return self.errors != "strict" and self.data.count(0) <= max(_FEW_ZEROS, len(self.data) // _ZEROS_IN)
+
+    def _has_stray_zeros(self, pending: bytes) -> bool:
+        """Whether the block is UTF-8 with zero characters here and there, and not UTF-16 or binary."""
+        controls = len(self.data) - len(self.data.translate(None, _CONTROLS))
+        if self.codec != "utf-8" or controls > _MOST_CONTROLS * len(self.data):
+            return False
+        try:
+            codecs.getincrementaldecoder("utf-8")().decode(pending + self.data.replace(b"\0", b""), self.ended)
+        except UnicodeDecodeError:
+            return False
+        return True
+
+    def _zeros(self, offset: int, text: str) -> ZeroCharacters:
+        """Returns the refusal of the zero characters of a block, which reads as `text`; the first stands at `offset`."""
+        found = Occurrences()
+        found.add(self.line_ends.decode(text), re.compile("\0"), self.lines)
+        return ZeroCharacters(self.origin, offset, found.count, found.lines, more=len(self.data) == BLOCK)
 
     def _shifts(self) -> bool:
         """Whether the block may be of ISO 2022, which writes other characters in ASCII."""
@@ -233,13 +256,14 @@ class _Reading:
         text = codecs.getincrementaldecoder(self.codec)("ignore").decode(good)
         return 1 + self.lines + self.line_ends.decode(text, True).count("\n")
 
-    def _refusal(self, pending: bytes) -> BinaryText | UndecodableText:
-        """Decodes byte by byte to find the start of the forbidden character; `pending` are bytes of the block before."""
+    def _refusal(self, pending: bytes, whole: str) -> BinaryText | UndecodableText:
+        """Decodes byte by byte to find the start of the forbidden character in `whole`; `pending` are bytes of the block before."""
         start = -len(pending)
         for i in range(len(self.data)):
             text = self.decoder.decode(self.data[i : i + 1])
             if "\0" in text:
-                return BinaryText(self.origin, self.offset + start)
+                few = whole.count("\0") <= _MOST_CONTROLS * len(whole)
+                return self._zeros(self.offset + start, whole) if few else BinaryText(self.origin, self.offset + start)
             if not _is_clean(text):
                 break
             if text:

@@ -10,7 +10,7 @@ from corpora.decoding import DecodingNotes, Occurrences
 from corpora.encodings import Guesses, Proposal
 from corpora.file_types import FileType
 from corpora.naming import printable
-from model.errors import BinaryText, LockedFile, TextError, UndecodableText, UnsuitableFile, either, shown_proposal
+from model.errors import BinaryText, LockedFile, TextError, UndecodableText, UnsuitableFile, ZeroCharacters, either, shown_proposal
 
 _SHOWN = 3  # names of each kind that are kept; all are counted
 
@@ -69,6 +69,7 @@ class ReadReport:
     bytes_read: int = 0
     characters: int = 0
     binary: Named = field(default_factory=Named)
+    zeros: Named = field(default_factory=Named)  # that are text with zero characters
     undecodable: Named = field(default_factory=Named)
     unreadable: Named = field(default_factory=Named)
     encrypted: Named = field(default_factory=Named)
@@ -88,7 +89,7 @@ class ReadReport:
     @property
     def skipped(self) -> int:
         """The number of selected files that could not be read as text."""
-        kinds = (self.binary, self.undecodable, self.unreadable, self.encrypted, self.documents, *self.unsuitable.values())
+        kinds = (self.binary, self.zeros, self.undecodable, self.unreadable, self.encrypted, self.documents, *self.unsuitable.values())
         return sum(each.count for each in kinds)
 
     @property
@@ -100,6 +101,8 @@ class ReadReport:
     def skip(self, name: str, why: TextError) -> None:
         """Counts a file that is not text."""
         match why:
+            case ZeroCharacters():
+                self.zeros.add(name)
             case BinaryText():
                 self.binary.add(name)
             case UndecodableText():
@@ -123,7 +126,7 @@ class ReadReport:
         """What to do if nothing could be read: "" if the warnings say it, None if nothing was skipped."""
         if not self.skipped:
             return None
-        if self.unsuitable or self.documents.count:
+        if self.unsuitable or self.documents.count or self.zeros.count:
             return ""
         if self.skipped == self.encrypted.count:
             return "unpack it with its password (7z x FILE), and give the folder"
@@ -154,6 +157,12 @@ class ReadReport:
         rather = f"; it may rather be {either(map(shown_proposal, self.instead))} (choose with --encoding)" if self.instead else ""
         for what, one, many, more in (
             (self.binary, "one binary file was skipped", "binary files were skipped", ""),
+            (
+                self.zeros,
+                "one file was skipped that has NUL characters",
+                "files were skipped that have NUL characters",
+                "; --errors skip leaves those out",
+            ),
             (self.undecodable, "one file was skipped that could not be decoded", "files were skipped that could not be decoded", seem),
             (self.unreadable, "one file or folder could not be read", "files or folders could not be read", ""),
             (self.encrypted, "one encrypted file was skipped", "encrypted files were skipped", ""),
@@ -188,7 +197,8 @@ class ReadReport:
 
     def _guess(self) -> str:
         names = [
-            f"{shown_proposal((name, self.guesses.samples.get(name, '')))}" + (f" in {count:,} files" if self.files > 1 else "")
+            f"{shown_proposal((name, self.guesses.samples.get(name, '')))}"
+            + (f" in {count:,} file{'' if count == 1 else 's'}" if self.files > 1 else "")
             for name, count in self.guessed.most_common()
         ]
         return f"it was read in the likeliest encoding, {', '.join(names)}; if that is wrong, name the right one with --encoding"

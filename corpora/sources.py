@@ -207,7 +207,13 @@ def _alike(place: str) -> list[str]:
     with contextlib.suppress(OSError, ValueError), os.scandir(folder or ".") as entries:
         names = [printable(entry.name) for entry in itertools.islice(entries, MOST_ALIKE)]
     known = {each.lower(): os.path.join(folder, each) for each in names} | ({} if folder else {each: each for each in BUILTINS})
-    return [known[each] for each in difflib.get_close_matches(printable(name).lower(), known, 2, ALIKE)]
+    wished = printable(name).lower()
+    near = (each for each in difflib.get_close_matches(wished, known, 10, ALIKE) if _stems_alike(wished, each))  # not by ".txt" alone
+    return [known[each] for each in itertools.islice(near, 2)]
+
+
+def _stems_alike(name: str, other: str) -> bool:
+    return difflib.SequenceMatcher(None, os.path.splitext(name)[0], os.path.splitext(other)[0]).ratio() >= ALIKE
 
 
 def _texts(place: str, options: ReadOptions, sha256: str | None, progress: Progress | None, report: ReadReport) -> Iterator[str]:

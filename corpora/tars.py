@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from typing import IO, Any, cast
 
-from corpora.decoding import BLOCK, Readable, decoded
+from corpora.decoding import AUTO, BLOCK, Readable, decoded
 from corpora.expansion import Members, wrapping_errors
 from corpora.naming import order, printable
 from corpora.read_report import ReadReport
@@ -89,7 +89,9 @@ def _keep_text(
             while whole.read(BLOCK):
                 pass
         else:
-            for _ in decoded(whole, name, options.encoding, options.errors):
+            # With `auto` the encoding is chosen when it is read again, and counted only then.
+            guesses = None if options.encoding == AUTO else report.guesses
+            for _ in decoded(whole, name, options.encoding, options.errors, guesses=guesses):
                 pass
         places[name] = start, kept.tell() - start
     except (BinaryText, UndecodableText, UnsuitableFile) as error:

@@ -10,6 +10,7 @@
     │   ├── EmptyText
     │   ├── TextTooShort
     │   ├── BinaryText
+    │   │   └── ZeroCharacters    some in what is text otherwise
     │   ├── UndecodableText
     │   ├── UnknownEncoding
     │   ├── NothingToRead         a folder or archive without a text file that fits
@@ -145,6 +146,9 @@ class TooManyCharacters(TextError):
         super().__init__(f"{origin} has more than {limit:,} different characters, the limit, so it is hardly a text; check its encoding")
 
 
+PAST = "--errors replace reads U+FFFD in such places, --errors skip nothing"
+
+
 class BinaryText(TextError):
     def __init__(self, origin: str, offset: int) -> None:
         super().__init__(
@@ -153,7 +157,15 @@ class BinaryText(TextError):
         )
 
 
-PAST = "--errors replace reads U+FFFD in such places, --errors skip nothing"
+class ZeroCharacters(BinaryText):
+    def __init__(self, origin: str, offset: int, count: int, lines: Sequence[int], *, more: bool) -> None:
+        """`lines` are the first ones that have some; `more`: there may be more behind what was read."""
+        what = "1 NUL character" if count == 1 else f"{count:,} NUL characters"
+        where = (
+            f"in line{'' if len(lines) == 1 else 's'} {', '.join(f'{line:,}' for line in lines)}{' and more' if count > len(lines) else ''}"
+        )
+        beginning = " in its beginning alone" if more else ""
+        TextError.__init__(self, f"{origin} has {what} (U+0000){beginning}, the first at offset {offset:,}, {where}; {PAST}")
 
 
 class UndecodableText(TextError):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from model.errors import TextError
+from model.errors import NothingToRead, TextError
 from service.terminal.click_support import Commands, database, reading, recording
 from service.terminal.console import echo_beside, opened, removing, say
 
@@ -36,8 +36,9 @@ def corpus_add(db: Path, source: str, name: str | None, records: str, unique: bo
         found = open_source(source, progress=progress, scratch=str(db.absolute().parent), apart=records == "files", **how)
         try:
             corpus = corpus_import.add(store, found, name, watch, records=records, unique=unique)
-        except TextError:
-            report_reading(found)  # what was left out may be why
+        except TextError as error:
+            if not isinstance(error, NothingToRead):  # which says it itself
+                report_reading(found)  # what was left out may be why
             raise
     report_corpus(corpus, found)
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from corpora import decoding
 from corpora.decoding import DecodingNotes, check_encoding, decoded, read_exactly
 from corpora.encodings import Guesses
-from model.errors import BinaryText, UndecodableText, UnknownEncoding
+from model.errors import BinaryText, UndecodableText, UnknownEncoding, ZeroCharacters
 
 TEXT = st.text(st.sampled_from("ab\r\n\u0085\u2028é가각가나다語😀\ufeff~+"), max_size=40) | st.text(
     st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=40
@@ -130,7 +130,7 @@ def test_a_zero_character_of_a_wide_encoding(before: str, after: str, codec: str
 
 def test_a_zero_byte_is_binary() -> None:
     with pytest.raises(BinaryText, match=r"f\.txt is binary: a zero byte stands at offset 3") as caught:
-        with_blocks(b"abc\0def", 100)
+        with_blocks(b"abc\0def\1\2", 100)
     assert offset_in(caught.value) == 3
     with pytest.raises(UndecodableText, match=r'it may be utf-16-le \("It was'):
         with_blocks("It was a quiet morning.\n".encode("utf-16-le"), 100)  # no mark
@@ -297,13 +297,36 @@ def test_errors_do_not_get_past_a_wrong_encoding_or_a_binary_file() -> None:
 
 def test_a_zero_byte_on_its_own_can_be_left_out() -> None:
     data = b"one\ntwo\0three\n" + b"more\n" * 99
-    with pytest.raises(BinaryText, match="--errors skip leaves that out"):
+    with pytest.raises(ZeroCharacters, match=r"f\.txt has 1 NUL character \(U\+0000\), the first at offset 7, in line 2; --errors"):
         with_blocks(data, 10**6)
     notes = DecodingNotes()
     assert with_blocks(data, 10**6, None, "skip", notes).startswith("one\ntwothree\n")
     assert (notes.bad.count, notes.bad.lines) == (1, [2])
     wide = codecs.BOM_UTF16_LE + "ab\0c".encode("utf-16-le")
     assert with_blocks(wide, 10**6, None, "replace") == "ab\ufffdc"
+
+
+@pytest.mark.parametrize("line", ["hello \0 world line\n", "가나다 \0 라마바\n"])
+def test_zero_characters_in_many_lines_of_utf_8_are_no_utf_16(line: str) -> None:
+    data = line.encode() * 50
+    for encoding in (None, "utf-8", "auto"):
+        for block in (10**6, 7):
+            with pytest.raises(ZeroCharacters, match=r"U\+0000.*; --errors replace"):
+                with_blocks(data, block, encoding)
+        with pytest.raises(ZeroCharacters, match=r"has 50 NUL characters \(U\+0000\), the first at offset \d+, in lines 1, 2, 3 and more;"):
+            with_blocks(data, 10**6, encoding)
+        notes = DecodingNotes()
+        assert with_blocks(data, 10**6, encoding, "skip", notes) == line.replace("\0", "") * 50
+        assert with_blocks(data, 10**6, encoding, "replace") == line.replace("\0", "\ufffd") * 50
+        assert (notes.bad.count, notes.guess) == (50, None)
+
+
+@pytest.mark.parametrize("line", ["Привет, мир. Как дела?\n", "It was a quiet morning.\n", "नमस्ते दुनिया कैसे\n", "吾輩は猫である。\n"])
+def test_utf_16_without_a_mark_is_no_utf_8_with_zero_characters(line: str) -> None:
+    for codec in ("utf-16-le", "utf-16-be"):
+        with pytest.raises((BinaryText, UndecodableText)) as caught:
+            with_blocks((line * 30).encode(codec), 10**6)
+        assert not isinstance(caught.value, ZeroCharacters)
 
 
 def test_half_a_surrogate_pair_of_utf_16_is_replaced_and_counted() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from corpora.read_report import ReadReport
-from model.errors import BinaryText, UndecodableText
+from model.errors import BinaryText, UndecodableText, ZeroCharacters
 
 
 def test_sentences() -> None:
@@ -19,3 +19,12 @@ def test_sentences() -> None:
         "one file was skipped that could not be decoded: g\\udcff",
     ]
     assert report.skipped == 7
+
+
+def test_files_with_zero_characters_are_told_with_the_next_step() -> None:
+    report = ReadReport(files=3)
+    report.skip("a", ZeroCharacters("a", 5, 1, [1], more=False))
+    report.guessed["cp1252"] += 1
+    guessed, skipped = report.warnings
+    assert skipped == "one file was skipped that has NUL characters: a; --errors skip leaves those out"
+    assert "cp1252 in 1 file;" in guessed

@@ -180,3 +180,10 @@ def test_giving_up_half_way_closes_the_file(tmp_path: Path) -> None:
     pieces = open_source(str(path)).pieces()
     assert len(next(pieces)) == 1_048_576
     pieces.close()  # type: ignore[attr-defined]
+
+
+def test_names_that_share_little_but_their_ending_are_not_offered(tmp_path: Path) -> None:
+    for name in ("names.txt", "one.txt"):
+        (tmp_path / name).write_text("text\n")
+    with pytest.raises(SourceNotFound, match=r"did you mean \S*/names\.txt\?$"):
+        open_source(str(tmp_path / "nmes.txt"))

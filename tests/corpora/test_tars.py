@@ -172,3 +172,16 @@ def test_a_small_archive_of_very_many_members_is_refused_early() -> None:
     report = ReadReport()
     with pytest.raises(UnsafeArchive, match="its members take less than 16 bytes each"):
         list(read_stream(io.BytesIO(data), ReadOptions("t.tar.gz"), report))
+
+
+def test_the_encoding_of_a_skipped_member_is_proposed(tmp_path: Path, tar_of: Pack) -> None:
+    other = "吾輩は猫である。名前はまだ無い。\n".encode("cp932") * 9
+    path = tmp_path / "a.tar"
+    path.write_bytes(tar_of({"a.txt": b"plain\n" * 9, "b.txt": other}))
+    source = open_source(str(path))
+    assert "".join(source.pieces()) == "plain\n" * 9
+    assert 'it seems to be cp932 ("吾輩は猫' in source.report.warnings[0]
+    source = open_source(str(path), encoding="auto")
+    assert "吾輩は猫" in "".join(source.pieces())
+    assert source.report.proposals == []
+    assert source.report.guessed == {"cp932": 1}

@@ -125,7 +125,7 @@ export class CorpusInput {
       this.#offerParts(this.file);
     } catch (error) {
       this.#stage("ways");
-      const damaged = error.code === "undecodable_text" && !error.encodings;
+      const damaged = ["undecodable_text", "zero_characters"].includes(error.code) && !error.encodings;
       if (error.encodings || damaged) this.encoding.show(error.encodings ?? [], damaged);
       if (error.columns?.length) this.column.show(error.param, error.columns.map((name) => [name, name]));
       if (error.encodings && !how.encoding) this.wrong.show(t("teach.encoding.wrong", { name: source.name }));
