@@ -23,6 +23,7 @@ class FileType:
     many: str = ""
     part: str = "paragraph"
     decoded: bool = False
+    records: bool = False  # whether its parts are records; else they are prose
     packed: bool = False  # compressed, or an archive
 
 
@@ -36,11 +37,11 @@ RTF = FileType("an RTF document", many="RTF documents", reader="rtf", part="line
 PDF = FileType("a PDF document", many="PDF documents", reader="pdf", part="page")
 NOTEBOOK = FileType("a Jupyter notebook", many="Jupyter notebooks", reader="notebook", part="cell", decoded=True)
 SUBTITLES = FileType("a file of subtitles", many="files of subtitles", reader="subtitles", part="subtitle", decoded=True)
-WHATSAPP = FileType("a WhatsApp chat", many="WhatsApp chats", reader="whatsapp", part="message", decoded=True)
-CHAT = FileType("a chat export in JSON", many="chat exports in JSON", reader="chat", part="message", decoded=True)
-EXCEL = FileType("an Excel workbook", many="Excel workbooks", reader="xlsx", part="value")
-CSV = FileType("a table", many="tables", reader="csv", part="value", decoded=True)  # only if a column of it is asked for
-JSON_LINES = FileType("a file of JSON objects", many="files of JSON objects", reader="json_lines", part="value", decoded=True)
+WHATSAPP = FileType("a WhatsApp chat", many="WhatsApp chats", reader="whatsapp", part="message", decoded=True, records=True)
+CHAT = FileType("a chat export in JSON", many="chat exports in JSON", reader="chat", part="message", decoded=True, records=True)
+EXCEL = FileType("an Excel workbook", many="Excel workbooks", reader="xlsx", part="value", records=True)
+CSV = FileType("a table", many="tables", reader="csv", part="value", decoded=True, records=True)  # only if a column of it is asked for
+JSON_LINES = FileType("a file of JSON objects", many="files of JSON objects", reader="json_lines", part="value", decoded=True, records=True)
 # A zip whose members tell which of the three it is; the reader looks at all of them.
 OFFICE = FileType("an Office document", many="Office documents", reader="office")
 

@@ -85,6 +85,7 @@ class ReadReport:
     unsuitable: dict[tuple[str, str], Named] = field(default_factory=dict)  # by what it is, and the next step
     documents: Named = field(default_factory=Named)  # that could not be read; the errors instead of names
     converted: dict[FileType, Converted] = field(default_factory=dict)
+    kinds: set[str] = field(default_factory=set)  # of the records that documents became; "" of prose, and of what is no document
 
     @property
     def skipped(self) -> int:
@@ -97,6 +98,12 @@ class ReadReport:
         """The encodings that skipped files seem to be in, the most frequent first."""
         found = self.guesses.found - self.guessed
         return [Proposal(name, self.guesses.samples[name]) for name, _ in found.most_common(_SHOWN)]
+
+    @property
+    def records(self) -> str | None:
+        """The kind of records that all files are known to be made of, None if that must be detected."""
+        kind = next(iter(self.kinds), "") if len(self.kinds) == 1 else ""
+        return kind or None if kind == "lines" or self.files == 1 else None  # files of blocks are parted by one line end
 
     def skip(self, name: str, why: TextError) -> None:
         """Counts a file that is not text."""

@@ -117,6 +117,7 @@ def read_file(stream: Readable, options: ReadOptions, report: ReadReport) -> Ite
     if kind := options.type_of(whole.head, options.origin):
         text = _document_text(counted, whole.head, options.origin, kind, options, notes, report)
         report.convert(os.path.basename(options.origin) or options.origin, text.type, text.parts, text.empty)
+        report.kinds.add(text.records)
         yield from text.pieces()
     else:
         yield from decoded(counted, options.origin, options.encoding, options.errors, notes, report.guesses)
@@ -192,6 +193,7 @@ def _texts(document: Document, options: ReadOptions, report: ReadReport) -> Iter
     report.files += 1
     report.bytes_read = trial.bytes_read
     report.add_notes(notes, document.name)
+    report.kinds.add(found.records if found else "")
     if found:
         report.convert(document.name, found.type, found.parts, found.empty)
         yield from found.pieces()

@@ -56,7 +56,15 @@ class DocumentText:
     parts: int
     empty: int
     multiline: bool  # whether any of its records has several lines, so that an empty line must part them
+    blank: bool  # ... and any of those an empty line itself, so that they cannot be told apart
     file: IO[bytes]
+
+    @property
+    def records(self) -> str:
+        """The kind of its records (`corpora.records.SEPARATORS`); empty if it is prose, or they cannot be told apart."""
+        if not self.type.records or self.blank:
+            return ""
+        return "blocks" if self.multiline else "lines"
 
     def read(self, size: int, /) -> bytes:
         """Returns the next bytes of the text in UTF-8."""
@@ -162,7 +170,7 @@ class DocumentReader:
             answer = self._answer(process, text, kind, name, seconds, size)
             on_failure.pop_all()
         counted = getattr(file_types, answer["type"]) if answer["type"] else kind
-        return DocumentText(counted, answer["parts"], answer["empty"], answer["multiline"], text)
+        return DocumentText(counted, answer["parts"], answer["empty"], answer["multiline"], answer["blank"], text)
 
     def _copy(self, stream: Readable, kind: FileType, name: str) -> int:
         """Copies the document to the file that the process reads; returns its size."""

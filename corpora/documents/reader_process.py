@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from queue import SimpleQueue
 from typing import Any, BinaryIO
 
+from corpora.records import BLANK_LINES
 from model.errors import DocumentError, NoTextInside, UnreadableDocument, UnsuitableFile
 
 RECORD = "\x1e"  # stands between records until it is known whether any of them has several lines
@@ -124,7 +125,7 @@ class _Output:
     def __init__(self, stream: BinaryIO, separator: str) -> None:
         self.stream, self.separator = stream, separator
         self.parts = self.empty = 0
-        self.multiline = self.begun = False
+        self.multiline = self.blank = self.begun = False
         self._waiting: list[str] = []
         self._size = 0
 
@@ -134,6 +135,7 @@ class _Output:
         if self.separator == RECORD:
             part = part.strip("\n")
             self.multiline = self.multiline or "\n" in part
+            self.blank = self.blank or BLANK_LINES.search(part) is not None
         if part.strip():
             self.parts += 1
         elif self.separator == RECORD:
@@ -175,7 +177,8 @@ def read_one(file: BinaryIO, asked: dict[str, Any], stream: BinaryIO) -> None:
         if not output.parts:
             raise NoTextInside("", asked["what"])
         output.end()
-        counts = {"type": asked.get("type"), "parts": output.parts, "empty": output.empty, "multiline": output.multiline}
+        counts = {"type": asked.get("type"), "parts": output.parts, "empty": output.empty}
+        counts |= {"multiline": output.multiline, "blank": output.blank}
         send(stream, b"D", json.dumps(counts).encode())
     except DocumentError as error:
         send(stream, b"E", json.dumps([type(error).__name__, *error.facts]).encode())

@@ -1,4 +1,7 @@
-"""Reads what people said: subtitles, chats of WhatsApp, Telegram and Discord. A chat becomes ``name: message``."""
+"""Reads what people said: subtitles, chats of WhatsApp, Telegram and Discord. A chat becomes ``name: message``.
+
+An empty line inside of a message is left out: it parts messages.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 from corpora.file_types import MESSAGE
+from corpora.records import BLANK_LINES
 
 _TIMES = re.compile(rb"(\d+:)?\d+:\d\d[,.]\d{1,3}[ \t]+-->[ \t]+\d")
 _MARKUP = re.compile(r"</?(?:(?:b|i|c|u|v|font|ruby|rt|lang)(?=[\s.>])|\d+:\d\d)[^<>\n]*>|\{\\[^{}\n]*\}", re.IGNORECASE)
@@ -69,21 +73,25 @@ def _said(message: str) -> str:
     text = _EDITED.sub("", text).strip("\u200e\n ")
     if own or not colon or "\n" in name or (len(text) <= _LONGEST_LEFT_OUT and _LEFT_OUT.fullmatch(text)):
         return ""
-    return f"{name.strip(chr(0x200E))}: {text}" if text else ""
+    return f"{name.strip(chr(0x200E))}: {_closed(text)}" if text else ""
+
+
+def _closed(text: str) -> str:
+    return BLANK_LINES.sub("\n", text)
 
 
 def read_chat(file: BinaryIO) -> Iterator[str]:
     """Yields the messages of a JSON export of Telegram or Discord, with "" for those without words."""
     content = json.loads(file.read())
     if isinstance(content, list):  # of Discord's own package of data, which has one's own messages alone
-        yield from (_text_of(each.get("Contents")) for each in content)
+        yield from (_closed(_text_of(each.get("Contents"))) for each in content)
         return
     chats = [content] if "messages" in content else content["chats"]["list"]
     for chat in chats:
         for message in chat["messages"]:
             author = message.get("author") or {}
             name = message.get("from") or (author.get("nickname") or author.get("name") if isinstance(author, dict) else "")
-            text = _text_of(message["content"] if "content" in message else message.get("text")).strip()
+            text = _closed(_text_of(message["content"] if "content" in message else message.get("text")).strip())
             yield f"{name}: {text}" if name and text else text
 
 

@@ -42,7 +42,9 @@ def add(
         _refuse_builtin(name)
     store.room.check()  # before it is read, which may take long; each part of it is checked again
     wished = source.name if name is None else name
-    arriving = Arriving(source.origin, NONE if is_builtin(source.name) and records == AUTO else records, unique)
+    arriving = Arriving(
+        source.origin, NONE if is_builtin(source.name) and records == AUTO else records, unique, lambda: source.report.records
+    )
     pieces = arriving.watched(_watched(source, watch, least))
     return store.corpora.add(wished, pieces, source.origin, exact=name is not None, anew=anew, records=arriving.facts)
 
@@ -62,12 +64,12 @@ def cut_anew(store: Store, name: str, records: str, unique: bool = False) -> Cor
 class Arriving:
     """Decides whether a text that arrives in pieces is made of records, and counts them."""
 
-    def __init__(self, origin: str, records: str, unique: bool) -> None:
+    def __init__(self, origin: str, records: str, unique: bool, known: Callable[[], str | None] = lambda: None) -> None:
         """`records` is `auto`, `none`, a kind or a separator (`corpora.records.chosen`); of equal records, one is kept if `unique`.
 
-        Raises `InvalidSetting`.
+        `known()` returns at the first piece the kind of records that documents became, which is not detected then. Raises `InvalidSetting`.
         """
-        self._origin, self._unique = origin, unique
+        self._origin, self._unique, self._known = origin, unique, known
         form = chosen(records)
         self._detects = form == AUTO
         self._form = form if isinstance(form, RecordFormat) else None
@@ -97,7 +99,11 @@ class Arriving:
             self._counter = None  # prose after all
 
     def _begin(self, head: str) -> RecordCutter | None:
-        found = detected(head) if self._detects or self._form else None
+        found = None
+        if self._detects and (kind := self._known()):
+            found = RecordFormat.of_kind(kind)
+        elif self._detects or self._form:
+            found = detected(head)
         if self._detects or (found and self._form and found.kind == self._form.kind):
             form = found  # which knows of a header
         else:

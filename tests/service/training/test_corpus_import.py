@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -104,3 +106,47 @@ def test_a_list_with_a_record_that_is_too_long_is_prose_or_refused(store: Store,
         corpus_import.add(store, open_source(str(file)), records="lines")
     assert not store.corpora.list()
     assert corpus_import.add(store, open_source(str(file))).records is None
+
+
+CHAT = "".join(
+    f"12/03/2024, 10:{minute:02} - Ann: {'Do you really think that this was such a good idea? I had my doubts, ' * (minute % 3)}yes.\n"
+    for minute in range(60)
+)
+FIELDS = "".join(
+    json.dumps({"n": number, "text": f"It was said {number} times, and then. {'So on. ' * number}"}) + "\n" for number in range(30)
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "how", "kind"),
+    [
+        ("chat.txt", CHAT, {}, "lines"),
+        ("chat.txt", CHAT + "12/03/2024, 11:00 - Bob: one\n\ntwo\n", {}, "blocks"),
+        ("chat.txt", CHAT, {"records": "none"}, None),
+        ("chat.txt", CHAT, {"raw": True}, "lines"),
+        ("table.jsonl", FIELDS, {"field": "text"}, "lines"),
+        ("table.jsonl", FIELDS.replace("So on. ", "So\\non. "), {"field": "text"}, "blocks"),
+        ("table.jsonl", FIELDS.replace("So on. ", "So\\n\\non. "), {"field": "text"}, None),
+        ("people.csv", "name,city\n" + "Anna,New York\nBob,Rome\n" * 20, {"column": "city"}, "lines"),
+    ],
+)
+def test_messages_and_values_are_records_without_being_detected(
+    name: str, content: str, how: dict[str, Any], kind: str | None, store: Store, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_text(content)
+    corpus, source = corpus_import.corpus_for(store, str(tmp_path / name), **how)
+    assert (corpus.records or {}).get("kind") == kind
+    if kind and source and source.report.converted:
+        (converted,) = source.report.converted.values()
+        assert corpus.records is not None
+        assert corpus.records["count"] == converted.parts
+
+
+def test_the_chats_of_a_folder_are_records_and_beside_prose_they_are_not(store: Store, tmp_path: Path) -> None:
+    for name in ("one.txt", "two.txt"):
+        (tmp_path / name).write_text(CHAT)
+    corpus, _ = corpus_import.corpus_for(store, str(tmp_path))
+    assert corpus.records is not None
+    assert (corpus.records["kind"], corpus.records["count"]) == ("lines", 120)
+    (tmp_path / "tale.txt").write_text("Once upon a time, there was a weaver.\n\nShe wove all day.\n" * 20)
+    assert corpus_import.corpus_for(store, str(tmp_path))[0].records is None
