@@ -12,7 +12,7 @@ from model.backend import network_for
 from model.checkpoint import Checkpoint
 from model.errors import CharloomError, DamagedCheckpoint, UnreadableSource
 from model.sampling import MAX_PROMPT, Sampler
-from service.store import Metric, Run, Store
+from service.store import Metric, Run, Store, Which
 from service.store import StoredCheckpoint as Stored
 from service.store.runs import share_done
 from service.system.concurrency import LruCache
@@ -37,7 +37,11 @@ def load(store: Store, name: str | None = None) -> LoadedCheckpoint:
 
     Raises `RunNotFound`, `CheckpointNotFound`, `NoModelYet` and `CheckpointError`.
     """
-    run, which = store.runs.resolve(name)
+    return load_of(store, *store.runs.resolve(name))
+
+
+def load_of(store: Store, run: Run, which: Which) -> LoadedCheckpoint:
+    """Return a model of a run. Raises `CheckpointNotFound` and `CheckpointError`."""
     stored, data = store.checkpoints.load(run, which)
     return LoadedCheckpoint(run, stored, Checkpoint.from_bytes(data, f"checkpoint {run.name}@{stored.step}"))
 

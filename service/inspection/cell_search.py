@@ -26,10 +26,10 @@ from model.functions import Ids
 from model.inspection import unit_search
 from model.inspection.text_sample import sample
 from model.language_model import LanguageModel
-from service.generation.model_cache import LoadedCheckpoint, LoadedModel, load
+from service.generation.model_cache import LoadedCheckpoint, LoadedModel, load_of
 from service.inspection.inspector import name_of, rounded
 from service.inspection.results import CellExcerpt, CellReport, FoundCell, FoundGauge
-from service.store import Run, Store
+from service.store import Corpus, Run, Store
 from service.system.concurrency import LruCache, Turns
 from service.system.errors import SearchFailed
 from service.system.processes import end_with_parent, lower_priority, start_child
@@ -41,15 +41,15 @@ LEARNED = 0.1  # F1 by which a cell must be better than the fresh network's to b
 log = logging.getLogger("charloom")
 
 
-def find_cells(store: Store, loaded: LoadedCheckpoint, corpus: str | None = None) -> CellReport:
+def find_cells(store: Store, loaded: LoadedCheckpoint, corpus: str | int | None = None) -> CellReport:
     """Returns the units that follow a readable feature of a stored corpus, by default of the one that the model was trained on.
 
     Of that one, the text kept for validation is read, if it is long enough. The same search in the same network before training shows what
     is found without learning. Raises `MissingSetting` if an imported model is given no corpus, and `CorpusNotFound`.
     """
     model, vocabulary, run = loaded.checkpoint.model, loaded.checkpoint.vocabulary, loaded.run
-    name = corpus_of(run, corpus)
-    ids, start, held_out = _region(store, loaded, name)
+    searched = store.corpora.get(corpus_of(run, corpus))
+    ids, start, held_out = _region(store, loaded, searched)
     found_on, tested_on = sample(vocabulary, ids, start, len(ids), unit_search.most_stretches(model)).halves()
     findings = unit_search.search(model, found_on, tested_on)
     seed = TrainingConfig.from_dict(run.training_config).seed
@@ -59,7 +59,7 @@ def find_cells(store: Store, loaded: LoadedCheckpoint, corpus: str | None = None
     return CellReport(
         model=name_of(loaded),
         network=f"{model.config.cell} {model.config.num_layers}x{model.config.hidden_size}",
-        corpus=name,
+        corpus=searched.name,
         characters=int(tested_on.counts.sum()),
         held_out=held_out,
         cells=[_found_cell(cell, fresh_f1[cell.feature]) for cell in findings.cells],
@@ -67,20 +67,23 @@ def find_cells(store: Store, loaded: LoadedCheckpoint, corpus: str | None = None
     )
 
 
-def corpus_of(run: Run, corpus: str | None) -> str:
-    """Returns the name of the corpus to search, by default the run's own. Raises `MissingSetting` if an imported model is given none."""
-    name = corpus if corpus is not None else run.corpus
-    if name is None:
+def corpus_of(run: Run, corpus: str | int | None) -> str | int:
+    """Returns the name or id of the corpus to search, by default the run's own.
+
+    Raises `MissingSetting` if an imported model is given none.
+    """
+    found = corpus if corpus is not None else run.corpus_id
+    if found is None:
         raise MissingSetting("corpus", f"a stored one to look for cells in, since {run.name} was imported without its own")
-    return name
+    return found
 
 
-def _region(store: Store, loaded: LoadedCheckpoint, corpus: str) -> tuple[Ids, int, bool]:
+def _region(store: Store, loaded: LoadedCheckpoint, corpus: Corpus) -> tuple[Ids, int, bool]:
     """Returns the ids to search, where to begin in them, and whether the model never learned from them."""
     run, vocabulary = loaded.run, loaded.checkpoint.vocabulary
-    own = corpus == run.corpus
+    own = corpus.id == run.corpus_id
     training = TrainingConfig.from_dict(run.training_config if own else {})
-    text = read(store, corpus, loaded.checkpoint.model.config, training, vocabulary, run.validation_corpus if own else None)
+    text = read(store, corpus.id, loaded.checkpoint.model.config, training, vocabulary, run.validation_corpus_id if own else None)
     if not own:
         return text.ids, 0, True
     if len(text.validation) - text.split.start >= ENOUGH:
@@ -144,12 +147,13 @@ class CellReports:
             with self._turns.turn(caller):
                 report = self._cache.get(key)  # the request before this one may have been for the same
                 if report is None:
-                    report = self._search(model.name, stored.name, tick)
+                    report = self._search(model, stored, tick)
                     self._cache.put(key, report)
         return msgspec.json.decode(report, type=CellReport)
 
-    def _search(self, model: str, corpus: str, tick: Callable[[], None]) -> bytes:
-        with _process(self._store.path, model, corpus) as process:
+    def _search(self, loaded: LoadedModel, searched: Corpus, tick: Callable[[], None]) -> bytes:
+        model, corpus = loaded.name, searched.name
+        with _process(self._store.path, loaded.run.id, loaded.stored.step, searched.id) as process:
             output, errors = _outcome(process, tick)
         if process.returncode == 0:
             return output
@@ -170,10 +174,10 @@ def _outcome(process: subprocess.Popen[bytes], tick: Callable[[], None]) -> tupl
 
 
 @contextmanager
-def _process(path: Path, model: str, corpus: str) -> Iterator[subprocess.Popen[bytes]]:
+def _process(path: Path, run: int, step: int, corpus: int) -> Iterator[subprocess.Popen[bytes]]:
     """Starts the process that searches; kills it at the end."""
     pipe = subprocess.PIPE
-    with start_child("service.inspection.cell_search", path, model, corpus, stdout=pipe, stderr=pipe) as process:
+    with start_child("service.inspection.cell_search", path, run, step, corpus, stdout=pipe, stderr=pipe) as process:
         lifeline, process.stdin = process.stdin, None  # else `communicate` closes it, which ends the search
         assert lifeline is not None
         with lifeline:
@@ -188,13 +192,13 @@ def _process(path: Path, model: str, corpus: str) -> Iterator[subprocess.Popen[b
 REFUSED = 3  # the status after an error that standard error explains in a sentence
 
 
-def main(path: str, model: str, corpus: str) -> None:
-    """Searches and prints the report."""
+def main(path: str, run: str, step: str, corpus: str) -> None:
+    """Searches in a checkpoint of the run and in the corpus that have these ids, and prints the report."""
     end_with_parent()
     lower_priority()
     try:
         with Store(Path(path), create=False) as store:
-            report = find_cells(store, load(store, model), corpus)
+            report = find_cells(store, load_of(store, store.runs.get(int(run)), int(step)), int(corpus))
     except CharloomError as error:
         sys.stderr.write(str(error))
         sys.exit(REFUSED)

@@ -150,8 +150,8 @@ def _mapped(store: Store, loaded: LoadedCheckpoint) -> Ids:
     """Returns the symbols for the map: the most frequent ones of the model's corpus, or the first ones of an imported model."""
     vocabulary = loaded.checkpoint.vocabulary
     counts: Counter[int] = Counter()
-    if loaded.run.corpus is not None:
-        for character, times in store.corpora.alphabet(loaded.run.corpus).items():
+    if loaded.run.corpus_id is not None:
+        for character, times in store.corpora.alphabet(store.corpora.get(loaded.run.corpus_id)).items():
             for id_ in vocabulary.encode(character).tolist():
                 counts[id_] += times
         del counts[vocabulary.unknown]

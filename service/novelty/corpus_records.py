@@ -98,15 +98,15 @@ class CorpusRecords:
 
 def of_run(store: Store, run: Run, separator: str) -> CorpusRecords:
     """Reads the records of the corpus of a model. Raises `NothingToCompare` if it is not stored here."""
-    if run.corpus is None:
+    if run.corpus_id is None:
         raise NothingToCompare(run.name)
-    corpus = store.corpora.get(run.corpus)
+    corpus = store.corpora.get(run.corpus_id)
     return of_corpus(store, corpus, form_of(run, corpus, separator))
 
 
 def of_corpus(store: Store, corpus: Corpus, form: RecordFormat) -> CorpusRecords:
     """Reads the records of a corpus."""
-    return CorpusRecords(corpus.name, form, form.cut(store.corpora.pieces(corpus.name)))
+    return CorpusRecords(corpus.name, form, form.cut(store.corpora.pieces(corpus)))
 
 
 def form_of(run: Run, corpus: Corpus, separator: str | None) -> RecordFormat:

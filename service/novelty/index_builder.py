@@ -201,7 +201,7 @@ def build(store: Store, corpus: Corpus) -> None:
             if cache.load(key, np.uint8) is not None:
                 return
             check_resources(corpus, cache)
-            pieces = normalized(store.corpora.pieces(corpus.name), "nfc", store.corpora.alphabet(corpus.name))
+            pieces = normalized(store.corpora.pieces(corpus), "nfc", store.corpora.alphabet(corpus))
             cache.store(key, np.uint8, index_parts(pieces, corpus.bytes, claim.report), disk_needed(corpus))
         store.corpora.sweep()  # the corpus may have been removed meanwhile
     except MemoryError as error:
@@ -210,13 +210,13 @@ def build(store: Store, corpus: Corpus) -> None:
         raise IndexUnavailable(corpus.name, f"its index cannot be kept in {cache.folder.name} ({error.strerror or error})") from error
 
 
-def main(path: str, name: str, min_disk: str = "0") -> None:
-    """Runs the process."""
+def main(path: str, corpus: str, min_disk: str = "0") -> None:
+    """Runs the process, for the corpus of an id."""
     end_with_parent()
     lower_priority()
     with Store(Path(path), create=False, min_disk=int(min_disk)) as store:
         try:
-            build(store, store.corpora.get(name))
+            build(store, store.corpora.get(int(corpus)))
         except CharloomError as error:
             sys.stderr.write(error.why if isinstance(error, IndexUnavailable) else str(error))
             sys.exit(REFUSED)

@@ -53,9 +53,9 @@ class Indexes:
 
     def corpus_of(self, run: Run) -> Corpus:
         """Returns the corpus that a model was trained on. Raises `NothingToCompare` if it is not stored here."""
-        if run.corpus is None:
+        if run.corpus_id is None:
             raise NothingToCompare(run.name)
-        return self._store.corpora.get(run.corpus)
+        return self._store.corpora.get(run.corpus_id)
 
     def get(self, corpus: Corpus) -> Index:
         """Returns the index of a corpus at once; starts to build it if it is missing.
@@ -122,7 +122,7 @@ class Indexes:
         return index
 
     def _start(self, corpus: Corpus) -> subprocess.Popen[bytes]:
-        return start_child("service.novelty.index_builder", self._store.path, corpus.name, self._store.room.least, stderr=subprocess.PIPE)
+        return start_child("service.novelty.index_builder", self._store.path, corpus.id, self._store.room.least, stderr=subprocess.PIPE)
 
     def _failure_of(self, corpus: Corpus, builder: subprocess.Popen[bytes]) -> str:
         """Returns why a builder that has ended left no index."""
@@ -169,7 +169,7 @@ class Comparer:
         While `writing()` is true, comparing pauses repeatedly, so that it hardly delays generation.
         """
         self._store, self._indexes = store, Indexes(store)
-        self._records: LruCache[tuple[str, RecordFormat], CorpusRecords] = LruCache(RECORDS_MEMORY, lambda each: each.nbytes + 1)
+        self._records: LruCache[tuple[str, str, RecordFormat], CorpusRecords] = LruCache(RECORDS_MEMORY, lambda each: each.nbytes + 1)
         self._seconds = seconds
         self._turns = Turns(AT_ONCE, WAITING, seconds, writing)
         self._comparing = threading.Lock()  # comparing holds Python's own lock, so two at once would be no faster
@@ -193,7 +193,7 @@ class Comparer:
         """
         corpus = self._indexes.corpus_of(run)
         form = form_of(run, corpus, separator)
-        key = (corpus.sha256, form)
+        key = (corpus.name, corpus.sha256, form)
         found = self._records.get(key)
         if found is None:
             if not self._comparing.acquire(timeout=self._seconds):

@@ -360,12 +360,11 @@ class Corpora:
         rows = self._file.rows(f"{COLUMNS} WHERE text = ? ORDER BY name", text)
         return next((corpus for corpus in map(self._sound, rows) if _way(corpus.records) == _way(records)), None)
 
-    def cut_anew(self, name: str, records: dict[str, Any] | None) -> Corpus:
+    def cut_anew(self, id_: int, records: dict[str, Any] | None) -> Corpus:
         """Changes how a corpus is cut into records, and what was counted of them; runs keep how they cut it. Raises `CorpusNotFound`."""
         with self._file.immediate() as db:
-            corpus = self.get(name)
-            db.execute("UPDATE corpora SET records = ? WHERE id = ?", (_as_json(records), corpus.id))
-            return self.get(name)
+            db.execute("UPDATE corpora SET records = ? WHERE id = ?", (_as_json(records), id_))
+            return self.get(id_)
 
     def _refuse_taken(self, name: str) -> None:
         if self._has(name):
@@ -378,11 +377,14 @@ class Corpora:
         """Returns the first of base, base-2, base-3, ... that is allowed and not taken; ``base`` may be any string."""
         return names.free("corpus", base, self._has)
 
-    def get(self, name: str) -> Corpus:
-        """Raises `CorpusNotFound`."""
-        row = self._file.row(f"{COLUMNS} WHERE name = ?", names.stored(name))
+    def get(self, name: str | int) -> Corpus:
+        """Returns the corpus that has a name now, or an id, which stays when it is renamed. Raises `CorpusNotFound`."""
+        if isinstance(name, int):
+            row = self._file.row(f"{COLUMNS} WHERE corpora.id = ?", name)
+        else:
+            row = self._file.row(f"{COLUMNS} WHERE name = ?", names.stored(name))
         if row is None:
-            raise CorpusNotFound(name, [corpus.name for corpus in self.list()], self._file.path)
+            raise CorpusNotFound(str(name), [corpus.name for corpus in self.list()], self._file.path)
         return self._sound(row)
 
     def find(self, name: str) -> Corpus | None:
@@ -397,6 +399,9 @@ class Corpora:
             with contextlib.suppress(DatabaseDamaged):
                 found.append(self._sound(row))
         return tuple(sorted(found, key=lambda corpus: corpus.name))
+
+    def _found(self, corpus: str | Corpus) -> Corpus:
+        return corpus if isinstance(corpus, Corpus) else self.get(corpus)
 
     def _sound(self, row: dict[str, Any]) -> Corpus:
         """Returns the corpus of a row. Raises `DatabaseDamaged` if it holds what cannot be."""
@@ -445,12 +450,13 @@ class Corpora:
             self._tidy_cache()
             self._texts.discard(corpus.text_id)
 
-    def pieces(self, name: str) -> Iterator[str]:
+    def pieces(self, corpus: str | Corpus) -> Iterator[str]:
         """Returns the text, chunk by chunk (`CHUNK` characters); no lock is held between two chunks.
 
-        Raises `CorpusNotFound` at once, and `DatabaseUnusable` at a chunk that is missing or damaged.
+        A corpus may be renamed while it is read. Raises `CorpusNotFound` for a name at once, and `DatabaseUnusable` at a chunk that is
+        missing or damaged.
         """
-        return self._pieces(self.get(name))
+        return self._pieces(self._found(corpus))
 
     def _pieces(self, corpus: Corpus) -> Iterator[str]:
         for number in range(-(-corpus.characters // CHUNK)):
@@ -459,46 +465,46 @@ class Corpora:
                 raise DatabaseUnusable(str(self._file.path), f"chunk {number} of corpus {corpus.name} is gone; was it just removed?")
             yield chunk
 
-    def first_lines(self, name: str, count: int = 5, width: int = 200) -> tuple[str, ...]:
+    def first_lines(self, corpus: str | Corpus, count: int = 5, width: int = 200) -> tuple[str, ...]:
         """Returns up to ``count`` lines from the start, each of at most ``width`` characters (a longer one ends with an ellipsis)."""
-        text = self._texts.chunk(self.get(name).text_id, 0) or ""
+        text = self._texts.chunk(self._found(corpus).text_id, 0) or ""
         lines = text.removesuffix("\n").split("\n", count)[:count]
         return tuple(line if len(line) <= width else line[: width - 1] + "…" for line in lines)
 
-    def alphabet(self, name: str) -> dict[str, int]:
+    def alphabet(self, corpus: str | Corpus) -> dict[str, int]:
         """Returns how often each character occurs, in code point order."""
-        row = self._file.row("SELECT alphabet FROM texts WHERE id = ?", self.get(name).text_id)
+        row = self._file.row("SELECT alphabet FROM texts WHERE id = ?", self._found(corpus).text_id)
         found: dict[str, int] = json.loads(row["alphabet"]) if row else {}
         return found
 
-    def counts(self, name: str, level: str, normalization: str, tick: Callable[[], None] | None = None) -> SymbolCounts:
+    def counts(self, corpus: str | Corpus, level: str, normalization: str, tick: Callable[[], None] | None = None) -> SymbolCounts:
         """Returns how often each symbol occurs in the text in a normal form. Nearly always this reads no text.
 
         Only a text that composition changes, stored by an earlier release or with another version of Unicode, is read, once. `tick`
         is then called now and then; what it raises ends the reading. Raises `CorpusNotFound`, `DatabaseUnusable`.
         """
-        alphabet = self.alphabet(name)
+        corpus = self._found(corpus)
+        alphabet = self.alphabet(corpus)
         counts = SymbolCounts.from_characters(level, normalization, alphabet)
         if counts is None:
-            counts = SymbolCounts.of_normal(level, normalization, self._composed(name, alphabet, tick))
+            counts = SymbolCounts.of_normal(level, normalization, self._composed(corpus, alphabet, tick))
         return counts
 
-    def _composed(self, name: str, alphabet: Mapping[str, int], tick: Callable[[], None] | None) -> Mapping[str, int]:
+    def _composed(self, corpus: Corpus, alphabet: Mapping[str, int], tick: Callable[[], None] | None) -> Mapping[str, int]:
         """Returns how often each character occurs in the NFC form of a text."""
-        text = self.get(name).text_id
-        row = self._file.row("SELECT nfc FROM texts WHERE id = ?", text)
+        row = self._file.row("SELECT nfc FROM texts WHERE id = ?", corpus.text_id)
         stored = json.loads(row["nfc"]) if row and row["nfc"] else {}
         if stored.get("unicode") == unicodedata.unidata_version:
             found: dict[str, int] = stored["characters"]
             return found
         counts = SymbolCounts("char", "nfc")
-        for piece in normalized(self.pieces(name), "nfc", alphabet):
+        for piece in normalized(self.pieces(corpus), "nfc", alphabet):
             if tick:
                 tick()
             counts.add([piece], normal=True)
         composed = _by_character(counts.counts)
         with contextlib.suppress(StoreError):  # it can be counted again
-            self._file.execute("UPDATE texts SET nfc = ? WHERE id = ?", _packed(composed), text, durable=False)
+            self._file.execute("UPDATE texts SET nfc = ? WHERE id = ?", _packed(composed), corpus.text_id, durable=False)
         return composed
 
     def sweep(self) -> None:

@@ -98,7 +98,7 @@ class JobQueue:
         """Queues or fails the run of this process, which cannot go on though another attempt might. Raises as `Runs.check_owner`."""
         with self._file.immediate(frees=True):
             self._runs.check_owner(run)
-            return self._left(self._runs.get(run.name), message)
+            return self._left(self._runs.get(run.id), message)
 
     def _left(self, run: Run, message: str, blame: bool = True) -> Run:
         """Sets the state of a run that its process has left: the requested one, or queued for the next attempt, or failed."""
@@ -134,7 +134,7 @@ class JobQueue:
         if run.state != "running":
             return self._runs.put_state(run, state, message)
         self._file.execute("UPDATE runs SET wanted = ? WHERE id = ?", state, run.id)
-        return self._runs.get(run.name)
+        return self._runs.get(run.id)
 
     def put(self, run: Run, message: str, caller: str | None = None) -> Run:
         """Queues a run with all its attempts or, if it is running, withdraws the request to pause or cancel it.
@@ -148,7 +148,7 @@ class JobQueue:
             self._file.execute(
                 "UPDATE runs SET queued = 1, attempt = 1, attempt_step = NULL, caller = coalesce(caller, ?) WHERE id = ?", caller, run.id
             )
-        return self._runs.get(run.name)
+        return self._runs.get(run.id)
 
     def wanted(self, run: Run) -> str | None:
         """Returns the state requested of a run since it was claimed: ``paused``, ``cancelled`` or None. Reads one row, by its key."""

@@ -32,19 +32,20 @@ SELECT = """
 class Run:
     """A run at the moment when it was read.
 
-    `step`, `epoch`, `seconds` (time spent training) are those of the last checkpoint; losses are nats per symbol. `environment`
-    is where it is trained: arithmetic, threads, ranks, versions. `owner` is the process that trains it. `corpus` is None for an
-    imported model. `queued` runs are trained by workers, which also resume those whose process is gone, three times at the same
-    step; this is the `attempt`-th try to get beyond `attempt_step`. `wanted` is ``paused`` or ``cancelled`` if that was requested of
-    a running one. `parent` (RUN@STEP) is the checkpoint that its weights began as. `request` is what was asked for when the run was
-    ordered; the settings that follow from it stand in `model_config` and `training_config`. `extended_from` is the step, epoch and
-    second at which the present length began, if it was extended; `epoch_symbols` counts the symbols of an epoch. `caller` ordered it
-    over HTTP.
+    `step`, `epoch`, `seconds` (time spent training) are those of the last checkpoint; losses are nats per symbol. `environment` is
+    where it is trained: arithmetic, threads, ranks, versions. `owner` is the process that trains it. `corpus` is None for an imported
+    model; its name may have changed since, `corpus_id` has not. `queued` runs are trained by workers, which also resume those whose
+    process is gone, three times at the same step; this is the `attempt`-th try to get beyond `attempt_step`. `wanted` is ``paused`` or
+    ``cancelled`` if that was requested of a running one. `parent` (RUN@STEP) is the checkpoint that its weights began as. `request` is
+    what was asked for when the run was ordered; the settings that follow from it stand in `model_config` and `training_config`.
+    `extended_from` is the step, epoch and second at which the present length began, if it was extended; `epoch_symbols` counts the
+    symbols of an epoch. `caller` ordered it over HTTP.
     """
 
     id: int
     name: str
     corpus: str | None
+    corpus_id: int | None
     state: str
     message: str | None
     model_config: dict[str, Any]
@@ -67,6 +68,7 @@ class Run:
     attempt_step: int | None = None
     parent: str | None = None
     validation_corpus: str | None = None
+    validation_corpus_id: int | None = None
     request: dict[str, Any] = field(default_factory=dict)
     extended_from: dict[str, float] | None = None
     epoch_symbols: int | None = None
@@ -82,11 +84,19 @@ class Runs:
 
     # ── reading ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def get(self, name: str) -> Run:
-        """Returns a run; one whose process is gone is paused or queued, and its message says so. Raises `RunNotFound`."""
-        found = self._file.rows(f"{SELECT} WHERE runs.name = ?", names.stored(name))
+    def get(self, name: str | int) -> Run:
+        """Returns the run that has a name now, or an id, which stays when it is renamed. Raises `RunNotFound`.
+
+        One whose process is gone is paused or queued, and its message says so.
+        """
+        if isinstance(name, int):
+            found = self._file.rows(f"{SELECT} WHERE runs.id = ?", name)
+        else:
+            found = self._file.rows(f"{SELECT} WHERE runs.name = ?", names.stored(name))
         if not found:
-            raise RunNotFound(name, [run["name"] for run in self._file.rows("SELECT name FROM runs ORDER BY id DESC")], self._file.path)
+            raise RunNotFound(
+                str(name), [run["name"] for run in self._file.rows("SELECT name FROM runs ORDER BY id DESC")], self._file.path
+            )
         run = _readable(self._file, found)
         if not run:
             raise DatabaseDamaged(str(self._file.path), f"the row of run {name}")
@@ -145,7 +155,7 @@ class Runs:
         self,
         name: str,
         *,
-        corpus: str | None,
+        corpus: str | int | None,
         model_config: Mapping[str, Any],
         training_config: Mapping[str, Any],
         environment: Mapping[str, Any] | None = None,
@@ -154,7 +164,7 @@ class Runs:
         exact: bool = True,
         queued: bool = False,
         parent: str | None = None,
-        validation_corpus: str | None = None,
+        validation_corpus: str | int | None = None,
         caller: str | None = None,
     ) -> Run:
         """Stores a new run in ``state``. With ``exact=False``, `free_name` makes a free name of the given one.
@@ -223,7 +233,7 @@ class Runs:
             for column, value in given.items():
                 if value is not None:
                     db.execute(f"UPDATE runs SET {column} = ? WHERE id = ?", (value if isinstance(value, int) else _json(value), run.id))
-            return self.get(run.name)
+            return self.get(run.id)
 
     def rename(self, name: str, new: str) -> Run:
         """Gives a run another name, also where it is a parent.
@@ -296,7 +306,7 @@ class Runs:
             now() if state in ENDED else None,
             run.id,
         )
-        return self.get(run.name)
+        return self.get(run.id)
 
     def check_owner(self, run: Run) -> None:
         """Raises unless ``run`` still has the owner that it had when it was read; inside the caller's transaction.
@@ -344,6 +354,7 @@ def _run(row: dict[str, Any], shortage: str | None, database: Path) -> Run:
     row.pop(COLUMN)
     for column in ("created_at", "started_at", "ended_at", "heartbeat_at"):
         age(row[column])
+    row["corpus_id"], row["validation_corpus_id"] = row["corpus"], row["validation_corpus"]
     row["corpus"], row["validation_corpus"], row["queued"] = row.pop("corpus_name"), row.pop("validation_corpus_name"), bool(row["queued"])
     for column in ("model_config", "training_config", "environment", "request", "extended_from"):
         row[column] = None if row[column] is None else json.loads(row[column])

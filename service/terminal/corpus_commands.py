@@ -88,8 +88,8 @@ def corpus_show(db: Path, name: str, lines: int) -> None:
 
     with opened(db) as store:
         corpus = store.corpora.get(name)
-        alphabet = store.corpora.alphabet(name)
-        first = store.corpora.first_lines(name, lines)
+        alphabet = store.corpora.alphabet(corpus)
+        first = store.corpora.first_lines(corpus, lines)
     say(corpus_report(corpus, alphabet, first))
 
 

@@ -81,9 +81,10 @@ def prepare(
     `Checkpoint.from_bytes`.
     """
     checkpoint, state = _last_checkpoint(store, run)
-    assert run.corpus is not None  # an imported model is refused before its run is claimed
+    assert run.corpus_id is not None  # an imported model is refused before its run is claimed
     records = run.request.get("records"), run.request.get("validation_records")
-    text = read(store, run.corpus, config, training, checkpoint.vocabulary if checkpoint else None, run.validation_corpus, tick, records)
+    vocabulary = checkpoint.vocabulary if checkpoint else None
+    text = read(store, run.corpus_id, config, training, vocabulary, run.validation_corpus_id, tick, records)
     streams = text.streams(training)
     refuse_too_large(config, training.optimizer, text.vocabulary.size, streams.chunk(0)[0].size, LARGEST)
     if checkpoint:  # a parent's may have had another dropout

@@ -56,9 +56,9 @@ def cut_anew(store: Store, name: str, records: str, unique: bool = False) -> Cor
     """
     corpus = store.corpora.get(name)
     arriving = Arriving(f"corpus {corpus.name}", records, unique)
-    for _ in arriving.watched(store.corpora.pieces(corpus.name)):
+    for _ in arriving.watched(store.corpora.pieces(corpus)):
         pass
-    return store.corpora.cut_anew(corpus.name, arriving.facts())
+    return store.corpora.cut_anew(corpus.id, arriving.facts())
 
 
 class Arriving:

@@ -82,40 +82,43 @@ class Dataset(NamedTuple):
 
 def read(
     store: Store,
-    corpus: str,
+    name: str | int,
     model: ModelConfig,
     training: TrainingConfig,
     vocabulary: Vocabulary | None = None,
-    validation_corpus: str | None = None,
+    validation_corpus: str | int | None = None,
     tick: Tick | None = None,
     records: RecordFormats = (None, None),
 ) -> Dataset:
     """Reads a corpus with the alphabet of a checkpoint, or with its own. The memory that it takes does not grow with the text.
 
-    With a `validation_corpus` all of `corpus` is trained on. `records` says how the two are cut; with an alphabet that has no boundary
-    they are read as prose, and prose is cut at the separator of one that has.
+    Corpora are given by name or id, and may be renamed from then on. With a `validation_corpus` all of the first is trained on.
+    `records` says how the two are cut; with an alphabet that has no boundary they are read as prose, and prose is cut at the separator
+    of one that has.
     Raises `CorpusNotFound`, `TextTooShort`, `TooFewRecords`, `InvalidSetting` if `min_count` leaves no alphabet, `DatabaseUnusable`.
     """
     store.corpora.sweep()
+    corpus = store.corpora.get(name)
+    validating = None if validation_corpus is None else store.corpora.get(validation_corpus)
     if form := _form(records[0], vocabulary):
         other_form = _form(records[1], vocabulary) or form
-        return _read_records(store, corpus, form, model, training, vocabulary, validation_corpus, other_form, tick)
+        return _read_records(store, corpus, form, model, training, vocabulary, validating, other_form, tick)
     counts = store.corpora.counts(corpus, model.level, model.normalization, tick)
     if vocabulary is None:
         vocabulary = Vocabulary.build(counts, model.min_count)
         if not vocabulary.size:
             most = int(counts.counts.max())
-            raise InvalidSetting("min_count", model.min_count, f"at most {most:,} for corpus {corpus}", "no symbol occurs more often")
+            raise InvalidSetting("min_count", model.min_count, f"at most {most:,} for corpus {corpus.name}", "no symbol occurs more often")
     parts = split(counts.total, training.validation_fraction, training.validation_size)
     if parts.training < 2:
-        raise TextTooShort(f"corpus {corpus}", counts.total, LEAST_TEXT)
-    ids, note = _encode(store, store.corpora.get(corpus), vocabulary, counts.total, tick)
+        raise TextTooShort(f"corpus {corpus.name}", counts.total, LEAST_TEXT)
+    ids, note = _encode(store, corpus, vocabulary, counts.total, tick)
     other = None
-    if validation_corpus is not None:
-        total = store.corpora.counts(validation_corpus, vocabulary.level, vocabulary.normalization, tick).total
+    if validating is not None:
+        total = store.corpora.counts(validating, vocabulary.level, vocabulary.normalization, tick).total
         if total < 2:
-            raise TextTooShort(f"corpus {validation_corpus}", total, LEAST_TEXT)
-        other, _ = _encode(store, store.corpora.get(validation_corpus), vocabulary, total, tick)
+            raise TextTooShort(f"corpus {validating.name}", total, LEAST_TEXT)
+        other, _ = _encode(store, validating, vocabulary, total, tick)
         # The first symbol has nothing before it to be predicted from.
         parts = Split(counts.total, 1, min(total, 1 + training.validation_size) if training.validation_size else total)
     validation = (ids if other is None else other)[parts.start : parts.stop]
@@ -127,8 +130,7 @@ def _encode(store: Store, corpus: Corpus, vocabulary: Vocabulary, total: int, ti
     """Returns the ids of a text of `total` symbols, and a note for the user if they take more memory than there is."""
 
     def parts() -> Iterator[Ids]:
-        pieces = store.corpora.pieces(corpus.name)
-        for piece in normalized(pieces, vocabulary.normalization, store.corpora.alphabet(corpus.name)):
+        for piece in normalized(store.corpora.pieces(corpus), vocabulary.normalization, store.corpora.alphabet(corpus)):
             if tick:
                 tick()
             yield from vocabulary.encode_pieces([piece], normal=True)
@@ -196,12 +198,12 @@ def _form(records: dict[str, Any] | None, vocabulary: Vocabulary | None) -> Reco
 
 def _read_records(
     store: Store,
-    corpus: str,
+    corpus: Corpus,
     form: RecordFormat,
     model: ModelConfig,
     training: TrainingConfig,
     vocabulary: Vocabulary | None,
-    validation_corpus: str | None,
+    validating: Corpus | None,
     validation_form: RecordFormat,
     tick: Tick | None,
 ) -> Dataset:
@@ -212,28 +214,28 @@ def _read_records(
         vocabulary = Vocabulary.build(counts, model.min_count, form.separator)
         if not vocabulary.symbols:
             most = int(counts.counts.max())
-            raise InvalidSetting("min_count", model.min_count, f"at most {most:,} for corpus {corpus}", "no symbol occurs more often")
+            raise InvalidSetting("min_count", model.min_count, f"at most {most:,} for corpus {corpus.name}", "no symbol occurs more often")
     found = _encode_records(store, corpus, form, vocabulary, counts.total, tick)
     every = len(found.hashes)
     distinct, first, kind = np.unique(found.hashes, return_index=True, return_inverse=True)
     if form.unique:
         found, kind = found.take(np.sort(first)), kind[np.sort(first)]
-    if validation_corpus is not None:
-        other_counts = _count_records(store, validation_corpus, validation_form, level, normalization, tick)
-        held = _encode_records(store, validation_corpus, validation_form, vocabulary, other_counts.total, tick)
+    if validating is not None:
+        other_counts = _count_records(store, validating, validation_form, level, normalization, tick)
+        held = _encode_records(store, validating, validation_form, vocabulary, other_counts.total, tick)
         if not len(held.hashes):
-            raise TooFewRecords(f"corpus {validation_corpus}", 0, validation_form.words)
+            raise TooFewRecords(f"corpus {validating.name}", 0, validation_form.words)
         trained, shared = found.records, int(np.isin(held.hashes, distinct).sum())
     else:
         if len(distinct) < 2:
-            raise TooFewRecords(f"corpus {corpus}", len(distinct), form.words)
+            raise TooFewRecords(f"corpus {corpus.name}", len(distinct), form.words)
         holds = _holds(kind, found.records.sizes, len(distinct), training.validation_fraction)
         trained, held, shared = found.records.take(~holds), found.take(holds), 0
     validation = _validation(held, training.validation_size)
     sizes = f"{len(trained.starts):,} to learn from, {len(held.hashes):,} for validation"
     told = f"the text is read as {every:,} records ({form.words}), {len(distinct):,} different"
     told += " ones, each read once" if form.unique else ""
-    told += f": {sizes}" + (f", of which {shared:,} stand in corpus {corpus}, too" if shared else "")
+    told += f": {sizes}" + (f", of which {shared:,} stand in corpus {corpus.name}, too" if shared else "")
     parts = Split(trained.symbols, 1, len(validation))
     symbols_per_char = (len(validation) - 1) / max(1, vocabulary.characters(validation[1:]))
     unknown = _unknown(counts, vocabulary)
@@ -257,7 +259,7 @@ def _validation(held: HashedRecords, most: int) -> Ids:
     return chosen.joined()
 
 
-def _cut(store: Store, corpus: str, form: RecordFormat, level: str, normalization: str, tick: Tick | None) -> Iterator[_CutPiece]:
+def _cut(store: Store, corpus: Corpus, form: RecordFormat, level: str, normalization: str, tick: Tick | None) -> Iterator[_CutPiece]:
     """Yields the records of each piece of a corpus, in a normal form."""
     normal = is_normal(store.corpora.alphabet(corpus), normalization)
     for records in form.cut(store.corpora.pieces(corpus)):
@@ -274,7 +276,7 @@ class _CutPiece(NamedTuple):
     sizes: NDArray[np.int64]  # symbols of each
 
 
-def _count_records(store: Store, corpus: str, form: RecordFormat, level: str, normalization: str, tick: Tick | None) -> SymbolCounts:
+def _count_records(store: Store, corpus: Corpus, form: RecordFormat, level: str, normalization: str, tick: Tick | None) -> SymbolCounts:
     """Returns how often each symbol occurs in the records of a corpus."""
     counts = SymbolCounts(level, normalization)
     for piece in _cut(store, corpus, form, level, normalization, tick):
@@ -282,7 +284,9 @@ def _count_records(store: Store, corpus: str, form: RecordFormat, level: str, no
     return counts
 
 
-def _encode_records(store: Store, corpus: str, form: RecordFormat, vocabulary: Vocabulary, total: int, tick: Tick | None) -> HashedRecords:
+def _encode_records(
+    store: Store, corpus: Corpus, form: RecordFormat, vocabulary: Vocabulary, total: int, tick: Tick | None
+) -> HashedRecords:
     """Returns the records of a corpus that have `total` symbols together, without boundaries."""
     sizes: list[NDArray[np.int64]] = []
     hashes: list[NDArray[np.uint64]] = []
@@ -300,7 +304,7 @@ def _encode_records(store: Store, corpus: str, form: RecordFormat, vocabulary: V
 
     note, cache = None, store.cache
     about = (vocabulary.to_dict(), vocabulary.dtype.str, unicodedata.unidata_version, form.kind, form.separator, form.header)
-    kept = [CacheKey(store.corpora.get(corpus).sha256, kind, about) for kind in ("records", "sizes", "hashes")]
+    kept = [CacheKey(corpus.sha256, kind, about) for kind in ("records", "sizes", "hashes")]
     kinds = (vocabulary.dtype, np.dtype(np.int64), np.dtype(np.uint64))
     if total >= SMALL:
         known = [cache.load(key, dtype) for key, dtype in zip(kept, kinds, strict=True)]

@@ -282,8 +282,8 @@ def settle(store: Store, run: Run, *, ranks: int = 1, spent: Callable[[], float]
     model, training = ModelConfig.from_dict(run.model_config), TrainingConfig.from_dict(run.training_config)
     notes = []
     if training.epochs is None and training.steps is None:
-        assert run.corpus is not None  # an imported model is refused before its run is claimed
-        corpus = store.corpora.get(run.corpus)
+        assert run.corpus_id is not None  # an imported model is refused before its run is claimed
+        corpus = store.corpora.get(run.corpus_id)
         symbols, alphabet = _size(store, corpus, model)
         budget = training.budget or min(DEFAULT_BUDGET, run.request.get("max_seconds") or math.inf)
         choice = choose_here(symbols, alphabet, budget, given, threads=threads, ranks=ranks, spent=spent)

@@ -96,7 +96,7 @@ def submit(store: Store, spec: JobSpec, *, queued: bool = True) -> Run:
             store.queue.admit(spec.caller, spec.limits)
         run = store.runs.create(
             spec.name if spec.name is not None else "-".join(filter(None, (corpus.name, model.cell, spec.suffix))),
-            corpus=corpus.name,
+            corpus=corpus.id,
             model_config=model.to_dict(),
             training_config=training.to_dict(),
             request=_request(spec, model if parent else None) | _formats(corpus, validation),
@@ -104,7 +104,7 @@ def submit(store: Store, spec: JobSpec, *, queued: bool = True) -> Run:
             state="queued" if queued else "paused",  # until the process that ordered it claims it
             queued=queued,
             parent=f"{parent.run}@{parent.step}" if parent else None,
-            validation_corpus=spec.validation_corpus,
+            validation_corpus=validation.id if validation else None,
             caller=spec.caller,
         )
         if parent:
@@ -113,7 +113,7 @@ def submit(store: Store, spec: JobSpec, *, queued: bool = True) -> Run:
             store.events.add(run, f"ends after {spec.max_steps:,} steps at the latest, the limit of this service", level="warn")
         if queued:
             store.events.add(run, f"queued, to be trained on corpus {corpus.name}{f' from model {run.parent}' if parent else ''}")
-        return store.runs.get(run.name)
+        return store.runs.get(run.id)
 
 
 def check_settings(store: Store, spec: JobSpec) -> None:
@@ -154,7 +154,7 @@ def extension(run: Run, *, epochs: float | None = None, steps: int | None = None
 
 def count_symbols(store: Store, corpus: Corpus, model: ModelConfig) -> SymbolCounts | None:
     """Count the symbols of a corpus at the level and normalisation of `model`; None if only reading the text would tell."""
-    return SymbolCounts.from_characters(model.level, model.normalization, store.corpora.alphabet(corpus.name))
+    return SymbolCounts.from_characters(model.level, model.normalization, store.corpora.alphabet(corpus))
 
 
 def _request(spec: JobSpec, parent: ModelConfig | None) -> dict[str, Any]:
@@ -209,7 +209,7 @@ def _like_parent(store: Store, parent: StoredCheckpoint, corpus: Corpus, given: 
     for name in given:
         if name not in FREE_OF_PARENT and getattr(config, name) != fixed[name]:
             raise InvalidSetting(name, given[name], f"left out, or {fixed[name]!r}", f"that of the model {label}, which is gone on from")
-    alphabet = "".join(store.corpora.alphabet(corpus.name))
+    alphabet = "".join(store.corpora.alphabet(corpus))
     if (loaded.vocabulary.encode_record(alphabet) == loaded.vocabulary.unknown).all():
         raise InvalidSetting("corpus", corpus.name, f"one that has characters of the model {label}", "this one has none of them")
     return config, loaded.vocabulary.size
@@ -273,20 +273,20 @@ def settled(store: Store, run: Run) -> Run:
     deadline = time.monotonic() + CHANGE
     while run.wanted is not None and run.state == "running" and time.monotonic() < deadline:
         time.sleep(CHANGE_POLL)
-        run = store.runs.get(run.name)
+        run = store.runs.get(run.id)
     return run
 
 
 def followed(store: Store, name: str) -> Iterator[Event]:
     """Yield the events of a run, each as it happens, until the run has ended. Raises `RunNotFound`."""
-    after = 0
+    after, id_ = 0, store.runs.get(name).id
     while True:
-        ended = store.runs.get(name).state in ENDED  # before the events are read, so that its last are among them
-        found = events(store, name, after=after)
+        run = store.runs.get(id_)  # before the events are read, so that its last are among them
+        found = store.events.list(run, after=after)
         yield from found
         if found:
             after = found[-1].id
-        elif ended:
+        elif run.state in ENDED:
             return
         else:
             time.sleep(POLL)

@@ -143,7 +143,7 @@ class Worker:
 
     def _state(self, store: Store, run: Run) -> str:
         with contextlib.suppress(CharloomError):
-            return store.runs.get(run.name).state
+            return store.runs.get(run.id).state
         return "gone"
 
     def _end(self, store: Store) -> None:

@@ -112,7 +112,7 @@ def routes(service: Service) -> Blueprint:
         """Download a file's text, in UTF-8 with LF line ends."""
         with about("file"):
             corpus = corpora.get(file)
-        response = Response((piece.encode() for piece in corpora.pieces(file)), mimetype="text/plain")
+        response = Response((piece.encode() for piece in corpora.pieces(corpus)), mimetype="text/plain")
         response.headers["Content-Length"] = str(corpus.bytes)
         response.headers["Content-Disposition"] = attachment(f"{corpus.name}.txt")
         return response
@@ -207,9 +207,9 @@ def _source(service: Service, arriving: Upload, given: dict[str, Any], take: Cal
 def described(service: Service, corpus: Corpus, warnings: list[str] | None = None) -> File:
     """Return a corpus in the form of OpenAI's files."""
     file = _listed(corpus)
-    counts = service.store.corpora.alphabet(corpus.name)
+    counts = service.store.corpora.alphabet(corpus)
     file.meta.alphabet = "".join(sorted(counts, key=lambda character: -counts[character])[:MOST_CHARACTERS])
-    file.meta.sample = list(service.store.corpora.first_lines(corpus.name))
+    file.meta.sample = list(service.store.corpora.first_lines(corpus))
     file.meta.warnings = UNSET if warnings is None else warnings
     return file
 

@@ -97,19 +97,19 @@ def run(stdin: int, *arguments: str) -> subprocess.CompletedProcess[bytes]:
 
 
 def test_it_writes_the_report(store: Store, corpus: Corpus, tale: str, add_model: Callable[..., Run], open_end: int) -> None:
-    add_model("one", text=tale)
-    done = run(open_end, str(store.path), "one@100", corpus.name)
+    model = add_model("one", text=tale)
+    done = run(open_end, str(store.path), str(model.id), "100", str(corpus.id))
     assert (done.returncode, done.stderr) == (0, b"")
     assert msgspec.json.decode(done.stdout, type=CellReport) == find_cells(store, load(store, "one"), "tale")
 
 
 def test_it_says_why_not(store: Store, corpus: Corpus, open_end: int) -> None:
-    done = run(open_end, str(store.path), "none@100", corpus.name)
+    done = run(open_end, str(store.path), "7", "100", str(corpus.id))
     assert (done.returncode, done.stdout) == (REFUSED, b"")
     assert done.stderr.startswith(b"there is no run")
 
 
 def test_it_ends_with_whoever_started_it(store: Store, corpus: Corpus, tale: str, add_model: Callable[..., Run]) -> None:
-    add_model("one", text=tale)
-    done = run(subprocess.DEVNULL, str(store.path), "one@100", corpus.name)
+    model = add_model("one", text=tale)
+    done = run(subprocess.DEVNULL, str(store.path), str(model.id), "100", str(corpus.id))
     assert (done.returncode, done.stdout, done.stderr) == (1, b"", b"")

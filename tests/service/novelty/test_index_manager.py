@@ -46,7 +46,7 @@ def at_hand(store: Store) -> Iterator[Indexes]:
 def stuck(store: Store, corpus: Corpus) -> Iterator[subprocess.Popen[str]]:
     """A process in the middle of building the index of `corpus`."""
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen([sys.executable, "-c", STUCK, str(store.path), corpus.name], text=True, **pipes) as process:  # type: ignore[call-overload]
+    with subprocess.Popen([sys.executable, "-c", STUCK, str(store.path), str(corpus.id)], text=True, **pipes) as process:  # type: ignore[call-overload]
         assert process.stdout.readline() == "writing\n"
         yield process
         process.kill()

@@ -132,7 +132,7 @@ def test_a_run_reads_its_text_once(store: Store, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(dataset, "SMALL", small)
     store.corpora.add("text", [MELTING, "q", MELTING], "test")
     pieces, read_times = store.corpora.pieces, []
-    monkeypatch.setattr(store.corpora, "pieces", lambda name: (read_times.append(name), pieces(name))[1])
+    monkeypatch.setattr(store.corpora, "pieces", lambda corpus: (read_times.append(corpus.name), pieces(corpus))[1])
     found = read_text(store, level=level, normalization=normalization, min_count=2)
     assert np.array_equal(found.ids, found.vocabulary.encode(MELTING + "q" + MELTING))
     assert not found.vocabulary.knows("q")
@@ -224,7 +224,7 @@ def test_without_another_corpus_the_end_of_the_text_validates(store: Store) -> N
 def test_a_corpus_too_short_to_validate_on(store: Store) -> None:
     store.corpora.add("first", ["abc\n" * 50], "x")
     store.corpora.add("other", ["c"], "x")
-    with pytest.raises(TextTooShort, match="corpus other has 1 characters"):
+    with pytest.raises(TextTooShort, match="corpus other has 1 character;"):
         read(store, "first", ModelConfig(), TrainingConfig(), validation_corpus="other")
 
 

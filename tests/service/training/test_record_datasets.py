@@ -184,11 +184,11 @@ def test_a_run_that_stops_inside_of_an_epoch_goes_on_bit_for_bit_whatever_become
         for event in work.events():
             if isinstance(event, Stepped) and event.progress.step == stop:
                 work.stop("enough")
-        store.corpora.cut_anew("names", None if stop == 40 else {**LINES, "unique": True})
+        store.corpora.cut_anew(store.corpora.get("names").id, None if stop == 40 else {**LINES, "unique": True})
         work = trainer.resume(store, "parts")
     list(work.events())
     assert result(store, "parts") == result(store, "whole")
-    store.corpora.cut_anew("names", LINES)
+    store.corpora.cut_anew(store.corpora.get("names").id, LINES)
     threads = run_of(store, "two")
     threads._threads = 2
     list(threads.events())
