@@ -115,7 +115,7 @@ class TextError(CharloomError, ValueError):
 
 class EmptyText(TextError):
     def __init__(self, origin: str) -> None:
-        super().__init__(f"{origin} holds no text; give a file, folder, archive or URL with some")
+        super().__init__(f"{origin} holds no text; give some text instead")
 
 
 class TextTooShort(TextError):

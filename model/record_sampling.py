@@ -7,6 +7,7 @@ company nor the number of threads.
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -53,6 +54,7 @@ class Tries:
     symbols: int = 0  # that were drawn, with the boundaries, and of records that were left out, too
     drawn: int = 0  # ... and of tries that are not judged: all that they cost, which depends on the company
     kept: int = 0
+    numbers: array[int] = field(default_factory=lambda: array("q"))  # of the tries that were kept
     left_out: Counter[LeftOut] = field(default_factory=Counter)
     gave_up: bool = False  # after `FRUITLESS` tries in a row
 
@@ -132,6 +134,7 @@ class RecordWriter:
             return self.missing() if tries.gave_up else []
         self._fruitless = 0
         tries.kept += 1
+        tries.numbers.append(tries.count - 1)
         return [record._replace(choice=tries.kept - 1)]
 
     def _flaw(self, record: Piece) -> LeftOut | None:

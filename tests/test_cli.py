@@ -512,7 +512,8 @@ def test_what_is_copied_is_told_and_can_be_forbidden(charloom: Charloom, trained
     plain = charloom("sample", trained, "--length", "60", "--seed", "5", "--n", "2")
     told = charloom("sample", trained, "--length", "60", "--seed", "5", "--n", "2", "--novelty")
     assert told.stdout == plain.stdout
-    assert told.stderr.count("corpus tale") == told.stderr.count("lines are new") == 2
+    said = told.stderr.replace("making the index of corpus tale\n", "")  # on a busy machine
+    assert said.count("corpus tale") == said.count("lines are new") == 2
     guarded = charloom("sample", trained, "--length", "60", "--seed", "5", "--max-copy", "1").stdout.rstrip("\n")
     assert not any(guarded[at : at + 2] in tale for at in range(len(guarded) - 1))
     charloom("export", trained, "m.safetensors")
@@ -621,10 +622,10 @@ def test_a_backup_is_a_database(charloom: Charloom, trained: str) -> None:
         (["train", "binary"], 1, "is binary: a zero byte stands at offset 2"),
         (["train", "latin"], 1, "byte 0xe9 in line 1 (offset 1) cannot be decoded; it may be cp1252 ("),
         (["train", "tale", "--encoding", "latin-1"], 1, "encoding is 'latin-1'; it must be left out for tale"),
-        (["train", "tale", "--hidden-size", "0"], 1, "hidden_size is 0; it must be a whole number from 1 to 16,384"),
+        (["train", "tale", "--hidden-size", "0"], 1, "--hidden-size is 0; it must be a whole number from 1 to 16,384"),
         (["train", "tale", "--hidden-size", "1.5"], 2, "'1.5' is not a valid integer"),
         (["train", "tale", "--hidden-size", "16384"], 1, "in one part of a checkpoint"),
-        (["train", "tale", "--learning-rate", "nan"], 1, "learning_rate is nan; it must be a number above 0"),
+        (["train", "tale", "--learning-rate", "nan"], 1, "--learning-rate is nan; it must be a number above 0"),
         (["train", "tale", "--cell", "transformer"], 2, "'transformer' is not one of"),
         (["train", "tale", "--steps", "5", "--epochs", "1"], 1, "a run has one length"),
         (["train", "tale", "--budget", "soon"], 2, "'soon' is no duration; write 90s, 3m or 1h30m"),
@@ -641,7 +642,7 @@ def test_a_backup_is_a_database(charloom: Charloom, trained: str) -> None:
         (["sample", "nobody"], 1, "there is no run 'nobody'"),
         (["sample", "first@3"], 1, "run first has no checkpoint of step 3; it has: 4"),
         (["sample", "first@soon"], 1, "checkpoint is 'soon'; it must be a step, best or last"),
-        (["sample", "--temperature", "-1"], 1, "temperature is -1.0; it must be a number from 0 to 100"),
+        (["sample", "--temperature", "-1"], 1, "--temperature is -1.0; it must be a number from 0 to 100"),
         (["sample", "--stop", ""], 1, "made of strings that are not empty"),
         (["sample", "--length", "many"], 2, "'many' is not a valid integer"),
         (["corpus", "show", "nobody"], 1, "there is no corpus 'nobody'; stored are: tale"),

@@ -100,7 +100,7 @@ def test_cells_are_looked_for_and_drawn(charloom: Charloom) -> None:
         (["--find-cells", "--corpus", "other"], 1, "there is no corpus 'other'"),
         (["--text", "a", "--svg", "none/out.svg"], 1, "No such file or directory"),
         (["--text", "a", "--svg", "."], 1, "it is a folder"),
-        (["--text", "a", "--file", "b"], 2, "not both"),
+        (["--text", "a", "--file", "b"], 2, "one of the two"),
         (["--find-cells", "--unit", "0:1"], 2, "--unit is for one text"),
         (["--find-cells", "--text", "a"], 2, "--text is for one text"),
         (["--corpus", "tale"], 2, "--corpus is for --find-cells"),

@@ -16,7 +16,7 @@ from model.normalization import with_lf
 from model.out_of_vocabulary import Substitution
 from model.output_text import FinishReason
 from model.record_sampling import FRUITLESS, RecordSource, Tries
-from model.sampling import Accepted, Sampler
+from model.sampling import MAX_PROMPT, Accepted, Sampler
 from service.generation.model_cache import load
 from service.store import Run, Store
 from service.system import hardware
@@ -36,7 +36,8 @@ def shortage(config: SamplingConfig, tries: Tries) -> NoMoreRecords | None:
     if not tries.gave_up:
         return None
     [(reason, _)] = tries.left_out.most_common(1)
-    return NoMoreRecords(config.texts, tries.kept, FRUITLESS, tries.words, reason, config.most_symbols)
+    prompted = bool(config.prompt or config.prompt_ids)
+    return NoMoreRecords(config.texts, tries.kept, FRUITLESS, tries.words, reason, config.most_symbols, prompted=prompted)
 
 
 def replaced(substituted: Sequence[Substitution]) -> str:
@@ -74,7 +75,10 @@ class SampledTexts:
         notes = [why] if (why := shortcoming()) else []
         if self.accepted.substituted:
             notes.append(replaced(self.accepted.substituted))
-        if self.accepted.truncated:
+        *before, last = with_lf(self.config.prompt).split(self.separator) if self.separator else [self.config.prompt]
+        if before and len(last) <= MAX_PROMPT and (self.accepted.truncated or self.config.records):
+            notes.append("the prompt has several records; only the last one counts, since a record does not depend on the one before it")
+        elif self.accepted.truncated:
             notes.append(f"the prompt is long; its last {self.accepted.prompt_symbols:,} symbols were read")
         return notes
 
@@ -93,13 +97,16 @@ class SampledTexts:
                     reasons[piece.choice] = piece.finish_reason or "length"
         return [Whole("".join(part), reason) for part, reason in zip(parts, reasons, strict=True)]
 
-    def records(self) -> Iterator[str]:
-        """Yield records, each as soon as it is found. Raises `NoMoreRecords` at the end if they are fewer than asked for."""
+    def records(self) -> Iterator[tuple[str, int]]:
+        """Yield records, each as soon as it is found, with the seed that writes it again alone.
+
+        Raises `NoMoreRecords` at the end if they are fewer than asked for.
+        """
         with hardware.blas_threads(1):
             while self.sampler.active:
                 for piece in self.sampler.step():
-                    if piece.finish_reason == "stop":
-                        yield piece.text
+                    if piece.finish_reason == "stop" and self.tries:
+                        yield piece.text, (self.config.seed or 0) + self.tries.numbers[piece.choice]
         if self.tries and (error := shortage(self.config, self.tries)):
             raise error
 

@@ -82,7 +82,7 @@ class Room:
     def check(self, extra: int = 0) -> None:
         """Raises `NoRoomLeft` if fewer than `least` bytes would be left once `extra` more are written."""
         if (free := self.free) - extra < self.least:
-            raise NoRoomLeft(self._database.name, free, self.least, extra)
+            raise NoRoomLeft(self._database.name, free, self.least, extra, lower=free - extra >= RESERVE)
 
     def shortage(self) -> str | None:
         """Returns why nothing may grow now, or None if it may."""

@@ -194,12 +194,16 @@ class NoModelYet(NotFound):
 
 
 class NoMoreRecords(NotFound):
-    def __init__(self, asked: int, found: int, limit: int, tried: str, reason: str, length: int) -> None:
+    def __init__(self, asked: int, found: int, limit: int, tried: str, reason: str, length: int, *, prompted: bool) -> None:
+        """`prompted`: whether the records begin with a prompt."""
+        unfit = prompted and not found
         steps = {
             "known": "raise the temperature, ask for fewer, or train for a shorter time or on more records",
             "repeated": "raise the temperature, ask for fewer, or take a shorter prompt",
             "unfinished": f"raise length, which is {length:,} symbols",
-            "invalid": "lower the temperature, or train for longer",
+            "invalid": "nothing that begins with the prompt has that form; take another"
+            if unfit
+            else "lower the temperature, or train for longer",
             "short": "lower min_length, or take another prompt",
         }
         super().__init__(
@@ -212,8 +216,8 @@ class NoMoreRecords(NotFound):
 class NothingToCompare(NotFound):
     def __init__(self, run: str) -> None:
         super().__init__(
-            f"the corpus of model {run} is not stored here (it was imported), so what was copied from it is unknown;"
-            " leave novelty and max_copy out, or take a model that was trained here"
+            f"the corpus of model {run} is not stored here (it was imported), and nothing can be compared with it; take a model that was"
+            " trained here, or leave out what compares: novelty, max_copy, new and valid"
         )
         self.param = "model"
 
@@ -357,11 +361,12 @@ class DatabaseBusy(StoreError):
 
 
 class NoRoomLeft(StoreError):
-    def __init__(self, path: str, left: int, least: int, extra: int = 0) -> None:
+    def __init__(self, path: str, left: int, least: int, extra: int = 0, *, lower: bool) -> None:
+        """`lower`: whether there would be room with a lower `min_disk`."""
         needed = f", {extra / 1e6:,.0f} MB are to be written" if extra >= 1e6 else ""
         super().__init__(
             f"the disk of {path} has {left / 1e6:,.0f} MB left{needed}, and what is stored leaves at least {least / 1e6:,.0f} MB;"
-            " make room, or lower min_disk (CHARLOOM_MIN_DISK)"
+            f" make room{', or lower min_disk (CHARLOOM_MIN_DISK)' if lower else ''}"
         )
 
 

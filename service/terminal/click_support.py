@@ -16,7 +16,8 @@ from typing import Any, ClassVar, TypeVar
 
 import click
 
-from model.errors import CharloomError
+from model.config import ModelConfig, SamplingConfig, TrainingConfig
+from model.errors import CharloomError, InvalidSetting
 from model.settings import Setting, Settings, settings_of, types_of
 from service.system.errors import OutOfMemory
 from service.system.formatting import parse_duration, parse_size
@@ -35,7 +36,7 @@ class Commands(click.Group):
                 sys.stdout.flush()
                 return result
         except CharloomError as error:
-            raise click.ClickException(str(error)) from error
+            raise click.ClickException(with_option(error)) from error
         except BrokenPipeError:  # the reader has left: `charloom sample | head`
             discard_output()
             context.exit(0)
@@ -47,6 +48,17 @@ class Commands(click.Group):
         except KeyboardInterrupt:
             click.echo("\nstopped by Ctrl-C", err=True)
             context.exit(128 + signal.SIGINT)
+
+
+def with_option(error: CharloomError) -> str:
+    """Returns the sentence of an error; a setting at its beginning is named as the option that it has."""
+    settings = {
+        field.name for config in (ModelConfig, TrainingConfig, SamplingConfig) for field, each in settings_of(config) if each.option
+    }
+    name, message = error.param or "", str(error)
+    if isinstance(error, InvalidSetting) and name in settings.union(READING) and message.startswith(f"{name} "):
+        return f"--{name.replace('_', '-')}{message.removeprefix(name)}"
+    return message
 
 
 @contextmanager

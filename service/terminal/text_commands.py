@@ -69,10 +69,10 @@ def write_records(texts: SampledTexts, novelty: bool, as_json: bool) -> None:
     terminal = sys.stdout.isatty()
     written: list[str] = []
     try:
-        for number, record in enumerate(texts.records()):
+        for number, (record, seed) in enumerate(texts.records()):
             if as_json:
                 new = {"new": not texts.known.has_record(record)} if novelty and texts.known else {}
-                click.echo(as_line(texts, {"record": number, "text": record, "finish_reason": "stop", **new}))
+                click.echo(as_line(texts, {"seed": seed, "record": number, "text": record, "finish_reason": "stop", **new}))
             else:
                 say_piece(texts.between * (number > 0) + record, terminal)
             if novelty:

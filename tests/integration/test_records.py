@@ -112,6 +112,14 @@ def test_what_is_known_is_told_once_for_all_records(charloom: Callable[..., Resu
         for line in charloom("names", "--records", 40, "--novelty", "--json", *"--seed 4 --temperature 1".split()).stdout.splitlines()
     ]
     assert [(line["text"], line["new"], line["record"]) for line in lines] == list(zip(records, new, range(40), strict=True))
+    for line in lines[:5]:  # each can be written again alone
+        again = charloom("names", "--records", 1, "--json", "--seed", line["seed"], "--temperature", 1)
+        assert json.loads(again.stdout)["text"] == line["text"]
+    chosen = charloom("names", *"--records 9 --json --new --unique --seed 4 --temperature 1".split()).stdout.splitlines()
+    assert [json.loads(line)["seed"] for line in chosen] != list(range(4, 13)), "tries were left out"
+    for line in map(json.loads, chosen):
+        again = charloom("names", "--records", 1, "--json", "--seed", line["seed"], "--temperature", 1)
+        assert json.loads(again.stdout)["text"] == line["text"]
     texts = charloom("names", "--length", 60, "--n", 3, "--novelty", "--seed", 4)
     assert texts.stderr.count("stand in corpus names") == 1
     assert texts.stderr.count("--- text ") == 3
@@ -134,6 +142,17 @@ def test_if_there_are_no_more_the_next_step_is_told(charloom: Callable[..., Resu
     )
     last = json.loads(data.split("\n\n")[-3][6:])
     assert (last["choices"], last["charloom"]["prompts"][0]["records"]["found"]) == ([], 3)
+
+
+def test_the_next_step_fits_the_cause(charloom: Callable[..., Result], store: Store, add_model: AddModel) -> None:
+    text = "".join(f"{number};{number}\n" for number in range(30))
+    store.corpora.add("rows", [text], "rows", records=lambda: {"kind": "csv", "separator": "\n"})
+    add_model("rows", corpus="rows", text="0123456789;", separator="\n")
+    told = charloom("rows", "--records", 2, "--valid", "--prompt", "1;2;3;4", "--length", 300)
+    assert "nothing that begins with the prompt has that form; take another" in told.stderr
+    told = charloom("names", "--records", 2, "--prompt", "ab\\na", "--seed", 1)
+    assert "note: the prompt has several records; only the last one counts" in told.stderr
+    assert charloom("names", "--records", 2, "--prompt", "a", "--seed", 1).stdout == told.stdout
 
 
 def test_a_completion_has_no_stop_strings_if_it_is_of_records(client: FlaskClient) -> None:
