@@ -11,9 +11,9 @@ import pytest
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
-from corpora import decoding
+from corpora import decoding, encodings
 from corpora.decoding import DecodingNotes, check_encoding, decoded, read_exactly
-from corpora.encodings import Guesses
+from corpora.encodings import Guesses, Proposal
 from model.errors import BinaryText, UndecodableText, UnknownEncoding, ZeroCharacters
 
 TEXT = st.text(st.sampled_from("ab\r\n\u0085\u2028é가각가나다語😀\ufeff~+"), max_size=40) | st.text(
@@ -243,6 +243,29 @@ def test_auto_takes_the_likeliest(codec: str, block: int) -> None:
         assert notes.guess is not None
         assert notes.guess.encoding.replace("-", "_").startswith(codec.replace("-", "_"))
         assert notes.guess.sample in text.replace("\n", " ") or notes.guess.sample.endswith("…")
+
+
+def test_many_files_are_detected_only_up_to_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = {"cp949": "한국의 글이다\n", "cp1251": "Это русский текст\n", "cp1253": "Αυτό είναι κείμενο\n"}
+    files = [(codec, words[codec].encode(codec)) for codec in words]
+    detected = []
+
+    def proposals(data: bytes, tried: list[str], *, whole: bool) -> list[Proposal]:
+        detected.append(data)
+        return [Proposal(codec, "") for codec, content in files if content == data]
+
+    monkeypatch.setattr(encodings, "proposals", proposals)
+    guesses = Guesses()
+    for index in range(50):
+        (found, *_) = guesses.proposals(files[index % 3][1], "utf-8", whole=True)
+        assert found.encoding == files[index % 3][0]
+    assert len(detected) == 50
+    for codec, content in files:
+        assert "".join(decoded(io.BytesIO(content), "f", "auto", guesses=guesses)) == words[codec]
+    assert guesses.proposals(b"\x90\x98\xff\x81\n", "utf-8", whole=True) == []  # of none of them
+    with pytest.raises(UndecodableText):
+        "".join(decoded(io.BytesIO(b"\x90\x98\xff\x81\n"), "f", "auto", guesses=guesses))
+    assert len(detected) == 50
 
 
 def test_auto_finds_an_encoding_that_shows_late() -> None:

@@ -81,3 +81,10 @@ def test_a_made_up_name_is_always_allowed_and_free(base: str, collisions: int) -
         assert name not in taken
         assert names.checked("corpus", name) == name
         taken.add(name)
+
+
+def test_a_name_that_is_far_too_long_is_refused_as_it_is() -> None:
+    marks = "\u0301\u0316" * 2**19  # sorting them would take hours
+    with pytest.raises(InvalidName):
+        names.checked("run", f"a{marks}")
+    assert names.stored(marks) == marks
