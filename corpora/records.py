@@ -24,6 +24,7 @@ BLANK_ENDS = re.compile(r"\A(?:[ \t]*\n)+|(?:\n[ \t]*)+\Z")  # of a block
 ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "\\": "\\", "e": "\x1e"}
 MISTYPED = 0.65  # similarity (difflib) from which on a word is a mistyped kind: 0.67 for cvs, 0.71 for jsonlines
 LONGEST = 2**20  # characters of a record; a longer one is a whole text
+SLICE, SOME = 2**16, 2**14  # characters that are cut, and records that are counted, before other threads may run
 ROW_LINES = 100  # of a table's row; a quotation mark that is open for longer is no quotation mark
 # A cell that begins with a quotation mark: up to the mark that closes it, which is the group, or else to the end of the line
 QUOTED = {kind: re.compile(rf'(?:^|[{delimiters}])"(?:[^"]|"")*+("?)') for kind, delimiters in (("csv", ",;|\t"), ("tsv", "\t"))}
@@ -111,6 +112,15 @@ class RecordCutter:
 
     def push(self, piece: str) -> list[str]:
         """Returns the records that end in a piece. Raises `RecordTooLong`."""
+        records: list[str] = []
+        place = 0
+        while place < len(piece):
+            size = max(SLICE, len(self._rest))  # what is left of a long record is not searched many times
+            records += self._push(piece[place : place + size])
+            place += size
+        return records
+
+    def _push(self, piece: str) -> list[str]:
         text = self._rest + piece
         parts: list[str] = self._split(text)
         if self._quoted and '"' in text:
@@ -212,6 +222,10 @@ class RecordCounter:
         """Counts some records."""
         if not self.count:
             self._examples = [records[len(records) * index // EXAMPLES] for index in range(min(EXAMPLES, len(records)))]
+        for start in range(0, len(records), SOME):
+            self._add(records[start : start + SOME])
+
+    def _add(self, records: list[str]) -> None:
         self.count += len(records)
         self._lengths.update(map(len, records))
         if not self._zeros:

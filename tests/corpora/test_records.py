@@ -15,7 +15,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from corpora import records as module
-from corpora.records import AUTO, CHOICES, LONGEST, RecordCounter, RecordFormat, chosen, escaped
+from corpora.records import AUTO, CHOICES, LONGEST, RecordCounter, RecordCutter, RecordFormat, chosen, escaped
 from model.errors import InvalidSetting, RecordTooLong
 
 KINDS = [kind for kind in CHOICES if kind not in ("auto", "none")]
@@ -165,3 +165,14 @@ def test_records_are_counted(most: int, monkeypatch: pytest.MonkeyPatch) -> None
     assert facts["different"] == pytest.approx(different, rel=0.25 if facts["estimated"] else 0)
     assert len(facts["examples"]) == 3
     assert all(len(example) <= 200 and any(record.startswith(example.rstrip("…")) for record in records) for example in facts["examples"])
+
+
+@pytest.mark.parametrize("text", ["a\n\n" * 300_000, "\n \t" * 300_000, "ab\n" * 300_000])
+def test_a_piece_is_cut_in_slices_and_no_part_of_it_many_times(text: str) -> None:
+    cutter = RecordCutter(RecordFormat.of_kind("blocks"))
+    split, seen = cutter._split, []
+    cutter._split = lambda part: seen.append(len(part)) or split(part)  # type: ignore[func-returns-value]
+    records = cutter.push(text) + cutter.finish()
+    assert records == [block.strip("\n") for block in split(text) if block.strip()]
+    assert sum(seen) <= 3 * len(text)
+    assert max(seen) <= 2**17 or len(records) == 1
