@@ -178,16 +178,17 @@ class Allowance:
 
 
 class MemoryBudget:
-    """Memory that requests share, and take before they use it. May be used from any thread."""
+    """Memory that requests share, and take before they use it: one caller has half of it at most. May be used from any thread."""
 
     def __init__(self, limit: int, seconds: float, waiting: int) -> None:
         """`limit`: bytes that all may take together; `seconds`: how long one waits for others to give theirs back; at most `waiting` do."""
         self._limit, self._seconds, self._most_waiting = limit, seconds, waiting
         self._taken = self._waiting = 0
+        self._by_caller: Counter[str] = Counter()
         self._changed = threading.Condition()
 
     @contextmanager
-    def share(self) -> Iterator[Callable[[int], None]]:
+    def share(self, caller: str = "") -> Iterator[Callable[[int], None]]:
         """Yields a function by which one request takes bytes, all of which it gives back at the end.
 
         A request may take any number of bytes while no other one has any; otherwise the function raises `MemoryTaken`.
@@ -200,11 +201,12 @@ class MemoryBudget:
                 self._waiting += 1
                 try:
                     seconds = self._seconds if self._waiting <= self._most_waiting else 0
-                    if not self._changed.wait_for(lambda: self._taken in (0, mine) or self._taken + size <= self._limit, seconds):
+                    if not self._changed.wait_for(lambda: self._taken in (0, mine) or self._has_room(caller, size, mine), seconds):
                         raise MemoryTaken(size, self._limit)
                 finally:
                     self._waiting -= 1
                 self._taken += size
+                self._by_caller[caller] += size
                 mine += size
 
         try:
@@ -212,7 +214,12 @@ class MemoryBudget:
         finally:
             with self._changed:
                 self._taken -= mine
+                self._by_caller -= Counter({caller: mine})  # which also drops zeros
                 self._changed.notify_all()
+
+    def _has_room(self, caller: str, size: int, mine: int) -> bool:
+        """Returns whether a request that has `mine` bytes may take `size` more; alone of its caller it may take what all leave."""
+        return self._taken + size <= self._limit and (self._by_caller[caller] == mine or self._by_caller[caller] + size <= self._limit // 2)
 
 
 # ── caches ───────────────────────────────────────────────────────────────────────────────────────────────────────────

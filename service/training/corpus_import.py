@@ -49,15 +49,15 @@ def add(
     return store.corpora.add(wished, pieces, source.origin, exact=name is not None, anew=anew, records=arriving.facts)
 
 
-def cut_anew(store: Store, name: str, records: str, unique: bool = False) -> Corpus:
-    """Change how a stored corpus is cut into records; its text is read once to count them.
+def cut_anew(store: Store, name: str | int, records: str, unique: bool = False, tick: Callable[[], None] = lambda: None) -> Corpus:
+    """Change how a stored corpus is cut into records; its text is read once to count them, during which `tick` is called and may raise.
 
     Raises `CorpusNotFound`, and as `Arriving`.
     """
     corpus = store.corpora.get(name)
     arriving = Arriving(f"corpus {corpus.name}", records, unique)
     for _ in arriving.watched(store.corpora.pieces(corpus)):
-        pass
+        tick()
     return store.corpora.cut_anew(corpus.id, arriving.facts())
 
 

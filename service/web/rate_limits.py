@@ -81,6 +81,13 @@ def place_for_body(request: Request) -> Iterator[None]:
     if request.environ.get("charloom.arrived"):
         yield
         return
+    with place_for_work():
+        yield
+
+
+@contextlib.contextmanager
+def place_for_work() -> Iterator[None]:
+    """Hold a place of the request's caller while a thread reads a large body, or a stored text as long. Raises `TooManyUploads`."""
     bodies: Places = current_app.extensions["charloom"].limits.bodies
     give_back = bodies.take(caller())
     if give_back is None:

@@ -14,14 +14,16 @@ from corpora import ReadReport, Source, open_stream
 from model.errors import InvalidSetting, SourceError, TextError, TextTooLarge
 from service.generation.request import CLIENT_CHECK
 from service.store import Corpus
-from service.system.errors import CorpusInUse, CorpusNotFound, NameTaken, NoRoomLeft, TooManyFiles
+from service.system.errors import CorpusInUse, CorpusNotFound, NameTaken, NoRoomLeft, TooManyFiles, TooManyRequests
 from service.system.formatting import counted
 from service.training import corpus_import
 from service.web.api.protocol import Deleted, File, FileFacts, FileRecords, Page
 from service.web.api.request_body import Upload, client_left, expect_large, json_body
 from service.web.api.responses import answer, attachment, cursor, page, seconds
+from service.web.auth import caller
 from service.web.errors import about
 from service.web.openapi import operation
+from service.web.rate_limits import place_for_work
 from service.web.state import Service
 from service.web.validation import Body, Query, listing, route_fields
 
@@ -53,7 +55,7 @@ def routes(service: Service) -> Blueprint:
         while it arrives. Fields must come before the file.
         """
         expect_large(request, service.config.max_upload)
-        with service.upload_memory.share() as take, Upload(request, FORM, service.upload_places) as arriving:
+        with service.upload_memory.share(caller()) as take, Upload(request, FORM, service.upload_places) as arriving:
 
             def take_memory(size: int) -> None:
                 with arriving.waiting():
@@ -118,7 +120,13 @@ def routes(service: Service) -> Blueprint:
         return response
 
     @blueprint.patch("/v1/files/<file>")
-    @operation("files", body=CHANGE, answer=File, raises=(CorpusNotFound, InvalidSetting, TextError, NameTaken), example={"name": "tale-2"})
+    @operation(
+        "files",
+        body=CHANGE,
+        answer=File,
+        raises=(CorpusNotFound, InvalidSetting, TextError, NameTaken, TooManyRequests),
+        example={"name": "tale-2"},
+    )
     def change(file: str) -> Response:
         """Rename a file, or change how it is cut into records.
 
@@ -131,7 +139,7 @@ def routes(service: Service) -> Blueprint:
         if name is not None and records is None:
             return answer(described(service, corpus_import.rename(service.store, corpus.name, name)))
         if records is not None and name is None:
-            return answer(described(service, corpus_import.cut_anew(service.store, corpus.name, records, given.get("unique", False))))
+            return answer(described(service, _cut_anew(service, corpus, records, given.get("unique", False))))
         raise InvalidSetting("name", name, "given, or records", "one of the two is changed at a time")
 
     @blueprint.delete("/v1/files/<file>")
@@ -144,6 +152,24 @@ def routes(service: Service) -> Blueprint:
         return answer(Deleted(id=file, object="file"))
 
     return blueprint
+
+
+def _cut_anew(service: Service, corpus: Corpus, records: str, unique: bool) -> Corpus:
+    """Cut a stored text with a place and a share of the memory, as an upload has them, until the client has left."""
+    left = client_left(request)
+
+    def go_on() -> None:
+        if left():
+            raise ClientDisconnected
+
+    with place_for_work(), service.upload_memory.share(caller()) as take:
+        take(UPLOAD_BYTES)
+        while not service.upload_places.acquire(timeout=CLIENT_CHECK):
+            go_on()
+        try:
+            return corpus_import.cut_anew(service.store, corpus.id, records, unique, go_on)
+        finally:
+            service.upload_places.release()
 
 
 def _notes(corpus: Corpus, arriving: Upload) -> Iterator[str]:

@@ -25,6 +25,7 @@ from service.system.errors import (
 from service.web.api.protocol import Deleted, Model, ModelFacts, Page
 from service.web.api.request_body import binary_body, json_body
 from service.web.api.responses import answer, attachment, seconds, sound
+from service.web.auth import caller
 from service.web.errors import about
 from service.web.openapi import operation
 from service.web.state import Service
@@ -127,7 +128,7 @@ def content_routes(service: Service) -> Blueprint:
             run, which = service.store.runs.resolve(model)
             stored = service.store.checkpoints.get(run, which)
         with ExitStack() as held:
-            held.enter_context(service.upload_memory.share())(stored.model_bytes)  # a slow client holds it for long
+            held.enter_context(service.upload_memory.share(caller()))(stored.model_bytes)  # a slow client holds it for long
             _, data = service.store.checkpoints.load(run, stored.step)
             response = Response(data, mimetype=SAFETENSORS)
             response.call_on_close(held.pop_all().close)
@@ -146,7 +147,7 @@ def content_routes(service: Service) -> Blueprint:
         imported = sum(run.corpus is None for run in service.store.runs.list())
         if imported >= service.config.max_files:
             raise TooManyFiles(imported, service.config.max_files, "imported models")
-        with service.upload_memory.share() as take:
+        with service.upload_memory.share(caller()) as take:
             service.check_room(request.content_length or 0)
             data = binary_body(request, min(service.config.max_upload, LARGEST_FILE), lambda size: take(COPIES * size))
             with service.upload_places:

@@ -207,13 +207,28 @@ def test_memory_is_taken_together_up_to_a_limit_and_given_back() -> None:
         take(1000)  # alone, one may take any number
         with budget.share() as other, pytest.raises(MemoryTaken, match="needs 0 MB more memory"):
             other(1)
-    with budget.share() as take, budget.share() as other:
+    with budget.share("a") as take, budget.share("b") as other:
         take(60)
         other(40)
         for each in (take, other):
             with pytest.raises(MemoryTaken):
                 each(1)
     assert budget._taken == 0
+
+
+def test_one_caller_takes_half_of_the_memory_at_most() -> None:
+    budget = MemoryBudget(100, seconds=0, waiting=1)
+    with budget.share("a") as one, budget.share("a") as two, budget.share("b") as other:
+        one(30)
+        two(20)
+        for each in (one, two):
+            with pytest.raises(MemoryTaken):
+                each(1)
+        other(50)
+    with budget.share("a") as one, budget.share("b") as other:
+        other(1)
+        one(99)  # its only request
+    assert (budget._taken, budget._by_caller) == (0, {})
 
 
 def test_memory_that_is_given_back_goes_to_who_waits() -> None:

@@ -10,6 +10,7 @@ import unicodedata
 import zipfile
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -436,6 +437,27 @@ def test_a_document_whose_client_has_left_is_read_no_further(app: Flask, client:
     assert looks == [True, True]
     assert client.get("/v1/files").get_json()["data"] == []
     assert app.extensions["charloom"].upload_memory._taken == 0
+
+
+def test_cutting_anew_takes_its_turn_as_an_upload(app: Flask, client: FlaskClient, upload: Callable[..., TestResponse]) -> None:
+    service = app.extensions["charloom"]
+    upload("".join(f"line {n}\n" for n in range(2000)), "tale.txt", records="none")
+    cut = partial(client.patch, "/v1/files/tale", json={"records": "lines"})
+    with ExitStack() as stack:
+        for n in range(16):
+            stack.callback(service.limits.bodies.take(f"another {n}"))
+        assert (error(cut())[0], cut().get_json()["error"]["code"]) == (429, "too_many_uploads")
+    service.upload_memory._seconds = 0.01
+    with service.upload_memory.share() as take:
+        take(service.upload_memory._limit)
+        assert cut().status_code == 429
+    gone = {"charloom.long": lambda: lambda: True}
+    assert cut(environ_overrides=gone).status_code == 400
+    with service.upload_places, service.upload_places:  # it waits, and sees that its client has left
+        assert cut(environ_overrides=gone).status_code == 400
+    assert client.get("/v1/files/tale").get_json()["meta"]["records"] is None
+    assert cut().get_json()["meta"]["records"]["kind"] == "lines"
+    assert (service.upload_memory._taken, service.limits.bodies._held) == (0, {})
 
 
 def test_uploads_whose_bytes_do_not_come_keep_no_place(launch: Callable[..., Any]) -> None:
