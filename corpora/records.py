@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from model.errors import InvalidSetting, RecordTooLong
+from corpora.escapes import escaped, unescaped
+from model.errors import InvalidSetting, RecordTooLong, WrongEscape
 
 AUTO, NONE = "auto", "none"
 FILE_SEPARATOR = "\x1e"  # the record separator of ASCII: files of a folder are joined by it
@@ -21,7 +22,6 @@ SEPARATORS = {"lines": "\n", "blocks": "\n\n", "csv": "\n", "tsv": "\n", "jsonl"
 CHOICES = (AUTO, NONE, *SEPARATORS)
 BLANK_LINES = re.compile(r"\n(?:[ \t]*\n)+")
 BLANK_ENDS = re.compile(r"\A(?:[ \t]*\n)+|(?:\n[ \t]*)+\Z")  # of a block
-ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "\\": "\\", "e": "\x1e"}
 MISTYPED = 0.65  # similarity (difflib) from which on a word is a mistyped kind: 0.67 for cvs, 0.71 for jsonlines
 LONGEST = 2**20  # characters of a record; a longer one is a whole text
 SLICE, SOME = 2**16, 2**14  # characters that are cut, and records that are counted, before other threads may run
@@ -185,17 +185,15 @@ def chosen(text: str) -> RecordFormat | str | None:
     if text.isascii() and text.isalpha() and (alike := difflib.get_close_matches(text.lower(), CHOICES, 1, MISTYPED)):
         itself = f"\\x{ord(text[0]):02x}{text[1:]}"
         raise InvalidSetting("records", text, must, f"did you mean {alike[0]}? if it is the separator itself, write {itself}")
-    separator = re.sub(r"\\(?:x([0-9A-Fa-f]{2})|([ntre\\]))", lambda found: chr(int(found[1], 16)) if found[1] else ESCAPES[found[2]], text)
+    try:
+        separator = unescaped(text)
+    except WrongEscape as error:
+        error.param = "records"
+        raise
     separator = separator.replace("\r\n", "\n").replace("\r", "\n")  # as in all texts
     if not 1 <= len(separator) <= 100 or re.search("[\ud800-\udfff]", separator):
         raise InvalidSetting("records", text, must)
     return RecordFormat(kind="separator", separator=separator)
-
-
-def escaped(separator: str) -> str:
-    """Returns a separator as the user writes it."""
-    names = {character: f"\\{letter}" for letter, character in ESCAPES.items()}
-    return "".join(names.get(character, character) for character in separator)
 
 
 # ── counting ─────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -5,6 +5,7 @@
     CharloomError
     ├── InvalidSetting            a setting is of the wrong type or out of its range
     │   ├── UnknownSetting        no setting has that name
+    │   ├── WrongEscape           a backslash and what follows it mean no character
     │   └── MissingSetting        one that has no default was not given
     ├── TextError                 a text cannot be used as a corpus
     │   ├── EmptyText
@@ -98,6 +99,12 @@ class UnknownSetting(InvalidSetting):
     def __init__(self, name: str, known: Iterable[str]) -> None:
         CharloomError.__init__(self, f"{name} is not a known setting; known are: {', '.join(sorted(known))}")
         self.param = name
+
+
+class WrongEscape(InvalidSetting):
+    def __init__(self, text: str, escape: str) -> None:
+        CharloomError.__init__(self, rf"{text} has {escape}, which is no character; write \\ for a backslash")
+        self.param = None
 
 
 class MissingSetting(InvalidSetting):

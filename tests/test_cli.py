@@ -210,6 +210,13 @@ def test_prompts_and_stop_strings_understand_escapes(charloom: Charloom, trained
     assert r"C:\dir has \d, which is no character; write \\ for a backslash" in refused.stderr
 
 
+def test_a_text_that_is_given_understands_the_same_escapes(charloom: Charloom, trained: str) -> None:
+    for command in (["score"], ["novelty", "--min-length", "3"], ["inspect"]):
+        plain, written = (charloom(*command, trained, "--json", "--text", text).stdout for text in ("warp\nwe", r"warp\nwe"))
+        assert plain == written
+        assert charloom(*command, trained, "--text", r"C:\dir").exit_code == 2
+
+
 def test_a_prompt_comes_from_a_file_or_standard_input(charloom: Charloom, trained: str) -> None:
     asked = ["--length", "20", "--seed", "1"]
     expected = charloom("sample", trained, "--prompt", "warp\nwe", *asked).stdout

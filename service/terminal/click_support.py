@@ -6,18 +6,17 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, TypeVar
 
 import click
 
 from model.config import ModelConfig, SamplingConfig, TrainingConfig
-from model.errors import CharloomError, InvalidSetting
+from model.errors import CharloomError, InvalidSetting, WrongEscape
 from model.settings import Setting, Settings, settings_of, types_of
 from service.system.errors import OutOfMemory
 from service.system.formatting import parse_duration, parse_size
@@ -114,22 +113,19 @@ class SizeType(click.ParamType[int]):
 
 
 class EscapedText(click.ParamType[str]):
-    r"""A text in which C escapes stand for characters: \n, \t, \x41, \101, \u00e9; \\ is a backslash."""
+    """A text in which C escapes stand for characters (`corpora.escapes`)."""
 
     name = "text"
-    signs: ClassVar = {**dict(zip("abfnrtv", "\a\b\f\n\r\t\v", strict=True)), **{sign: sign for sign in "\\\"'?"}}
 
     def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> str:
-        def character(found: re.Match[str]) -> str:
-            escape = found[1]
-            if escape in self.signs:
-                return str(self.signs[escape])
-            code = int(escape, 8) if escape.isdigit() else int(escape[1:], 16) if len(escape) > 1 else -1
-            if not 0 <= code < 0x110000 or 0xD800 <= code < 0xE000:
-                self.fail(rf"{value} has \{escape}, which is no character; write \\ for a backslash", param, context)
-            return chr(code)
+        if "\\" not in str(value):
+            return str(value)
+        from corpora.escapes import unescaped
 
-        return re.sub(r"\\(x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|[0-7]{1,3}|.?)", character, str(value), flags=re.DOTALL)
+        try:
+            return unescaped(str(value))
+        except WrongEscape as error:
+            self.fail(str(error), param, context)
 
 
 def options_of(*configs: type[Settings], without: tuple[str, ...] = (), variables: bool = False) -> Callable[[Command], Command]:

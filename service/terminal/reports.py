@@ -71,7 +71,7 @@ def corpus_event(corpus: Corpus, notes: Sequence[str]) -> str:
 def records_line(records: Mapping[str, Any]) -> str:
     """Returns the facts of a corpus's records in a line; examples are cut."""
     from corpora import RecordFormat
-    from corpora.records import escaped
+    from corpora.escapes import escaped
 
     form = RecordFormat.from_dict(dict(records))
     about = "about " if records["estimated"] else ""

@@ -13,7 +13,7 @@ import click
 
 from model.config import SamplingConfig
 from service.system.formatting import counted, safe
-from service.terminal.click_support import PATH, database, options_of
+from service.terminal.click_support import PATH, EscapedText, database, options_of
 from service.terminal.console import echo_beside, given_text, one_blas_thread, opened, say, say_piece, text_in
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ def as_line(texts: SampledTexts, facts: dict[str, Any], turn: int = 0) -> str:
 
 @click.command("inspect")
 @click.argument("model", required=False)
-@click.option("--text", help="Text to read; without --text and --file, MODEL writes one.")
+@click.option("--text", type=EscapedText(), help="Text to read; without --text and --file, MODEL writes one.")
 @click.option("--file", help="File to read, or - for standard input.")
 @click.option("--length", type=click.IntRange(1, 100_000), default=400, help="Length of the text that MODEL writes, in symbols.")
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), help="Seed of the text that MODEL writes.")
@@ -160,11 +160,11 @@ def inspect_command(
     overwrite: bool,
     as_json: bool,
 ) -> None:
-    """Look inside MODEL (by default latest) while it reads a text.
+    r"""Look inside MODEL (by default latest) while it reads a text.
 
     It shows how surprising each character was, the activation of a unit, how often gates were saturated, and which characters the
-    model treats alike. With --find-cells: which single units follow a readable feature, such as quotation marks, brackets or
-    indentation."""
+    model treats alike. In --text, C escapes are understood: \n is a line end, \\ a backslash. With --find-cells: which single units
+    follow a readable feature, such as quotation marks, brackets or indentation."""
     given = {"text": text, "file": file, "seed": seed, "unit": unit}
     of_text = [f"--{name}" for name, value in given.items() if value is not None]
     if finding and of_text:
@@ -207,7 +207,7 @@ def inspect_command(
 def text_to_read(command: Callable[..., Any]) -> Callable[..., Any]:
     """Adds the options for a text that is given."""
     command = click.option("--file", help="File to read, or - for standard input.")(command)
-    return click.option("--text", help="Text to read.")(command)
+    return click.option("--text", type=EscapedText(), help="Text to read.")(command)
 
 
 @click.command()
@@ -216,9 +216,10 @@ def text_to_read(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @database
 def score(db: Path, models: tuple[str, ...], text: str | None, file: str | None, as_json: bool) -> None:
-    """Score a text: bits per character of each MODEL (by default latest).
+    r"""Score a text: bits per character of each MODEL (by default latest).
 
-    Of several models, it says which one most likely wrote the text. The text is read as if it followed a line end."""
+    Of several models, it says which one most likely wrote the text. The text is read as if it followed a line end. In --text, C escapes
+    are understood: \n is a line end, \\ a backslash."""
     given = given_text(text, file)
     one_blas_thread()
     from service.generation.scoring import score_stored
@@ -234,14 +235,15 @@ def score(db: Path, models: tuple[str, ...], text: str | None, file: str | None,
 @click.command()
 @click.argument("model", required=False)
 @text_to_read
-@click.option("--prompt", default="", help="Text before it, which is not compared; the first line begins in it.")
+@click.option("--prompt", type=EscapedText(), default="", help="Text before it, which is not compared; the first line begins in it.")
 @click.option("--min-length", type=click.IntRange(1), default=30, help="Least length of the spans that are listed, in characters.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @database
 def novelty(db: Path, model: str | None, text: str | None, file: str | None, prompt: str, min_length: int, as_json: bool) -> None:
-    """Report what of a text was copied from the corpus that MODEL (by default latest) was trained on.
+    r"""Report what of a text was copied from the corpus that MODEL (by default latest) was trained on.
 
-    An index of the corpus is made for that, and kept beside the database."""
+    In --text and --prompt, C escapes are understood: \n is a line end, \\ a backslash. An index of the corpus is made for that, and
+    kept beside the database."""
     from dataclasses import asdict
 
     from service.novelty import Indexes, compare

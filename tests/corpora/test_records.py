@@ -15,7 +15,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from corpora import records as module
-from corpora.records import AUTO, CHOICES, LONGEST, RecordCounter, RecordCutter, RecordFormat, chosen, escaped
+from corpora.escapes import escaped
+from corpora.records import AUTO, CHOICES, LONGEST, RecordCounter, RecordCutter, RecordFormat, chosen
 from model.errors import InvalidSetting, RecordTooLong
 
 KINDS = [kind for kind in CHOICES if kind not in ("auto", "none")]
