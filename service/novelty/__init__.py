@@ -13,9 +13,20 @@ a text can be kept from copying while it is generated.
 
 from __future__ import annotations
 
-from service.novelty.corpus_records import CorpusRecords, RecordsNovelty, of_run
+from service.novelty.corpus_records import CorpusRecords, RecordsNovelty, learned, of_run
 from service.novelty.index_manager import Indexes
 from service.novelty.report import ComparedRecord, CopiedSpan, TextNovelty, compare
 from service.novelty.suffix_array import Index
 
-__all__ = ["ComparedRecord", "CopiedSpan", "CorpusRecords", "Index", "Indexes", "RecordsNovelty", "TextNovelty", "compare", "of_run"]
+__all__ = [
+    "ComparedRecord",
+    "CopiedSpan",
+    "CorpusRecords",
+    "Index",
+    "Indexes",
+    "RecordsNovelty",
+    "TextNovelty",
+    "compare",
+    "learned",
+    "of_run",
+]

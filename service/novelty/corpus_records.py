@@ -10,7 +10,7 @@ import csv
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import StringIO
 from itertools import islice
 from typing import Annotated
@@ -64,6 +64,20 @@ class CorpusRecords:
         self._shapes = _common(self._shape_of(record) for record in first) if self._shape_of else frozenset()
 
     @property
+    def kind(self) -> str:
+        """Of the records."""
+        return self._form.kind
+
+    @property
+    def separator(self) -> str:
+        """What stands between two of them."""
+        return self._form.separator
+
+    def cut(self, text: str) -> list[str]:
+        """Returns the records of another text, all of them."""
+        return [each for some in replace(self._form, header=False, unique=False).cut([text]) for each in some]
+
+    @property
     def nbytes(self) -> int:
         """About its size in memory."""
         return self._hashes.nbytes
@@ -102,6 +116,11 @@ def of_run(store: Store, run: Run, separator: str) -> CorpusRecords:
         raise NothingToCompare(run.name)
     corpus = store.corpora.get(run.corpus_id)
     return of_corpus(store, corpus, form_of(run, corpus, separator))
+
+
+def learned(store: Store, run: Run) -> CorpusRecords | None:
+    """Reads the records that a model has learned; None if it is one of prose. Raises as `of_run`."""
+    return of_run(store, run, "") if run.request.get("records") else None
 
 
 def of_corpus(store: Store, corpus: Corpus, form: RecordFormat) -> CorpusRecords:

@@ -236,10 +236,11 @@ class Comparer:
     ) -> TextNovelty:
         corpus = self._indexes.corpus_of(run)
         index = self._wait(corpus, seconds, tick)
+        known = self.records(run, None) if run.request.get("records") else None
         if not self._comparing.acquire(timeout=self._seconds):
             raise WaitedTooLong(self._seconds)
         try:
-            return compare(index, text, corpus=corpus.name, prompt=prompt, ended=ended, min_length=min_length, tick=tick)
+            return compare(index, text, corpus=corpus.name, prompt=prompt, ended=ended, min_length=min_length, tick=tick, known=known)
         finally:
             self._comparing.release()
 

@@ -18,7 +18,8 @@ from typing import Annotated, NamedTuple
 from msgspec import Meta
 
 from model.errors import InvalidSetting
-from model.normalization import Composer, normalize
+from model.normalization import Composer, normalize, with_lf
+from service.novelty.corpus_records import CorpusRecords
 from service.novelty.suffix_array import Index
 
 MIN_LENGTH = 30  # characters, about five words; by chance alone, log2(100 MB) / 2 bits a character = 13 in a row are in a corpus so large
@@ -45,12 +46,12 @@ class CopiedSpan:
 
 @dataclass(frozen=True, kw_only=True)
 class ComparedRecord:
-    """A whole line of the text, with the part of it that the prompt began."""
+    """A whole record or line of the text, with the part of it that the prompt began."""
 
     start: Annotated[Count, Meta(description="the first character in the text")]
     stop: Annotated[Count, Meta(description="the character after the last")]
     text: str
-    new: Annotated[bool, Meta(description="true if no line of the corpus is the same")]
+    new: Annotated[bool, Meta(description="true if none of the corpus is the same")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,8 +67,10 @@ class TextNovelty:
     found: Annotated[Count, Meta(description="spans: as few as cover all that is copied")]
     spans: Annotated[list[CopiedSpan], Meta(description="in order, maybe overlapping; the longest 1,000 if there are more")]
     records: Annotated[
-        list[ComparedRecord] | None, Meta(description="the lines, if the corpus is a list such as a name a line; null if it is not")
+        list[ComparedRecord] | None,
+        Meta(description="the records of a model of records; else the lines, if the corpus is a list such as a name a line; else null"),
     ]
+    kind: Annotated[str | None, Meta(description="what `records` are: `lines`, `blocks` or another kind; null without them")] = None
 
 
 # ── copied spans ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -176,11 +179,12 @@ def compare(
     ended: bool = True,
     min_length: int = MIN_LENGTH,
     tick: Callable[[], None] = lambda: None,
+    known: CorpusRecords | None = None,
 ) -> TextNovelty:
     """Compares a text with the corpus of an index, which is named `corpus`.
 
-    Spans are of the text alone. If the corpus is a list, lines are looked up, too: the first one begins with the end of the prompt, and
-    the last one counts only if the text `ended` by itself (at a stop string).
+    Spans are of the text alone. If the model is one of records, they are looked up in `known`; else lines are, if the corpus is a list. The
+    first one begins with the end of the prompt, and the last one counts only if the text `ended` by itself (at a stop string).
     `tick` is called repeatedly, and may raise. Raises `InvalidSetting` for a `min_length` below 1.
     """
     if min_length < 1:
@@ -193,6 +197,11 @@ def compare(
             tick()
     cover = minimal_cover(span for span in spans if span.length >= min_length)
     longest = max(spans, key=lambda span: span.length, default=None)
+    records = None
+    if known is not None:
+        records = list(_records(known, normalized, prompt, ended))
+    elif index.is_list:
+        records = list(_lines(index, text, prompt, ended))
     characters, copied = len(normalized.text), sum(span.length for span in merged(cover))
     return TextNovelty(
         corpus=corpus,
@@ -203,7 +212,8 @@ def compare(
         longest=_copied(index, normalized, longest) if longest else None,
         found=len(cover),
         spans=[_copied(index, normalized, span) for span in sorted(nlargest(MAX_SPANS, cover, key=lambda span: span.length))],
-        records=list(_records(index, text, prompt, ended)) if index.is_list else None,
+        records=records,
+        kind=None if records is None else known.kind if known else "lines",
     )
 
 
@@ -216,7 +226,22 @@ def _copied(index: Index, normalized: NormalizedText, span: Span) -> CopiedSpan:
     return CopiedSpan(start=original.start, stop=original.stop, length=span.length, times=len(ranks), **position._asdict())
 
 
-def _records(index: Index, text: str, prompt: str, ended: bool) -> Iterator[ComparedRecord]:
+def _records(known: CorpusRecords, text: NormalizedText, prompt: str, ended: bool) -> Iterator[ComparedRecord]:
+    begun = normalize(with_lf(prompt), "nfc").rpartition(known.separator)[2]
+    whole = begun + text.text
+    found = known.cut(whole)
+    if found and not ended and not whole.endswith(known.separator):
+        found.pop()
+    stop = 0
+    for record in found:
+        start = whole.index(record, stop)
+        stop = start + len(record)
+        if stop > len(begun):
+            original = text.original(Span(max(0, start - len(begun)), stop - len(begun)))
+            yield ComparedRecord(start=original.start, stop=original.stop, text=record, new=not known.has_record(record))
+
+
+def _lines(index: Index, text: str, prompt: str, ended: bool) -> Iterator[ComparedRecord]:
     begun = re.split(r"[\r\n]", prompt)[-1]
     for line in re.finditer(r"[^\r\n]+", begun + text):
         start, stop = line.start() - len(begun), line.end() - len(begun)

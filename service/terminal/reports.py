@@ -313,13 +313,14 @@ def index_of(indexes: Indexes, echo: Callable[[str], None], run: Run) -> Index:
 def compared(texts: SampledTexts) -> Iterator[tuple[Whole, TextNovelty]]:
     """Yields each text with what was copied."""
     from model.normalization import with_lf
-    from service.novelty import Index, compare
+    from service.novelty import CorpusRecords, Index, compare
 
     index, corpus, prompt = texts.index, texts.run.corpus, with_lf(texts.config.prompt)
     assert isinstance(index, Index)  # as `index_of` has returned
     assert corpus is not None  # as `index_of` has checked
+    known = texts.known if isinstance(texts.known, CorpusRecords) else None
     for whole in texts.whole():
-        yield whole, compare(index, whole.text, corpus=corpus, prompt=prompt, ended=whole.finish_reason == "stop")
+        yield whole, compare(index, whole.text, corpus=corpus, prompt=prompt, ended=whole.finish_reason == "stop", known=known)
 
 
 def underlined(text: str, spans: Sequence[CopiedSpan]) -> str:
@@ -381,7 +382,10 @@ def _record_summary(novelty: TextNovelty) -> str:
     old = list(dict.fromkeys(each.text for each in records if not each.new))
     new = sum(each.new for each in records)
     named = ", ".join(old[:LISTED]) + (f" and {len(old) - LISTED:,} more" if len(old) > LISTED else "")
-    return f"{new:,} of {len(records):,} lines are new" + (f"; in the corpus are {named}" if old else "")
+    one, several = ("line", "lines") if novelty.kind in (None, "lines") else ("record", "records")
+    return f"{new:,} of {counted(len(records), one, several)} {'is' if len(records) == 1 else 'are'} new" + (
+        f"; in the corpus are {named}" if old else ""
+    )
 
 
 # ── damage ────────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -246,7 +246,7 @@ def novelty(db: Path, model: str | None, text: str | None, file: str | None, pro
     kept beside the database."""
     from dataclasses import asdict
 
-    from service.novelty import Indexes, compare
+    from service.novelty import Indexes, compare, learned
     from service.terminal.reports import index_of, novelty_report
     from service.terminal.text import terminal_width
 
@@ -254,7 +254,8 @@ def novelty(db: Path, model: str | None, text: str | None, file: str | None, pro
     with opened(db) as store, Indexes(store) as indexes:
         run, _ = store.runs.resolve(model)
         index = index_of(indexes, echo_beside, run)
-        found = compare(index, given, corpus=indexes.corpus_of(run).name, prompt=prompt, min_length=min_length)
+        corpus, known = indexes.corpus_of(run).name, learned(store, run)
+        found = compare(index, given, corpus=corpus, prompt=prompt, min_length=min_length, known=known)
     click.echo(json.dumps(asdict(found), ensure_ascii=False) if as_json else novelty_report(given, found, terminal_width()))
 
 

@@ -13,9 +13,13 @@ from click.testing import CliRunner, Result
 from flask.testing import FlaskClient
 
 import cli
+from model.checkpoint import Checkpoint
+from model.config import ModelConfig
+from model.language_model import LanguageModel
 from model.record_sampling import FRUITLESS
+from model.vocabulary import Vocabulary
 from service.novelty import of_run
-from service.store import Run, Store
+from service.store import Metric, Run, Store
 from service.web.app import create_app
 from service.web.service_config import ServiceConfig
 
@@ -153,6 +157,27 @@ def test_the_next_step_fits_the_cause(charloom: Callable[..., Result], store: St
     told = charloom("names", "--records", 2, "--prompt", "ab\\na", "--seed", 1)
     assert "note: the prompt has several records; only the last one counts" in told.stderr
     assert charloom("names", "--records", 2, "--prompt", "a", "--seed", 1).stdout == told.stdout
+
+
+def test_blocks_of_a_text_are_compared_as_records(client: FlaskClient, path: Path, store: Store) -> None:
+    form = {"kind": "blocks", "separator": "\n\n"}
+    store.corpora.add("poems", ["a\nb\n\nc\na\n\nb\n"], "poems", records=lambda: form)
+    store.runs.create("poems", corpus="poems", model_config={}, training_config={}, request={"records": form})
+    run = store.runs.claim("poems")
+    words = Vocabulary("char", "nfc", [*map(ord, "\nabc")], "\n\n")
+    model = Checkpoint(LanguageModel.new(ModelConfig(hidden_size=2), words.size, 0, boundary=words.boundary), words, {"step": 1})
+    store.checkpoints.save(run, Metric(step=1, epoch=1, loss=2.0, validation_loss=2.0, bits_per_char=2.9), model.to_bytes(), b"")
+    store.runs.release(run, "succeeded")
+    text = "\r\n\r\nb\r\n\r\n\r\nc\r\na\r\n\r\nd\r\n"
+    body = {"model": "poems", "text": text, "prompt": "x\n\na"}
+    found = client.post("/v1/novelty", json=body).get_json()
+    assert [(each["text"], each["new"]) for each in found["records"]] == [("b", False), ("c\na", False), ("d", True)]
+    assert [text[each["start"] : each["stop"]] for each in found["records"]] == ["b", "c\r\na", "d"]
+    open_end = client.post("/v1/novelty", json={**body, "text": "\nb\n\nc", "ended": False}).get_json()
+    assert [(each["text"], each["new"], each["start"]) for each in open_end["records"]] == [("a\nb", False, 0)]
+    assert (found["kind"], open_end["kind"]) == ("blocks", "blocks")
+    told = CliRunner().invoke(cli.main, ["novelty", "poems", "--text", "b\n\nd", "--db", str(path)])
+    assert "1 of 2 records are new; in the corpus are b" in told.stdout
 
 
 def test_a_completion_has_no_stop_strings_if_it_is_of_records(client: FlaskClient) -> None:

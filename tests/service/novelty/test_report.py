@@ -224,7 +224,7 @@ def test_a_guarded_text_has_nothing_longer_in_common(index_of: Indexer, tale: st
 
 def test_it_is_ready_for_json(index_of: Indexer) -> None:
     values = msgspec.to_builtins(compare(index_of(NAMES), "Bob\nIdb\n", corpus="names", min_length=3))
-    assert values.keys() == {"corpus", "characters", "min_length", "copied", "share", "longest", "found", "spans", "records"}
+    assert values.keys() == {"corpus", "characters", "min_length", "copied", "share", "longest", "found", "spans", "records", "kind"}
     assert values["spans"][0].keys() == {"start", "stop", "length", "times", "offset", "line", "before", "after"}
     assert values["records"] == [{"start": 0, "stop": 3, "text": "Bob", "new": False}, {"start": 4, "stop": 7, "text": "Idb", "new": True}]
     assert values["share"] == round(values["copied"] / 8, 4)

@@ -87,7 +87,7 @@ def test_records_are_counted_and_the_known_ones_named() -> None:
     last = novelty_report("", novelty(records=new + old), 500).splitlines()[-1]
     names = ", ".join(f"name{number}" for number in range(LISTED))
     assert last == f"1 of 21 lines are new; in the corpus are {names} and 2 more"
-    assert novelty_report("", novelty(records=new), 500).splitlines()[-1] == "1 of 1 lines are new"
+    assert novelty_report("", novelty(records=new), 500).splitlines()[-1] == "1 of 1 line is new"
 
 
 def test_a_table_fits_and_is_harmless() -> None:

@@ -75,13 +75,13 @@ export class NoveltyReport {
       "copied",
       [...found.spans, ...known].map((each) => [start + each.start, start + each.stop]),
     );
-    this.#say(found.records?.length ? this.#lines(found.records, known) : this.#share(found));
+    this.#say(found.records?.length ? this.#lines(found, known) : this.#share(found));
     this.#list(found);
   }
 
-  #lines(records, known) {
+  #lines({ records, kind }, known) {
     const names = [...new Set(known.map(({ text }) => text))];
-    const said = t("novelty.lines", { fresh: records.length - known.length, count: records.length });
+    const said = t(kind === "lines" ? "novelty.lines" : "novelty.records", { fresh: records.length - known.length, count: records.length });
     if (!names.length) return said;
     return `${said} ${t("novelty.known", { names: names.slice(0, LISTED).join(", ") + (names.length > LISTED ? " …" : "") })}`;
   }
