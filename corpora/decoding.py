@@ -34,6 +34,7 @@ _ISO_2022 = (b"\x1b$@", b"\x1b$B", b"\x1b$(", b"\x1b$)")  # begin East Asian cha
 _MARK = "\ufeff"
 _UNDECODABLE = "\udfff"  # stands for bytes that cannot be decoded until they are counted: no decoder returns it
 _BAD = re.compile("[\0\ud800-\udfff]")
+_WAITING, _MOST_WAITING = 16, 2**20  # bytes of an unended row of UTF-7's that wait to be decoded: few, and more than a text has
 _LINES = 3  # of the lines with something wrong, the first ones are named
 # Of a block. With more zero bytes, or bad places, it is not a text, or not in this encoding: a small picture has more.
 _FEW_ZEROS, _ZEROS_IN = 3, 1000
@@ -161,6 +162,8 @@ class _Reading:
     def _block(self) -> str:
         """Decodes `data`. Raises `BinaryText` and `UndecodableText`, unless another encoding is found, or bad places are replaced."""
         before = self.decoder.getstate()
+        if len(before[0]) > _MOST_WAITING:
+            raise UndecodableText(self.origin, self.offset - len(before[0]), self.codec, line=1 + self.lines)
         if not self.wide and (zero := self.data.find(0)) >= 0 and not self._few_zeros():
             if self._has_stray_zeros(before[0]):
                 if self.errors == "strict":
@@ -259,8 +262,11 @@ class _Reading:
     def _refusal(self, pending: bytes, whole: str) -> BinaryText | UndecodableText:
         """Decodes byte by byte to find the start of the forbidden character in `whole`; `pending` are bytes of the block before."""
         start = -len(pending)
-        for i in range(len(self.data)):
-            text = self.decoder.decode(self.data[i : i + 1])
+        i = -1
+        while i + 1 < len(self.data):
+            step = 1 + len(self.decoder.getstate()[0]) // _WAITING  # UTF-7 reads what waits again each time
+            text = self.decoder.decode(self.data[i + 1 : i + 1 + step])
+            i = min(i + step, len(self.data) - 1)
             if "\0" in text:
                 few = whole.count("\0") <= _MOST_CONTROLS * len(whole)
                 return self._zeros(self.offset + start, whole) if few else BinaryText(self.origin, self.offset + start)

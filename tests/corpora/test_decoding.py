@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import codecs
 import io
 import re
@@ -404,3 +405,14 @@ def test_the_lines_of_what_is_counted_are_found_by_one_reading() -> None:
     marks.add(Counted("\ufeff" * 1000 + "\n\n\ufeff\ufeff\n\ufeff\n\ufeff"), re.compile("\ufeff"), 4)
     assert (marks.count, marks.lines) == (1004, [5, 7, 8])
     assert Counted.seen <= 1010
+
+
+def test_an_endless_row_of_utf_7_is_not_read_again_and_again() -> None:
+    def row(text: str) -> bytes:
+        return b"a\n+" + base64.b64encode(text.encode("utf-16-be", "surrogatepass")).rstrip(b"=") + b"-"
+
+    with pytest.raises(UndecodableText, match=r"offset 2\b"):  # took many minutes
+        list(decoded(io.BytesIO(row("\u3042" * 90_000 + "\ud800")), "f", "utf-7"))
+    with pytest.raises(UndecodableText):
+        list(decoded(io.BytesIO(row("\u3042" * 900_000)), "f", "utf-7"))
+    assert "".join(decoded(io.BytesIO(row("\u3042" * 200_000)), "f", "utf-7")) == "a\n" + "\u3042" * 200_000
