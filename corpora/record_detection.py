@@ -20,6 +20,7 @@ NEARLY = 0.95  # share of the records that must have a form
 DELIMITERS = {",": "csv", ";": "csv", "|": "csv", "\t": "tsv"}
 NAME_WORDS, NAME_LENGTH = 4, 40  # most words and characters of an entry of a list
 DENSE = 6  # ... and characters, in scripts that write no spaces
+VERSE_WORDS, VERSE_LOWER = 2, 0.75  # words of a line after its first, in the mean, and the share of them in lower case
 NUMBER = re.compile(r"(?=\D*+\d)\s*+[-+]?[\d.,:/%€$ -]++")
 LONGEST_NUMBER = 40  # characters
 LABEL = re.compile(r"(?m)^[ \t]*([A-Za-z][\w -]{0,30}):")
@@ -127,7 +128,7 @@ def _list(lines: list[str], filled: list[str]) -> RecordFormat | None:
     body = lines[:-1] if lines and not lines[-1] else lines
     if len(body) - len(filled) > 0.02 * len(body) or sum(line[0].isspace() for line in filled) > 0.02 * len(filled):
         return None
-    if _has_entries(filled) or _is_sorted(filled) or _begins_alike(filled):
+    if (_has_entries(filled) and not _reads_on(filled)) or _is_sorted(filled) or _begins_alike(filled):
         return RecordFormat.of_kind("lines")
     return None
 
@@ -142,6 +143,12 @@ def _has_entries(lines: list[str]) -> bool:
         return len(line) <= most and len(line.split()) <= NAME_WORDS
 
     return sum(map(is_entry, lines)) >= NEARLY * len(lines) and _share(SENTENCE_END, lines) <= 0.1 and _share(CODE, lines) <= 0.02
+
+
+def _reads_on(lines: list[str]) -> bool:
+    """Lines of several words, of which those after the first are mostly in lower case, as in verse; names and titles have capitals."""
+    later = [word for line in lines for word in line.split()[1:]]
+    return len(later) > VERSE_WORDS * len(lines) and sum(word[0].islower() for word in later) > VERSE_LOWER * len(later)
 
 
 def _is_sorted(lines: list[str]) -> bool:

@@ -70,6 +70,10 @@ RECORDS: dict[str, tuple[str, str, bool]] = {
     "cities, sorted": ("\n".join(CITIES), "lines", False),
     "Korean names": ("\n".join(a + b + c for a in "김이박최" for b in "민서지현" for c in "준우아은호"), "lines", False),
     "Chinese words": ("\n".join(a + b for a in "天地人大小山水" for b in "火木金土日月"), "lines", False),
+    "titles": ("War and Peace;A Tale of Two;Of Mice and Men;The Great Gatsby;Brave New World;East of Eden;Lord of the Flies;"
+               "To the Lighthouse;The Old Man;Pride and Prejudice".replace(";", "\n"), "lines", False),
+    "names with particles": ("\n".join(f"{a} van der {b}" for a in NAMES for b in NAMES), "lines", False),
+    "dishes": ("\n".join(f"{a} {b}{c}" for a in ("pea", "egg", "fig") for b in ("pie", "dip") for c in ("", " with rye")), "lines", False),
     "a dictionary": ("\n".join(f"{a.lower()}{b.lower()}" for a in NAMES for b in NAMES), "lines", False),
     "headlines, sorted": ("\n".join(sorted(f"{a} wins the {b.lower()} prize of the whole northern region" for a in NAMES for b in NAMES)),
                           "lines", False),
@@ -98,6 +102,10 @@ PROSE: dict[str, str] = {
     "a play": PLAY,
     "verse": "\n\n".join("\n".join(f"the {RNG.choice(NAMES).lower()} of the morning goes\nand where it went no other knows,"
                                     for _ in range(4)) for _ in range(20)),
+    "verse of short lines": "\n".join(f"the {a.lower()} {b}" for a in SHUFFLED for b in ("of snow", "sang low", "burns in me")),
+    "German verse": "Wie ist die Welt;so stille und klar;in der Dämmrung Hülle;so traulich und hold;als eine stille Kammer;"
+                    "der Wald steht schwarz;so sind wohl manche Sachen;"
+                    "des Tages Jammer;verschlafen und vergessen sollt;und schweiget still;und aus den Wiesen".replace(";", "\n"),
     "verse with a comma in each line": "\n".join(f"roses are red, violets are {name.lower()}" for name in SHUFFLED),
     "markdown": MARKDOWN,
     "a markdown table": "| name | what |\n|---|---|\n" + "\n".join(f"| {a} | a person |" for a in SHUFFLED),

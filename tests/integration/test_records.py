@@ -266,3 +266,11 @@ def test_records_that_are_cut_from_blocks_are_found_without_their_blank_lines(st
     for record, stands in {"one\ntwo": True, "\none\ntwo\n": True, "three": True, "one": False, "e\u0301": False}.items():
         assert found.has_record(record) is stands
     assert found.novelty(["three", "one", "one"]).words == "1 of 3 records stand in corpus table; 2 are different"
+
+
+@pytest.mark.parametrize("separator", ["\n\n", "\n%\n", "\x1e", " <=> "])
+def test_a_model_of_records_is_looked_into(path: Path, add_model: AddModel, separator: str) -> None:
+    add_model("parted", text="abc", separator=separator)
+    for text in ([], ["--text", f"ab{separator}c"]):
+        found = CliRunner().invoke(cli.main, ["inspect", "parted", *text, "--db", str(path)], prog_name="charloom")
+        assert found.exit_code == 0, found.output

@@ -115,18 +115,22 @@ def test_the_liveliest_unit_is_shown_where_none_is_named(app: Flask, ask: Callab
     assert found["liveliest"] == f"{layer}:{unit}"
 
 
-def test_it_says_what_score_says(client: FlaskClient, ask: Callable[..., dict[str, Any]]) -> None:
-    """Also for characters of several symbols."""
-    text = "abécaé\n"
-    scored = client.post("/v1/score", json={"model": "two", "text": text, "logprobs": 3}).get_json()["data"][0]
-    found = ask(model="two", text=text, include=["surprise"], units=[], alternatives=3)
+@pytest.mark.parametrize("separator", [None, "\n\n", "\n%\n", "\x1e", " <=> "])
+def test_it_says_what_score_says(
+    client: FlaskClient, ask: Callable[..., dict[str, Any]], add_model: Callable[..., Run], separator: str | None
+) -> None:
+    """Also for characters of several symbols, and for a separator, which is one symbol of several characters."""
+    text = f"abéc{separator or ''}aé{separator or ''}\n"
+    add_model("parted", seed=2, text="abcé\n", normalization="nfd", separator=separator)
+    scored = client.post("/v1/score", json={"model": "parted", "text": text, "logprobs": 3}).get_json()["data"][0]
+    found = ask(model="parted", text=text, include=["surprise"], units=[], alternatives=3)
     bits = [0.0] * len(text)
     first: dict[int, dict[str, float]] = {}
     for offset, logprob, top in zip(*(scored["logprobs"][name] for name in ("text_offset", "token_logprobs", "top_logprobs")), strict=True):
         bits[offset] -= logprob / math.log(2)
         first.setdefault(offset, top)
     assert found["bits"] == pytest.approx(bits, abs=1e-3)
-    for told, top in zip(found["alternatives"], first.values(), strict=True):
+    for told, top in zip(filter(None, found["alternatives"]), first.values(), strict=True):
         assert all(share == pytest.approx(math.exp(top[symbol]), abs=1e-3) for symbol, share in told)
     assert found["bits_per_char"] == pytest.approx(scored["bits_per_char"], abs=1e-3)
 
