@@ -508,3 +508,15 @@ def test_a_list_is_cut_into_records(client: FlaskClient, upload: Callable[..., T
             packed.writestr(f"{n}.txt", f"a poem, {n}\nwith two lines\n" * 3)
     meta = upload(archive.getvalue(), "poems.zip", records="files").get_json()["meta"]
     assert (meta["records"]["kind"], meta["records"]["count"], meta["records"]["separator"]) == ("files", 3, "\x1e")
+
+
+def test_a_chat_is_records_and_zero_characters_are_told(upload: Callable[..., TestResponse]) -> None:
+    chat = "".join(f"12/03/2024, 10:{minute:02} - Ann: do you really think, {'that, ' * minute}so?\n" for minute in range(40))
+    records = upload(chat, name="chat").get_json()["meta"]["records"]
+    assert (records["kind"], records["count"]) == ("lines", 40)
+    assert upload(chat, name="prose", records="none").get_json()["meta"]["records"] is None
+    answer = upload("hello \0 world\n" * 40, name="zeros")
+    assert answer.get_json()["error"]["code"] == "zero_characters"
+    assert "has 40 NUL characters (U+0000), the first at offset 6, in lines 1, 2, 3 and more; errors replace" in error(answer)[2]
+    assert "40 places" in str(upload("hello \0 world\n" * 40, name="zeros", errors="skip").get_json()["meta"]["warnings"])
+    assert error(upload(TALE, name="wrong", records=r"\d"))[:2] == (400, "records")
