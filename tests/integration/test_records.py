@@ -196,7 +196,8 @@ def test_symbols_that_were_tried_count_for_the_caller(client: FlaskClient, monke
     monkeypatch.setattr(client.application.extensions["charloom"].limits.symbols, "spend", lambda caller, count: spent.append(count))
     body = client.post("/generate", json={"records": 50, "new": True, "unique": True, **SEED}).get_json()
     assert body["symbols"] > sum(map(len, body["texts"]))
-    assert spent == [body["symbols"] + body["prompt_symbols"]]
+    [drawn] = spent  # with those of tries that were begun and not judged
+    assert drawn >= body["symbols"] + body["prompt_symbols"]
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ RUN = Run(
     id=1,
     name="tale-lstm",
     corpus="tale",
+    corpus_id=1,
     state="running",
     message=None,
     model_config={"cell": "lstm", "num_layers": 2, "hidden_size": 128},
