@@ -221,6 +221,15 @@ def test_a_file_that_is_no_model_is_the_fault_of_the_request(client: FlaskClient
     assert client.get("/v1/models/new").status_code == 404
 
 
+def test_a_model_is_sent_in_pieces_of_which_one_is_in_memory(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = client.get("/v1/models/first/content").data
+    monkeypatch.setattr("service.store.blobs.PIECE", 1000)
+    answer = client.get("/v1/models/first/content", buffered=False)
+    pieces = [*answer.iter_encoded()]
+    assert (b"".join(pieces), answer.content_length) == (whole, len(whole))
+    assert max(map(len, pieces)) == 1000 < len(whole)
+
+
 def test_imports_are_bounded_as_uploads_are(client: FlaskClient, db: Path) -> None:
     app = create_app(ServiceConfig(db=db, min_disk=0, max_upload=1000, upload_memory=10_000))
     bounded, budget = app.test_client(), app.extensions["charloom"].upload_memory

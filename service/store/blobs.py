@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 from service.store.database import Connections
 from service.system.errors import DatabaseUnusable
 
+PIECE = 2**22  # bytes that are read at a time: a handle finds its place in the file by a list of pages, which takes time
 LARGEST = 1_000_000_000 - 1000  # bytes; SQLite's default limit for a row (https://sqlite.org/limits.html), less its other columns
 
 
@@ -32,6 +34,23 @@ def put(file: Connections, data: bytes) -> str:
     file.execute(write, sha256, len(data), data)
     file.execute(write, sha256 if stored is None else "", 0, b"")  # SQLite keeps a copy of what a statement was given last
     return sha256
+
+
+def pieces(file: Connections, sha256: str) -> Iterator[bytes]:
+    """Yields stored bytes in pieces; no lock is held between two. Less than all of them comes if they are removed meanwhile."""
+    start = 0
+    while row := file.row("SELECT rowid, size FROM blobs WHERE sha256 = ? AND length(data) > ?", sha256, start):
+        with file.using() as db, _opened(db.conn, row["rowid"]) as blob:
+            blob.seek(start)
+            piece: bytes = blob.read(PIECE)
+        start += len(piece)
+        yield piece
+
+
+def _opened(connection: Any, rowid: int) -> Any:
+    """Returns a handle of stored bytes, by which a part is read without the rest; pysqlite3 has another name for it than Python."""
+    open_blob = getattr(connection, "open_blob", None) or connection.blobopen
+    return open_blob("blobs", "data", rowid, readonly=True)
 
 
 def used_by(file: Connections, run: int) -> set[str]:

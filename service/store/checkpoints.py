@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -237,12 +237,39 @@ class Checkpoints:
             raise RunCannotGoOn(run.name, f"its last checkpoint, of step {checkpoint.step:,}, has no training state; train a new run")
         return checkpoint, model, state
 
+    def pieces(self, run: Run, which: Which = "best") -> tuple[StoredCheckpoint, Iterator[bytes]]:
+        """Returns a checkpoint and its model's bytes in pieces, which take little memory, after all of them have been checked.
+
+        Raises as `load`; the iterator too, if the checkpoint is deleted meanwhile.
+        """
+        checkpoint = self.get(run, which)
+        digest, size = hashlib.sha256(), 0
+        for piece in blobs.pieces(self._file, checkpoint.model_sha256):
+            digest.update(piece)
+            size += len(piece)
+        if size != checkpoint.model_bytes and self._file.row("SELECT 1 FROM blobs WHERE sha256 = ?", checkpoint.model_sha256) is None:
+            raise self._missing(run, checkpoint.step)
+        self._check(checkpoint, checkpoint.model_sha256, digest.hexdigest())
+        return checkpoint, self._whole(run, checkpoint)
+
+    def _whole(self, run: Run, checkpoint: StoredCheckpoint) -> Iterator[bytes]:
+        left = checkpoint.model_bytes
+        for piece in blobs.pieces(self._file, checkpoint.model_sha256):
+            left -= len(piece)
+            yield piece
+        if left:
+            raise self._missing(run, checkpoint.step)
+
     def _bytes(self, checkpoint: StoredCheckpoint, sha256: str) -> bytes | None:
         row = self._file.row("SELECT data FROM blobs WHERE sha256 = ?", sha256)
         if row is None:
             return None
         data: bytes = row["data"]
-        if hashlib.sha256(data).hexdigest() != sha256:
+        self._check(checkpoint, sha256, hashlib.sha256(data).hexdigest())
+        return data
+
+    def _check(self, checkpoint: StoredCheckpoint, sha256: str, found: str) -> None:
+        if found != sha256:
             thing = f"checkpoint {checkpoint.run}@{checkpoint.step}"
             self._file.damage.note(thing, "its bytes changed after they were stored", key=sha256)
             raise DamagedCheckpoint(
@@ -251,7 +278,6 @@ class Checkpoints:
                 f" or mend it from a backup: {proposed('check --repair --from BACKUP', self._file.path)}",
             )
         self._file.damage.is_sound(sha256)
-        return data
 
     def _missing(self, run: Run, step: int | None) -> CheckpointNotFound:
         return CheckpointNotFound(run.name, step, [row.step for row in self.list(run)])

@@ -10,6 +10,7 @@ from model.checkpoint import Checkpoint
 from model.errors import CheckpointError, InvalidSetting
 from service.generation.model_cache import LARGEST_FILE, import_model
 from service.store import Run, StoredCheckpoint, Which
+from service.store.blobs import PIECE
 from service.system.errors import (
     CheckpointInUse,
     Conflict,
@@ -128,9 +129,10 @@ def content_routes(service: Service) -> Blueprint:
             run, which = service.store.runs.resolve(model)
             stored = service.store.checkpoints.get(run, which)
         with ExitStack() as held:
-            held.enter_context(service.upload_memory.share(caller()))(stored.model_bytes)  # a slow client holds it for long
-            _, data = service.store.checkpoints.load(run, stored.step)
-            response = Response(data, mimetype=SAFETENSORS)
+            held.enter_context(service.upload_memory.share(caller()))(min(stored.model_bytes, PIECE))  # a slow client holds it for long
+            _, pieces = service.store.checkpoints.pieces(run, stored.step)
+            response = Response(pieces, mimetype=SAFETENSORS)
+            response.headers["Content-Length"] = str(stored.model_bytes)
             response.call_on_close(held.pop_all().close)
         response.headers["Content-Disposition"] = attachment(f"{run.name}-{stored.step}.safetensors")
         return response
