@@ -40,12 +40,18 @@ def wait_for(answers: Answers) -> None:
 class Bounds:
     """What reading documents may take. A PDF of 260 pages with 400 kB of text took 2.2 s and 37 MB (measured with pypdf 7.1)."""
 
-    memory: int = 128 * 2**20  # bytes, of the process that reads; Python itself and a library take 20 MB
+    memory: int = 112 * 2**20  # bytes, of the process that reads, at most
+    memory_from: int = 40 * 2**20  # bytes for the smallest document: Python itself and openpyxl take less than 30 MiB ...
+    memory_ratio: int = 100  # ... and for each of its bytes, which may be packed
     seconds: float = 10.0  # of processor time, for each document ...
     seconds_per_megabyte: float = 5.0  # ... and for each of its megabytes
     size: int = 2**32  # bytes of a document, and of its text
     ratio: int = 100  # of a document's text to its bytes, from `ratio_from` bytes of text on: more is a bomb
     ratio_from: int = 2**28
+
+    def memory_for(self, size: int) -> int:
+        """Returns the bytes of memory that a document of that size may take."""
+        return min(self.memory, self.memory_from + self.memory_ratio * size)
 
 
 @dataclass
@@ -119,7 +125,7 @@ class DocumentReader:
         """
         self.bounds, self._column, self._field = bounds, column, field
         self._scratch, self._take, self._room, self._wait = scratch, take, room, wait
-        self._taken = False
+        self._memory = 0  # bytes that were taken for the process
         self._file: IO[bytes] | None = None  # the bytes of the document
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -150,13 +156,14 @@ class DocumentReader:
 
         Raises the kinds of `DocumentError`, and what `stream` raises.
         """
-        if not self._taken:
-            self._take(self.bounds.memory)
-            self._taken = True
         size = self._copy(stream, kind, name)
+        if (more := self.bounds.memory_for(size) - self._memory) > 0:
+            self._take(more)
+            self._memory += more
         seconds = self.bounds.seconds + self.bounds.seconds_per_megabyte * size / 1e6
         process = self._started()
-        asked = {"reader": kind.reader, "what": kind.what, "seconds": seconds, "column": self._column, "field": self._field}
+        asked: dict[str, Any] = {"reader": kind.reader, "what": kind.what, "column": self._column, "field": self._field}
+        asked |= {"seconds": seconds, "memory": self._memory}
         text: IO[bytes] = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY, dir=self._scratch)  # noqa: SIM115
         with contextlib.ExitStack() as on_failure:
             on_failure.callback(text.close)
@@ -236,7 +243,7 @@ class DocumentReader:
     def _failure(self, process: subprocess.Popen[bytes], kind: FileType, name: str, seconds: float) -> UnreadableDocument:
         status = process.wait()
         if status == MEMORY_TAKEN:
-            why = f"that takes more than {self.bounds.memory:,} bytes of memory, the limit"
+            why = f"that takes more than {self._memory:,} bytes of memory, the limit"
         elif hasattr(signal, "SIGXCPU") and status == -signal.SIGXCPU:
             why = f"that takes more than {seconds:.0f} seconds of processor time, the limit"
         else:

@@ -201,13 +201,15 @@ def limit(memory: int) -> None:
         os.nice(NICENESS)
 
 
-def allow(seconds: float) -> None:
-    """Gives this process that much more processor time; then the system ends it."""
+def allow(seconds: float, memory: int) -> None:
+    """Gives this process that much more processor time, after which the system ends it, and that much memory in all."""
     with contextlib.suppress(ImportError, OSError, ValueError):
         import resource
 
         _, most = resource.getrlimit(resource.RLIMIT_CPU)
         resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(time.process_time() + seconds), most))
+        _, most = resource.getrlimit(resource.RLIMIT_DATA)
+        resource.setrlimit(resource.RLIMIT_DATA, (memory, most))
 
 
 def receive(lines: SimpleQueue[bytes]) -> None:
@@ -221,13 +223,14 @@ def receive(lines: SimpleQueue[bytes]) -> None:
 def main() -> None:
     """Reads documents until standard input ends."""
     limit(int(sys.argv[2]))
+    sys.modules["numpy"] = None  # type: ignore[assignment]  # openpyxl would load it for nothing, with tens of megabytes
     lines: SimpleQueue[bytes] = SimpleQueue()
     threading.stack_size(STACK)
     threading.Thread(target=receive, args=(lines,), daemon=True).start()
     with open(int(sys.argv[1]), "rb") as file:
         while True:
             asked = json.loads(lines.get())
-            allow(asked["seconds"])
+            allow(asked["seconds"], asked["memory"])
             file.seek(0)
             try:
                 read_one(file, asked, sys.stdout.buffer)

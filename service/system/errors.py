@@ -504,8 +504,8 @@ class MemoryTaken(TooManyRequests):
     def __init__(self, wanted: int, limit: int) -> None:
         ServiceError.__init__(
             self,
-            f"the request needs {wanted / 1e6:,.0f} MB more memory, and others take what there is for uploads and downloads"
-            f" ({limit / 1e6:,.0f} MB, --upload-memory); try again in a moment",
+            f"the request needs {wanted / 1e6:,.0f} MB more memory, and requests that run take what there is for uploads and"
+            f" downloads ({limit / 1e6:,.0f} MB, --upload-memory, of which one caller has half); try again in a moment",
         )
 
 

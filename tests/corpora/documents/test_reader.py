@@ -161,7 +161,7 @@ def _runs(number: int) -> bool:
         return False
 
 
-def test_memory_is_taken_once_and_before_it_is_used(written: Written) -> None:
+def test_memory_is_taken_once_in_proportion_and_before_it_is_used(written: Written) -> None:
     taken: list[int] = []
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as file:
@@ -170,10 +170,12 @@ def test_memory_is_taken_once_and_before_it_is_used(written: Written) -> None:
     archive.seek(0)
     source = open_stream(archive, "a.zip", take=taken.append)
     assert lines_of("".join(source.pieces())) == LINES * 3
-    assert taken.count(Bounds.memory) == 1
+    reading = Bounds().memory_for(len(written("docx").read_bytes()))
+    assert taken.count(reading) == 1
+    assert Bounds.memory_from < reading < Bounds.memory == Bounds().memory_for(10**6)
 
     def refuse(size: int) -> None:
-        if size == Bounds.memory:
+        if size == reading:
             raise TextTooLarge("memory", size)
 
     with pytest.raises(TextTooLarge, match="memory"):

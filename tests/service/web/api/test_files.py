@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 from werkzeug.http import parse_options_header
 from werkzeug.test import TestResponse
 
+from corpora.documents.reader import Bounds
 from service.store import Corpus, Store
 from service.web.api import files
 from service.web.app import create_app
@@ -415,11 +416,26 @@ def test_uploads_share_memory(app: Flask, upload: Callable[..., TestResponse]) -
         assert upload(lzma.compress(TALE.encode()), name="usual").status_code == 200
         answer = upload(large, name="large")
         assert answer.status_code == 429
-        assert "the request needs 59 MB more memory, and others take what there is for uploads and downloads (268 MB" in error(answer)[2]
+        assert (
+            "the request needs 59 MB more memory, and requests that run take what there is for uploads and downloads (268 MB"
+            in error(answer)[2]
+        )
         take(20_000_000)
         assert upload(TALE, name="another").status_code == 429
     assert upload(large, name="large").status_code == 200
     assert budget._taken == 0
+
+
+def test_a_small_document_finds_memory_beside_large_ones(app: Flask, upload: Callable[..., TestResponse]) -> None:
+    budget = app.extensions["charloom"].upload_memory
+    budget._seconds = 0.01
+    with budget.share("another") as take:
+        take(files.UPLOAD_BYTES + Bounds.memory)
+        assert upload("<p>" + TALE, name="page.html").status_code == 200
+        with budget.share("address:127.0.0.1") as mine:
+            mine(files.UPLOAD_BYTES + Bounds().memory_for(1000))
+            assert upload("<p>" + TALE, name="other.html").status_code == 200
+    assert files.UPLOAD_BYTES + Bounds.memory <= budget._limit // 2  # so that the largest one leaves as much for another caller
 
 
 def test_a_document_whose_client_has_left_is_read_no_further(app: Flask, client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
