@@ -102,10 +102,10 @@ PROSE: dict[str, str] = {
     "a play": PLAY,
     "verse": "\n\n".join("\n".join(f"the {RNG.choice(NAMES).lower()} of the morning goes\nand where it went no other knows,"
                                     for _ in range(4)) for _ in range(20)),
-    "verse of short lines": "\n".join(f"the {a.lower()} {b}" for a in SHUFFLED for b in ("of snow", "sang low", "burns in me")),
+    "verse of short lines": "\n".join(f"the {a.lower()} {b}" for a in SHUFFLED for b in ("of snow", "sang low", "went on")),
     "German verse": "Wie ist die Welt;so stille und klar;in der Dämmrung Hülle;so traulich und hold;als eine stille Kammer;"
-                    "der Wald steht schwarz;so sind wohl manche Sachen;"
-                    "des Tages Jammer;verschlafen und vergessen sollt;und schweiget still;und aus den Wiesen".replace(";", "\n"),
+                    "der Wald steht schwarz;verlassen und so still;"
+                    "wo ihr so lange;verschlafen und vergessen sollt;und schweiget still;und aus den Wiesen".replace(";", "\n"),
     "verse with a comma in each line": "\n".join(f"roses are red, violets are {name.lower()}" for name in SHUFFLED),
     "markdown": MARKDOWN,
     "a markdown table": "| name | what |\n|---|---|\n" + "\n".join(f"| {a} | a person |" for a in SHUFFLED),
