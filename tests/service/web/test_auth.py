@@ -255,7 +255,7 @@ def test_on_a_network_nobody_passes_without_any_key(service: Service) -> None:
 # ── scopes and lifetimes ──────────────────────────────────────────────────────────────────────────────────────────────
 
 NEED_TRAIN = {"files.upload", "model_content.upload", "fine_tuning.create", "fine_tuning.cancel", "fine_tuning.pause", "fine_tuning.resume"}
-NEED_ADMIN = {"files.delete", "files.rename", "models.delete", "models.rename", "models.pin", "models.unpin"}
+NEED_ADMIN = {"files.delete", "files.change", "models.delete", "models.rename", "models.pin", "models.unpin"}
 
 
 @pytest.mark.parametrize("scope", SCOPES)

@@ -300,7 +300,7 @@ def test_what_cannot_be_searched(client: FlaskClient, store: Store, weaver: Run)
     store.corpora.add("dot", ["."], "dot.txt")
     status, _, message = refused(model="weaver", corpus="dot")
     assert status == 503
-    assert message.startswith("looking for cells of the model weaver@7 in corpus dot failed: corpus dot has 1 characters")
+    assert message.startswith("looking for cells of the model weaver@7 in corpus dot failed: corpus dot has 1 character;")
 
 
 def test_a_search_ends_where_nobody_waits_for_it(
