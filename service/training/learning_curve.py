@@ -107,14 +107,14 @@ def standing(metrics: Sequence[Metric], seconds_left: float, baselines: Mapping[
     behind = min(((value, order) for order, value in baselines.items() if value > loss), default=None)
     ahead = max(((value, order) for order, value in baselines.items() if value <= loss), default=None)
     diverged = loss > DIVERGED * baselines.get(0, math.inf)
-    place = f", far worse than guessing evenly ({baselines[0] * bits:.2f}): it has diverged" if diverged else _between(behind, ahead, bits)
+    far = f": diverged (guessing evenly has {baselines.get(0, 0) * bits:.2f}); lower learning_rate"
+    place = far if diverged else _between(behind, ahead, bits)
     return Standing(
         loss=loss,
         bits_per_char=loss * bits,
         better_than=name(behind[1]) if behind else None,
         worse_than=name(ahead[1]) if ahead else None,
-        words=f"{loss:.3f} nats = {loss * bits:.2f} bits per character{place}"
-        + ("; train anew with a lower learning_rate" if diverged else ""),
+        words=f"{loss:.3f} nats = {loss * bits:.2f} bits per character{place}",
         outlook=outlook(points, seconds_left) if len(points) >= LEAST and not diverged else None,
         diverged=diverged,
     )

@@ -143,7 +143,7 @@ def test_brackets_in_strings_are_no_lists_and_are_told_from_lists_in_linear_time
 def test_a_long_unknown_name_is_not_repeated_as_a_whole() -> None:
     with pytest.raises(UnknownSetting) as raised:
         GENERATE.parse(b'{"' + b"x" * 10_000 + b'": 1}')
-    assert len(str(raised.value)) < 300
+    assert len(str(raised.value)) < 400
 
 
 @given(st.binary(max_size=60))
