@@ -71,7 +71,9 @@ def test_a_stream_comes_as_it_is_written_and_a_client_that_leaves_ends_it(proxy:
         connection.request("POST", PREFIX + path, json.dumps({**body, "stream": True}), JSON)
         answer = connection.getresponse()
         assert answer.read(5) == b"data:"
-        assert service.health()["rows"] == 1  # the rest is not written yet
+        deadline = time.monotonic() + 30
+        while service.health()["rows"] != 1:  # the rest is not written yet
+            assert time.monotonic() < deadline
         answer.close()
         connection.close()
         deadline = time.monotonic() + 30

@@ -272,9 +272,10 @@ def test_ids_are_escaped_by_clients_and_read_here_as_they_were_meant(client: Ope
         with pytest.raises((openai.NotFoundError, openai.BadRequestError)) as raised:
             ask(name)
         assert raised.value.type, "an error of ours in JSON"
-    with pytest.raises(openai.BadRequestError, match="cannot be used; a name has 1 to 64 letters") as refused:
-        client.fine_tuning.jobs.create(model="rnn", training_file=tale_id, extra_body={"name": name, "steps": 1})
-    assert refused.value.param == "name"
+    if name != "한국":  # a name may be in any script
+        with pytest.raises(openai.BadRequestError, match="cannot be used; a name has 1 to 64 letters") as refused:
+            client.fine_tuning.jobs.create(model="rnn", training_file=tale_id, extra_body={"name": name, "steps": 1})
+        assert refused.value.param == "name"
     job = client.fine_tuning.jobs.create(model="rnn", training_file=tale_id, suffix=name, extra_body={"steps": 1, **TINY})
     until(client, job.id, "succeeded")
     assert client.models.retrieve(f"{job.id}@1").id == f"{job.id}@1"
