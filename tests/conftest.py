@@ -29,7 +29,7 @@ from service.store import Corpus, Metric, Run, Store
 from service.system import disk, processes
 from tests.served import Server, end, start
 
-disk.RESERVE = disk.SMALLEST = 1  # byte: one for each of a thousand databases would take much room; subprocesses have a real one
+disk.RESERVE = disk.SMALLEST = 64  # bytes: one for each of a thousand databases would take much room; subprocesses have a real one
 if shortcoming():
     os.environ[VARIABLE] = NUMPY  # chosen, so that no run and no text says what is missing
 

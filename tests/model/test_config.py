@@ -232,7 +232,7 @@ def test_to_json_and_back(data: st.DataObject) -> None:
     if values.get("prompt_ids") is not None:
         values.pop("prompt", None)
     if values.get("records") is not None:
-        values.pop("n", None)
+        values = {name: value for name, value in values.items() if name not in ("n", "stop")}
         values |= {name: data.draw(st.booleans()) for name in ("new", "unique", "valid")}
     config = cls(**values)
     assert cls.from_dict(json.loads(json.dumps(config.to_dict()))) == config
