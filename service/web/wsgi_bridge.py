@@ -17,7 +17,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from typing import Any
 from urllib.parse import unquote_to_bytes, urlsplit
 
@@ -269,7 +269,7 @@ class RequestBody:
         return self if self.missing else io.BytesIO(self._data)
 
     def read(self, size: int = -1) -> bytes:
-        """Returns up to `size` bytes, or all for -1, in a thread. Raises `RequestTimeout` and `ClientDisconnected`."""
+        """Returns up to `size` bytes, or all for -1, in a thread. Raises `RequestTimeout`, `ClientDisconnected` and `ServiceStopping`."""
         if size < 0:
             parts = [self._data]
             while self.missing:
@@ -290,6 +290,8 @@ class RequestBody:
         except TimeoutError:
             future.cancel()
             raise RequestTimeout("the body did not arrive in time, or not as a whole; send it again") from None
+        except CancelledError:
+            raise ServiceStopping from None
         self._deadline += len(data) / SLOWEST_RATE
         if not self.missing:
             self.has_arrived()
