@@ -287,6 +287,13 @@ def _upload(size: float) -> Sent:
     return lambda service: [service.upload("large.txt.gz", data)[0]]
 
 
+def _content(size: float) -> Sent:
+    """A model that describes itself at length; 20 MB of nothing else."""
+    header = json.dumps({"__metadata__": {"charloom": json.dumps({"format": 1, "facts": {"z": [[]] * int(5_000_000 * size)}})}}).encode()
+    data = len(header).to_bytes(8, "little") + header
+    return lambda service: [service.ask("PUT", "/v1/models/described/content", data)[0]]
+
+
 def _nothing(size: float) -> Sent:
     return lambda service: []
 
@@ -333,6 +340,9 @@ LARGEST: dict[tuple[str, str], Attack] = {
     ),
     ("POST", "/v1/inspect/cells"): _json("POST", "/v1/inspect/cells", lambda size: [{"model": "trained", "corpus": "tale"}]),
     ("POST", "/v1/files"): _upload,
+    ("PATCH", "/v1/files/<file>"): _json("PATCH", "/v1/files/tale", lambda size: [{"records": "lines"}, {"records": "none"}]),
+    ("PUT", "/v1/models/<model>/content"): _content,
+    ("PATCH", "/v1/models/<model>"): _nothing,
     ("POST", JOBS): _json(
         "POST",
         JOBS,
