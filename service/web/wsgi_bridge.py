@@ -54,7 +54,8 @@ LINGER = 2.0  # seconds for the rest of a body that is not read: a connection th
 REST = 2**26  # bytes of it, at most
 BUFFER = 2**16  # bytes of a response that wait for the client before its thread is given back
 TICK = 0.5  # seconds between two looks for connections that are late
-FRESH = 0.02  # seconds that a probe waits until the state is read anew; else it is told the one that was read before
+FRESH = 0.02  # seconds that a probe waits until the state is read anew; else it is told the one that was read before ...
+RECENT, PATIENT = 1.0, 0.5  # ... if that is younger than this many seconds; if not, it waits for so many, since probes may be seldom
 READERS = 2  # threads that read it: being ready is found out by writing, which may wait for another process
 
 
@@ -89,6 +90,7 @@ class WsgiBridge:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="request")
         self._read_state, self._readers = read_state, ThreadPoolExecutor(READERS, thread_name_prefix="probe")
         self._reading: dict[str, asyncio.Future[None]] = {}  # by the probe's path
+        self._read_at: dict[str, float] = {}  # when that ended last while a probe waited
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -110,12 +112,15 @@ class WsgiBridge:
         self._pool.submit(work)
 
     async def read_state(self, path: str) -> None:
-        """Lets the state be read anew for a probe. Waits for that `FRESH` seconds at most."""
+        """Lets the state be read anew for a probe. Waits for that `FRESH` seconds at most, or `PATIENT` if the last one is not recent."""
         reading = self._reading.get(path)
         if reading is None or reading.done():
             reading = self._reading[path] = asyncio.get_running_loop().run_in_executor(self._readers, self._read_state, path)
             reading.add_done_callback(_tell_failure)
-        await asyncio.wait([reading], timeout=FRESH)
+        recent = time.monotonic() - self._read_at.get(path, float("-inf")) < RECENT
+        done, _ = await asyncio.wait([reading], timeout=FRESH if recent else PATIENT)
+        if done:
+            self._read_at[path] = time.monotonic()
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
