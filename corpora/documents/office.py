@@ -7,6 +7,7 @@ and notes stand at the end. Left out: what tracked changes have deleted, hidden 
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import BinaryIO
@@ -50,7 +51,7 @@ class _Row:
     cells: list[list[str]] = field(default_factory=list)
 
 
-class _Paragraphs:
+class _Paragraphs(ABC):
     """Collects paragraphs while XML is parsed. Paragraphs may lie inside of others (in a text box), and tables inside of cells."""
 
     def __init__(self) -> None:
@@ -84,17 +85,21 @@ class _Paragraphs:
         if not self._skipped:
             self.text(data)
 
+    @abstractmethod
     def leaves_out(self, name: str, attributes: Mapping[str, str]) -> bool:
-        raise NotImplementedError
+        """Returns whether an element is left out with all that is in it."""
 
+    @abstractmethod
     def start(self, name: str, attributes: Mapping[str, str]) -> None:
-        raise NotImplementedError
+        """Begins an element that is not left out."""
 
+    @abstractmethod
     def end(self, name: str) -> None:
-        raise NotImplementedError
+        """Ends such an element."""
 
+    @abstractmethod
     def text(self, data: str) -> None:
-        raise NotImplementedError
+        """Takes text outside of what is left out."""
 
     def _write(self, text: str) -> None:
         if self._open:

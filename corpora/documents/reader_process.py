@@ -8,6 +8,7 @@ bytes for the length, and text in UTF-8 (`T`), the counts of a document that is 
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import math
 import os
@@ -47,42 +48,6 @@ def _office(file: BinaryIO, asked: dict[str, Any]) -> Parts:
     return office.read_docx(file)
 
 
-def _odt(file: BinaryIO, asked: dict[str, Any]) -> Parts:
-    from corpora.documents import office
-
-    return office.read_odt(file)
-
-
-def _epub(file: BinaryIO, asked: dict[str, Any]) -> Parts:
-    from corpora.documents import markup
-
-    return markup.read_epub(file)
-
-
-def _html(file: BinaryIO, asked: dict[str, Any]) -> Parts:
-    from corpora.documents import markup
-
-    return markup.read_html(file)
-
-
-def _pdf(file: BinaryIO, asked: dict[str, Any]) -> Parts:
-    from corpora.documents import pdf
-
-    return pdf.read_pdf(file)
-
-
-def _rtf(file: BinaryIO, asked: dict[str, Any]) -> Parts:
-    from corpora.documents import rtf
-
-    return rtf.read_rtf(file)
-
-
-def _notebook(file: BinaryIO, asked: dict[str, Any]) -> Parts:
-    from corpora.documents import notebooks
-
-    return notebooks.read_notebook(file)
-
-
 def _transcript(file: BinaryIO, asked: dict[str, Any]) -> Parts:
     from corpora.documents import transcripts
 
@@ -90,32 +55,36 @@ def _transcript(file: BinaryIO, asked: dict[str, Any]) -> Parts:
     return read[asked["reader"]](file)
 
 
-def _csv(file: BinaryIO, asked: dict[str, Any]) -> Parts:
+def _table(file: BinaryIO, asked: dict[str, Any]) -> Parts:
     from corpora.documents import tables
 
-    return tables.read_csv(file, asked["column"])
+    return tables.read_csv(file, asked["column"]) if asked["reader"] == "csv" else tables.read_json_lines(file, asked["field"])
 
 
-def _json_lines(file: BinaryIO, asked: dict[str, Any]) -> Parts:
-    from corpora.documents import tables
+def _text_of(module: str, reader: str) -> Callable[[BinaryIO, dict[str, Any]], Parts]:
+    """Returns a reader that needs nothing but the file. Its module is imported when it is called: most processes need one of them."""
 
-    return tables.read_json_lines(file, asked["field"])
+    def read(file: BinaryIO, asked: dict[str, Any]) -> Parts:
+        found: Parts = getattr(importlib.import_module(f"corpora.documents.{module}"), reader)(file)
+        return found
+
+    return read
 
 
 # Each reader, and what stands between the parts that it yields.
 READERS: dict[str, tuple[Callable[[BinaryIO, dict[str, Any]], Parts], str]] = {
     "office": (_office, "\n"),
-    "odt": (_odt, "\n"),
-    "epub": (_epub, "\n"),
-    "html": (_html, "\n"),
-    "rtf": (_rtf, "\n"),
-    "pdf": (_pdf, "\n"),
-    "notebook": (_notebook, "\n\n"),
+    "odt": (_text_of("office", "read_odt"), "\n"),
+    "epub": (_text_of("markup", "read_epub"), "\n"),
+    "html": (_text_of("markup", "read_html"), "\n"),
+    "rtf": (_text_of("rtf", "read_rtf"), "\n"),
+    "pdf": (_text_of("pdf", "read_pdf"), "\n"),
+    "notebook": (_text_of("notebooks", "read_notebook"), "\n\n"),
     "subtitles": (_transcript, RECORD),
     "whatsapp": (_transcript, RECORD),
     "chat": (_transcript, RECORD),
-    "csv": (_csv, RECORD),
-    "json_lines": (_json_lines, RECORD),
+    "csv": (_table, RECORD),
+    "json_lines": (_table, RECORD),
 }
 
 
