@@ -54,8 +54,9 @@ LINGER = 2.0  # seconds for the rest of a body that is not read: a connection th
 REST = 2**26  # bytes of it, at most
 BUFFER = 2**16  # bytes of a response that wait for the client before its thread is given back
 TICK = 0.5  # seconds between two looks for connections that are late
-FRESH = 0.02  # seconds that a probe waits until the state is read anew; else it is told the one that was read before ...
-RECENT, PATIENT = 1.0, 0.5  # ... if that is younger than this many seconds; if not, it waits for so many, since probes may be seldom
+FRESH = 0.02  # seconds that a probe waits until the state is read anew; else it is told the one that was read before
+RECENT = 1.0  # seconds after which that is too old to be told at once ...
+PATIENT = 0.5  # ... and for which a probe waits then: on a busy machine reading takes longer than FRESH, and probes may be seldom
 READERS = 2  # threads that read it: being ready is found out by writing, which may wait for another process
 
 

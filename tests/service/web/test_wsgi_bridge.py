@@ -19,7 +19,7 @@ import uvicorn
 from service.web.admission import AT_ONCE, ParsingOrder
 from service.web.http_connection import HttpConnection
 from service.web.server import listen
-from service.web.wsgi_bridge import BODY, BUFFER, WsgiBridge
+from service.web.wsgi_bridge import BODY, BUFFER, FRESH, WsgiBridge
 
 Application = Callable[[dict[str, Any], Any], Any]
 
@@ -330,6 +330,20 @@ def test_a_state_that_is_not_read_keeps_no_probe_waiting(serve: Callable[..., in
         assert read == ["/health"]  # it is not read again while it is being read
     finally:
         go_on.set()
+
+
+def test_a_probe_that_comes_seldom_is_told_the_state_of_now_though_reading_takes_a_moment(serve: Callable[..., int]) -> None:
+    state: list[str] = []
+
+    def read_state(path: str) -> None:
+        time.sleep(5 * FRESH)
+        state.append(path)
+
+    def app(environ: dict[str, Any], start: Any) -> list[bytes]:
+        start("200 OK", [])
+        return [str(len(state)).encode()]
+
+    assert ask(serve(app, read_state=read_state), path="/health") == (200, b"1")
 
 
 def test_a_request_that_cannot_be_parsed_does_not_keep_others_from_it() -> None:
