@@ -12,12 +12,12 @@ import re
 from collections import Counter
 from itertools import pairwise
 
-from corpora.records import RecordFormat
+from corpora.records import DELIMITERS, RecordFormat
 
 HEAD = 2**18  # characters that are looked at
 FEWEST = 10  # records; of fewer nothing can be said
 NEARLY = 0.95  # share of the records that must have a form
-DELIMITERS = {",": "csv", ";": "csv", "|": "csv", "\t": "tsv"}
+KIND_OF = {each: kind for kind, delimiters in DELIMITERS.items() for each in delimiters}  # by delimiter
 NAME_WORDS, NAME_LENGTH = 4, 40  # most words and characters of an entry of a list
 DENSE = 6  # ... and characters, in scripts that write no spaces
 VERSE_WORDS, VERSE_LOWER = 2, 0.75  # words of a line after its first, in the mean, and the share of them in lower case
@@ -65,7 +65,7 @@ def _is_fortune(lines: list[str]) -> bool:
 
 def _table(lines: list[str], filled: list[str], whole: bool) -> RecordFormat | None:
     """A table has the same number of cells in each row, and no cell but the first is indented."""
-    for delimiter, kind in DELIMITERS.items():
+    for delimiter, kind in KIND_OF.items():
         if delimiter not in filled[0]:
             continue
         rows: list[list[str]] = []

@@ -26,8 +26,12 @@ MISTYPED = 0.65  # similarity (difflib) from which on a word is a mistyped kind:
 LONGEST = 2**20  # characters of a record; a longer one is a whole text
 SLICE, SOME = 2**16, 2**14  # characters that are cut, and records that are counted, before other threads may run
 ROW_LINES = 100  # of a table's row; a quotation mark that is open for longer is no quotation mark
+DELIMITERS = {"csv": ",;|", "tsv": "\t"}  # of cells, by kind of records
 # A cell that begins with a quotation mark: up to the mark that closes it, which is the group, or else to the end of the line
-QUOTED = {kind: re.compile(rf'(?<![^{delimiters}])"[^"]*+(?:""[^"]*+)*+("?)') for kind, delimiters in (("csv", ",;|\t"), ("tsv", "\t"))}
+QUOTED = {
+    kind: re.compile(rf'(?<![^{delimiters}])"[^"]*+(?:""[^"]*+)*+("?)')
+    for kind, delimiters in (("csv", "".join(DELIMITERS.values())), ("tsv", DELIMITERS["tsv"]))
+}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,11 +10,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, time
 from typing import Any, BinaryIO
 
+from corpora.records import DELIMITERS
 from model.errors import ChooseColumn, NoSuchColumn, UnreadableDocument
 
 LONGEST_CELL = 2**27  # characters; the memory of the process is the limit
 LONGEST_NAME, MOST_NAMES = 200, 1000  # characters of a column's name, and columns, that an error tells
-DELIMITERS = ",;\t|"
 
 
 def read_csv(file: BinaryIO, column: str) -> Iterator[str]:
@@ -23,7 +23,7 @@ def read_csv(file: BinaryIO, column: str) -> Iterator[str]:
     text = io.TextIOWrapper(file, "utf-8", newline="\n")
     first = text.readline()
     text.seek(0)
-    delimiter = max(DELIMITERS, key=first.count) if first else ","
+    delimiter = max("".join(DELIMITERS.values()), key=first.count) if first else ","
     try:
         yield from _column_of(csv.reader(text, delimiter=delimiter), column)
     finally:

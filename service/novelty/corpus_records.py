@@ -20,12 +20,12 @@ from msgspec import Meta
 from numpy.typing import NDArray
 
 from corpora import RecordFormat
+from corpora.records import DELIMITERS
 from model.errors import InvalidSetting
 from model.normalization import normalize
 from service.store import Corpus, Run, Store
 from service.system.errors import NothingToCompare
 
-DELIMITERS = ",;|"  # of CSV
 SHAPED = 10_000  # records at the beginning of the corpus whose shapes are counted
 RARE = 0.01  # a smaller share of them is taken for flaws of the corpus
 
@@ -147,7 +147,7 @@ def _shape_of(form: RecordFormat, records: list[str]) -> Callable[[str], Shape |
         widths = Counter(_columns(record, delimiter) for record in islice(records, 100))
         return max((times for width, times in widths.items() if width is not None and width > 1), default=0)
 
-    delimiter = max(DELIMITERS, key=agreement)
+    delimiter = max(DELIMITERS["csv"], key=agreement)
     return lambda record: _columns(record, delimiter)
 
 
